@@ -1,0 +1,127 @@
+# Nowcast: `make run` starts everything on this machine, `make test` proves it. Both set up what they need and skip what is there.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+PLATFORM := $(shell uname -s | tr A-Z a-z)-$(shell uname -m | sed -e s/x86_64/x64/ -e s/aarch64/arm64/)
+LIBC     := $(if $(findstring linux,$(PLATFORM)),-gnu,)
+CHDB     := deployments/npm/node_modules/@chdb/lib-$(PLATFORM)$(LIBC)/libchdb.so
+KAFKA    := internal/e2e/kafkatest/libs
+NPM      := npm --no-fund --no-audit --loglevel=error
+TOOL     := go tool -modfile=deployments/tools/go.mod
+UI       := $(shell find frontend -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/e2e/*' -not -path '*/test-results/*')
+
+export PATH := $(PATH):$(shell go env GOPATH 2>/dev/null)/bin
+
+## help: say what there is
+help:
+	@echo "Nowcast: web analytics of the present second"; echo
+	@sed -n 's/^## //p' $(MAKEFILE_LIST) | awk -F': ' '{ printf "  make %-18s %s\n", $$1, $$2 }'
+
+## run: build all and start the whole pipeline on this machine
+run: build
+	@bin/nowcast all
+
+## build: make bin/nowcast, with the dashboard, the tracker and the country database inside
+build: bin/libchdb.so ingest/geodata/country.mmdb frontend/dist/index.html
+	@go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/nowcast ./cmd/nowcast
+
+## test: everything: lint, Go with the race detector, frontend, whole pipeline, real browser, real Kafka, containers
+test: build lint generate-check test-frontend test-go test-e2e test-browser
+	@echo "make test: all done"
+
+## lint: golangci-lint with the import rules, vet of the frontend by its own linter
+lint: deployments/tools/golangci-lint
+	@deployments/tools/golangci-lint run ./...
+
+## generate: write the Go and TypeScript sides of the HTTP contract again
+generate: frontend/node_modules/.package-lock.json
+	go generate ./streamer/...
+	$(NPM) --prefix frontend run generate
+
+## generate-check: fail when the generated sides differ from the contract
+generate-check: frontend/node_modules/.package-lock.json
+	@before=$$(cat streamer/api/*.gen.go frontend/src/api.gen.ts | sha256sum); \
+	$(MAKE) --no-print-directory generate >/dev/null; \
+	after=$$(cat streamer/api/*.gen.go frontend/src/api.gen.ts | sha256sum); \
+	[ "$$before" = "$$after" ] || { echo "streamer/openapi.yaml and the generated code differ: run make generate and commit"; exit 1; }
+
+## test-frontend: types, lint and unit tests of dashboard and tracker
+test-frontend: frontend/node_modules/.package-lock.json frontend/dist/index.html
+	$(NPM) --prefix frontend run check
+	$(NPM) --prefix frontend test
+
+## test-go: all Go packages with the race detector
+test-go: build
+	go test -race -timeout 20m $$(go list ./... | grep -v internal/e2e)
+
+## test-e2e: the pipeline through its doors, on embedded parts, on real Apache Kafka and in containers
+test-e2e: build kafka
+	go test -timeout 30m -count=1 ./internal/e2e/...
+
+## test-browser: the dashboard in a real browser
+test-browser: build
+	$(NPM) --prefix frontend run e2e
+
+## fuzz: run every decoder's fuzzer for FUZZTIME (30s) each
+FUZZTIME ?= 30s
+fuzz:
+	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+	  for f in $$(grep -ho '^func Fuzz[A-Za-z]*' $$p/*_test.go | cut -c6-); do echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; done; done
+
+## bench-glass: time from beacon to glass at 1,000 beacons/s, and where it goes
+bench-glass: build
+	go run ./internal/e2e/bench/glass
+
+## bench-beacons: durable beacons a second by single posts, on embedded parts
+bench-beacons: build
+	go run ./internal/e2e/bench/beacons
+
+## bench-idle: memory of everything when idle
+bench-idle: build
+	go run ./internal/e2e/bench/idle
+
+## image: build the container image nowcast:dev from the binary (BASE=a glibc base image)
+BASE ?= debian:bookworm-slim
+image: build
+	deployments/image.sh nowcast:dev $(BASE)
+
+## kafka: fetch the jars of Apache Kafka for the tests (needs mvn)
+kafka: $(if $(shell command -v mvn),$(KAFKA)/.done,)
+	@$(if $(shell command -v mvn),:,echo "make: no mvn here, so the tests on real Apache Kafka are left out unless Docker has it")
+
+## clean: remove what was built
+clean:
+	rm -rf bin frontend/dist/assets frontend/dist/*.* $(KAFKA) deployments/tools/golangci-lint
+
+$(KAFKA)/.done: internal/e2e/kafkatest/pom.xml
+	cd internal/e2e/kafkatest && mvn -q -B dependency:copy-dependencies -DoutputDirectory=libs
+	@touch $@
+
+frontend/node_modules/.package-lock.json: frontend/package.json frontend/package-lock.json
+	$(NPM) --prefix frontend ci
+	@touch $@
+
+deployments/npm/node_modules/.package-lock.json: deployments/npm/package.json deployments/npm/package-lock.json
+	@echo "fetching the embedded ClickHouse and the country database (180 MB, once)"
+	$(NPM) --prefix deployments/npm ci
+	@touch $@
+
+bin/libchdb.so: deployments/npm/node_modules/.package-lock.json
+	@mkdir -p bin
+	@ln -sfn ../$(CHDB) $@
+
+ingest/geodata/country.mmdb: deployments/npm/node_modules/.package-lock.json
+	@cp deployments/npm/node_modules/@ip-location-db/geo-whois-asn-country-mmdb/geo-whois-asn-country.mmdb $@
+
+frontend/dist/index.html: frontend/node_modules/.package-lock.json streamer/openapi.yaml $(UI)
+	$(NPM) --prefix frontend run build
+	@touch $@
+
+deployments/tools/golangci-lint: deployments/tools/go.mod
+	go build -modfile=deployments/tools/go.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
+
+.PHONY: help run build test lint generate generate-check test-frontend test-go test-e2e test-browser fuzz bench-glass bench-beacons bench-idle image kafka clean

@@ -1,0 +1,209 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// laptop is `nowcast all` on the embedded parts.
+type laptop struct {
+	*world
+	*proc
+	dir, listen, ops string
+}
+
+func startLaptop(t *testing.T) *laptop {
+	t.Helper()
+	l := &laptop{dir: t.TempDir(), listen: port(t), ops: port(t)}
+	l.start(t)
+	l.world = &world{ingest: "http://" + l.listen, streamers: []string{"http://" + l.listen}, key: adminKey(t, l.dir)}
+	return l
+}
+
+func (l *laptop) start(t *testing.T) {
+	t.Helper()
+	l.proc = start(t, "all", "--listen", l.listen, "--ops-listen", l.ops, "--data-dir", l.dir)
+	ready(t, l.proc, l.ops)
+}
+
+func TestEmbedded(t *testing.T) {
+	l := startLaptop(t)
+	suite(t, l.world)
+	if code := l.stop(t); code != 0 {
+		t.Errorf("SIGTERM: exit %d", code)
+	}
+}
+
+// What make run promises: an address, a snippet and a curl line that work as they are printed.
+func TestFirstStart(t *testing.T) {
+	l := startLaptop(t)
+	var curl string
+	eventually(t, 10*time.Second, "the greeting", func(context.Context) error {
+		out := l.out.String()
+		for _, want := range []string{"/login?key=", "<script defer", "curl "} {
+			if !strings.Contains(out, want) {
+				return fmt.Errorf("no %q in what it printed:\n%s", want, out)
+			}
+		}
+		_, curl, _ = strings.Cut(out, "curl ")
+		curl, _, _ = strings.Cut("curl "+curl, "\n")
+		return nil
+	})
+	s := l.follow(t, l.streamers[0], "localhost", "rate", "100ms")
+	out, err := exec.CommandContext(t.Context(), "sh", "-c", curl).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v %s", curl, err, out)
+	}
+	s.until(t, 5*time.Second, "the page view of the printed curl line", func(f frame) bool { return f.Visitors == 1 })
+}
+
+// After a restart history has everything, and a viewer that comes back misses nothing.
+func TestRestart(t *testing.T) {
+	l := startLaptop(t)
+	site := l.site(t, true)
+	s := l.follow(t, l.streamers[0], site)
+	led := newLedger()
+	l.drip(t, site, 50, 2*time.Second)
+	s.until(t, 20*time.Second, "the first half", func(f frame) bool { led.take(f); return led.pageviews() >= 50 })
+	l.total(t, site, "pageviews", 50)
+	if code := l.stop(t); code != 0 {
+		t.Fatalf("exit %d", code)
+	}
+	l.start(t)
+	l.total(t, site, "pageviews", 50)
+	s = l.follow(t, l.streamers[0], site, "lastEventId", led.id)
+	l.drip(t, site, 50, 2*time.Second)
+	s.until(t, 20*time.Second, "the second half", func(f frame) bool { led.take(f); return led.pageviews() >= 100 })
+	if len(led.faults) > 0 || led.pageviews() != 100 {
+		t.Errorf("%d of 100; %v", led.pageviews(), led.faults)
+	}
+	l.total(t, site, "pageviews", 100)
+	l.total(t, site, "visitors", 23)
+}
+
+// Whichever process is killed while events flow: what was acknowledged is counted exactly once, live and in history, and both go
+// on within 10 s.
+func TestKill(t *testing.T) {
+	for _, victim := range []string{"embedded-broker", "embedded-clickhouse", "nowcast"} {
+		t.Run(victim, func(t *testing.T) {
+			l := startLaptop(t)
+			site := l.site(t, true)
+			var acked, unsure atomic.Int64
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			var wg sync.WaitGroup
+			for s := range 4 {
+				wg.Go(func() {
+					for i := 0; ctx.Err() == nil; i++ {
+						send, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+						a, err := l.beacon(send, site, "/", s, map[string]any{"id": fmt.Sprintf("%d-%d", s, i)})
+						cancel()
+						switch {
+						case err == nil && a.status == http.StatusAccepted:
+							acked.Add(1)
+						default: // it may be in the log or not: send it again until that is known, as the tracker does
+							unsure.Add(1)
+							i--
+							time.Sleep(100 * time.Millisecond)
+						}
+						time.Sleep(10 * time.Millisecond)
+					}
+				})
+			}
+			time.Sleep(2 * time.Second)
+			if victim == "nowcast" {
+				l.kill(syscall.SIGKILL)
+				l.start(t)
+			} else {
+				ids := l.children(victim)
+				if len(ids) != 1 {
+					t.Fatalf("children %q: %v", victim, ids)
+				}
+				_ = syscall.Kill(ids[0], syscall.SIGKILL)
+			}
+			killed := time.Now()
+			s := l.follow(t, l.streamers[0], site, "rate", "100ms")
+			s.until(t, 10*time.Second, "live goes on", func(f frame) bool { return f.Second != nil && f.Second.Pageviews > 0 && f.Second.At.After(killed) })
+			before := acked.Load()
+			eventually(t, 10*time.Second, "beacons are taken", func(context.Context) error {
+				if acked.Load() < before+20 {
+					return fmt.Errorf("%d acknowledged", acked.Load()-before)
+				}
+				return nil
+			})
+			eventually(t, 10*time.Second, "history goes on", func(ctx context.Context) error {
+				q, err := l.query(ctx, site, []string{"pageviews"}, nil)
+				if err == nil && int64(q.Results[0].Metrics[0]) <= before {
+					err = fmt.Errorf("%v of %d", q.Results, acked.Load())
+				}
+				return err
+			})
+			stop()
+			wg.Wait()
+			t.Logf("%d acknowledged, %d sent again", acked.Load(), unsure.Load())
+			l.total(t, site, "pageviews", int(acked.Load()))
+		})
+	}
+}
+
+// What can't work says so in one sentence and ends with 1; wrong usage ends with 2.
+func TestRefusals(t *testing.T) {
+	l := startLaptop(t)
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		name string
+		code int
+		want string
+		args []string
+	}{
+		{"port taken", 1, l.listen, []string{"all", "--listen", l.listen, "--ops-listen", port(t), "--data-dir", t.TempDir()}},
+		{"ops port taken", 1, l.ops, []string{"all", "--listen", port(t), "--ops-listen", l.ops, "--data-dir", t.TempDir()}},
+		{"same data dir", 1, l.dir, []string{"all", "--listen", port(t), "--ops-listen", port(t), "--data-dir", l.dir}},
+		{"data dir is a file", 1, file, []string{"all", "--listen", port(t), "--ops-listen", port(t), "--data-dir", file}},
+		{"no libchdb", 1, "libchdb", []string{"all", "--listen", port(t), "--ops-listen", port(t), "--data-dir", t.TempDir(), "--libchdb", "/nowhere/libchdb.so"}},
+		{"unknown flag", 2, "--nonsense", []string{"all", "--nonsense"}},
+		{"no command", 2, "all", nil},
+		{"bad rate", 2, "rate", []string{"load", "--rate", "fast"}},
+	} {
+		cmd := exec.CommandContext(t.Context(), binary(t), row.args...)
+		var errs strings.Builder
+		cmd.Stderr = &errs
+		_ = cmd.Run()
+		if cmd.ProcessState.ExitCode() != row.code || !strings.Contains(errs.String(), row.want) {
+			t.Errorf("%s: exit %d, want %d with %q:\n%s", row.name, cmd.ProcessState.ExitCode(), row.code, row.want, errs.String())
+		}
+	}
+}
+
+// Without its broker and ClickHouse it waits, says what for, and takes no beacon it can't keep.
+func TestPartsAbsentAtStart(t *testing.T) {
+	listen, ops := port(t), port(t)
+	p := start(t, "all", "--listen", listen, "--ops-listen", ops, "--data-dir", t.TempDir(), "--kafka", port(t), "--clickhouse", "clickhouse://"+port(t)+"/default")
+	eventually(t, 20*time.Second, "unready with a reason", func(ctx context.Context) error {
+		a, err := (&world{}).call(ctx, http.MethodGet, "http://"+ops+"/readyz", "", nil)
+		if err == nil && (a.status != http.StatusServiceUnavailable || !strings.Contains(strings.ToLower(a.body), "kafka")) {
+			err = fmt.Errorf("%d %s", a.status, a.body)
+		}
+		return err
+	})
+	a, err := (&world{}).call(t.Context(), http.MethodPost, "http://"+listen+"/api/event", "", `{"n":"pageview","u":"http://localhost/","d":"localhost"}`)
+	if err != nil || a.status != http.StatusServiceUnavailable {
+		t.Errorf("beacon: %v %d %s", err, a.status, a.body)
+	}
+	if code := p.stop(t); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+}
