@@ -1,0 +1,20 @@
+CREATE TABLE IF NOT EXISTS windows
+(
+    site LowCardinality(String),
+    second DateTime('UTC'),
+    part UInt16,
+    pageviews UInt32,
+    visitors UInt32,
+    events UInt32,
+    active UInt32,
+    version UInt64
+)
+ENGINE = ReplacingMergeTree(version)
+PARTITION BY toYYYYMMDD(second)
+ORDER BY (site, second, part)
+TTL second + INTERVAL 7 DAY
+SETTINGS
+    non_replicated_deduplication_window = 10000,
+    fsync_after_insert = 1,
+    fsync_part_directory = 1,
+    ttl_only_drop_parts = 1

@@ -1,0 +1,33 @@
+CREATE TABLE IF NOT EXISTS migrations
+(
+    version UInt32,
+    name String,
+    applied DateTime64(3, 'UTC') DEFAULT now64(3)
+)
+ENGINE = ReplacingMergeTree
+ORDER BY version;
+
+SELECT DISTINCT version FROM migrations ORDER BY version;
+
+CREATE TABLE IF NOT EXISTS windows
+(
+    site LowCardinality(String),
+    second DateTime('UTC'),
+    part UInt16,
+    pageviews UInt32,
+    visitors UInt32,
+    events UInt32,
+    active UInt32,
+    version UInt64
+)
+ENGINE = ReplacingMergeTree(version)
+PARTITION BY toYYYYMMDD(second)
+ORDER BY (site, second, part)
+TTL second + INTERVAL 7 DAY
+SETTINGS
+    non_replicated_deduplication_window = 10000,
+    fsync_after_insert = 1,
+    fsync_part_directory = 1,
+    ttl_only_drop_parts = 1;
+
+INSERT INTO migrations (version, name) VALUES (3, 'windows');
