@@ -73,15 +73,15 @@ fuzz:
 
 ## bench-glass: time from beacon to glass at 1,000 beacons/s, and where it goes
 bench-glass: build
-	go run ./internal/e2e/bench/glass
+	go run ./internal/e2e/bench glass
 
 ## bench-beacons: durable beacons a second by single posts, on embedded parts
 bench-beacons: build
-	go run ./internal/e2e/bench/beacons
+	go run ./internal/e2e/bench beacons
 
 ## bench-idle: memory of everything when idle
 bench-idle: build
-	go run ./internal/e2e/bench/idle
+	go run ./internal/e2e/bench idle
 
 ## image: build the container image nowcast:dev from the binary (BASE=a glibc base image)
 BASE ?= debian:bookworm-slim

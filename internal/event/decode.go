@@ -1,0 +1,254 @@
+package event
+
+import (
+	"fmt"
+	"unsafe"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Decoder reads one envelope after another without an allocation an event. The zero value is ready for Reset; a Decoder is for one
+// goroutine.
+type Decoder struct {
+	rest []byte
+	err  error
+}
+
+// Reset takes a record and gives its header. ErrVersion: the record is of a newer schema (the header then says which). ErrCorrupt: it is
+// no envelope. The record must not change while its events are in use.
+func (d *Decoder) Reset(record []byte) (Header, error) {
+	d.rest, d.err = nil, nil
+	var h Header
+	for b := record; len(b) > 0; {
+		num, typ, v, n := field(b)
+		if n < 0 {
+			return h, fmt.Errorf("read header: %w", ErrCorrupt)
+		}
+		b = b[n:]
+		switch {
+		case num == fieldVersion && typ == protowire.VarintType:
+			h.Version = uint32(v.num)
+		case num == fieldNode && typ == protowire.Fixed64Type:
+			h.Node = v.num
+		case num == fieldSequence && typ == protowire.VarintType:
+			h.Sequence = v.num
+		case num == fieldLow && typ == protowire.VarintType:
+			h.Low = int64(v.num)
+		case num == fieldFarewell && typ == protowire.VarintType:
+			h.Farewell = v.num != 0
+		}
+	}
+	switch {
+	case h.Version > Version:
+		return h, fmt.Errorf("read header of version %d, this program knows up to %d: %w", h.Version, Version, ErrVersion)
+	case h.Version == 0 || h.Node == 0 || h.Sequence == 0:
+		return h, fmt.Errorf("read header: no version, node or sequence: %w", ErrCorrupt)
+	}
+	d.rest = record
+	return h, nil
+}
+
+// Next overwrites e with the next event. It gives false after the last one and after the first that can't be read: see Err.
+func (d *Decoder) Next(e *Event) bool {
+	for d.err == nil && len(d.rest) > 0 {
+		num, typ, v, n := field(d.rest)
+		if n < 0 {
+			d.err = fmt.Errorf("read envelope: %w", ErrCorrupt)
+			return false
+		}
+		d.rest = d.rest[n:]
+		if num != fieldEvent || typ != protowire.BytesType {
+			continue
+		}
+		if d.err = d.event(e, v.bytes); d.err != nil {
+			return false
+		}
+		return true
+	}
+	return false
+}
+
+// Err says why Next stopped, nil at the end of the envelope.
+func (d *Decoder) Err() error { return d.err }
+
+func (d *Decoder) event(e *Event, b []byte) error {
+	*e = Event{}
+	propsAt, propsEnd := -1, -1 // the run of properties so far, in b
+	for at := 0; at < len(b); {
+		num, typ, v, n := field(b[at:])
+		if n < 0 {
+			return fmt.Errorf("read event: %w", ErrCorrupt)
+		}
+		from := at
+		at += n
+		switch typ {
+		case protowire.VarintType, protowire.Fixed64Type:
+			e.setNumber(num, typ, v.num)
+		case protowire.BytesType:
+			switch num {
+			case fieldID:
+				if e.HasID = len(v.bytes) > 0; e.HasID && len(v.bytes) != len(e.ID) {
+					return fmt.Errorf("read event: id of %d bytes: %w", len(v.bytes), ErrCorrupt)
+				}
+				copy(e.ID[:], v.bytes)
+			case fieldProps:
+				switch {
+				case propsAt < 0:
+					propsAt = from
+					e.Props = b[from:at:at]
+				case propsEnd == from:
+					e.Props = b[propsAt:at:at]
+				default:
+					// Only another encoder scatters the properties of an event: their copies then live as long as the event does.
+					e.Props = append(e.Props[:len(e.Props):len(e.Props)], b[from:at]...)
+					propsEnd = -1
+					continue
+				}
+				propsEnd = at
+			default:
+				e.setString(num, v.bytes)
+			}
+		}
+	}
+	return nil
+}
+
+func (e *Event) setNumber(num protowire.Number, typ protowire.Type, v uint64) {
+	if typ == protowire.Fixed64Type {
+		switch num {
+		case fieldVisitor:
+			e.Visitor = v
+		case fieldPreviousVisitor:
+			e.PreviousVisitor = v
+		}
+		return
+	}
+	switch num {
+	case fieldTime:
+		e.Time = int64(v)
+	case fieldKind:
+		// A kind beyond a byte is one of the future: not to be mistaken for one that is known.
+		e.Kind = Kind(min(v, 255))
+	case fieldRevenueMicros:
+		e.RevenueMicros = int64(v)
+	case fieldScrollDepth:
+		e.ScrollDepth = uint32(v)
+	case fieldEngagedMS:
+		e.EngagedMS = uint32(v)
+	case fieldInteractive:
+		e.Interactive = v != 0
+	}
+}
+
+func (e *Event) setString(num protowire.Number, v []byte) {
+	s := alias(v)
+	switch num {
+	case fieldName:
+		e.Name = s
+	case fieldSite:
+		e.Site = s
+	case fieldHostname:
+		e.Hostname = s
+	case fieldPath:
+		e.Path = s
+	case fieldSource:
+		e.Source = s
+	case fieldCountry:
+		e.Country = s
+	case fieldRegion:
+		e.Region = s
+	case fieldDevice:
+		e.Device = s
+	case fieldBrowser:
+		e.Browser = s
+	case fieldBrowserVersion:
+		e.BrowserVersion = s
+	case fieldOS:
+		e.OS = s
+	case fieldOSVersion:
+		e.OSVersion = s
+	case fieldLanguage:
+		e.Language = s
+	case fieldReferrer:
+		e.Referrer = s
+	case fieldUTMSource:
+		e.UTMSource = s
+	case fieldUTMMedium:
+		e.UTMMedium = s
+	case fieldUTMCampaign:
+		e.UTMCampaign = s
+	case fieldUTMContent:
+		e.UTMContent = s
+	case fieldUTMTerm:
+		e.UTMTerm = s
+	case fieldCurrency:
+		e.Currency = s
+	}
+}
+
+// EachProp calls f with each property, in their order, until f gives false. Keys and values alias props.
+func EachProp(props []byte, f func(key, value string) bool) error {
+	for len(props) > 0 {
+		num, typ, v, n := field(props)
+		if n < 0 {
+			return fmt.Errorf("read properties: %w", ErrCorrupt)
+		}
+		props = props[n:]
+		if num != fieldProps || typ != protowire.BytesType {
+			continue
+		}
+		var key, value string
+		for b := v.bytes; len(b) > 0; {
+			num, typ, v, n := field(b)
+			if n < 0 {
+				return fmt.Errorf("read property: %w", ErrCorrupt)
+			}
+			b = b[n:]
+			if typ != protowire.BytesType {
+				continue
+			}
+			switch num {
+			case fieldPropKey:
+				key = alias(v.bytes)
+			case fieldPropValue:
+				value = alias(v.bytes)
+			}
+		}
+		if !f(key, value) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// value of a field: num of a number, bytes of the rest.
+type value struct {
+	num   uint64
+	bytes []byte
+}
+
+// field reads one field; n < 0 when b doesn't begin with one. Values of types that the schema doesn't use are skipped.
+func field(b []byte) (num protowire.Number, typ protowire.Type, v value, n int) {
+	num, typ, n = protowire.ConsumeTag(b)
+	if n < 0 {
+		return 0, 0, v, n
+	}
+	m := 0
+	switch typ {
+	case protowire.VarintType:
+		v.num, m = protowire.ConsumeVarint(b[n:])
+	case protowire.Fixed64Type:
+		v.num, m = protowire.ConsumeFixed64(b[n:])
+	case protowire.BytesType:
+		v.bytes, m = protowire.ConsumeBytes(b[n:])
+	default:
+		m = protowire.ConsumeFieldValue(num, typ, b[n:])
+	}
+	if m < 0 {
+		return 0, 0, v, m
+	}
+	return num, typ, v, n + m
+}
+
+// alias gives b as a string without a copy: the record, which nobody changes, keeps it alive.
+func alias(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

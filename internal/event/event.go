@@ -1,0 +1,117 @@
+// Package event is the wire schema of the topic nowcast.events.v1: what ingest nodes write and everyone else reads.
+//
+// The published form is event.proto. Bytes that a released version has written decode for ever: fields are only added and unknown ones are
+// skipped. A record of a newer schema version gives ErrVersion and bytes that are no envelope give ErrCorrupt; neither panics, and
+// neither makes the decoder allocate. Encoding doesn't check that strings are valid UTF-8: ingest sees to that.
+package event
+
+import "errors"
+
+// Version of the schema, written into every header.
+const Version = 1
+
+// Why a record cannot be read.
+var (
+	// ErrVersion says that a record's schema is newer than Version: keep the record and upgrade the reader.
+	ErrVersion = errors.New("newer schema version")
+	// ErrCorrupt says that a record is no envelope.
+	ErrCorrupt = errors.New("corrupt envelope")
+)
+
+// Kind of an event.
+type Kind uint8
+
+// The kinds. A reader treats one that it doesn't know as it treats Custom.
+const (
+	Pageview   Kind = 1
+	Custom     Kind = 2
+	Engagement Kind = 3
+)
+
+// String gives the name that queries use.
+func (k Kind) String() string {
+	switch k {
+	case Pageview:
+		return "pageview"
+	case Engagement:
+		return "engagement"
+	default:
+		return "custom"
+	}
+}
+
+// Header of an envelope, which is one Kafka record.
+type Header struct {
+	Version  uint32
+	Node     uint64 // random for each start of an ingest process, never 0
+	Sequence uint64 // per node and partition, from 1, rising by 1
+	Low      int64  // low watermark, ms since 1970 UTC: each event from here on was received after it
+	Farewell bool   // last envelope of a node that stops on purpose
+}
+
+// Event is one thing that a visitor did. Decoded strings and Props alias the record: copy what must outlive it.
+type Event struct {
+	Time            int64    // of receipt, ms since 1970 UTC
+	Visitor         uint64   // salted with the day's salt
+	PreviousVisitor uint64   // by the salt of the day before, in the first 10 minutes of a UTC day, else 0
+	ID              [16]byte // the client's id of the event, hashed; see HasID
+	HasID           bool
+	Interactive     bool // counts against a bounce
+	Kind            Kind
+	ScrollDepth     uint32 // percent
+	EngagedMS       uint32
+	RevenueMicros   int64 // millionths of Currency
+	Currency        string
+	Name            string // "pageview", "engagement" or the custom event's name
+
+	Site, Hostname, Path, Referrer, Source                   string
+	UTMSource, UTMMedium, UTMCampaign, UTMContent, UTMTerm   string
+	Country, Region                                          string // Country: ISO 3166-1 alpha-2 or ""
+	Device, Browser, BrowserVersion, OS, OSVersion, Language string // Device: "Desktop", "Mobile", "Tablet" or ""
+
+	Props []byte // built by AppendProp, read by EachProp
+}
+
+// Numbers of the fields in event.proto.
+const (
+	fieldEvent    = 1
+	fieldVersion  = 2
+	fieldNode     = 3
+	fieldSequence = 4
+	fieldLow      = 5
+	fieldFarewell = 6
+
+	fieldTime            = 1
+	fieldVisitor         = 2
+	fieldKind            = 3
+	fieldName            = 4
+	fieldSite            = 5
+	fieldHostname        = 6
+	fieldPath            = 7
+	fieldSource          = 8
+	fieldCountry         = 9
+	fieldRegion          = 10
+	fieldDevice          = 11
+	fieldBrowser         = 12
+	fieldBrowserVersion  = 13
+	fieldOS              = 14
+	fieldOSVersion       = 15
+	fieldLanguage        = 16
+	fieldReferrer        = 17
+	fieldUTMSource       = 18
+	fieldUTMMedium       = 19
+	fieldUTMCampaign     = 20
+	fieldUTMContent      = 21
+	fieldUTMTerm         = 22
+	fieldPreviousVisitor = 23
+	fieldID              = 24
+	fieldProps           = 25
+	fieldRevenueMicros   = 26
+	fieldCurrency        = 27
+	fieldScrollDepth     = 28
+	fieldEngagedMS       = 29
+	fieldInteractive     = 30
+
+	fieldPropKey   = 1
+	fieldPropValue = 2
+)
