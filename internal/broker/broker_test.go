@@ -1,0 +1,157 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"go.uber.org/goleak"
+
+	"nowcast/internal/topic"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*connPool).discover")) }
+
+// cluster is one broker in this process, and a client of it.
+func cluster(t *testing.T, opts ...kfake.Opt) *Client {
+	t.Helper()
+	k, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.Close)
+	c := New(Config{Addrs: k.ListenAddrs(), Timeout: 5 * time.Second})
+	t.Cleanup(c.Close)
+	return c
+}
+
+func TestEnsure(t *testing.T) {
+	c := cluster(t)
+	for range 2 { // the second time all are there and fit
+		if err := c.Ensure(t.Context(), topic.Specs(4, 1), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := c.Partitions(t.Context(), topic.Events); n != 4 || err != nil {
+		t.Errorf("%d partitions, %v", n, err)
+	}
+	err := c.Ensure(t.Context(), topic.Specs(8, 1), nil)
+	if !errors.Is(err, ErrMismatch) || !strings.Contains(err.Error(), "--partitions 4") {
+		t.Errorf("other number of partitions: %v", err)
+	}
+	specs := topic.Specs(4, 1)
+	specs[0].Settings["retention.ms"] = "1"
+	err = c.Ensure(t.Context(), specs, nil)
+	if !errors.Is(err, ErrMismatch) || !strings.Contains(err.Error(), "kafka-configs.sh --alter") {
+		t.Errorf("other settings: %v", err)
+	}
+}
+
+func TestEnsureWaits(t *testing.T) {
+	c := New(Config{Addrs: []string{"127.0.0.1:1"}})
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	said := 0
+	if err := c.Ensure(ctx, topic.Specs(1, 1), func(error) { said++ }); err == nil || said == 0 {
+		t.Errorf("%v, said %d times", err, said)
+	}
+}
+
+func TestFollow(t *testing.T) {
+	c := cluster(t, kfake.SeedTopics(1, "t"))
+	at := time.UnixMilli(1_795_435_200_123)
+	for i := range 5 {
+		base, err := c.Produce(t.Context(), "t", 0, at.Add(time.Duration(i)*time.Second), fmt.Appendf(nil, "a%d", i), fmt.Appendf(nil, "b%d", i))
+		if err != nil || base != int64(2*i) {
+			t.Fatal(base, err)
+		}
+	}
+	if off, err := c.OffsetAt(t.Context(), "t", 0, at.Add(1500*time.Millisecond)); off != 4 || err != nil {
+		t.Errorf("offset at: %d %v", off, err)
+	}
+	if off, err := c.OffsetAt(t.Context(), "t", 0, at.Add(time.Hour)); off != 10 || err != nil {
+		t.Errorf("offset of the future: %d %v", off, err)
+	}
+	stop := errors.New("enough")
+	var got []string
+	err := c.Follow(t.Context(), Follower{Topic: "t", From: 3, Record: func(r Record) error {
+		got = append(got, fmt.Sprintf("%d:%s:%d", r.Offset, r.Value, r.Time-at.UnixMilli()))
+		if r.Offset == 6 {
+			return stop
+		}
+		return nil
+	}})
+	if want := "3:b1:1000 4:a2:2000 5:b2:2000 6:a3:3000"; !errors.Is(err, stop) || strings.Join(got, " ") != want {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+func TestFollowIsPrompt(t *testing.T) {
+	c := cluster(t, kfake.SeedTopics(1, "t"))
+	ctx, cancel := context.WithCancel(t.Context())
+	seen, done := make(chan time.Time), make(chan struct{})
+	idle := make(chan struct{}, 1)
+	go func() {
+		defer close(done)
+		_ = c.Follow(ctx, Follower{Topic: "t", MaxWait: 100 * time.Millisecond,
+			Record: func(Record) error { seen <- time.Now(); return nil },
+			Batch: func(next, end int64) error {
+				select {
+				case idle <- struct{}{}:
+				default:
+				}
+				return nil
+			}})
+	}()
+	<-idle
+	for range 5 {
+		if _, err := c.Produce(ctx, "t", 0, time.Now(), []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		acked := time.Now()
+		if d := (<-seen).Sub(acked); d > 50*time.Millisecond {
+			t.Errorf("delivered %v after the acknowledgement", d)
+		}
+	}
+	cancel()
+	<-done
+}
+
+func TestFollowGap(t *testing.T) {
+	c := cluster(t, kfake.SeedTopics(1, "t"))
+	if _, err := c.Produce(t.Context(), "t", 0, time.Now(), []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var gap Gap
+	_ = c.Follow(ctx, Follower{Topic: "t", From: 7, Record: func(Record) error { return nil }, Gap: func(g Gap) { gap = g; cancel() }})
+	if gap != (Gap{"t", 0, 7, 1}) {
+		t.Errorf("gap %v", gap)
+	}
+}
+
+func TestTombstone(t *testing.T) {
+	c := cluster(t, kfake.SeedTopics(1, "t"))
+	for _, v := range [][]byte{[]byte("v"), {}, nil} {
+		if _, err := c.ProduceKeyed(t.Context(), "t", []byte("k"), v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	stop := errors.New("enough")
+	_ = c.Follow(t.Context(), Follower{Topic: "t", Record: func(r Record) error {
+		got = append(got, fmt.Sprintf("%s=%s %v", r.Key, r.Value, r.Value == nil))
+		if len(got) == 3 {
+			return stop
+		}
+		return nil
+	}})
+	if strings.Join(got, ",") != "k=v false,k= false,k= true" {
+		t.Error(got)
+	}
+}

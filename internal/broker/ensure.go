@@ -1,0 +1,123 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"nowcast/internal/topic"
+)
+
+// ErrMismatch is a topic that exists with other settings than it needs. The error's text is the sentence of topic.Spec.Check.
+var ErrMismatch = errors.New("topic doesn't fit")
+
+// Ensure makes the topics that are missing and checks those that are there. While the brokers are away or just starting it tries
+// again until ctx ends; said is told why, once for each new reason. It fails with ErrMismatch.
+func (c *Client) Ensure(ctx context.Context, specs []topic.Spec, said func(error)) error {
+	var wait time.Duration
+	for last := ""; ; {
+		err := c.ensure(ctx, specs)
+		if err == nil || !Retryable(err) || errors.Is(err, ErrMismatch) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("make topics: %w", err)
+		}
+		if text := err.Error(); text != last && said != nil {
+			last = text
+			said(err)
+		}
+		c.Refresh()
+		wait = backoff(wait)
+		pause(ctx, wait)
+	}
+}
+
+func (c *Client) ensure(ctx context.Context, specs []topic.Spec) error {
+	found, err := c.describe(ctx, specs)
+	if err != nil {
+		return err
+	}
+	var missing []kafka.TopicConfig
+	for _, s := range specs {
+		if f, ok := found[s.Name]; ok {
+			if sentence := s.Check(f.partitions, f.settings); sentence != "" {
+				return fmt.Errorf("%w: %s", ErrMismatch, sentence)
+			}
+			continue
+		}
+		t := kafka.TopicConfig{Topic: s.Name, NumPartitions: s.Partitions, ReplicationFactor: s.Replication}
+		for _, name := range slices.Sorted(maps.Keys(s.Settings)) {
+			t.ConfigEntries = append(t.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: s.Settings[name]})
+		}
+		missing = append(missing, t)
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	r, err := c.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: missing})
+	if err != nil {
+		return fmt.Errorf("make topics: %w", err)
+	}
+	for name, err := range r.Errors {
+		if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) { // somebody else was faster
+			return fmt.Errorf("make topic %s: %w", name, err)
+		}
+	}
+	// What was made, by us or by another, counts only once every broker that we may ask knows it and it is as it should be.
+	return fmt.Errorf("make topics: %w", kafka.LeaderNotAvailable)
+}
+
+type found struct {
+	partitions int
+	settings   map[string]string
+}
+
+// describe finds those of the topics that exist.
+func (c *Client) describe(ctx context.Context, specs []topic.Spec) (map[string]found, error) {
+	var names []string
+	for _, s := range specs {
+		names = append(names, s.Name)
+	}
+	meta, err := c.Metadata(ctx, &kafka.MetadataRequest{Topics: names})
+	if err != nil {
+		return nil, fmt.Errorf("ask Kafka for its topics: %w", err)
+	}
+	out := map[string]found{}
+	ask := &kafka.DescribeConfigsRequest{}
+	for _, t := range meta.Topics {
+		spec, ours := topic.Find(specs, t.Name)
+		switch {
+		case !ours || errors.Is(t.Error, kafka.UnknownTopicOrPartition):
+			continue
+		case t.Error != nil:
+			return nil, fmt.Errorf("ask for topic %s: %w", t.Name, t.Error)
+		}
+		out[t.Name] = found{len(t.Partitions), map[string]string{}}
+		ask.Resources = append(ask.Resources, kafka.DescribeConfigRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: t.Name,
+			ConfigNames: slices.Sorted(maps.Keys(spec.Settings))})
+	}
+	if len(out) == 0 {
+		return out, nil
+	}
+	conf, err := c.DescribeConfigs(ctx, ask)
+	if err != nil {
+		return nil, fmt.Errorf("ask for the topics' settings: %w", err)
+	}
+	for _, r := range conf.Resources {
+		if r.Error != nil {
+			return nil, fmt.Errorf("ask for the settings of %s: %w", r.ResourceName, r.Error)
+		}
+		for _, e := range r.ConfigEntries {
+			if f, ok := out[r.ResourceName]; ok {
+				f.settings[e.ConfigName] = e.ConfigValue
+			}
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,88 @@
+// Package topic says which topics there are and with which settings; it knows no Kafka client.
+//
+// It promises that a topic which exists with other settings than it needs is never used in silence: Spec.Check says in one sentence
+// what differs and which command mends it.
+package topic
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The topics' names. The number at the end is the version of the schema's meaning and of the partitioning: a change makes a new topic.
+const (
+	Events     = "nowcast.events.v1"
+	Windows    = "nowcast.windows.v1"
+	Sites      = "nowcast.sites.v1"
+	Salts      = "nowcast.salts.v1"
+	DeadLetter = "nowcast.dead-letter.v1"
+)
+
+// Spec is a topic as it has to be.
+type Spec struct {
+	Name        string
+	Partitions  int
+	Replication int
+	Settings    map[string]string // as Kafka names them
+}
+
+// Specs are all topics, with partitions of the events topic and replication copies of each.
+func Specs(partitions, replication int) []Spec {
+	spec := func(name string, partitions int, cleanup string, keep time.Duration, more ...string) Spec {
+		s := Spec{name, partitions, replication, map[string]string{
+			"cleanup.policy":         cleanup,
+			"min.insync.replicas":    strconv.Itoa(min(2, replication)),
+			"message.timestamp.type": "CreateTime",
+		}}
+		if keep > 0 {
+			s.Settings["retention.ms"] = strconv.FormatInt(keep.Milliseconds(), 10)
+		}
+		for i := 0; i+1 < len(more); i += 2 {
+			s.Settings[more[i]] = more[i+1]
+		}
+		return s
+	}
+	const day = 24 * time.Hour
+	return []Spec{
+		// A node whose clock is ahead is refused by the broker: nothing in the log is later than its record.
+		spec(Events, partitions, "delete", 30*day, "message.timestamp.after.max.ms", "5000"),
+		spec(Windows, partitions, "delete", 7*day),
+		spec(Sites, 1, "compact", 0),
+		spec(Salts, 1, "delete", 2*day),
+		spec(DeadLetter, 1, "delete", 30*day),
+	}
+}
+
+// Find is the spec with that name.
+func Find(specs []Spec, name string) (Spec, bool) {
+	i := slices.IndexFunc(specs, func(s Spec) bool { return s.Name == name })
+	if i < 0 {
+		return Spec{}, false
+	}
+	return specs[i], true
+}
+
+// Check compares a topic as it was found with its spec. It returns "" or one sentence that says what differs and how to mend it.
+// Settings that the spec doesn't name may be anything; more partitions of the single-partition topics are refused as well.
+func (s Spec) Check(partitions int, settings map[string]string) string {
+	if partitions != s.Partitions {
+		return fmt.Sprintf("topic %s has %d partitions and needs %d, which can't change for a topic with data: start with --partitions %d, or delete the topic with kafka-topics.sh --delete --topic %s",
+			s.Name, partitions, s.Partitions, partitions, s.Name)
+	}
+	var wrong, mend []string
+	for _, name := range slices.Sorted(maps.Keys(s.Settings)) {
+		if have, want := settings[name], s.Settings[name]; have != want {
+			wrong = append(wrong, fmt.Sprintf("%s=%s and needs %s", name, have, want))
+			mend = append(mend, name+"="+want)
+		}
+	}
+	if len(wrong) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("topic %s has %s: mend it with kafka-configs.sh --alter --entity-type topics --entity-name %s --add-config %s",
+		s.Name, strings.Join(wrong, ", "), s.Name, strings.Join(mend, ","))
+}
