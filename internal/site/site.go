@@ -1,0 +1,112 @@
+// Package site knows which sites exist, who may read them, and the cluster's long-lived secret. All of it lives in the compacted topic
+// nowcast.sites.v1; every process tails it.
+//
+// It promises that look-ups never wait and that a change is seen by the one who made it when the call returns, by others within
+// about a second. While Kafka is away the last known state is served and changes fail.
+package site
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The reasons for which a change is refused.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrInvalid  = errors.New("not valid")
+)
+
+// Site is one website that is counted.
+type Site struct {
+	Domain   string    `json:"domain"`   // lower case host name, as beacons name it
+	Public   bool      `json:"public"`   // anybody may read it
+	Timezone string    `json:"timezone"` // IANA name
+	Created  time.Time `json:"created"`
+}
+
+// Key lets its holder read sites, and administer if it is an admin's. Only the hash of its secret is kept.
+type Key struct {
+	ID      string    `json:"id"`
+	Name    string    `json:"name"`
+	Hash    string    `json:"hash"` // hex SHA-256 of the secret
+	Admin   bool      `json:"admin"`
+	Sites   []string  `json:"sites,omitempty"` // which it may read; none: all
+	Created time.Time `json:"created"`
+}
+
+// MayRead says whether the key opens a site.
+func (k Key) MayRead(domain string) bool {
+	return k.Admin || len(k.Sites) == 0 || slices.Contains(k.Sites, domain)
+}
+
+// prefix marks a secret as ours, so that scanners of repositories can find one that leaked.
+const prefix = "nck_"
+
+// NewSecret makes a key's secret: 192 random bits.
+func NewSecret() string {
+	var b [24]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return prefix + base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+func hash(secret string) string {
+	h := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(h[:])
+}
+
+// Domain cleans what a person types as a site and checks that it is a host name: at most 253 bytes of letters, digits, hyphens, dots
+// (other scripts as punycode), an IP address, or localhost, each with an optional port.
+func Domain(s string) (string, error) {
+	d := strings.ToLower(strings.TrimSpace(s))
+	d = strings.TrimPrefix(strings.TrimPrefix(d, "https://"), "http://")
+	d = strings.TrimSuffix(d, "/")
+	host, port, hasPort := strings.Cut(d, ":")
+	if d == "" || len(d) > 253 || hasPort && !isPort(port) || !isHost(host) {
+		return "", fmt.Errorf("%w: %q is no domain; give a host name such as example.com", ErrInvalid, shorten(s))
+	}
+	return d, nil
+}
+
+func isPort(s string) bool {
+	return s != "" && len(s) <= 5 && strings.Trim(s, "0123456789") == ""
+}
+
+func isHost(s string) bool {
+	if _, err := netip.ParseAddr(s); err == nil || s == "localhost" {
+		return true
+	}
+	labels := strings.Split(s, ".")
+	for _, l := range labels {
+		if l == "" || len(l) > 63 || l[0] == '-' || l[len(l)-1] == '-' || strings.Trim(l, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+			return false
+		}
+	}
+	return len(labels) > 1
+}
+
+func (s Site) check() error {
+	if d, err := Domain(s.Domain); err != nil {
+		return err
+	} else if d != s.Domain {
+		return fmt.Errorf("%w: write the domain as %q", ErrInvalid, d)
+	}
+	if _, err := time.LoadLocation(s.Timezone); err != nil || s.Timezone == "Local" {
+		return fmt.Errorf("%w: %q is no time zone; give an IANA name such as Europe/Berlin", ErrInvalid, shorten(s.Timezone))
+	}
+	return nil
+}
+
+func shorten(s string) string {
+	if len(s) > 80 {
+		return s[:80] + "…"
+	}
+	return s
+}
