@@ -1,0 +1,77 @@
+package event
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+var update = flag.Bool("update", false, "write golden files that are missing; one that exists is never written again")
+
+type golden struct {
+	name   string
+	record []byte // as this program writes it
+	header Header
+	events []Event
+}
+
+func goldens() []golden {
+	h := Header{Version: 1, Node: 0x1122334455667788, Sequence: 42, Low: 1795435200000}
+	bye := h
+	bye.Farewell = true
+	minimal := Event{Time: 1795435200123, Visitor: 1, Kind: Pageview, Name: "pageview", Site: "example.com", Path: "/"}
+	unicode := Event{Time: 1795435200123, Visitor: 2, Kind: Custom, Name: "購入 🛒", Site: "xn--bcher-kva.example", Hostname: "bücher.example",
+		Path: "/straße/ё/日本", Props: AppendProp(nil, "größe", "\u202eXL\u0000")}
+	all := []golden{
+		{name: "tick", header: h},
+		{name: "farewell", header: bye},
+		{name: "minimal", header: h, events: []Event{minimal}},
+		{name: "full", header: h, events: []Event{full(), minimal, full()}},
+		{name: "unicode", header: h, events: []Event{unicode}},
+	}
+	for i, g := range all {
+		all[i].record = envelope(g.header, g.events...)
+	}
+
+	// As a program of years from now may write: fields of every wire type that nobody here knows, in the header and in an event.
+	future := func(b []byte) []byte {
+		b = protowire.AppendVarint(protowire.AppendTag(b, 900, protowire.VarintType), 5)
+		b = protowire.AppendFixed32(protowire.AppendTag(b, 901, protowire.Fixed32Type), 5)
+		b = protowire.AppendFixed64(protowire.AppendTag(b, 902, protowire.Fixed64Type), 5)
+		b = protowire.AppendString(protowire.AppendTag(b, 903, protowire.BytesType), "later")
+		b = protowire.AppendTag(b, 904, protowire.StartGroupType)
+		return protowire.AppendTag(b, 904, protowire.EndGroupType)
+	}
+	body := appendString(future(appendUint(nil, fieldTime, 1795435200123)), fieldSite, "example.com")
+	record := future(AppendHeader(nil, h))
+	record = protowire.AppendBytes(protowire.AppendTag(record, fieldEvent, protowire.BytesType), future(body))
+	return append(all, golden{name: "future", record: future(record), header: h, events: []Event{{Time: 1795435200123, Site: "example.com"}}})
+}
+
+// What a released version has written must decode for ever: add files here, never change one.
+func TestGolden(t *testing.T) {
+	for _, g := range goldens() {
+		file := filepath.Join("testdata", g.name+".bin")
+		if _, err := os.Stat(file); *update && os.IsNotExist(err) {
+			if err := os.WriteFile(file, g.record, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, events := decode(t, b)
+		if h != g.header || !reflect.DeepEqual(events, g.events) {
+			t.Errorf("%s: got %+v %+v, want %+v %+v", g.name, h, events, g.header, g.events)
+		}
+		if !bytes.Equal(b, g.record) {
+			t.Errorf("%s: the encoder writes other bytes than it used to: %x, was %x", g.name, g.record, b)
+		}
+	}
+}
