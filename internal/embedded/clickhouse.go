@@ -1,0 +1,122 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// ClickHouse is a supervised ClickHouse engine behind a unix socket.
+type ClickHouse struct {
+	*supervisor
+	socket string
+	temp   string // the socket's directory when the data dir's path is too long for it
+	dsn    string
+	files  string // where its address is written down for other processes
+	client *http.Client
+	unlock func()
+}
+
+// NewClickHouse claims the data dir and makes the socket, and starts nothing. A data dir that is in use or can't be written is
+// an error that says so.
+func NewClickHouse(c Config) (*ClickHouse, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	s, err := newSupervisor("embedded ClickHouse", "clickhouse", &c)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(c.Dir, "clickhouse")
+	unlock, err := claim(dir)
+	if err != nil {
+		return nil, err
+	}
+	h := &ClickHouse{supervisor: s, socket: filepath.Join(dir, "server.sock"), files: filepath.Join(dir, "address"), unlock: unlock}
+	if err := h.listen(); err != nil {
+		h.close()
+		return nil, fmt.Errorf("prepare embedded ClickHouse: %w", err)
+	}
+	child := childConfig{dir: dir, library: c.Library, sessions: c.Sessions}
+	s.args = child.args(clickhouseVerb)
+	s.probe = h.ask
+	return h, nil
+}
+
+func (h *ClickHouse) listen() error {
+	const longest = 107 // of a unix socket's path, in bytes
+	if len(h.socket) > longest {
+		temp, err := os.MkdirTemp("", "nowcast-")
+		if err != nil {
+			return err
+		}
+		h.temp, h.socket = temp, filepath.Join(temp, "server.sock")
+	}
+	os.Remove(h.socket) // what a killed process left; the data dir's lock is ours
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: h.socket, Net: "unix"})
+	if err != nil {
+		return err
+	}
+	l.SetUnlinkOnClose(false)
+	defer l.Close()
+	if h.listener, err = l.File(); err != nil {
+		return err
+	}
+	h.dsn = (&url.URL{Scheme: "unix", Path: h.socket}).String()
+	h.client = &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", h.socket)
+		},
+		DisableKeepAlives: true,
+	}}
+	return os.WriteFile(h.files, []byte(h.dsn+"\n"), 0o600)
+}
+
+// DSN is the address for warehouse.Open, the same for the life of this process. It is also in the file clickhouse/address of
+// the data dir.
+func (h *ClickHouse) DSN() string { return h.dsn }
+
+// Run keeps the engine running until ctx ends, then has it finish its statements and end. Afterwards the data dir is free
+// again.
+func (h *ClickHouse) Run(ctx context.Context) error {
+	defer h.close()
+	return h.run(ctx)
+}
+
+func (h *ClickHouse) close() {
+	os.Remove(h.files)
+	os.Remove(h.socket)
+	if h.temp != "" {
+		os.RemoveAll(h.temp)
+	}
+	if h.listener != nil {
+		h.listener.Close()
+	}
+	h.unlock()
+}
+
+func (h *ClickHouse) ask(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/ping", nil)
+	if err != nil {
+		return err
+	}
+	res, err := h.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 1<<10))
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("ping: %s", res.Status)
+	}
+	return nil
+}
+
+const headerTime = 10 * time.Second // for a request's header on the socket

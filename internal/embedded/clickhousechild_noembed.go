@@ -1,0 +1,14 @@
+//go:build !linux || noembed
+
+package embedded
+
+import (
+	"context"
+	"errors"
+)
+
+const hasEngine = false
+
+func runClickHouse(context.Context, childConfig) error {
+	return hopelessError{errors.New(noEngine)}
+}

@@ -1,0 +1,150 @@
+package embedded_test
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"nowcast/internal/embedded"
+)
+
+func TestMain(m *testing.M) {
+	if handled, code := embedded.Main(os.Args); handled {
+		os.Exit(code)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// library finds libchdb.so, or skips the test; where CI is set, its absence fails.
+func library(t *testing.T) string {
+	t.Helper()
+	for _, p := range []string{"", "../../deployments/npm/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so", "../../bin/libchdb.so"} {
+		if lib, err := embedded.FindLibrary(p); err == nil {
+			return lib
+		}
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatal("libchdb.so is missing: run `npm ci --prefix deployments/npm`")
+	}
+	t.Skip("LEFT OUT: libchdb.so is missing; `npm ci --prefix deployments/npm` gets it")
+	return ""
+}
+
+// part is what Broker and ClickHouse have in common.
+type part interface {
+	Run(context.Context) error
+	Ready() (bool, string)
+	PID() int
+}
+
+// run starts p; the test's end stops it.
+func run(t *testing.T, p part) {
+	t.Helper()
+	stop := start(t, p)
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("stop: %v", err)
+		}
+	})
+}
+
+// start is run with the stop in the caller's hands.
+func start(t *testing.T, p part) (stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx) }()
+	ready(t, p, 30*time.Second)
+	return sync.OnceValue(func() error { cancel(); return <-ended })
+}
+
+func ready(t *testing.T, p part, limit time.Duration) {
+	t.Helper()
+	eventually(t, limit, func() (bool, string) { return p.Ready() })
+}
+
+func eventually(t *testing.T, limit time.Duration, f func() (bool, string)) {
+	t.Helper()
+	for end := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
+		ok, reason := f()
+		if ok {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %s", limit, reason)
+		}
+	}
+}
+
+// crash kills p's child with -9 and waits until the next one is ready, which has 10 s.
+func crash(t *testing.T, p part) time.Duration {
+	t.Helper()
+	old, begin := p.PID(), time.Now()
+	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 10*time.Second, func() (bool, string) {
+		ok, reason := p.Ready()
+		return ok && p.PID() != old, reason
+	})
+	return time.Since(begin)
+}
+
+func config(t *testing.T, dir string) embedded.Config {
+	return embedded.Config{Dir: dir, Log: logger(t), Metrics: prometheus.NewRegistry()}
+}
+
+func logger(t *testing.T) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+}
+
+func newClickHouse(t *testing.T, dir string) *embedded.ClickHouse {
+	t.Helper()
+	c := config(t, dir)
+	c.Library = library(t)
+	h, err := embedded.NewClickHouse(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func newBroker(t *testing.T, dir string) *embedded.Broker {
+	t.Helper()
+	b, err := embedded.NewBroker(config(t, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// memory is a process' resident and anonymous memory in MiB.
+func memory(t *testing.T, pid int) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && (f[0] == "VmRSS:" || f[0] == "RssAnon:" || f[0] == "Threads:") {
+			out = append(out, strings.Join(f, " "))
+		}
+	}
+	return strings.Join(out, ", ")
+}
