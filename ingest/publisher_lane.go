@@ -1,0 +1,255 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"nowcast/internal/event"
+	"nowcast/internal/topic"
+)
+
+// envelope is one record of the log on its way there.
+type envelope struct {
+	data   []byte
+	events int
+	opened int64 // ms: of its first event
+	at     int64 // ms: the record's timestamp, once it is closed
+	done   chan struct{}
+	err    error // why it will never be acknowledged; to be read after done
+}
+
+// lane is one partition. Under its lock time never runs backwards: events, closings and promises are stamped there, so no event
+// is later than its record, or earlier than a low watermark that has been promised.
+type lane struct {
+	p    *publisher
+	id   int
+	wake chan struct{}
+
+	mu       sync.Mutex
+	last     int64 // the newest time given away
+	closed   int64 // when the newest envelope was closed
+	sequence uint64
+	open     *envelope   // takes events
+	queue    []*envelope // closed ones in order; the first may be in flight
+	waiting  int         // bytes in open and queue
+	stopping bool
+	since    time.Time // when the first of the queue was first sent; zero when none is in flight
+	failure  error     // of its newest try
+}
+
+// now is the wall clock, held where it steps back.
+func (l *lane) now() int64 {
+	l.last = max(l.last, time.Now().UnixMilli())
+	return l.last
+}
+
+func (l *lane) add(d *draft) (*envelope, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.stopping:
+		return nil, errStopping
+	case len(l.queue) >= maxQueue || l.waiting >= maxWaiting:
+		return nil, errFull
+	}
+	at := l.now()
+	if err := l.p.stamp(d, at); err != nil {
+		return nil, err
+	}
+	e := l.open
+	if e == nil {
+		e = l.begin(at, false)
+		l.open = e
+	}
+	before := len(e.data)
+	e.data = event.AppendEvent(e.data, &d.Event)
+	l.waiting += len(e.data) - before
+	e.events++
+	if e.events >= fullEvents || len(e.data) >= fullBytes {
+		l.closeOpen()
+	}
+	if e.events == 1 || l.open == nil {
+		l.rouse()
+	}
+	return e, nil
+}
+
+func (l *lane) rouse() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// begin starts an envelope: nothing in it or after it will be earlier than at.
+func (l *lane) begin(at int64, farewell bool) *envelope {
+	l.sequence++
+	e := &envelope{opened: at, done: make(chan struct{})}
+	e.data = event.AppendHeader(make([]byte, 0, 1024), event.Header{Version: event.Version, Node: l.p.node, Sequence: l.sequence, Low: at - 1, Farewell: farewell})
+	l.waiting += len(e.data)
+	return e
+}
+
+func (l *lane) closeOpen() {
+	l.push(l.open)
+	l.open = nil
+}
+
+func (l *lane) push(e *envelope) {
+	e.at = l.now()
+	l.closed = e.at
+	l.queue = append(l.queue, e)
+}
+
+// run decides when envelopes are closed, and hands them one by one to a goroutine that sends. The next one fills meanwhile: the
+// busier the partition, the larger its envelopes.
+func (l *lane) run(ctx, sending context.Context) {
+	send, sent := make(chan *envelope), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for e := range send {
+			l.deliver(sending, e)
+			sent <- struct{}{}
+		}
+	})
+	defer wg.Wait()
+	defer close(send)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	stopping, busy := ctx.Done(), false
+	for {
+		e, pause, over := l.next(busy)
+		if over {
+			return
+		}
+		if e != nil {
+			send <- e
+			busy = true
+			continue
+		}
+		timer.Reset(pause)
+		select {
+		case <-l.wake:
+		case <-timer.C:
+		case <-sent:
+			l.shift()
+			busy = false
+		case <-stopping:
+			l.stop()
+			stopping = nil
+		}
+	}
+}
+
+// next returns the envelope to send now, or how long nothing need be done, or that all is done.
+func (l *lane) next(busy bool) (e *envelope, pause time.Duration, over bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	idle := !busy && len(l.queue) == 0
+	now := l.now()
+	if l.open != nil {
+		if pause = since(now, l.open.opened, closeAfter); idle || pause <= 0 {
+			l.closeOpen()
+		}
+	} else if idle && !l.stopping && since(now, l.closed, tickEvery) <= 0 {
+		l.push(l.begin(now, false))
+	}
+	switch {
+	case !busy && len(l.queue) > 0:
+		l.since, l.failure = time.Now(), nil
+		return l.queue[0], 0, false
+	case l.stopping && idle:
+		return nil, 0, true
+	case l.open != nil:
+		return nil, since(now, l.open.opened, closeAfter), false
+	case idle:
+		return nil, since(now, l.closed, tickEvery), false
+	}
+	return nil, time.Hour, false
+}
+
+// since is what is left of d, d being counted from a time.
+func since(now, from int64, d time.Duration) time.Duration {
+	return d - time.Duration(now-from)*time.Millisecond
+}
+
+// shift takes the envelope that was sent off the queue.
+func (l *lane) shift() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting -= len(l.queue[0].data)
+	l.queue[0] = nil
+	l.queue = l.queue[1:]
+	l.since = time.Time{}
+}
+
+// stop refuses further events and puts the farewell behind what is there.
+func (l *lane) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopping = true
+	if l.open != nil {
+		l.closeOpen()
+	}
+	l.push(l.begin(l.now(), true))
+}
+
+// stuck is how long the envelope in flight has waited, and why.
+func (l *lane) stuck() (time.Duration, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.since.IsZero() {
+		return 0, nil
+	}
+	return time.Since(l.since), l.failure
+}
+
+// deliver sends the same bytes until they are acknowledged. Readers know a repeat by node and sequence, so a try whose outcome is
+// unknown does no harm. It gives up when ctx ends, and on a record that no broker will ever take.
+func (l *lane) deliver(ctx context.Context, e *envelope) {
+	defer close(e.done)
+	for pause := firstRetry; ; pause = min(2*pause, slowRetry) {
+		_, err := l.p.log.Produce(ctx, topic.Events, l.id, time.UnixMilli(e.at), e.data)
+		if err == nil {
+			l.p.meter.envelope(e.events)
+			return
+		}
+		l.mu.Lock()
+		l.failure = err
+		l.mu.Unlock()
+		if ctx.Err() != nil {
+			e.err = errLost
+		} else if errors.Is(err, kafka.MessageSizeTooLarge) || errors.Is(err, kafka.InvalidRecord) {
+			e.err = err
+		}
+		if e.err != nil {
+			if e.events > 0 {
+				l.p.meter.lost.Add(float64(e.events))
+				l.p.slog.Error("events are lost: the log didn't take their envelope", "partition", l.id, "events", e.events, "error", err)
+			}
+			return
+		}
+		l.p.meter.retries.Inc()
+		if pause == firstRetry {
+			l.p.slog.Warn("the log didn't take an envelope, trying again until it does", "partition", l.id, "events", e.events, "error", err)
+		}
+		if !errors.Is(err, kafka.NotEnoughReplicas) && !errors.Is(err, kafka.NotEnoughReplicasAfterAppend) {
+			l.p.log.Refresh()
+		}
+		wait(ctx, pause)
+	}
+}
+
+// wait pauses for d or until ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
