@@ -1,0 +1,36 @@
+// Builds the tracker into frontend/dist/script.js and fails when it weighs 1,024 bytes or more, gzipped.
+import { mkdir, writeFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import { build } from "esbuild";
+
+const BUDGET = 1024;
+const here = new URL(".", import.meta.url);
+
+/** The tracker as it is served. */
+export async function bundle() {
+  const out = await build({
+    entryPoints: [fileURLToPath(new URL("tracker.ts", here))],
+    bundle: true,
+    minify: true,
+    format: "iife",
+    target: "es2021",
+    charset: "utf8",
+    legalComments: "none",
+    write: false,
+  });
+  const script = out.outputFiles[0].text.trim();
+  return { script, gzipped: gzipSync(script, { level: 9 }).length, budget: BUDGET };
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { script, gzipped } = await bundle();
+  const dist = new URL("../dist/", here);
+  await mkdir(dist, { recursive: true });
+  await writeFile(new URL("script.js", dist), script);
+  console.log(`tracker: ${script.length} bytes, ${gzipped} gzipped (budget: under ${BUDGET})`);
+  if (gzipped >= BUDGET) {
+    console.error(`tracker: over its budget of ${BUDGET - 1} bytes gzipped`);
+    process.exit(1);
+  }
+}
