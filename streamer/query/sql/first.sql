@@ -1,0 +1,5 @@
+SELECT toUnixTimestamp(toStartOfHour(ts))
+FROM events
+WHERE site = {site:String}
+ORDER BY site, toStartOfHour(ts)
+LIMIT 1
