@@ -115,10 +115,10 @@ func (n *Now) append(b []byte) []byte {
 // Decode overwrites e with a record, and reuses its slices. It fails with ErrVersion or ErrCorrupt.
 func (e *Emission) Decode(record []byte) error {
 	*e = Emission{Seconds: e.Seconds[:0], Nows: e.Nows[:0]}
-	err := fields(record, func(num protowire.Number, v uint64, b []byte) error {
+	err := fields(record, 1<<emSeconds|1<<emNows, func(num protowire.Number, v uint64, b []byte) error {
 		switch num {
 		case emVersion:
-			if e.Version = uint32(v); e.Version > Version {
+			if e.Version = uint32(v); v > Version {
 				return fmt.Errorf("%w: %d, this program knows %d", ErrVersion, v, Version)
 			}
 		case emPartition:
@@ -158,7 +158,7 @@ func grow(rows []Now) []Now {
 }
 
 func (s *Second) decode(b []byte) error {
-	return fields(b, func(num protowire.Number, v uint64, b []byte) error {
+	err := fields(b, 1<<secSite, func(num protowire.Number, v uint64, b []byte) error {
 		switch num {
 		case secSite:
 			s.Site = alias(b)
@@ -181,11 +181,20 @@ func (s *Second) decode(b []byte) error {
 		}
 		return nil
 	})
+	return named(s.Site, err)
+}
+
+// named refuses rows without a site, of which a short record could otherwise hold very many.
+func named(site string, err error) error {
+	if err == nil && site == "" {
+		return fmt.Errorf("%w: row without a site", ErrCorrupt)
+	}
+	return err
 }
 
 func (n *Now) decode(b []byte) error {
 	lists, rests := n.lists(), n.rests()
-	return fields(b, func(num protowire.Number, v uint64, b []byte) error {
+	err := fields(b, 1<<nowSite|0xf<<nowLists, func(num protowire.Number, v uint64, b []byte) error {
 		switch {
 		case num == nowSite:
 			n.Site = alias(b)
@@ -195,7 +204,7 @@ func (n *Now) decode(b []byte) error {
 			n.Version = v
 		case num >= nowLists && num < nowLists+4:
 			var c Count
-			err := fields(b, func(num protowire.Number, v uint64, b []byte) error {
+			err := fields(b, 1<<countName, func(num protowire.Number, v uint64, b []byte) error {
 				switch num {
 				case countName:
 					c.Name = alias(b)
@@ -211,10 +220,12 @@ func (n *Now) decode(b []byte) error {
 		}
 		return nil
 	})
+	return named(n.Site, err)
 }
 
-// fields calls f with each field of a message: the number in v or the bytes in b. A known field of the wrong wire type reads as zero.
-func fields(m []byte, f func(num protowire.Number, v uint64, b []byte) error) error {
+// fields calls f with each field of a message: the number in v or, for those whose bit is set in text, the bytes in b. A field of
+// another wire type than the schema's is skipped like an unknown one.
+func fields(m []byte, text uint32, f func(num protowire.Number, v uint64, b []byte) error) error {
 	for len(m) > 0 {
 		num, typ, n := protowire.ConsumeTag(m)
 		if n < 0 {
@@ -225,15 +236,17 @@ func fields(m []byte, f func(num protowire.Number, v uint64, b []byte) error) er
 		if n < 0 {
 			return fmt.Errorf("%w: broken field %d", ErrCorrupt, num)
 		}
-		var v uint64
-		var b []byte
-		switch typ {
-		case protowire.VarintType:
-			v, _ = protowire.ConsumeVarint(m)
-		case protowire.BytesType:
-			b, _ = protowire.ConsumeBytes(m)
+		isText := num < 32 && text>>num&1 == 1
+		var err error
+		switch {
+		case typ == protowire.VarintType && !isText:
+			v, _ := protowire.ConsumeVarint(m)
+			err = f(num, v, nil)
+		case typ == protowire.BytesType && isText:
+			b, _ := protowire.ConsumeBytes(m)
+			err = f(num, 0, b)
 		}
-		if err := f(num, v, b); err != nil {
+		if err != nil {
 			return err
 		}
 		m = m[n:]
