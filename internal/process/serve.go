@@ -1,0 +1,80 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Listen opens a TCP address. An address that can't be had gives one sentence that says what to do.
+func Listen(addr string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+	switch {
+	case err == nil:
+		return l, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("address %s is taken: stop the program that listens there or choose another one", addr)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("address %s needs more rights than this user has: choose a port above 1023", addr)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("address %s isn't one of this machine's: choose 127.0.0.1 or 0.0.0.0 with a port", addr)
+	}
+	return nil, fmt.Errorf("listen on %s: %w", addr, err)
+}
+
+const (
+	headerTime = 10 * time.Second // for a request's header to arrive
+	idleTime   = 2 * time.Minute  // of a connection between two requests
+	headerSize = 64 << 10
+	cutTime    = 2 * time.Second // for handlers whose connection was cut to notice
+)
+
+// Serve answers requests on l until ctx ends. Then it takes no new ones, ends the context of those that run, so that endless ones
+// end, and waits for them, but at most for drain; what still runs then has its connection cut. It closes l.
+func Serve(ctx context.Context, l net.Listener, h http.Handler, drain time.Duration) error {
+	base, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	var running sync.WaitGroup
+	srv := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			running.Add(1)
+			defer running.Done()
+			h.ServeHTTP(w, r)
+		}),
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ReadHeaderTimeout: headerTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    headerSize,
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(l) }()
+	select {
+	case err := <-failed:
+		end()
+		_ = srv.Close()
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+	end()
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	defer cancel()
+	err := srv.Shutdown(limited)
+	<-failed
+	if err == nil {
+		return nil
+	}
+	_ = srv.Close()
+	gone := make(chan struct{})
+	go func() { running.Wait(); close(gone) }()
+	select {
+	case <-gone:
+		return nil
+	case <-time.After(cutTime):
+		return fmt.Errorf("serve %s: requests still run %s after their connections were cut", l.Addr(), cutTime)
+	}
+}
