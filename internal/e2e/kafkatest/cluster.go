@@ -1,0 +1,197 @@
+// Package kafkatest runs real Apache Kafka for tests: one or three nodes (KRaft, broker and controller in one) on 127.0.0.1 as child
+// processes that can be killed, paused and started again.
+//
+// It needs a Java runtime and the jars of pom.xml, which `make kafka` fetches. Without them Start fails with ErrUnavailable, so that a
+// test can say loudly that it was left out. No node outlives the process that started it.
+package kafkatest
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// ErrUnavailable says that there is no Java or that there are no jars here. The error's text says what to do.
+var ErrUnavailable = errors.New("no Apache Kafka here")
+
+// Config says which cluster to start.
+type Config struct {
+	Dir    string            // for property files, logs and data; kept when the cluster stops
+	Nodes  int               // 1 or 3; 1 when 0
+	Libs   string            // the jars; NOWCAST_KAFKA_LIBS or this package's libs when ""
+	HeapMB int               // of each node; 256 when 0
+	Props  map[string]string // settings over the default ones; "" leaves one out
+}
+
+// Cluster is a running one.
+type Cluster struct {
+	Nodes []*Node
+}
+
+// A cluster is known by its data folder alone, so that all may have one id.
+const clusterID = "MkU3OEVBNTcwNTJENDM2Qg"
+
+// Start formats new data folders and returns once each node says that it has started, which takes 3 s for one and 7 s for three nodes.
+func Start(c Config) (*Cluster, error) {
+	if c.Nodes == 0 {
+		c.Nodes = 1
+	}
+	if c.HeapMB == 0 {
+		c.HeapMB = 256
+	}
+	if c.Nodes != 1 && c.Nodes != 3 {
+		return nil, fmt.Errorf("start Kafka: 1 or 3 nodes, not %d", c.Nodes)
+	}
+	var err error
+	if c.Libs, err = libs(c.Libs); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("start Kafka: %w", err)
+	}
+	for try := 0; ; try++ {
+		k, err := start(c)
+		// Between the choice of a free port and its use somebody else may take it.
+		if err == nil || !errors.Is(err, errPort) || try == 2 {
+			return k, err
+		}
+	}
+}
+
+// libs finds the jars.
+func libs(dir string) (string, error) {
+	if _, err := exec.LookPath("java"); err != nil {
+		return "", fmt.Errorf("%w: install a Java runtime (17 or newer)", ErrUnavailable)
+	}
+	if dir == "" {
+		dir = os.Getenv("NOWCAST_KAFKA_LIBS")
+	}
+	if dir == "" {
+		root, err := os.Getwd()
+		for err == nil && root != "/" {
+			if dir = filepath.Join(root, "internal", "e2e", "kafkatest", "libs"); exists(filepath.Dir(dir)) {
+				break
+			}
+			root = filepath.Dir(root)
+		}
+	}
+	if jars, _ := filepath.Glob(filepath.Join(dir, "kafka_*.jar")); len(jars) == 0 {
+		return "", fmt.Errorf("%w: no jars in %s; run `make kafka`, or name their folder in NOWCAST_KAFKA_LIBS", ErrUnavailable, dir)
+	}
+	return dir, nil
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
+}
+
+func start(c Config) (*Cluster, error) {
+	ports, err := freePorts(2 * c.Nodes)
+	if err != nil {
+		return nil, fmt.Errorf("start Kafka: %w", err)
+	}
+	var voters []string
+	for i := range c.Nodes {
+		voters = append(voters, fmt.Sprintf("%d@127.0.0.1:%d", i+1, ports[2*i+1]))
+	}
+	k := &Cluster{}
+	for i := range c.Nodes {
+		n := newNode(c, i+1, ports[2*i])
+		k.Nodes = append(k.Nodes, n)
+		p := properties(c, n, ports[2*i+1], strings.Join(voters, ","))
+		if err := os.WriteFile(n.props, []byte(p), 0o644); err != nil {
+			return nil, fmt.Errorf("start Kafka: %w", err)
+		}
+	}
+	if err := k.each((*Node).format); err != nil {
+		return nil, err
+	}
+	if err := k.each((*Node).Start); err != nil {
+		k.Stop()
+		return nil, err
+	}
+	return k, nil
+}
+
+// properties are a node's settings. A broker that dies is noticed within 3 s instead of 9, and no topic is made by asking for it.
+func properties(c Config, n *Node, controller int, voters string) string {
+	copies, insync := strconv.Itoa(min(3, c.Nodes)), strconv.Itoa(min(2, c.Nodes))
+	p := map[string]string{
+		"process.roles":                                    "broker,controller",
+		"node.id":                                          strconv.Itoa(n.ID),
+		"controller.quorum.voters":                         voters,
+		"listeners":                                        fmt.Sprintf("PLAINTEXT://%s,CONTROLLER://127.0.0.1:%d", n.Addr, controller),
+		"advertised.listeners":                             "PLAINTEXT://" + n.Addr,
+		"controller.listener.names":                        "CONTROLLER",
+		"listener.security.protocol.map":                   "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+		"log.dirs":                                         n.data,
+		"auto.create.topics.enable":                        "false",
+		"broker.session.timeout.ms":                        "3000",
+		"broker.heartbeat.interval.ms":                     "500",
+		"default.replication.factor":                       copies,
+		"min.insync.replicas":                              insync,
+		"offsets.topic.replication.factor":                 copies,
+		"offsets.topic.num.partitions":                     "3",
+		"transaction.state.log.replication.factor":         copies,
+		"transaction.state.log.min.isr":                    insync,
+		"transaction.state.log.num.partitions":             "3",
+		"share.coordinator.state.topic.replication.factor": copies,
+		"share.coordinator.state.topic.min.isr":            insync,
+		"group.initial.rebalance.delay.ms":                 "0",
+		"log.cleaner.dedupe.buffer.size":                   "8388608", // the default takes half of so small a heap
+	}
+	for name, v := range c.Props {
+		p[name] = v
+	}
+	var lines []string
+	for name, v := range p {
+		if v != "" {
+			lines = append(lines, name+"="+v+"\n")
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "")
+}
+
+// Addrs are the addresses for clients, of running nodes and others.
+func (k *Cluster) Addrs() []string {
+	var all []string
+	for _, n := range k.Nodes {
+		all = append(all, n.Addr)
+	}
+	return all
+}
+
+// Stop kills all nodes at once. Their data stays: Node.Start starts them again.
+func (k *Cluster) Stop() { _ = k.each(func(n *Node) error { n.Kill(); return nil }) }
+
+func (k *Cluster) each(f func(*Node) error) error {
+	errs := make([]error, len(k.Nodes))
+	var wg sync.WaitGroup
+	for i, n := range k.Nodes {
+		wg.Go(func() { errs[i] = f(n) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func freePorts(n int) ([]int, error) {
+	var all []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() // only at the end, or the next one would be the same
+		all = append(all, l.Addr().(*net.TCPAddr).Port)
+	}
+	return all, nil
+}

@@ -1,0 +1,148 @@
+package kafkatest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Node is one Kafka process, or the place of one that has ended.
+type Node struct {
+	ID   int    // from 1
+	Addr string // for clients, host:port
+	Log  string // file with what the process says; a start begins it anew
+
+	libs, props, data string
+	heap              int
+
+	mu   sync.Mutex
+	cmd  *exec.Cmd
+	gone chan struct{}
+}
+
+var errPort = errors.New("port is taken")
+
+// Quick to start rather than fast in the long run.
+var jvm = []string{"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Djava.awt.headless=true"}
+
+// How long a start may take; a loaded machine with three nodes has needed 30 s.
+const startLimit = 90 * time.Second
+
+func newNode(c Config, id, port int) *Node {
+	file := func(ext string) string { return filepath.Join(c.Dir, strconv.Itoa(id)+ext) }
+	return &Node{ID: id, Addr: fmt.Sprintf("127.0.0.1:%d", port), Log: file(".log"), libs: c.Libs, props: file(".properties"), data: file(".data"), heap: c.HeapMB}
+}
+
+func (n *Node) java(args ...string) *exec.Cmd {
+	cmd := exec.Command("java", slices.Concat(jvm, args)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// format prepares a new data folder.
+func (n *Node) format() error {
+	if exists(filepath.Join(n.data, "meta.properties")) {
+		return nil
+	}
+	out, err := n.java("-cp", n.libs+"/*", "kafka.tools.StorageTool", "format", "-t", clusterID, "-c", n.props).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("format Kafka's data folder: %w: %s", err, out)
+	}
+	return nil
+}
+
+// Start starts the process and waits until it says that it has started.
+func (n *Node) Start() error {
+	if err := n.Launch(); err != nil {
+		return err
+	}
+	return n.Wait()
+}
+
+// Launch starts the process and doesn't wait.
+func (n *Node) Launch() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cmd != nil {
+		return fmt.Errorf("start Kafka node %d: it is running", n.ID)
+	}
+	f, err := os.Create(n.Log)
+	if err != nil {
+		return fmt.Errorf("start Kafka node %d: %w", n.ID, err)
+	}
+	defer f.Close()
+	const logger = "-Dorg.slf4j.simpleLogger."
+	cmd := n.java(fmt.Sprintf("-Xmx%dm", n.heap), logger+"showDateTime=true", logger+"dateTimeFormat=HH:mm:ss.SSS", "-cp", n.libs+"/*", "kafka.Kafka", n.props)
+	cmd.Stdout, cmd.Stderr = f, f
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start Kafka node %d: %w", n.ID, err)
+	}
+	gone := make(chan struct{})
+	go func() { defer close(gone); _ = cmd.Wait() }()
+	n.cmd, n.gone = cmd, gone
+	return nil
+}
+
+// Wait waits until a launched process says that it has started.
+func (n *Node) Wait() error {
+	n.mu.Lock()
+	gone := n.gone
+	n.mu.Unlock()
+	for end := time.Now().Add(startLimit); time.Now().Before(end); {
+		b, err := os.ReadFile(n.Log)
+		if err != nil {
+			return fmt.Errorf("read the log of Kafka node %d: %w", n.ID, err)
+		}
+		if bytes.Contains(b, []byte("Kafka Server started")) {
+			return nil
+		}
+		select {
+		case <-gone:
+			if bytes.Contains(b, []byte("Address already in use")) {
+				return fmt.Errorf("start Kafka node %d: %w", n.ID, errPort)
+			}
+			return fmt.Errorf("start Kafka node %d: it ended: %s", n.ID, b[max(0, len(b)-2000):])
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return fmt.Errorf("start Kafka node %d: not within %v, see %s", n.ID, startLimit, n.Log)
+}
+
+// Kill ends the process without a word, as kill -9 or a power cut does.
+func (n *Node) Kill() { n.end(syscall.SIGKILL) }
+
+// Term ends the process in order: its partitions get other leaders first.
+func (n *Node) Term() { n.end(syscall.SIGTERM) }
+
+// Pause stops the process where it is: its connections stay open and nothing answers.
+func (n *Node) Pause() { n.signal(syscall.SIGSTOP) }
+
+// Resume lets a paused process go on.
+func (n *Node) Resume() { n.signal(syscall.SIGCONT) }
+
+func (n *Node) signal(s syscall.Signal) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cmd != nil {
+		_ = n.cmd.Process.Signal(s)
+	}
+}
+
+func (n *Node) end(s syscall.Signal) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cmd == nil {
+		return
+	}
+	_ = n.cmd.Process.Signal(s)
+	<-n.gone
+	n.cmd = nil
+}
