@@ -21,7 +21,7 @@ import (
 // Config says where Kafka is.
 type Config struct {
 	Addrs   []string      // host:port of one or more brokers
-	Topics  []string      // whose metadata is kept; all topics when empty
+	Topics  []string      // whose metadata is kept: each one that is used, or none to keep all
 	Timeout time.Duration // of one request; 30 s when 0
 }
 
@@ -52,6 +52,10 @@ func (c *Client) Refresh() {
 		c.transport.CloseIdleConnections()
 	}
 }
+
+// How long a broker may take for an answer that it has at hand. A hung one would hold a request for the client's whole time-out, which is
+// long because of writes.
+const patience = 3 * time.Second
 
 // dial connects and asks for the API versions within a second. A hung broker still accepts connections, because its kernel does, and
 // kafka-go goes on to the next address only when dialling fails.
@@ -101,7 +105,8 @@ func Retryable(err error) bool {
 	switch k {
 	case kafka.UnknownTopicOrPartition, kafka.LeaderNotAvailable, kafka.NotLeaderForPartition, kafka.RequestTimedOut, kafka.BrokerNotAvailable,
 		kafka.ReplicaNotAvailable, kafka.NetworkException, kafka.GroupLoadInProgress, kafka.GroupCoordinatorNotAvailable,
-		kafka.NotCoordinatorForGroup, kafka.NotEnoughReplicas, kafka.NotEnoughReplicasAfterAppend, kafka.KafkaStorageError, kafka.Unknown:
+		kafka.NotCoordinatorForGroup, kafka.NotEnoughReplicas, kafka.NotEnoughReplicasAfterAppend, kafka.KafkaStorageError,
+		kafka.NotController, kafka.FencedLeaderEpoch, kafka.UnknownLeaderEpoch, kafka.OffsetNotAvailable, kafka.ThrottlingQuotaExceeded, kafka.Unknown:
 		return true
 	}
 	return false
@@ -161,6 +166,8 @@ func (c *Client) OffsetAt(ctx context.Context, topic string, partition int, at t
 }
 
 func (c *Client) offsets(ctx context.Context, topic string, partition int, ask ...kafka.OffsetRequest) (kafka.PartitionOffsets, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	r, err := c.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: ask}})
 	if err == nil {
 		err = kafka.UnknownTopicOrPartition

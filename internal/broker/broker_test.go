@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,7 +15,9 @@ import (
 	"nowcast/internal/topic"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*connPool).discover")) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*connPool).discover"))
+}
 
 // cluster is one broker in this process, and a client of it.
 func cluster(t *testing.T, opts ...kfake.Opt) *Client {
@@ -46,9 +49,25 @@ func TestEnsure(t *testing.T) {
 	specs := topic.Specs(4, 1)
 	specs[0].Settings["retention.ms"] = "1"
 	err = c.Ensure(t.Context(), specs, nil)
-	if !errors.Is(err, ErrMismatch) || !strings.Contains(err.Error(), "kafka-configs.sh --alter") {
+	if !errors.Is(err, ErrMismatch) || !strings.Contains(err.Error(), "--add-config retention.ms=1") {
 		t.Errorf("other settings: %v", err)
 	}
+}
+
+// Roles that start together make the same topics.
+func TestEnsureTogether(t *testing.T) {
+	c := cluster(t)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			other := New(Config{Addrs: []string{c.Addr.String()}, Topics: []string{topic.Events, topic.Windows, topic.Sites, topic.Salts, topic.DeadLetter}})
+			defer other.Close()
+			if err := other.Ensure(t.Context(), topic.Specs(4, 1), func(err error) { t.Log(err) }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestEnsureWaits(t *testing.T) {
@@ -97,7 +116,7 @@ func TestFollowIsPrompt(t *testing.T) {
 	idle := make(chan struct{}, 1)
 	go func() {
 		defer close(done)
-		_ = c.Follow(ctx, Follower{Topic: "t", MaxWait: 100 * time.Millisecond,
+		_ = c.Follow(ctx, Follower{Topic: "t", MaxWait: 2 * time.Second,
 			Record: func(Record) error { seen <- time.Now(); return nil },
 			Batch: func(next, end int64) error {
 				select {
@@ -108,14 +127,16 @@ func TestFollowIsPrompt(t *testing.T) {
 			}})
 	}()
 	<-idle
-	for range 5 {
+	best := time.Hour // a busy machine delays some, a poll that isn't woken all
+	for range 10 {
 		if _, err := c.Produce(ctx, "t", 0, time.Now(), []byte("x")); err != nil {
 			t.Fatal(err)
 		}
 		acked := time.Now()
-		if d := (<-seen).Sub(acked); d > 50*time.Millisecond {
-			t.Errorf("delivered %v after the acknowledgement", d)
-		}
+		best = min(best, (<-seen).Sub(acked))
+	}
+	if best > 50*time.Millisecond {
+		t.Errorf("delivered %v after the acknowledgement", best)
 	}
 	cancel()
 	<-done

@@ -16,19 +16,22 @@ import (
 // ErrMismatch is a topic that exists with other settings than it needs. The error's text is the sentence of topic.Spec.Check.
 var ErrMismatch = errors.New("topic doesn't fit")
 
+// What was made, by us or by another, counts only once the broker that we ask next knows it and it is as it should be.
+var errMade = errors.New("topics are being made")
+
 // Ensure makes the topics that are missing and checks those that are there. While the brokers are away or just starting it tries
 // again until ctx ends; said is told why, once for each new reason. It fails with ErrMismatch.
 func (c *Client) Ensure(ctx context.Context, specs []topic.Spec, said func(error)) error {
 	var wait time.Duration
 	for last := ""; ; {
 		err := c.ensure(ctx, specs)
-		if err == nil || !Retryable(err) || errors.Is(err, ErrMismatch) {
+		if err == nil || errors.Is(err, ErrMismatch) || !Retryable(err) && !errors.Is(err, kafka.InvalidReplicationFactor) {
 			return err
 		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("make topics: %w", err)
 		}
-		if text := err.Error(); text != last && said != nil {
+		if text := err.Error(); text != last && said != nil && !errors.Is(err, errMade) {
 			last = text
 			said(err)
 		}
@@ -46,7 +49,7 @@ func (c *Client) ensure(ctx context.Context, specs []topic.Spec) error {
 	var missing []kafka.TopicConfig
 	for _, s := range specs {
 		if f, ok := found[s.Name]; ok {
-			if sentence := s.Check(f.partitions, f.settings); sentence != "" {
+			if sentence := s.Check(f.partitions, f.replication, f.settings); sentence != "" {
 				return fmt.Errorf("%w: %s", ErrMismatch, sentence)
 			}
 			continue
@@ -60,26 +63,34 @@ func (c *Client) ensure(ctx context.Context, specs []topic.Spec) error {
 	if len(missing) == 0 {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	defer cancel()
 	r, err := c.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: missing})
 	if err != nil {
 		return fmt.Errorf("make topics: %w", err)
 	}
 	for name, err := range r.Errors {
-		if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) { // somebody else was faster
+		switch {
+		case err == nil || errors.Is(err, kafka.TopicAlreadyExists): // somebody else was faster
+		case errors.Is(err, kafka.InvalidReplicationFactor):
+			spec, _ := topic.Find(specs, name)
+			return fmt.Errorf("make topic %s: fewer than %d brokers are up; start them, or use a lower --replication: %w", name, spec.Replication, err)
+		default:
 			return fmt.Errorf("make topic %s: %w", name, err)
 		}
 	}
-	// What was made, by us or by another, counts only once every broker that we may ask knows it and it is as it should be.
-	return fmt.Errorf("make topics: %w", kafka.LeaderNotAvailable)
+	return errMade
 }
 
 type found struct {
-	partitions int
-	settings   map[string]string
+	partitions, replication int
+	settings                map[string]string
 }
 
 // describe finds those of the topics that exist.
 func (c *Client) describe(ctx context.Context, specs []topic.Spec) (map[string]found, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	var names []string
 	for _, s := range specs {
 		names = append(names, s.Name)
@@ -98,7 +109,11 @@ func (c *Client) describe(ctx context.Context, specs []topic.Spec) (map[string]f
 		case t.Error != nil:
 			return nil, fmt.Errorf("ask for topic %s: %w", t.Name, t.Error)
 		}
-		out[t.Name] = found{len(t.Partitions), map[string]string{}}
+		f := found{partitions: len(t.Partitions), replication: spec.Replication, settings: map[string]string{}}
+		for _, p := range t.Partitions {
+			f.replication = min(f.replication, len(p.Replicas))
+		}
+		out[t.Name] = f
 		ask.Resources = append(ask.Resources, kafka.DescribeConfigRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: t.Name,
 			ConfigNames: slices.Sorted(maps.Keys(spec.Settings))})
 	}

@@ -51,7 +51,7 @@ func (c *Client) Follow(ctx context.Context, f Follower) error {
 	var wait time.Duration
 	r := reader{Follower: f, next: f.From}
 	for size := minFetch; ctx.Err() == nil; {
-		res, err := c.Fetch(ctx, &kafka.FetchRequest{Topic: f.Topic, Partition: f.Partition, Offset: r.next, MinBytes: 1, MaxBytes: int64(size), MaxWait: f.MaxWait})
+		res, err := c.fetch(ctx, f.MaxWait, &kafka.FetchRequest{Topic: f.Topic, Partition: f.Partition, Offset: r.next, MinBytes: 1, MaxBytes: int64(size), MaxWait: f.MaxWait})
 		if err == nil {
 			err = res.Error
 		}
@@ -86,6 +86,12 @@ func (c *Client) Follow(ctx context.Context, f Follower) error {
 		pause(ctx, wait)
 	}
 	return ctx.Err()
+}
+
+func (c *Client) fetch(ctx context.Context, wait time.Duration, req *kafka.FetchRequest) (*kafka.FetchResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait+patience)
+	defer cancel()
+	return c.Fetch(ctx, req)
 }
 
 // skip moves a reader whose offset is outside of the log to the nearest one that is in it.

@@ -22,6 +22,8 @@ const (
 	DeadLetter = "nowcast.dead-letter.v1"
 )
 
+const minInsync = "min.insync.replicas"
+
 // Spec is a topic as it has to be.
 type Spec struct {
 	Name        string
@@ -35,7 +37,7 @@ func Specs(partitions, replication int) []Spec {
 	spec := func(name string, partitions int, cleanup string, keep time.Duration, more ...string) Spec {
 		s := Spec{name, partitions, replication, map[string]string{
 			"cleanup.policy":         cleanup,
-			"min.insync.replicas":    strconv.Itoa(min(2, replication)),
+			minInsync:                strconv.Itoa(min(2, replication)),
 			"message.timestamp.type": "CreateTime",
 		}}
 		if keep > 0 {
@@ -67,15 +69,21 @@ func Find(specs []Spec, name string) (Spec, bool) {
 }
 
 // Check compares a topic as it was found with its spec. It returns "" or one sentence that says what differs and how to mend it.
-// Settings that the spec doesn't name may be anything; more partitions of the single-partition topics are refused as well.
-func (s Spec) Check(partitions int, settings map[string]string) string {
-	if partitions != s.Partitions {
-		return fmt.Sprintf("topic %s has %d partitions and needs %d, which can't change for a topic with data: start with --partitions %d, or delete the topic with kafka-topics.sh --delete --topic %s",
+// Settings that the spec doesn't name may be anything; more copies than needed, and more of them in sync, are fine.
+func (s Spec) Check(partitions, replication int, settings map[string]string) string {
+	switch {
+	case partitions != s.Partitions && s.single():
+		return fmt.Sprintf("topic %s has %d partitions and needs 1: delete it with kafka-topics.sh --bootstrap-server … --delete --topic %s and start again", s.Name, partitions, s.Name)
+	case partitions != s.Partitions:
+		return fmt.Sprintf("topic %s has %d partitions and needs %d, and a topic with data can't change: start with --partitions %d, or delete the topic with kafka-topics.sh --bootstrap-server … --delete --topic %s",
 			s.Name, partitions, s.Partitions, partitions, s.Name)
+	case replication < s.Replication:
+		return fmt.Sprintf("topic %s has %d copies and needs %d: mend it with kafka-reassign-partitions.sh --bootstrap-server … --execute, or start with --replication %d",
+			s.Name, replication, s.Replication, replication)
 	}
 	var wrong, mend []string
 	for _, name := range slices.Sorted(maps.Keys(s.Settings)) {
-		if have, want := settings[name], s.Settings[name]; have != want {
+		if have, want := settings[name], s.Settings[name]; have != want && !(name == minInsync && atLeast(have, want)) {
 			wrong = append(wrong, fmt.Sprintf("%s=%s and needs %s", name, have, want))
 			mend = append(mend, name+"="+want)
 		}
@@ -83,6 +91,15 @@ func (s Spec) Check(partitions int, settings map[string]string) string {
 	if len(wrong) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("topic %s has %s: mend it with kafka-configs.sh --alter --entity-type topics --entity-name %s --add-config %s",
+	return fmt.Sprintf("topic %s has %s: mend it with kafka-configs.sh --bootstrap-server … --alter --entity-type topics --entity-name %s --add-config %s",
 		s.Name, strings.Join(wrong, ", "), s.Name, strings.Join(mend, ","))
+}
+
+// single says that the topic has one partition whatever --partitions is.
+func (s Spec) single() bool { return s.Name != Events && s.Name != Windows }
+
+func atLeast(have, want string) bool {
+	h, err := strconv.Atoi(have)
+	w, err2 := strconv.Atoi(want)
+	return err == nil && err2 == nil && h >= w
 }
