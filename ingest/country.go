@@ -35,7 +35,8 @@ func newCountries(log *slog.Logger) (*countries, error) {
 
 // code returns the ISO 3166-1 alpha-2 code of an address's country, "" where it is unknown or the address is a private one.
 func (c *countries) code(addr netip.Addr) string {
-	if c.db == nil || !addr.IsValid() {
+	// registries list some private ranges under the country that documents them
+	if c.db == nil || !addr.IsValid() || addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast() {
 		return ""
 	}
 	r := c.db.Lookup(addr)

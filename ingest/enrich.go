@@ -17,7 +17,7 @@ type sender struct {
 }
 
 func (s *Service) sender(r *http.Request) sender {
-	ua := cut(r.UserAgent(), maxAgent)
+	ua := cut(strings.ToValidUTF8(r.UserAgent(), "\uFFFD"), maxAgent)
 	return sender{addr: clientAddr(r, s.cfg.TrustedProxies), agent: ua, language: language(r.Header.Get("Accept-Language")), says: s.agents.parse(ua)}
 }
 

@@ -85,14 +85,10 @@ func (s *salts) run(ctx context.Context) error {
 // follow reads the topic from its start; what stops it short is tried again.
 func (s *salts) follow(ctx context.Context) error {
 	for ctx.Err() == nil {
-		first, _, err := s.log.Bounds(ctx, topic.Salts, 0)
+		first, end, err := s.log.Bounds(ctx, topic.Salts, 0)
 		if err == nil {
-			err = s.log.Follow(ctx, broker.Follower{Topic: topic.Salts, From: first, Record: s.read, Batch: func(next, end int64) error {
-				if next >= end && s.caught.CompareAndSwap(false, true) {
-					s.stir()
-				}
-				return nil
-			}})
+			_ = s.reached(first, end) // an empty topic needn't be read first
+			err = s.log.Follow(ctx, broker.Follower{Topic: topic.Salts, From: first, Record: s.read, Batch: s.reached})
 		}
 		if ctx.Err() == nil {
 			s.slog.Warn("can't follow the salts, trying again", "error", err)
@@ -100,6 +96,13 @@ func (s *salts) follow(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+func (s *salts) reached(next, end int64) error {
+	if next >= end && s.caught.CompareAndSwap(false, true) {
+		s.stir()
+	}
+	return nil
 }
 
 func (s *salts) stir() {

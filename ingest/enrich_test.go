@@ -1,0 +1,176 @@
+package ingest
+
+import (
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"nowcast/internal/event"
+)
+
+func TestSources(t *testing.T) {
+	s := newSources(sourceList)
+	if len(s.words) < 150 {
+		t.Errorf("%d sources", len(s.words))
+	}
+	for _, c := range []struct{ referrer, page, source string }{
+		{"https://www.google.com/", "google.com", "Google"},
+		{"https://www.google.co.uk/url?q=x", "google.co.uk/url", "Google"},
+		{"https://google.com.br", "google.com.br", "Google"},
+		{"https://news.google.de/a/", "news.google.de/a", "Google News"},
+		{"https://docs.google.com/d/1", "docs.google.com/d/1", "Google Docs"},
+		{"https://t.co/abc", "t.co/abc", "X"},
+		{"https://old.reddit.com/r/go", "old.reddit.com/r/go", "Reddit"},
+		{"https://chatgpt.com/", "chatgpt.com", "ChatGPT"},
+		{"https://blog.unknown.example/p", "blog.unknown.example/p", "blog.unknown.example"},
+		{"https://notgoogle.example.com/", "notgoogle.example.com", "notgoogle.example.com"},
+		{"https://google.evil.example.com/", "google.evil.example.com", "google.evil.example.com"},
+		{"android-app://com.slack/", "com.slack", "Slack"},
+		{"https://own.example/x", "", ""},
+		{"http://localhost/x", "", ""},
+		{"about:blank", "", ""},
+		{"garbage", "", ""},
+		{"", "", ""},
+	} {
+		if page, source := s.referral(c.referrer, "own.example"); page != c.page || source != c.source {
+			t.Errorf("%s: %q %q, want %q %q", c.referrer, page, source, c.page, c.source)
+		}
+	}
+	for word, want := range map[string]string{"google": "Google", "FB": "Facebook", "Hacker News": "Hacker News", "my newsletter": "my newsletter", "www.reddit.com": "Reddit", "x": "X"} {
+		if got := s.tagged(word); got != want {
+			t.Errorf("utm_source=%s: %q, want %q", word, got, want)
+		}
+	}
+}
+
+func TestAgents(t *testing.T) {
+	for _, c := range []struct{ ua, want string }{
+		{chrome, "Desktop Chrome 126.0 Windows 10"},
+		{"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.4.1 Safari/605.1.15", "Desktop Safari 17.4 macOS 10.15"},
+		{"Mozilla/5.0 (iPhone; CPU iPhone OS 17_4_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.4.1 Mobile/15E148 Safari/604.1", "Mobile Safari 17.4 iOS 17.4"},
+		{"Mozilla/5.0 (iPad; CPU OS 16_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/16.6 Mobile/15E148 Safari/604.1", "Tablet Safari 16.6 iOS 16.6"},
+		{"Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Mobile Safari/537.36", "Mobile Chrome 126.0 Android 14"},
+		{"Mozilla/5.0 (X11; Linux x86_64; rv:127.0) Gecko/20100101 Firefox/127.0", "Desktop Firefox 127.0 Linux x86_64"},
+		{"node", "    "},
+		{"curl/8.5.0", " curl 8.5  "},
+		{strings.Repeat("made up ", 40), "    "},
+	} {
+		a := newAgents().parse(c.ua)
+		if got := strings.Join([]string{a.device, a.browser, a.browserVersion, a.os, a.osVersion}, " "); got != c.want || a.bot {
+			t.Errorf("%s: %q bot %v, want %q", c.ua, got, a.bot, c.want)
+		}
+	}
+	cache := newAgents()
+	for i := range 3 * agentsMax {
+		cache.parse("curl/8." + strings.Repeat("1", i%7) + string(rune('a'+i%26)) + strings.Repeat("x", i%601))
+		if len(cache.young)+len(cache.old) > 2*agentsMax {
+			t.Fatalf("%d user agents in memory", len(cache.young)+len(cache.old))
+		}
+	}
+}
+
+func TestCountries(t *testing.T) {
+	c, err := newCountries(slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.code(netip.MustParseAddr("127.0.0.1")) + c.code(netip.MustParseAddr("::1")) + c.code(netip.MustParseAddr("192.168.1.1")) + c.code(netip.Addr{}); got != "" {
+		t.Errorf("private addresses are in %s", got)
+	}
+	if c.db == nil {
+		t.Skip("built without the country database")
+	}
+	for addr, want := range map[string]string{"8.8.8.8": "US", "193.0.6.139": "NL", "2001:67c:2e8:22::c100:68b": "NL"} {
+		for range 2 {
+			if got := c.code(netip.MustParseAddr(addr)); got != want {
+				t.Errorf("%s is in %q, want %q", addr, got, want)
+			}
+		}
+	}
+}
+
+// FuzzBeacon: whatever a client sends, it is refused or becomes an event that decodes to the same.
+func FuzzBeacon(f *testing.F) {
+	for _, s := range []string{
+		`{"n":"pageview","v":36,"u":"https://example.com/home?utm_source=news&ref=%zz+%41","d":"example.com","r":"https://ref.example/","p":{"plan":"pro"}}`,
+		`{"n":"Signup","u":"http://[::1]:80/%ff#x","$":{"amount":"9.99","currency":"USD"},"p":"{\"a\":1}","h":1,"i":false,"id":"x"}`,
+		`{"n":"engagement","sd":100,"e":613,"u":"//user:pw@www.Example.com:/a?b#c"}`, `{"n":404,"u":":","d":"a,b"}`, `{"n":"x","u":"data:","r":"android-app://com.slack"}`,
+	} {
+		f.Add(s, chrome)
+	}
+	s := service(f)
+	f.Fuzz(func(t *testing.T, body, ua string) {
+		b, errs := parseBeacon(body)
+		if (b == nil) == (errs == nil) {
+			t.Fatalf("%v and %v", b, errs)
+		}
+		if b == nil {
+			return
+		}
+		from := sender{addr: netip.MustParseAddr("8.8.8.8"), agent: cut(strings.ToValidUTF8(ua, ""), maxAgent)}
+		from.says = s.agents.parse(from.agent)
+		d := &draft{}
+		s.fill(d, b, &from, "example.com")
+		d.Time, d.Visitor = 1, 2
+		r := decoded(t, 0, 1, event.AppendEvent(event.AppendHeader(nil, event.Header{Node: 1, Sequence: 1}), &d.Event))
+		if len(r.events) != 1 || show(r.events[0]) != show(d.Event) || len(d.Path) > maxURL || d.Path[0] != '/' {
+			t.Fatalf("%s\n%s", show(r.events[0]), show(d.Event))
+		}
+		for _, text := range []string{d.Name, d.Path, d.Hostname, d.Referrer, d.Source, d.UTMSource, d.UTMTerm, d.Browser, d.BrowserVersion, d.OS, d.OSVersion, d.Currency} {
+			if strings.ToValidUTF8(text, "") != text || len(text) > 2*maxURL {
+				t.Fatalf("%q", text)
+			}
+		}
+	})
+}
+
+// service is one that isn't run, with salts.
+func service(tb testing.TB) *Service {
+	tb.Helper()
+	s, err := New(Config{}, Deps{Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s.sites = knownSites{}
+	s.salts.known.Store(&map[day]sipKey{dayOf(time.Now().UnixMilli()): {1, 2}})
+	s.identity.Store(newIdentity([32]byte{}, 4))
+	return s
+}
+
+// BenchmarkBeacon is the whole way of a beacon from its body to the bytes of an envelope, without HTTP and the log.
+func BenchmarkBeacon(b *testing.B) {
+	s := service(b)
+	for _, c := range []struct{ name, body string }{
+		{"pageview", `{"n":"pageview","v":36,"u":"https://example.com/pricing","d":"example.com","r":"https://news.ycombinator.com/item?id=1","id":"0.8127364512736451"}`},
+		{"campaign", `{"n":"Signup","u":"https://example.com/pricing?utm_source=news&utm_medium=email&utm_campaign=launch%20day","d":"example.com","r":"https://www.google.com/","p":{"plan":"pro","seats":5},"$":{"amount":9.99,"currency":"USD"}}`},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			raw := []byte(c.body)
+			addr := netip.MustParseAddr("8.8.8.8")
+			d, buf := &draft{}, make([]byte, 0, 1<<20)
+			for b.Loop() {
+				bc, errs := parseBeacon(string(raw)) // the copy is part of it
+				if errs != nil {
+					b.Fatal(errs)
+				}
+				from := sender{addr: addr, agent: chrome, language: language("de-CH,de;q=0.9"), says: s.agents.parse(chrome)}
+				found, _ := s.sites.Lookup(bc.domains[0])
+				s.fill(d, bc, &from, found.Domain)
+				ids := s.identity.Load()
+				d.ID, d.HasID = ids.eventID(d.who, bc.id), true
+				_ = ids.partitionOf(d.who)
+				if err := s.stamp(d, time.Now().UnixMilli()); err != nil {
+					b.Fatal(err)
+				}
+				if buf = event.AppendEvent(buf, &d.Event); len(buf) > 900_000 {
+					buf = buf[:0]
+				}
+			}
+		})
+	}
+}
