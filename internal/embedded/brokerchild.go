@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -48,6 +49,11 @@ func runBroker(ctx context.Context, c childConfig) error {
 	}
 	shortLived(cluster)
 	debug.FreeOSMemory() // what reading the log took
+	if !c.sync {
+		var syncing sync.WaitGroup
+		defer syncing.Wait()
+		syncing.Go(func() { syncLog(ctx, filepath.Join(c.dir, "log"), c.log) })
+	}
 	r := retainer{cluster: cluster, addr: l.Addr().String(), bytes: c.bytes, log: c.log}
 	r.run(ctx)
 	cluster.Close()
@@ -60,20 +66,26 @@ func shortLived(cluster *kfake.Cluster) {
 	const short = 3 * 24 * time.Hour
 	cluster.ControlKey(int16(kmsg.CreateTopics), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
-		topics := r.(*kmsg.CreateTopicsRequest).Topics
-		for i := range topics {
-			for _, s := range topics[i].Configs {
-				if s.Name != "retention.ms" || s.Value == nil {
-					continue
-				}
-				if ms, err := strconv.ParseInt(*s.Value, 10, 64); err == nil && ms >= 0 && ms < short.Milliseconds() {
-					one := "1"
-					topics[i].Configs = append(topics[i].Configs, kmsg.CreateTopicsRequestTopicConfig{Name: "segment.bytes", Value: &one})
-				}
+		for i := range r.(*kmsg.CreateTopicsRequest).Topics {
+			t := &r.(*kmsg.CreateTopicsRequest).Topics[i]
+			if keep, err := strconv.ParseInt(requested(t, "retention.ms"), 10, 64); err != nil || keep < 0 || keep >= short.Milliseconds() {
+				continue
+			}
+			if one := "1"; requested(t, "segment.bytes") == "" {
+				t.Configs = append(t.Configs, kmsg.CreateTopicsRequestTopicConfig{Name: "segment.bytes", Value: &one})
 			}
 		}
 		return nil, nil, false
 	})
+}
+
+func requested(t *kmsg.CreateTopicsRequestTopic, name string) string {
+	for _, s := range t.Configs {
+		if s.Name == name && s.Value != nil {
+			return *s.Value
+		}
+	}
+	return ""
 }
 
 // brokerLog is kfake's log, of which only what goes wrong is news.

@@ -7,7 +7,7 @@
 // what no retry mends (no library, no right to the data dir) ends in an error.
 //
 // Against a loss of power the ClickHouse holds what it has acknowledged (it syncs every insert), the broker only with
-// Config.Sync: without it up to a second of the log can be lost.
+// Config.Sync: without it the log is synced once a second, and what was acknowledged in the last one can be lost.
 package embedded
 
 import (

@@ -22,8 +22,13 @@ func TestMain(m *testing.M) {
 	if handled, code := embedded.Main(os.Args); handled {
 		os.Exit(code)
 	}
+	if len(os.Args) == 4 && os.Args[1] == parentVerb {
+		os.Exit(parentMain(os.Args[2], os.Args[3]))
+	}
 	goleak.VerifyTestMain(m)
 }
+
+var discard = slog.New(slog.DiscardHandler)
 
 // library finds libchdb.so, or skips the test; where CI is set, its absence fails.
 func library(t *testing.T) string {

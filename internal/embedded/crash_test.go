@@ -1,0 +1,309 @@
+package embedded_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"nowcast/internal/embedded"
+	"nowcast/internal/warehouse"
+)
+
+const crashes = 4
+
+// load calls step with 0, 1, 2, … until it has been stopped; a step that fails is done again.
+func load(step func(n int) error) (stop func() (done int)) {
+	var g sync.WaitGroup
+	quit := make(chan struct{})
+	n := 0
+	g.Go(func() {
+		for {
+			if step(n) == nil {
+				n++
+			}
+			select {
+			case <-quit:
+				return
+			default:
+			}
+		}
+	})
+	return func() int { close(quit); g.Wait(); return n }
+}
+
+func TestBrokerSurvivesKill(t *testing.T) {
+	b := newBroker(t, t.TempDir())
+	run(t, b)
+	k := client(t, b.Addr())
+	create(t, k, "ev")
+	last := -1
+	stop := load(func(n int) error {
+		err := produce(t, k, "ev", time.Now(), binary.BigEndian.AppendUint64(nil, uint64(n)))
+		if err == nil {
+			last = n
+		}
+		return err
+	})
+	for range crashes {
+		time.Sleep(200 * time.Millisecond) // of load
+		t.Logf("ready again after %v", crash(t, b))
+	}
+	done := stop()
+	if done < 100 || last != done-1 {
+		t.Fatalf("only %d records were acknowledged", done)
+	}
+	found := make([]bool, done)
+	for _, v := range fetch(t, k, "ev", 0) {
+		if n := binary.BigEndian.Uint64(v); n < uint64(done) {
+			found[n] = true
+		}
+	}
+	for n, ok := range found {
+		if !ok {
+			t.Fatalf("acknowledged record %d of %d is gone", n, done)
+		}
+	}
+	t.Logf("%d acknowledged records are there", done)
+}
+
+// fetch reads a partition from an offset to its end.
+func fetch(t *testing.T, k *kafka.Client, topic string, from int64) (values [][]byte) {
+	t.Helper()
+	for {
+		r, err := k.Fetch(t.Context(), &kafka.FetchRequest{Topic: topic, Offset: from, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: 100 * time.Millisecond})
+		if err == nil {
+			err = r.Error
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for {
+			record, err := r.Records.ReadRecord()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			v, err := kafka.ReadAll(record.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			values, from = append(values, v), record.Offset+1
+		}
+		if from >= r.HighWatermark {
+			return values
+		}
+	}
+}
+
+func TestClickHouseSurvivesKill(t *testing.T) {
+	h := newClickHouse(t, t.TempDir())
+	run(t, h)
+	db := open(t, h.DSN())
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const rows = 5000
+	stop := load(func(n int) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		return insertMany(token(ctx, strconv.Itoa(n)), db, n*rows, rows)
+	})
+	for range crashes {
+		time.Sleep(300 * time.Millisecond) // of load
+		t.Logf("ready again after %v", crash(t, h))
+	}
+	done := stop()
+	if done < crashes {
+		t.Fatalf("only %d batches were acknowledged", done)
+	}
+	// Every batch was sent until it was acknowledged, with its token each time: each row is there exactly once.
+	var count, distinct uint64
+	if err := db.QueryRow(t.Context(), "SELECT count(), uniqExact(visitor) FROM events").Scan(&count, &distinct); err != nil {
+		t.Fatal(err)
+	}
+	if want := uint64(done * rows); count != want || distinct != want {
+		t.Errorf("got %d rows, %d distinct, want %d", count, distinct, want)
+	}
+	t.Logf("%d acknowledged batches are there, once", done)
+}
+
+func insertMany(ctx context.Context, db *warehouse.DB, from, n int) error {
+	b, err := db.PrepareBatch(ctx, "INSERT INTO events (site, ts, visitor, id)")
+	if err != nil {
+		return err
+	}
+	at := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	for i := from; i < from+n; i++ {
+		if err := b.Append("kill.example", at.Add(time.Duration(i)*time.Millisecond), uint64(i), fmt.Sprintf("%016d", i)); err != nil {
+			return err
+		}
+	}
+	return b.Send()
+}
+
+// parentVerb runs both parts in a process that the test kills.
+const parentVerb = "test-parent"
+
+func parentMain(dir, library string) int {
+	ctx := context.Background()
+	c := embedded.Config{Dir: dir, Log: discard, Library: library}
+	b, err := embedded.NewBroker(c)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	h, err := embedded.NewClickHouse(c)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	go b.Run(ctx)
+	go h.Run(ctx)
+	for ; ; time.Sleep(5 * time.Millisecond) {
+		if ok, _ := b.Ready(); !ok {
+			continue
+		}
+		if ok, _ := h.Ready(); ok {
+			break
+		}
+	}
+	fmt.Println(b.PID(), h.PID(), b.Addr(), h.DSN())
+	select {}
+}
+
+// A parent that is killed takes its children with it, and the next one finds the data dir free and the data in it.
+func TestParentKilled(t *testing.T) {
+	dir, library := t.TempDir(), library(t)
+	parent := exec.Command(os.Args[0], parentVerb, dir, library)
+	parent.Stderr = t.Output()
+	out, err := parent.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := parent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	words := strings.Fields(line)
+	if err != nil || len(words) != 4 {
+		t.Fatalf("parent said %q %v", line, err)
+	}
+	k, db := client(t, words[2]), open(t, words[3])
+	create(t, k, "ev")
+	if err := errors.Join(produce(t, k, "ev", time.Now(), []byte("kept")), db.Migrate(t.Context()), insertMany(t.Context(), db, 0, 10)); err != nil {
+		t.Fatal(err)
+	}
+
+	if _, err := embedded.NewBroker(config(t, dir)); err == nil || !strings.Contains(err.Error(), dir+" is in use by another nowcast") {
+		t.Errorf("second broker on one data dir: got %v", err)
+	}
+	if _, err := embedded.NewClickHouse(config(t, dir)); err == nil || !strings.Contains(err.Error(), dir+" is in use by another nowcast") {
+		t.Errorf("second ClickHouse on one data dir: got %v", err)
+	}
+
+	if err := parent.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = parent.Wait()
+	b, h := newBroker(t, dir), newClickHouse(t, dir) // at once, while the children may still drain
+	run(t, b)
+	run(t, h)
+	for _, pid := range words[:2] {
+		eventually(t, 10*time.Second, func() (bool, string) {
+			state, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
+			return err != nil || strings.Contains(string(state), ") Z "), "a child outlived its parent"
+		})
+	}
+	if v := fetch(t, client(t, b.Addr()), "ev", 0); len(v) != 1 || string(v[0]) != "kept" {
+		t.Errorf("log has %q", v)
+	}
+	if n := one[uint64](t, open(t, h.DSN()), "SELECT count() FROM events"); n != 10 {
+		t.Errorf("table has %d rows", n)
+	}
+}
+
+func TestChildIgnoresTerminal(t *testing.T) {
+	b := newBroker(t, t.TempDir())
+	run(t, b)
+	if group, err := syscall.Getpgid(b.PID()); err != nil || group != b.PID() {
+		t.Errorf("process group %d of process %d, %v", group, b.PID(), err)
+	}
+}
+
+// A child that hangs is killed and started again.
+func TestHungChild(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 12 s")
+	}
+	t.Parallel()
+	b := newBroker(t, t.TempDir())
+	run(t, b)
+	old := b.PID()
+	if err := syscall.Kill(old, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, func() (bool, string) {
+		ok, reason := b.Ready()
+		return ok && b.PID() != old, reason
+	})
+}
+
+func TestUnusable(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := embedded.NewBroker(config(t, filepath.Join(file, "dir"))); err == nil || !strings.Contains(err.Error(), "make data dir") {
+		t.Errorf("data dir below a file: got %v", err)
+	}
+	if _, err := embedded.FindLibrary(filepath.Join(file, "libchdb.so")); err == nil || !strings.Contains(err.Error(), "make build") {
+		t.Errorf("no library: got %v", err)
+	}
+	library(t)
+	c := config(t, t.TempDir())
+	c.Library = file // no library at all
+	h, err := embedded.NewClickHouse(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "start embedded ClickHouse: load "+file) {
+		t.Errorf("broken library: got %v", err)
+	}
+}
+
+// A unix socket's path is short; the data dir's need not be.
+func TestLongDataDir(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), strings.Repeat("long directory ", 10))
+	h := newClickHouse(t, dir)
+	stop := start(t, h)
+	if err := open(t, h.DSN()).Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	said, err := os.ReadFile(filepath.Join(dir, "clickhouse", "address"))
+	if err != nil || strings.TrimSpace(string(said)) != h.DSN() {
+		t.Errorf("address file has %q, %v", said, err)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	socket := strings.TrimPrefix(h.DSN(), "unix://")
+	if _, err := os.Stat(filepath.Dir(socket)); err == nil {
+		t.Errorf("%s is left", filepath.Dir(socket))
+	}
+}
