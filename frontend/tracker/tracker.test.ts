@@ -1,0 +1,304 @@
+// @vitest-environment node
+// The tracker as it is built and served, in a page of its own for each test.
+import { JSDOM } from "jsdom";
+import { beforeAll, describe, expect, test } from "vitest";
+import { bundle } from "./build.mjs";
+
+type Beacon = { n: string; u: string; d?: string; r?: string; p?: object; $?: object; i?: boolean; id: string; sd?: number; e?: number };
+type Setup = {
+  url?: string;
+  referrer?: string;
+  domain?: string;
+  api?: string;
+  hidden?: boolean;
+  before?: (w: any) => void;
+};
+
+let script = "";
+let gzipped = 0;
+let budget = 0;
+beforeAll(async () => {
+  ({ script, gzipped, budget } = await bundle());
+});
+
+/** A page that has just run the tracker. Its clock, timers and network are the test's. */
+function open({ url = "https://example.com/a?x=1", referrer = "", domain = "example.com", api, hidden = false, before }: Setup = {}) {
+  const w: any = new JSDOM("<!doctype html><body></body>", { url, referrer: referrer || undefined, runScripts: "outside-only" }).window;
+  const page = {
+    w,
+    now: 1_000_000,
+    sent: [] as Beacon[], // by fetch
+    left: [] as Beacon[], // by sendBeacon
+    to: [] as string[],
+    timers: [] as { run: () => void; ms: number }[],
+    answer: 202, // 0: no network
+    visible: !hidden,
+    focused: true,
+    fire(type: string, target: EventTarget = w) {
+      target.dispatchEvent(Object.assign(new w.Event(type, { bubbles: true }), type === "pageshow" ? { persisted: true } : {}));
+    },
+    show(visible: boolean) {
+      page.visible = visible;
+      page.fire("visibilitychange", w.document);
+    },
+    async settle() {
+      for (let i = 0; i < 10; i++) await Promise.resolve();
+    },
+    /** Lets the timers run that are there now. */
+    async run() {
+      for (const t of page.timers.splice(0)) t.run();
+      await page.settle();
+    },
+    names: () => page.sent.map((b) => b.n),
+  };
+  const define = (o: object, name: string, get: () => unknown) => Object.defineProperty(o, name, { get, configurable: true });
+  const source = { dataset: api === undefined ? { domain } : { domain, api }, src: "https://nowcast.example/js/script.js" };
+  define(w.document, "currentScript", () => source);
+  define(w.document, "visibilityState", () => (page.visible ? "visible" : "hidden"));
+  define(w.document.documentElement, "scrollHeight", () => 4000);
+  w.document.hasFocus = () => page.focused;
+  w.innerHeight = 1000;
+  w.Date.now = () => page.now;
+  w.setTimeout = (run: () => void, ms: number) => page.timers.push({ run, ms });
+  w.fetch = async (to: string, init: RequestInit) => {
+    expect(init.method).toBe("POST");
+    expect(init.keepalive).toBe(true);
+    page.to.push(to);
+    page.sent.push(JSON.parse(init.body as string));
+    if (!page.answer) throw new TypeError("Failed to fetch");
+    return { status: page.answer };
+  };
+  w.navigator.sendBeacon = (to: string, body: string) => {
+    page.to.push(to);
+    page.left.push(JSON.parse(body));
+    return true;
+  };
+  before?.(w);
+  w.eval(script);
+  return page;
+}
+
+test("weighs less than its budget", () => {
+  expect(gzipped).toBeLessThan(budget);
+  expect(budget).toBe(1024);
+});
+
+describe("page views", () => {
+  test("one on loading, with where it came from", () => {
+    const p = open({ referrer: "https://ref.example/x" });
+    expect(p.sent).toEqual([{ n: "pageview", u: "https://example.com/a?x=1", d: "example.com", r: "https://ref.example/x", id: expect.stringMatching(/^0\.\d+/) }]);
+    expect(p.to).toEqual(["https://nowcast.example/api/event"]);
+  });
+
+  test("data-api says where to", () => {
+    expect(open({ api: "https://stats.example/e" }).to).toEqual(["https://stats.example/e"]);
+  });
+
+  test("a URL beyond the server's limit is cut", () => {
+    expect(open({ url: `https://example.com/?q=${"a".repeat(3000)}` }).sent[0]?.u).toHaveLength(2000);
+  });
+
+  test("history navigation to another path counts, to the same one doesn't", () => {
+    const p = open();
+    p.w.history.replaceState({}, "", "/a?x=2");
+    p.w.history.pushState({}, "", "/a#there");
+    p.w.history.pushState({}, "", "/b");
+    p.w.history.replaceState({}, "", "/c");
+    expect(p.sent.map((b) => b.u)).toEqual(["https://example.com/a?x=1", "https://example.com/b", "https://example.com/c"]);
+    expect(p.w.location.pathname).toBe("/c");
+  });
+
+  test("going back counts", async () => {
+    const p = open();
+    p.w.history.pushState({}, "", "/b");
+    p.w.history.back();
+    await expect.poll(() => p.run().then(() => p.sent.map((b) => new URL(b.u).pathname))).toEqual(["/a", "/b", "/a"]);
+  });
+
+  test("a page from the browser's cache counts again", () => {
+    const p = open();
+    p.fire("pageshow");
+    expect(p.names()).toEqual(["pageview", "pageview"]);
+  });
+
+  test("a tab in the background, or prerendered, counts once when it is seen", () => {
+    const p = open({ hidden: true });
+    p.w.history.replaceState({}, "", "/b");
+    expect(p.sent).toEqual([]);
+    p.show(true);
+    p.show(false);
+    p.show(true);
+    expect(p.sent.map((b) => b.u)).toEqual(["https://example.com/b"]);
+  });
+});
+
+describe("who is ignored", () => {
+  const webdriver = (w: any) => Object.defineProperty(w.navigator, "webdriver", { value: true });
+  test.each<[string, Setup, number]>([
+    ["localhost", { url: "http://localhost:3000/" }, 0],
+    ["127.0.0.1", { url: "http://127.0.0.1/" }, 0],
+    ["::1", { url: "http://[::1]:80/" }, 0],
+    ["a file", { url: "file:///a.html" }, 0],
+    ["localhost, for the site of that name", { url: "http://localhost:3000/", domain: "localhost" }, 1],
+    ["127.0.0.1, for the site localhost", { url: "http://127.0.0.1:3000/", domain: "localhost" }, 1],
+    ["a driven browser", { before: webdriver }, 0],
+    ["a driven browser that says it is one of ours", { before: (w) => (webdriver(w), (w.__plausible = true)) }, 1],
+    ["who asked for it", { before: (w) => w.localStorage.setItem("plausible_ignore", "true") }, 0],
+    ["nobody where storage is forbidden", { before: (w) => Object.defineProperty(w, "localStorage", { get: () => { throw new Error("denied"); } }) }, 1],
+  ])("%s", (_, setup, count) => {
+    const p = open(setup);
+    let called = 0;
+    p.w.nowcast("Signup", { callback: () => called++ });
+    expect(p.sent.length).toBe(count * 2);
+    expect(called).toBe(1 - count); // at once where nothing is sent
+  });
+});
+
+describe("custom events", () => {
+  test("with props, revenue, interactive, callback and url", async () => {
+    const p = open();
+    let answer: any;
+    p.w.nowcast("Signup", { props: { plan: "pro" }, revenue: { amount: 9.99, currency: "USD" }, interactive: false, callback: (a: any) => (answer = a), url: "https://example.com/else" });
+    await p.settle();
+    expect(p.sent[1]).toMatchObject({ n: "Signup", u: "https://example.com/else", p: { plan: "pro" }, $: { amount: 9.99, currency: "USD" }, i: false });
+    expect(answer.status).toBe(202);
+  });
+
+  test("by the other name", () => {
+    const p = open();
+    p.w.plausible("Outbound");
+    expect(p.names()).toEqual(["pageview", "Outbound"]);
+  });
+
+  test("called before the tracker was there", () => {
+    const p = open({
+      before: (w) => w.eval(`for (const n of ["plausible", "nowcast"]) { window[n] = function () { (window[n].q = window[n].q || []).push(arguments) }; window[n]("early " + n, { props: { a: 1 } }) }`),
+    });
+    expect(p.names()).toEqual(["pageview", "early plausible", "early nowcast"]);
+    expect(p.sent[1]?.p).toEqual({ a: 1 });
+  });
+});
+
+describe("engagement", () => {
+  test("depth and time go on leaving, by beacon", () => {
+    const p = open();
+    p.now += 4000;
+    p.w.scrollY = 1000;
+    p.fire("scroll");
+    p.w.scrollY = 0;
+    p.fire("scroll");
+    p.show(false);
+    p.fire("pagehide");
+    expect(p.left).toEqual([expect.objectContaining({ n: "engagement", u: "https://example.com/a?x=1", sd: 50, e: 4000, d: "example.com" })]);
+    expect(p.names()).toEqual(["pageview"]);
+  });
+
+  test("only the time with the visitor's attention counts", () => {
+    const p = open();
+    p.now += 1000;
+    p.focused = false;
+    p.fire("blur"); // the first leave: the depth is news
+    p.now += 60_000;
+    p.focused = true;
+    p.fire("focus");
+    p.now += 2000;
+    p.show(false); // 2 s and no deeper: not worth a beacon yet
+    p.now += 60_000;
+    p.show(true);
+    p.now += 1500;
+    p.show(false);
+    expect(p.left.map((b) => [b.sd, b.e])).toEqual([
+      [25, 1000],
+      [25, 3500],
+    ]);
+  });
+
+  test("navigation ends a page", () => {
+    const p = open();
+    p.now += 5000;
+    p.w.history.pushState({}, "", "/b");
+    p.now += 7000;
+    p.w.history.pushState({}, "", "/c");
+    expect(p.left.map((b) => [new URL(b.u).pathname, b.e])).toEqual([
+      ["/a", 5000],
+      ["/b", 7000],
+    ]);
+  });
+
+  test("where the browser refuses a beacon, fetch takes it", () => {
+    const p = open();
+    p.w.navigator.sendBeacon = () => false;
+    p.show(false);
+    expect(p.names()).toEqual(["pageview", "engagement"]);
+  });
+});
+
+describe("what failed", () => {
+  test.each([0, 500, 503])("is sent again under the same id (%i)", async (status) => {
+    const p = open();
+    p.answer = status;
+    let answered = 0;
+    p.w.nowcast("Signup", { callback: () => answered++ });
+    await p.settle();
+    expect(p.timers).toHaveLength(1);
+    expect(p.timers[0]?.ms).toBeLessThanOrEqual(2000);
+    p.answer = 202;
+    await p.run();
+    const [, first, second] = p.sent;
+    expect(second).toEqual(first);
+    expect(p.sent).toHaveLength(3);
+    expect(p.timers).toHaveLength(0);
+    expect(answered).toBe(1);
+  });
+
+  test("isn't when the server says that it is wrong", async () => {
+    const p = open();
+    p.answer = 400;
+    p.w.nowcast("Signup");
+    await p.settle();
+    expect(p.timers).toHaveLength(0);
+  });
+
+  test("goes at once when the network is back", async () => {
+    const p = open();
+    p.answer = 0;
+    p.w.nowcast("Signup");
+    await p.settle();
+    p.answer = 202;
+    p.fire("online");
+    await p.settle();
+    expect(p.names()).toEqual(["pageview", "Signup", "Signup"]);
+    await p.run();
+    expect(p.sent).toHaveLength(3);
+  });
+
+  test("goes by beacon on leaving", async () => {
+    const p = open();
+    p.answer = 0;
+    p.w.nowcast("Signup");
+    await p.settle();
+    p.fire("pagehide");
+    expect(p.left.map((b) => b.n)).toEqual(["engagement", "Signup"]);
+    expect(p.left[1]?.id).toBe(p.sent[1]?.id);
+  });
+
+  test("is kept in bounds: 20 events, 5 minutes, ever slower", async () => {
+    const p = open();
+    await p.settle();
+    p.answer = 0;
+    for (let i = 0; i < 50; i++) p.w.nowcast(`e${i}`);
+    await p.settle();
+    let tries = 0;
+    for (; p.timers.length && tries < 1000; tries++) {
+      expect(p.timers).toHaveLength(1);
+      const ms = p.timers[0]!.ms;
+      expect(ms).toBeLessThanOrEqual(32_000);
+      p.now += ms;
+      const before = p.sent.length;
+      await p.run();
+      expect(p.sent.length - before).toBe(20);
+    }
+    expect(tries).toBeLessThan(200);
+    expect(p.now - 1_000_000).toBeGreaterThanOrEqual(300_000);
+  });
+});
