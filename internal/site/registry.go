@@ -1,10 +1,10 @@
 package site
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -32,6 +32,7 @@ type Registry struct {
 	moved   chan struct{} // closed and replaced when next grows
 	ready   bool          // the end that was seen at start is reached and the secret is known
 	trouble string        // why not, or what is wrong with the tail now
+	stray   bool          // the last secret in the log isn't the first one
 }
 
 // state is never changed once it is stored.
@@ -77,7 +78,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	}
 }
 
-// settle waits for the end that was seen at start, makes a secret where there is none, and says ready.
+// settle waits for the end that was seen at start, makes a secret where there is none, says ready, and keeps the secret until ctx ends.
 func (r *Registry) settle(ctx context.Context, end int64) {
 	if end > 0 && r.until(ctx, end) != nil {
 		return
@@ -85,20 +86,8 @@ func (r *Registry) settle(ctx context.Context, end int64) {
 	for !r.state.Load().hasOwn {
 		var candidate [32]byte
 		_, _ = rand.Read(candidate[:])
-		off, err := r.write(ctx, secretKey, []byte(hex.EncodeToString(candidate[:])))
-		if err == nil {
-			err = r.until(ctx, off+1)
-		}
-		if ctx.Err() != nil {
+		if !r.writeSecret(ctx, candidate) {
 			return
-		}
-		if err != nil {
-			r.failed(err)
-			select {
-			case <-time.After(200 * time.Millisecond):
-			case <-ctx.Done():
-				return
-			}
 		}
 	}
 	r.mu.Lock()
@@ -106,6 +95,28 @@ func (r *Registry) settle(ctx context.Context, end int64) {
 	close(r.moved)
 	r.moved = make(chan struct{})
 	r.mu.Unlock()
+	// Compaction keeps the last record of a key, so the last one has to say what the first one did.
+	for r.wait(ctx, func() bool { return r.stray }) == nil {
+		if !r.writeSecret(ctx, r.Secret()) {
+			return
+		}
+	}
+}
+
+// writeSecret writes a secret and waits until it has been read back; a failure is said in Ready. It is false when ctx has ended.
+func (r *Registry) writeSecret(ctx context.Context, secret [32]byte) bool {
+	off, err := r.write(ctx, secretKey, []byte(hex.EncodeToString(secret[:])))
+	if err == nil {
+		err = r.until(ctx, off+1)
+	}
+	if err != nil && ctx.Err() == nil {
+		r.failed(fmt.Errorf("keep the cluster's secret: %w", err))
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	return ctx.Err() == nil
 }
 
 func (r *Registry) failed(err error) {
@@ -180,9 +191,10 @@ func (r *Registry) apply(rec broker.Record) error {
 		s.sites = maps.Clone(old.sites)
 		if delete(s.sites, k[len(siteKey):]); rec.Value != nil {
 			var v Site
-			if err = json.Unmarshal(rec.Value, &v); err == nil {
-				s.sites[v.Domain] = v
+			if err = json.Unmarshal(rec.Value, &v); err == nil && v.Domain != k[len(siteKey):] {
+				err = errors.New("key and value name different sites")
 			}
+			s.sites[v.Domain] = v
 		}
 		s.ordered = slices.SortedFunc(maps.Values(s.sites), func(a, b Site) int {
 			return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.Domain, b.Domain))
@@ -191,9 +203,10 @@ func (r *Registry) apply(rec broker.Record) error {
 		s.keys, s.hashes = maps.Clone(old.keys), map[string]Key{}
 		if delete(s.keys, k[len(keyKey):]); rec.Value != nil {
 			var v Key
-			if err = json.Unmarshal(rec.Value, &v); err == nil {
-				s.keys[v.ID] = v
+			if err = json.Unmarshal(rec.Value, &v); err == nil && (v.ID != k[len(keyKey):] || len(v.Hash) != sha256.Size*2) {
+				err = errors.New("the value isn't the key's")
 			}
+			s.keys[v.ID] = v
 		}
 		for _, v := range s.keys {
 			s.hashes[v.Hash] = v
@@ -210,23 +223,19 @@ func (r *Registry) apply(rec broker.Record) error {
 	return nil
 }
 
-// applySecret: the first in the log wins. Compaction keeps the last, so whoever sees another after it writes the first again.
+// applySecret takes the first secret in the log; a later other one is a loser of the race at the cluster's first start.
 func (r *Registry) applySecret(s *state, value []byte) error {
 	var v [32]byte
-	if n, err := hex.Decode(v[:], value[:min(len(value), 64)]); err != nil || n != 32 {
-		return errors.New("the secret isn't 32 bytes in hex")
-	}
-	if !s.hasOwn {
+	n, err := hex.Decode(v[:], value[:min(len(value), 2*len(v))])
+	good := err == nil && n == len(v)
+	if good && !s.hasOwn {
 		s.secret, s.hasOwn = v, true
-		return nil
 	}
-	if !bytes.Equal(v[:], s.secret[:]) {
-		keep := []byte(hex.EncodeToString(s.secret[:]))
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if _, err := r.write(ctx, secretKey, keep); err != nil {
-			return fmt.Errorf("write the first secret again: %w", err)
-		}
+	r.mu.Lock()
+	r.stray = s.hasOwn && v != s.secret
+	r.mu.Unlock()
+	if !good {
+		return errors.New("the secret isn't 32 bytes in hex")
 	}
 	return nil
 }

@@ -70,7 +70,7 @@ func Domain(s string) (string, error) {
 	d = strings.TrimSuffix(d, "/")
 	host, port, hasPort := strings.Cut(d, ":")
 	if d == "" || len(d) > 253 || hasPort && !isPort(port) || !isHost(host) {
-		return "", fmt.Errorf("%w: %q is no domain; give a host name such as example.com", ErrInvalid, shorten(s))
+		return "", fmt.Errorf("%w: %q is no domain; give a host name such as example.com (other scripts as punycode, xn--…)", ErrInvalid, shorten(s))
 	}
 	return d, nil
 }
