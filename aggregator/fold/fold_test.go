@@ -1,0 +1,228 @@
+package fold
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"testing"
+
+	"nowcast/internal/event"
+	"nowcast/internal/window"
+)
+
+// run applies a log, numbered from 0, and calls each with what every envelope did.
+func run(w Windows, log []Envelope, from, to int, each func(i int, c Changes, o Outcome)) {
+	for i := from; i < to; i++ {
+		e := log[i]
+		e.Offset, e.Events = int64(i), slices.Clone(e.Events)
+		c, o := w.Apply(&e)
+		if each != nil {
+			each(i, c, o)
+		}
+	}
+}
+
+var (
+	histories = flag.Int("histories", 16, "how many random histories to check")
+	firstSeed = flag.Uint64("seed", 0, "of the first")
+)
+
+func seeds() (s []uint64) {
+	for i := range *histories {
+		s = append(s, *firstSeed+uint64(i))
+	}
+	return s
+}
+
+// Every history against the oracle: watermark, what became of each event, every final row; nothing final changes, and no version
+// has two contents.
+func TestHistories(t *testing.T) {
+	var sum Outcome
+	for _, seed := range seeds() {
+		log := history(seed)
+		want, watermarks, outcomes, _ := oracle(small(), log)
+		got := map[string]window.Second{}
+		versions := map[string]window.Second{}
+		w := NewWindows(small())
+		events := 0
+		run(w, log, 0, len(log), func(i int, c Changes, o Outcome) {
+			if w.Reader.Watermark() != watermarks[i] || o != outcomes[i] {
+				t.Fatalf("seed %d, offset %d: watermark %d %+v, want %d %+v", seed, i, w.Reader.Watermark(), o, watermarks[i], outcomes[i])
+			}
+			if i > 0 && watermarks[i] < watermarks[i-1] {
+				t.Fatalf("seed %d, offset %d: the watermark falls", seed, i)
+			}
+			if !o.Retried && o.Counted+o.Late+o.Stale+o.Repeated != len(log[i].Events) {
+				t.Fatalf("seed %d, offset %d: %d events became %+v", seed, i, len(log[i].Events), o)
+			}
+			events += o.Counted
+			sum = Outcome{false, sum.Counted + o.Counted, sum.Late + o.Late, sum.Stale + o.Stale, sum.Repeated + o.Repeated}
+			for _, s := range c.Seconds {
+				key := fmt.Sprint(s.Site, s.At)
+				if f, has := got[key]; has {
+					t.Fatalf("seed %d, offset %d: %+v after the final %+v", seed, i, s, f)
+				}
+				if last, has := versions[key]; has && s.Version <= last.Version {
+					t.Fatalf("seed %d, offset %d: version falls from %+v to %+v", seed, i, last, s)
+				}
+				versions[key] = s
+				if s.Final {
+					s.Version = 0
+					got[key] = s
+				}
+			}
+		})
+		if !maps.Equal(got, want) {
+			for k := range want {
+				if got[k] != want[k] {
+					t.Errorf("seed %d, %s: got %+v, want %+v", seed, k, got[k], want[k])
+				}
+			}
+			t.Fatalf("seed %d: %d final rows, want %d", seed, len(got), len(want))
+		}
+	}
+	if sum.Late == 0 || sum.Stale == 0 || sum.Repeated == 0 || sum.Late > sum.Counted {
+		t.Errorf("the histories are no test: %+v", sum)
+	}
+}
+
+// state is all that can be seen of the stages, now or later.
+func state(w Windows) string {
+	var lists []window.Now
+	for _, site := range slices.Sorted(maps.Keys(w.Fold.siteOf)) {
+		var n window.Now
+		w.Fold.Lists(site, &n)
+		lists = append(lists, n)
+	}
+	return fmt.Sprintf("%d %d %d %+v", w.Reader.now, w.Reader.watermark, w.Reader.waitingN, lists)
+}
+
+// Reading the warm-up and going on is the same as reading all; reading half of them isn't, and this test would notice.
+func TestWarmUp(t *testing.T) {
+	differs := func(seed uint64, warm int64, limit int) string {
+		rules := small()
+		rules.Waiting = limit
+		log := history(seed)
+		type after struct {
+			state   string
+			seconds []window.Second
+		}
+		var whole []after
+		w := NewWindows(rules)
+		run(w, log, 0, len(log), func(i int, c Changes, o Outcome) {
+			whole = append(whole, after{state(w), slices.Clone(c.Seconds)})
+		})
+		watermark := NewReader(rules)
+		for i := range log {
+			if watermark.Begin(log[i].Header, log[i].Time) {
+				for j := range log[i].Events {
+					e := log[i].Events[j]
+					watermark.Judge(&e)
+				}
+				watermark.End()
+			}
+			if i%197 != int(seed%197) || watermark.Watermark() == None {
+				continue
+			}
+			commit := i + 1
+			from := slices.IndexFunc(log, func(e Envelope) bool { return e.Time >= watermark.Watermark()-warm })
+			if from < 0 || from > commit {
+				from = commit
+			}
+			w := NewWindows(rules)
+			run(w, log, from, commit, nil)
+			if w.Reader.Watermark() != watermark.Watermark() {
+				return fmt.Sprintf("seed %d, commit %d: watermark %d, want %d", seed, commit, w.Reader.Watermark(), watermark.Watermark())
+			}
+			if got := state(w); got != whole[i].state {
+				return fmt.Sprintf("seed %d, commit %d:\n got %s\nwant %s", seed, commit, got, whole[i].state)
+			}
+			bad := ""
+			run(w, log, commit, min(len(log), commit+200), func(i int, c Changes, o Outcome) {
+				if bad == "" && (!slices.Equal(c.Seconds, whole[i].seconds) || i%16 == 0 && state(w) != whole[i].state) {
+					bad = fmt.Sprintf("seed %d, commit %d, offset %d:\n got %s %+v\nwant %s %+v", seed, commit, i, state(w), c.Seconds, whole[i].state, whole[i].seconds)
+				}
+			})
+			if bad != "" {
+				return bad
+			}
+		}
+		return ""
+	}
+	caught := 0
+	for _, seed := range seeds() {
+		limit := 1 << 20
+		if seed%3 == 0 {
+			limit = 20 + int(seed)
+		}
+		if d := differs(seed, smallWarmUp, limit); d != "" {
+			t.Fatal(d)
+		}
+		if seed < 10 && differs(seed, smallWarmUp/2, limit) != "" {
+			caught++
+		}
+	}
+	if caught == 0 {
+		t.Error("half a warm-up does as well: the histories are no test")
+	}
+}
+
+// The lists of now against a recount: each present visitor is in each list once, at the page of the latest event.
+func TestLists(t *testing.T) {
+	for _, seed := range seeds() {
+		log := history(seed)
+		_, watermarks, _, all := oracle(small(), log)
+		w := NewWindows(small())
+		run(w, log, 0, len(log), nil)
+		final := watermarks[len(log)-1] / 1000
+		for _, site := range []string{"x", "y", "z"} {
+			at := map[string]counted{}
+			for _, c := range all {
+				if c.site == site && c.second >= final-small().Active && c.time >= at[c.who].time {
+					at[c.who] = c
+				}
+			}
+			pages := map[string]uint32{}
+			for _, c := range at {
+				pages[c.path]++
+			}
+			var n window.Now
+			w.Fold.Lists(site, &n)
+			got := map[string]uint32{}
+			for _, c := range n.Pages {
+				got[c.Name] = c.Active
+			}
+			if !maps.Equal(got, pages) {
+				t.Errorf("seed %d, site %s: pages %v, want %v", seed, site, got, pages)
+			}
+			for name, list := range map[string][]window.Count{"sources": n.Sources, "countries": n.Countries, "devices": n.Devices} {
+				sum := uint32(0)
+				for _, c := range list {
+					sum += c.Active
+				}
+				if sum != uint32(len(at)) {
+					t.Errorf("seed %d, site %s: %d visitors by %s, want %d", seed, site, sum, name, len(at))
+				}
+			}
+		}
+	}
+}
+
+// Nothing outlives its last visitor.
+func TestForgets(t *testing.T) {
+	log := history(1)
+	w := NewWindows(small())
+	run(w, log, 0, len(log), nil)
+	last := start + 10*length
+	for i := range 3 {
+		w.Apply(&Envelope{Offset: 1 << 20, Time: last + int64(i)*70_000, Header: event.Header{Node: 1, Sequence: uint64(i + 1), Low: last + int64(i)*70_000}})
+	}
+	f := w.Fold
+	got := []int{len(f.siteOf), len(f.visitorOf), len(f.open), len(f.sites.all) - len(f.sites.free), len(f.visitors.all) - len(f.visitors.free),
+		len(f.values.all) - len(f.values.free), len(w.Reader.waiting), w.Reader.waitingN, len(w.Reader.ids.old) + len(w.Reader.ids.young), len(w.Reader.nodes) - 1}
+	if !reflect.DeepEqual(got, make([]int, len(got))) {
+		t.Errorf("left over: %v", got)
+	}
+}

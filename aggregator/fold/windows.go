@@ -1,0 +1,52 @@
+package fold
+
+import "nowcast/internal/event"
+
+// Envelope is one record of the log, decoded.
+type Envelope struct {
+	Offset int64
+	Time   int64 // the record's timestamp, ms
+	Header event.Header
+	Events []event.Event
+}
+
+// Outcome says what became of an envelope's events.
+type Outcome struct {
+	Retried                        bool
+	Counted, Late, Stale, Repeated int
+}
+
+// Windows is the whole of the windows lane that is pure: Reader and Fold in their order.
+type Windows struct {
+	Reader *Reader
+	Fold   *Fold
+}
+
+// NewWindows is at the log's start.
+func NewWindows(rules Rules) Windows { return Windows{NewReader(rules), New(rules)} }
+
+// Apply takes the next envelope of the log. The changes are valid until the next call. It clamps the times of e's events.
+func (w Windows) Apply(e *Envelope) (Changes, Outcome) {
+	if !w.Reader.Begin(e.Header, e.Time) {
+		return Changes{}, Outcome{Retried: true}
+	}
+	w.Fold.Advance(w.Reader.Watermark(), e.Offset)
+	var o Outcome
+	for i := range e.Events {
+		x := &e.Events[i]
+		switch w.Reader.Judge(x) {
+		case Counted:
+			o.Counted++
+			w.Fold.Add(x)
+		case Late:
+			o.Late++
+		case Stale:
+			o.Stale++
+		case Repeated:
+			o.Repeated++
+		}
+	}
+	w.Reader.End()
+	w.Fold.Advance(w.Reader.Watermark(), e.Offset)
+	return w.Fold.End(e.Offset, w.Reader.Now()), o
+}
