@@ -8,7 +8,6 @@ package ingest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -171,23 +170,26 @@ func (s *Service) start(ctx context.Context) (int, error) {
 func (s *Service) watchClock(ctx context.Context) {
 	tick := time.NewTicker(clockEvery)
 	defer tick.Stop()
-	for {
-		off, err := behind(ctx, s.broker, s.publisher.node)
-		switch {
-		case errors.Is(err, context.Canceled):
-			return
-		case err != nil:
-			s.log.Warn("can't compare the clock", "error", err)
-		case off > clockLimit:
-			reason := fmt.Sprintf("this machine's clock is %s behind the log's newest timestamp: set it right (NTP)", off.Round(time.Millisecond))
-			s.clock.Store(&reason)
-		default:
-			s.clock.Store(nil)
-		}
+	for ctx.Err() == nil {
+		s.compareClock(ctx)
 		select {
 		case <-ctx.Done():
-			return
 		case <-tick.C:
 		}
+	}
+}
+
+func (s *Service) compareClock(ctx context.Context) {
+	off, err := behind(ctx, s.broker, s.publisher.node)
+	switch {
+	case err != nil:
+		if ctx.Err() == nil {
+			s.log.Warn("can't compare the clock with the log's, trying again", "error", err)
+		}
+	case off > clockLimit:
+		reason := fmt.Sprintf("this machine's clock is %s behind the log's newest timestamp: set it right (NTP)", off.Round(time.Millisecond))
+		s.clock.Store(&reason)
+	default:
+		s.clock.Store(nil)
 	}
 }

@@ -51,7 +51,7 @@ type world struct {
 
 const partitions = 4
 
-func start(t *testing.T, cfg Config) *world {
+func start(t testing.TB, cfg Config) *world {
 	t.Helper()
 	k, err := kfake.NewCluster(kfake.NumBrokers(1))
 	if err != nil {
@@ -60,7 +60,7 @@ func start(t *testing.T, cfg Config) *world {
 	t.Cleanup(k.Close)
 	w := &world{kafka: k, client: broker.New(broker.Config{Addrs: k.ListenAddrs(), Timeout: 5 * time.Second})}
 	t.Cleanup(w.client.Close)
-	if err := w.client.Ensure(t.Context(), topic.Specs(partitions, 1), nil); err != nil {
+	if err := w.client.Ensure(context.Background(), topic.Specs(partitions, 1), nil); err != nil {
 		t.Fatal(err)
 	}
 	w.Service, err = New(cfg, Deps{Broker: w.client, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
@@ -91,7 +91,7 @@ func start(t *testing.T, cfg Config) *world {
 }
 
 // until waits for something that another goroutine brings about.
-func until(t *testing.T, what string, ok func() bool) {
+func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {

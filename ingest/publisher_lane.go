@@ -41,7 +41,7 @@ type lane struct {
 	failure  error     // of its newest try
 }
 
-// now is the wall clock, held where it steps back.
+// now is the wall clock, held where it steps back: by seconds at most, since the broker refuses a clock that is further ahead.
 func (l *lane) now() int64 {
 	l.last = max(l.last, time.Now().UnixMilli())
 	return l.last
