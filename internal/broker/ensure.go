@@ -23,17 +23,23 @@ var errMade = errors.New("topics are being made")
 // again until ctx ends; said is told why, once for each new reason. It fails with ErrMismatch.
 func (c *Client) Ensure(ctx context.Context, specs []topic.Spec, said func(error)) error {
 	var wait time.Duration
-	for last := ""; ; {
+	var why error // the last trouble of its own, not that time is over
+	for {
 		err := c.ensure(ctx, specs)
 		if err == nil || errors.Is(err, ErrMismatch) || !Retryable(err) && !errors.Is(err, kafka.InvalidReplicationFactor) {
 			return err
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("make topics: %w", err)
+			if why == nil {
+				why = err
+			}
+			return fmt.Errorf("%w: %w", ctx.Err(), why)
 		}
-		if text := err.Error(); text != last && said != nil && !errors.Is(err, errMade) {
-			last = text
-			said(err)
+		if !errors.Is(err, errMade) {
+			if said != nil && (why == nil || why.Error() != err.Error()) {
+				said(err)
+			}
+			why = err
 		}
 		c.Refresh()
 		wait = backoff(wait)
