@@ -2,7 +2,9 @@ package ingest
 
 import (
 	"embed"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -22,11 +24,14 @@ type countries struct {
 // newCountries opens the bundled database. Without one all countries are unknown, which is said once.
 func newCountries(log *slog.Logger) (*countries, error) {
 	data, err := geodata.ReadFile("geodata/country.mmdb")
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		log.Warn("countries stay empty: this program was built without the country database", "do", "build it with make build")
 		return &countries{}, nil
 	}
-	db, err := maxminddb.OpenBytes(data)
+	var db *maxminddb.Reader
+	if err == nil {
+		db, err = maxminddb.OpenBytes(data)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open country database: %w", err)
 	}

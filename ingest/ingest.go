@@ -133,10 +133,10 @@ func (s *Service) Run(ctx context.Context) error {
 	defer stop()
 	wg.Go(func() { s.salts.run(salting) })
 	n, err := s.start(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
 		return err
 	}
 	s.publisher.open(n)

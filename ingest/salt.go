@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -74,16 +73,15 @@ func (s *salts) ready() bool {
 }
 
 // run follows the topic and offers salts that are missing, until ctx ends.
-func (s *salts) run(ctx context.Context) error {
-	followed := make(chan error, 1)
-	go func() { followed <- s.follow(ctx) }()
+func (s *salts) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	wg.Go(func() { s.follow(ctx) })
 	s.offer(ctx)
-	<-followed
-	return ctx.Err()
+	wg.Wait()
 }
 
 // follow reads the topic from its start; what stops it short is tried again.
-func (s *salts) follow(ctx context.Context) error {
+func (s *salts) follow(ctx context.Context) {
 	for ctx.Err() == nil {
 		first, end, err := s.log.Bounds(ctx, topic.Salts, 0)
 		if err == nil {
@@ -95,7 +93,6 @@ func (s *salts) follow(ctx context.Context) error {
 			wait(ctx, saltCheck)
 		}
 	}
-	return ctx.Err()
 }
 
 func (s *salts) reached(next, end int64) error {
@@ -114,28 +111,29 @@ func (s *salts) stir() {
 
 // read takes a record. One that isn't a salt is said and skipped: no node can make its ids depend on it.
 func (s *salts) read(r broker.Record) error {
-	var rec saltRecord
-	var raw [16]byte
-	err := json.Unmarshal(r.Value, &rec)
-	if err == nil && hex.DecodedLen(len(rec.Salt)) != len(raw) {
-		err = fmt.Errorf("salt of %d digits", len(rec.Salt))
-	}
-	if err == nil {
-		_, err = hex.Decode(raw[:], []byte(rec.Salt))
-	}
-	at, err2 := time.Parse(time.DateOnly, rec.Day)
-	if err != nil || err2 != nil {
+	d, key, ok := parseSalt(r.Value)
+	if !ok {
 		s.slog.Error("a record of the salts' topic is no salt, skipped", "offset", r.Offset)
 		return nil
 	}
 	s.keep(func(known map[day]sipKey) {
-		d := dayOf(at.UnixMilli())
 		if _, taken := known[d]; !taken {
-			known[d] = newSipKey(raw)
+			known[d] = key
 		}
 	})
 	s.stir()
 	return nil
+}
+
+func parseSalt(b []byte) (day, sipKey, bool) {
+	var rec saltRecord
+	err := json.Unmarshal(b, &rec)
+	at, err2 := time.Parse(time.DateOnly, rec.Day)
+	raw, err3 := hex.DecodeString(rec.Salt)
+	if err != nil || err2 != nil || err3 != nil || len(raw) != 16 {
+		return 0, sipKey{}, false
+	}
+	return dayOf(at.UnixMilli()), newSipKey([16]byte(raw)), true
 }
 
 // keep changes the known salts and forgets the ones that are no longer needed.

@@ -96,7 +96,7 @@ func TestSalts(t *testing.T) {
 		nodes := [2]*salts{}
 		for i := range nodes {
 			nodes[i] = newSalts(m, slog.New(slog.DiscardHandler))
-			wg.Go(func() { _ = nodes[i].run(ctx) })
+			wg.Go(func() { nodes[i].run(ctx) })
 		}
 		who := []byte("a visitor")
 		same := func() (id, before uint64) {
