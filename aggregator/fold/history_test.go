@@ -55,12 +55,12 @@ func history(seed uint64) []Envelope {
 		return []int64{0, r.Int64N(100) - 50, -r.Int64N(1500), -r.Int64N(4000), r.Int64N(400)}[r.IntN(5)]
 	}
 	join := func() {
-		nodes = append(nodes, &sender{id: r.Uint64() | 1, skew: skew(), linger: 30 + r.Int64N(300), rate: []float64{0.2, 2, 5}[r.IntN(3)], alive: true})
+		nodes = append(nodes, &sender{id: r.Uint64() | 1, skew: skew(), linger: 30 + r.Int64N(300), rate: []float64{0.2, 1, 4}[r.IntN(3)], alive: true})
 	}
 	for range 1 + r.IntN(3) {
 		join()
 	}
-	visitors, lost, odd := 2+r.IntN(8), []float64{0, 0.02}[r.IntN(2)], []float64{0, 0.01}[r.IntN(2)]
+	visitors, lost, odd := 2+r.IntN(8), []float64{0, 0.02, 0.05}[r.IntN(3)], []float64{0, 0.01}[r.IntN(2)]
 	sources := []string{"", "", "", "Google", "News"}
 	paths := []string{"/", "/a", "/b", "/c"}
 	for now := start; now < start+length; now += 10 {
@@ -113,7 +113,7 @@ func history(seed uint64) []Envelope {
 					s.queue = s.queue[1:]
 				}
 				if r.Float64() < lost {
-					copies = append(copies, copied{now + r.Int64N(100_000), e})
+					copies = append(copies, copied{now + r.Int64N(150_000), e})
 				}
 			}
 		}
