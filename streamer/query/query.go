@@ -33,7 +33,7 @@ type Config struct {
 	Timeout    time.Duration // of one question, waiting for a place included; 20 s
 	Memory     int64         // bytes that ClickHouse may use for one statement; 1 GiB
 	Rows       int64         // that ClickHouse may read for one statement; 500 million
-	Concurrent int           // statements at a time, the others wait; 4
+	Concurrent int           // statements at a time, the others wait; 3
 	Now        func() time.Time
 	Metrics    prometheus.Registerer // nil for none
 }
@@ -42,7 +42,7 @@ func (c *Config) defaults() {
 	set(&c.Timeout, 20*time.Second)
 	set(&c.Memory, 1<<30)
 	set(&c.Rows, 500_000_000)
-	set(&c.Concurrent, 4)
+	set(&c.Concurrent, 3)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
