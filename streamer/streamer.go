@@ -1,0 +1,235 @@
+// Package streamer shows what the aggregator found: live over Server-Sent Events, and as answers about history. It also has the
+// administration of sites and keys, and serves the dashboard.
+//
+// It promises that a viewer who stays connected, or comes back within five minutes to any instance, is given every final second once;
+// that a viewer who stops reading costs bounded memory and disturbs nobody; and that a live frame never waits for ClickHouse. When the
+// log stands still viewers get heartbeats only, so that nothing old looks like news.
+package streamer
+
+import (
+	"context"
+	_ "embed" // the contract
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"nowcast/internal/broker"
+	"nowcast/internal/site"
+	"nowcast/internal/topic"
+	"nowcast/internal/warehouse"
+	"nowcast/internal/window"
+	"nowcast/streamer/api"
+	"nowcast/streamer/board"
+	"nowcast/streamer/query"
+)
+
+//go:embed openapi.yaml
+var contract []byte
+
+// Config is the streamer's own.
+type Config struct {
+	PublicURL   string        // where browsers find this, e.g. https://stats.example.com; cookies are Secure when it is https
+	DefaultSite string        // of GET /api/events without a site; the first one made when empty
+	AdminKey    string        // an admin key beside those in the log; none when empty
+	Dashboard   fs.FS         // the built frontend; nil: a page says how to build it
+	Version     string        // of the program
+	Lifetime    time.Duration // of a stream, ± 10 %; an hour when 0
+	WriteLimit  time.Duration // how long one write to a viewer may take; 10 s when 0
+}
+
+// Deps are what it works with.
+type Deps struct {
+	Broker    *broker.Client
+	Warehouse *warehouse.DB
+	Sites     *site.Registry
+	Log       *slog.Logger
+	Metrics   prometheus.Registerer
+}
+
+// Service is one streamer.
+type Service struct {
+	cfg     Config
+	kafka   *broker.Client
+	sites   *site.Registry
+	log     *slog.Logger
+	history *query.Engine
+	secure  bool
+	metrics *metrics
+	board   atomic.Pointer[board.Board] // nil until the number of partitions is known
+
+	mu    sync.Mutex
+	cold  int    // partitions that haven't reached the end seen at start
+	state string // why it isn't ready; "" when it is
+}
+
+var _ api.ServerInterface = (*Service)(nil)
+
+// New wires a streamer and starts nothing.
+func New(cfg Config, d Deps) (*Service, error) {
+	u, err := url.Parse(cfg.PublicURL)
+	if err != nil || cfg.PublicURL != "" && u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("the public URL %q has to begin with http:// or https://", cfg.PublicURL)
+	}
+	if cfg.AdminKey != "" && (!strings.HasPrefix(cfg.AdminKey, "nck_") || len(cfg.AdminKey) < 20) {
+		return nil, errors.New("the admin key has to begin with nck_ and have at least 20 characters")
+	}
+	if cfg.Lifetime == 0 {
+		cfg.Lifetime = time.Hour
+	}
+	if cfg.WriteLimit == 0 {
+		cfg.WriteLimit = 10 * time.Second
+	}
+	s := &Service{cfg: cfg, kafka: d.Broker, sites: d.Sites, log: d.Log, secure: u.Scheme == "https", state: "reading the windows from Kafka"}
+	if d.Warehouse != nil {
+		s.history = query.New(d.Warehouse, query.Config{})
+	}
+	s.metrics, err = newMetrics(d.Metrics)
+	return s, err
+}
+
+// Routes adds the streamer's side of the contract, the login and, where r is the whole engine, the dashboard on every other path.
+func (s *Service) Routes(r gin.IRouter) {
+	api.RegisterHandlersWithOptions(r, s, api.GinServerOptions{ErrorHandler: func(c *gin.Context, err error, status int) {
+		refuse(c, status, "%v", err)
+	}})
+	r.GET("/api/openapi.yaml", func(c *gin.Context) { c.Data(200, "application/yaml; charset=utf-8", contract) })
+	r.GET("/login", s.login)
+	r.POST("/logout", s.logout)
+	if e, ok := r.(*gin.Engine); ok {
+		e.NoRoute(s.pages)
+	}
+}
+
+// Ready says whether frames are complete, and why not.
+func (s *Service) Ready() (ok bool, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state == "", s.state
+}
+
+func (s *Service) say(state string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state = state
+}
+
+// warmth is how far back a start reads: what a viewer can see, and some room for clocks.
+const warmth = 6 * time.Minute
+
+// Run tails all partitions of the windows topic until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	for {
+		err := s.tail(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		s.say(fmt.Sprintf("reading the windows from Kafka: %v", err))
+		s.kafka.Refresh()
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (s *Service) tail(ctx context.Context) error {
+	n, err := s.kafka.Partitions(ctx, topic.Windows)
+	if err != nil {
+		return err
+	}
+	type start struct{ from, end int64 }
+	starts := make([]start, n)
+	for p := range starts {
+		if starts[p].from, err = s.kafka.OffsetAt(ctx, topic.Windows, p, time.Now().Add(-warmth)); err != nil {
+			return err
+		}
+		if _, starts[p].end, err = s.kafka.Bounds(ctx, topic.Windows, p); err != nil {
+			return err
+		}
+	}
+	b := board.New(n)
+	s.board.Store(b)
+	s.mu.Lock()
+	s.cold = n
+	s.mu.Unlock()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for p, at := range starts {
+		wg.Go(func() {
+			warm := false
+			var e window.Emission
+			_ = s.kafka.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: p, From: at.from,
+				Record: func(r broker.Record) error {
+					if err := e.Decode(r.Value); err != nil {
+						s.metrics.unreadable.Inc()
+						s.log.Warn("passed over a record of the windows topic", "partition", p, "offset", r.Offset, "error", err)
+						return nil
+					}
+					b.Apply(p, &e)
+					return nil
+				},
+				Batch: func(next, _ int64) error {
+					if !warm && next >= at.end {
+						warm = true
+						s.warmed()
+					}
+					return nil
+				},
+				Gap:  func(g broker.Gap) { s.log.Warn("windows are gone before they were read", "gap", g.String()) },
+				Fail: func(err error) { s.metrics.fetchErrors.Inc(); s.log.Debug("fetch windows", "error", err) },
+			})
+		})
+	}
+	wg.Wait()
+	return ctx.Err()
+}
+
+func (s *Service) warmed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cold--; s.cold == 0 {
+		s.state = ""
+	}
+}
+
+type metrics struct {
+	viewers                          *prometheus.GaugeVec
+	frames, bytes                    *prometheus.CounterVec
+	skipped, unreadable, fetchErrors prometheus.Counter
+	ended                            *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "nowcast", Subsystem: "streamer", Name: name, Help: help})
+	}
+	vec := func(name, help, label string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "nowcast", Subsystem: "streamer", Name: name, Help: help}, []string{label})
+	}
+	m := &metrics{
+		viewers: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "nowcast", Subsystem: "streamer", Name: "viewers",
+			Help: "Streams that are open, by rate."}, []string{"rate"}),
+		frames:      vec("frames_total", "Frames written, by rate.", "rate"),
+		bytes:       vec("bytes_total", "Bytes of frames written, by rate.", "rate"),
+		skipped:     counter("skipped_frames_total", "Frames merged into a later one because the viewer was slow."),
+		unreadable:  counter("unreadable_windows_total", "Records of the windows topic that could not be read."),
+		fetchErrors: counter("fetch_errors_total", "Fetches of the windows topic that failed and were tried again."),
+		ended:       vec("streams_ended_total", "Streams that ended, by reason.", "reason"),
+	}
+	for _, c := range []prometheus.Collector{m.viewers, m.frames, m.bytes, m.skipped, m.unreadable, m.fetchErrors, m.ended} {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("register metric: %w", err)
+		}
+	}
+	return m, nil
+}
