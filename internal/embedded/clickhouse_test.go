@@ -1,6 +1,8 @@
 package embedded_test
 
 import (
+	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,18 +19,70 @@ func open(t *testing.T, dsn string) *warehouse.DB {
 	return db
 }
 
-func TestClickHouseMigrates(t *testing.T) {
+// Instances that start together migrate together; a later start finds nothing to do.
+func TestMigrate(t *testing.T) {
+	t.Parallel()
 	h := newClickHouse(t, t.TempDir())
-	begin := time.Now()
 	run(t, h)
-	t.Logf("ready after %v, %s", time.Since(begin), memory(t, h.PID()))
+	var g sync.WaitGroup
+	for range 4 {
+		db := open(t, h.DSN())
+		g.Go(func() {
+			if err := errors.Join(db.Wait(t.Context(), discard), db.Migrate(t.Context())); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	g.Wait()
 	db := open(t, h.DSN())
-	for range 2 {
-		begin = time.Now()
-		if err := db.Migrate(t.Context()); err != nil {
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for query, want := range map[string]string{
+		"SELECT groupArray(name) FROM (SELECT DISTINCT name FROM migrations ORDER BY name)":                                    "['events','migrations','windows']",
+		"SELECT groupArray(name) FROM (SELECT name FROM system.tables WHERE database = 'default' ORDER BY name)":               "['events','migrations','windows']",
+		"SELECT engine_full LIKE '%fsync_after_insert = 1%' FROM system.tables WHERE database = 'default' AND name = 'events'": "1",
+	} {
+		if got := one[string](t, db, "SELECT toString(("+query+"))"); got != want {
+			t.Errorf("%s: got %s, want %s", query, got, want)
+		}
+	}
+}
+
+// The newest version of a row is the one that is read.
+func TestTablesReplace(t *testing.T) {
+	t.Parallel()
+	h := newClickHouse(t, t.TempDir())
+	run(t, h)
+	db := open(t, h.DSN())
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().UTC().Truncate(time.Second)
+	for _, version := range []uint64{5, 1 << 63, 7} {
+		b, err := db.PrepareBatch(t.Context(), "INSERT INTO windows")
+		if err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("migrated in %v", time.Since(begin))
+		if err := b.Append("a.example", now, uint16(3), uint32(1), uint32(2), uint32(3), uint32(4), version); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Send(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	t.Log(memory(t, h.PID()))
+	if got := one[uint64](t, db, "SELECT version FROM windows FINAL"); got != 1<<63 {
+		t.Errorf("windows: got version %d", got)
+	}
+	stale, fresh := someEvent("b.example", 1), someEvent("b.example", 1)
+	stale.Fresh, stale.KOff = false, 1
+	fresh.KOff = 2
+	for _, e := range []event{stale, fresh, stale} {
+		if err := insertEvents(t.Context(), db, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := one[uint64](t, db, "SELECT koff FROM events FINAL"); got != 2 {
+		t.Errorf("events: got the row at offset %d, want the fresh one", got)
+	}
 }

@@ -46,6 +46,7 @@ func load(step func(n int) error) (stop func() (done int)) {
 }
 
 func TestBrokerSurvivesKill(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t, t.TempDir())
 	run(t, b)
 	k := client(t, b.Addr())
@@ -112,6 +113,7 @@ func fetch(t *testing.T, k *kafka.Client, topic string, from int64) (values [][]
 }
 
 func TestClickHouseSurvivesKill(t *testing.T) {
+	t.Parallel()
 	h := newClickHouse(t, t.TempDir())
 	run(t, h)
 	db := open(t, h.DSN())
@@ -189,6 +191,7 @@ func parentMain(dir, library string) int {
 
 // A parent that is killed takes its children with it, and the next one finds the data dir free and the data in it.
 func TestParentKilled(t *testing.T) {
+	t.Parallel()
 	dir, library := t.TempDir(), library(t)
 	parent := exec.Command(os.Args[0], parentVerb, dir, library)
 	parent.Stderr = t.Output()
@@ -248,10 +251,7 @@ func TestChildIgnoresTerminal(t *testing.T) {
 
 // A child that hangs is killed and started again.
 func TestHungChild(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes 12 s")
-	}
-	t.Parallel()
+	t.Parallel() // it takes 12 s to be sure
 	b := newBroker(t, t.TempDir())
 	run(t, b)
 	old := b.PID()
@@ -289,6 +289,7 @@ func TestUnusable(t *testing.T) {
 
 // A unix socket's path is short; the data dir's need not be.
 func TestLongDataDir(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), strings.Repeat("long directory ", 10))
 	h := newClickHouse(t, dir)
 	stop := start(t, h)

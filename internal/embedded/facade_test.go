@@ -24,6 +24,7 @@ import (
 
 // One engine serves all of the façade's tests; each makes tables of its own.
 func TestFacade(t *testing.T) {
+	t.Parallel()
 	h := newClickHouse(t, t.TempDir())
 	run(t, h)
 	db := open(t, h.DSN())
@@ -255,7 +256,9 @@ func testDeduplication(t *testing.T, _ string, db *warehouse.DB) {
 	site := "dedup.example"
 	send := func(ctx context.Context, n int) {
 		t.Helper()
-		if err := insertEvents(ctx, db, someEvent(site, n)); err != nil {
+		e := someEvent(site, n)
+		e.Props = nil // a map's order would make the same event other data
+		if err := insertEvents(ctx, db, e); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -39,7 +39,7 @@ type DB struct {
 //	unix:///absolute/path.sock                      HTTP over a unix socket: the embedded engine
 //
 // Parameters of the query string are clickhouse-go's (compress, dial_timeout, …); any other is a ClickHouse setting.
-// Blocks travel in LZ4 unless compress says otherwise, but uncompressed over a unix socket.
+// Blocks travel in LZ4 unless compress says otherwise.
 func Open(dsn string) (*DB, error) {
 	o, err := options(dsn)
 	if err != nil {
@@ -110,9 +110,6 @@ func unixOptions(dsn string) (*clickhouse.Options, error) {
 	o.DialContext = func(ctx context.Context, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", path)
-	}
-	if o.Compression == nil {
-		o.Compression = &clickhouse.Compression{Method: clickhouse.CompressionNone}
 	}
 	return o, nil
 }

@@ -43,8 +43,8 @@ func TestOptions(t *testing.T) {
 		{"http://u:p@ch:8123/web?compress=zstd", "ch:8123", "u", "web", clickhouse.HTTP, false, clickhouse.CompressionZSTD},
 		{"https://ch:8443/web", "ch:8443", "", "web", clickhouse.HTTP, true, lz4},
 		{"https://ch:8443/web?dial_timeout=1s", "ch:8443", "", "web", clickhouse.HTTP, true, lz4},
-		{"unix:///tmp/a%20b.sock", "localhost", "", "default", clickhouse.HTTP, false, none},
-		{"unix:///tmp/a.sock?database=web&compress=lz4", "localhost", "", "web", clickhouse.HTTP, false, lz4},
+		{"unix:///tmp/a%20b.sock", "localhost", "", "default", clickhouse.HTTP, false, lz4},
+		{"unix:///tmp/a.sock?database=web&compress=none", "localhost", "", "web", clickhouse.HTTP, false, none},
 	} {
 		o, err := options(c.dsn)
 		if err != nil {
