@@ -233,7 +233,7 @@ func field(b []byte) (num protowire.Number, typ protowire.Type, v value, n int) 
 	if n < 0 {
 		return 0, 0, v, n
 	}
-	m := 0
+	var m int
 	switch typ {
 	case protowire.VarintType:
 		v.num, m = protowire.ConsumeVarint(b[n:])

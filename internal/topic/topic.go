@@ -83,7 +83,7 @@ func (s Spec) Check(partitions, replication int, settings map[string]string) str
 	}
 	var wrong, mend []string
 	for _, name := range slices.Sorted(maps.Keys(s.Settings)) {
-		if have, want := settings[name], s.Settings[name]; have != want && !(name == minInsync && atLeast(have, want)) {
+		if have, want := settings[name], s.Settings[name]; have != want && (name != minInsync || !atLeast(have, want)) {
 			wrong = append(wrong, fmt.Sprintf("%s=%s and needs %s", name, have, want))
 			mend = append(mend, name+"="+want)
 		}

@@ -6,6 +6,7 @@
 package kafkatest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -186,7 +187,7 @@ func (k *Cluster) each(f func(*Node) error) error {
 func freePorts(n int) ([]int, error) {
 	var all []int
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
 		}

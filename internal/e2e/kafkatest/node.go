@@ -2,6 +2,7 @@ package kafkatest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -42,7 +43,7 @@ func newNode(c Config, id, port int) *Node {
 }
 
 func (n *Node) java(args ...string) *exec.Cmd {
-	cmd := exec.Command("java", slices.Concat(jvm, args)...)
+	cmd := exec.CommandContext(context.Background(), "java", slices.Concat(jvm, args)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
