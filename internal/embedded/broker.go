@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"time"
 )
@@ -16,7 +15,6 @@ import (
 type Broker struct {
 	*supervisor
 	addr   string
-	files  string // where its address is written down for other processes
 	unlock func()
 }
 
@@ -35,17 +33,15 @@ func NewBroker(c Config) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var lc net.ListenConfig
+	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		unlock()
 		return nil, fmt.Errorf("listen for embedded broker: %w", err)
 	}
 	defer l.Close()
-	b := &Broker{supervisor: s, addr: l.Addr().String(), unlock: unlock, files: filepath.Join(dir, "address")}
-	if s.listener, err = l.(*net.TCPListener).File(); err == nil {
-		err = os.WriteFile(b.files, []byte(b.addr+"\n"), 0o600)
-	}
-	if err != nil {
+	b := &Broker{supervisor: s, addr: l.Addr().String(), unlock: unlock}
+	if s.listener, err = l.(*net.TCPListener).File(); err != nil {
 		b.close()
 		return nil, fmt.Errorf("prepare embedded broker: %w", err)
 	}
@@ -55,7 +51,7 @@ func NewBroker(c Config) (*Broker, error) {
 	return b, nil
 }
 
-// Addr is host:port, the same for the life of this process. It is also in the file broker/address of the data dir.
+// Addr is host:port, the same for the life of this process.
 func (b *Broker) Addr() string { return b.addr }
 
 // Run keeps the broker running until ctx ends, then has it save its state and end. Afterwards the data dir is free again.
@@ -65,7 +61,6 @@ func (b *Broker) Run(ctx context.Context) error {
 }
 
 func (b *Broker) close() {
-	os.Remove(b.files)
 	if b.listener != nil {
 		b.listener.Close()
 	}
@@ -80,7 +75,7 @@ func (b *Broker) ask(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	const apiVersions, correlation = 18, 0x6e6f7763
 	q := binary.BigEndian.AppendUint32(nil, 10)       // bytes that follow
 	q = binary.BigEndian.AppendUint16(q, apiVersions) //

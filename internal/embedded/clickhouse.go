@@ -18,7 +18,6 @@ type ClickHouse struct {
 	socket string
 	temp   string // the socket's directory when the data dir's path is too long for it
 	dsn    string
-	files  string // where its address is written down for other processes
 	client *http.Client
 	unlock func()
 }
@@ -38,7 +37,7 @@ func NewClickHouse(c Config) (*ClickHouse, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &ClickHouse{supervisor: s, socket: filepath.Join(dir, "server.sock"), files: filepath.Join(dir, "address"), unlock: unlock}
+	h := &ClickHouse{supervisor: s, socket: filepath.Join(dir, "server.sock"), unlock: unlock}
 	if err := h.listen(); err != nil {
 		h.close()
 		return nil, fmt.Errorf("prepare embedded ClickHouse: %w", err)
@@ -76,11 +75,10 @@ func (h *ClickHouse) listen() error {
 		},
 		DisableKeepAlives: true,
 	}}
-	return os.WriteFile(h.files, []byte(h.dsn+"\n"), 0o600)
+	return nil
 }
 
-// DSN is the address for warehouse.Open, the same for the life of this process. It is also in the file clickhouse/address of
-// the data dir.
+// DSN is the address for warehouse.Open, the same for the life of this process.
 func (h *ClickHouse) DSN() string { return h.dsn }
 
 // Run keeps the engine running until ctx ends, then has it finish its statements and end. Afterwards the data dir is free
@@ -91,7 +89,6 @@ func (h *ClickHouse) Run(ctx context.Context) error {
 }
 
 func (h *ClickHouse) close() {
-	os.Remove(h.files)
 	os.Remove(h.socket)
 	if h.temp != "" {
 		os.RemoveAll(h.temp)

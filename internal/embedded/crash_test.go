@@ -296,10 +296,6 @@ func TestLongDataDir(t *testing.T) {
 	if err := open(t, h.DSN()).Ping(t.Context()); err != nil {
 		t.Error(err)
 	}
-	said, err := os.ReadFile(filepath.Join(dir, "clickhouse", "address"))
-	if err != nil || strings.TrimSpace(string(said)) != h.DSN() {
-		t.Errorf("address file has %q, %v", said, err)
-	}
 	if err := stop(); err != nil {
 		t.Error(err)
 	}

@@ -77,10 +77,11 @@ func (s *supervisor) set(pid int, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pid, s.reason = pid, reason
-	s.up.Set(0)
+	up := 0.0
 	if reason == "" {
-		s.up.Set(1)
+		up = 1
 	}
+	s.up.Set(up)
 }
 
 // run keeps the child running until ctx ends, then has it drain. It returns an error only for what no restart mends.
@@ -92,7 +93,7 @@ func (s *supervisor) run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			s.set(0, s.name+" is stopped")
-			return err
+			return nil
 		case errors.As(err, &exit) && exit.ExitCode() == exitHopeless:
 			s.set(0, s.name+" can't start")
 			return fmt.Errorf("start %s: %s", s.name, s.lastSaid())
@@ -113,13 +114,13 @@ func (s *supervisor) run(ctx context.Context) error {
 	}
 }
 
-// once runs one child to its end. With ctx ended the error is nil, however the child took it.
+// once runs one child to its end, which with ctx still alive is an error.
 func (s *supervisor) once(ctx context.Context) (settled bool, err error) {
 	program, err := os.Executable()
 	if err != nil {
 		return false, fmt.Errorf("find own program: %w", err)
 	}
-	cmd := exec.Command(program, s.args...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), program, s.args...) // stop ends it, gently first
 	cmd.ExtraFiles = []*os.File{s.listener}
 	// A group of its own: Ctrl-C in a terminal reaches the parent only, which then stops things in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -157,7 +158,7 @@ func (s *supervisor) once(ctx context.Context) (settled bool, err error) {
 			err = errors.New("it ended by itself")
 		}
 	case <-ctx.Done():
-		err = s.stop(cmd.Process, exited)
+		s.stop(cmd.Process, exited)
 	}
 	select {
 	case t := <-readyAt:
@@ -167,18 +168,19 @@ func (s *supervisor) once(ctx context.Context) (settled bool, err error) {
 	return settled, err
 }
 
-func (s *supervisor) stop(p *os.Process, exited <-chan error) error {
+// stop has the child drain, and kills it when that takes too long: what it has acknowledged survives that too.
+func (s *supervisor) stop(p *os.Process, exited <-chan error) {
 	if err := p.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		s.log.Warn("stop "+s.name, "error", err)
 	}
 	select {
 	case <-exited:
-		return nil
+		return
 	case <-time.After(drainTime):
 	}
+	s.log.Warn(s.name+" didn't drain in time and is killed", "after", drainTime)
 	_ = p.Kill() // it can only have ended meanwhile
 	<-exited
-	return fmt.Errorf("stop %s: it didn't drain within %v and was killed", s.name, drainTime)
 }
 
 // watch probes the child, says when it is ready and kills it when it no longer answers.
