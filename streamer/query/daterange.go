@@ -61,15 +61,14 @@ func (r *DateRange) between(zone *time.Location) (span, error) {
 	if fromDate != toDate {
 		return span{}, invalid("date_range", "want two dates or two times, not one of each")
 	}
+	if to.Before(from) {
+		return span{}, invalid("date_range", "it ends before it begins")
+	}
 	if toDate {
-		to = startOfDay(to.AddDate(0, 0, 1), zone)
-		from = startOfDay(from, zone)
+		from, to = startOfDay(from, zone), startOfDay(to.AddDate(0, 0, 1), zone)
 	} else {
 		// A time names its second, and the last second is included.
 		from, to = from.Truncate(time.Second), to.Truncate(time.Second).Add(time.Second)
-	}
-	if !from.Before(to) && !from.Equal(to) || from.Equal(to) && !toDate {
-		return span{}, invalid("date_range", "it ends before it begins")
 	}
 	return span{from.In(zone), to.In(zone), zone}, nil
 }

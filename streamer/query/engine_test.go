@@ -2,9 +2,11 @@ package query
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -89,6 +91,22 @@ func agree(t rapid.TB, e *Engine, x past, q Request) {
 	if !equal {
 		s, _ := p.build()
 		t.Fatalf("%s %+v\ngot:\n%swant:\n%s%s\n%v", x.site.Timezone, q, describe(got.Results), describe(want), s.sql, s.args)
+	}
+	// The echo is the same question.
+	var again Request
+	if b, err := json.Marshal(got.Query); err != nil {
+		t.Fatal(err)
+	} else if err := json.Unmarshal(b, &again); err != nil {
+		t.Fatalf("echo %s: %v", b, err)
+	}
+	p2, err := e.plan(context.Background(), x.site, again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _ := p.build()
+	second, _ := p2.build()
+	if !reflect.DeepEqual(first, second) {
+		t.Fatalf("the echo of %+v asks something else:\n%v\n%v", q, first, second)
 	}
 	if q.Include.TotalRows && *got.Meta.TotalRows != uint64(len(all)) {
 		t.Fatalf("%+v: total_rows %d, want %d", q, *got.Meta.TotalRows, len(all))

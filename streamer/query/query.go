@@ -255,6 +255,9 @@ func (e *Engine) percentages(ctx context.Context, p plan, rows []Row, column int
 	if err != nil {
 		return err
 	}
+	if len(all) != 1 {
+		return fmt.Errorf("count all visitors: got %d rows, want 1", len(all))
+	}
 	for _, r := range rows {
 		switch whole := *all[0].Metrics[0]; {
 		case whole == 0:
