@@ -208,10 +208,10 @@ func TestLoggerWritesJSONToFiles(t *testing.T) {
 	defer f.Close()
 	log := NewLogger(f, slog.LevelWarn)
 	log.Info("too quiet")
-	log.Warn("heard", "why", "level")
+	log.Warn("heard", "why", "level", "after", 1500*time.Millisecond)
 	b, err := os.ReadFile(f.Name())
-	var line struct{ Msg, Why string }
-	if err != nil || json.Unmarshal(b, &line) != nil || line.Msg != "heard" || line.Why != "level" {
+	var line struct{ Msg, Why, After string }
+	if err != nil || json.Unmarshal(b, &line) != nil || line.Msg != "heard" || line.Why != "level" || line.After != "1.5s" {
 		t.Errorf("%v %q", err, b)
 	}
 }

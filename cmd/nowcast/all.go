@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"nowcast/aggregator"
+	"nowcast/internal/embedded"
+	"nowcast/internal/site"
+	"nowcast/streamer"
+)
+
+type allCmd struct {
+	webFlags
+	opsFlags
+	streamerFlags
+	DataDir    string   `default:"./.nowcast" placeholder:"DIR" help:"Where everything is kept (${default})."`
+	Partitions int      `default:"4" placeholder:"N" help:"Partitions of the events topic, 1 to 256; fixed once it exists (${default})."`
+	Kafka      []string `placeholder:"HOST:PORT" help:"Kafka's brokers, instead of the embedded one."`
+	Clickhouse string   `placeholder:"URL" help:"ClickHouse, as clickhouse://user:password@host:9000/database, instead of the embedded one."`
+	Libchdb    string   `placeholder:"FILE" help:"The embedded ClickHouse's library; without it, libchdb.so beside this program, then /usr/lib/nowcast/libchdb.so."`
+}
+
+// Help is shown by --help.
+func (allCmd) Help() string {
+	return `One process with all roles, an embedded Kafka-protocol broker and an embedded ClickHouse: nothing else is needed. When it is ready it
+prints the dashboard's address with a login link, the snippet for web pages, and a curl line that sends a page view.
+
+Examples:
+
+	nowcast all
+	nowcast all --listen 0.0.0.0:8080 --public-url https://stats.example.com --data-dir /var/lib/nowcast
+	nowcast all --kafka localhost:9092 --clickhouse clickhouse://localhost:9000/default`
+}
+
+// Validate says what can't be meant.
+func (c *allCmd) Validate() error {
+	if c.Partitions < 1 || c.Partitions > 256 {
+		return fmt.Errorf("--partitions is %d: give 1 to 256", c.Partitions)
+	}
+	return nil
+}
+
+// Run is the command.
+func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
+	dir, err := openDataDir(c.DataDir)
+	if err != nil {
+		return err
+	}
+	defer dir.close()
+	// Both addresses before the children: a port that is taken is said at once.
+	h, err := newHost(log, c.opsFlags)
+	if err != nil {
+		return err
+	}
+	l, err := c.open()
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	e, err := h.engine(&c.webFlags)
+	if err != nil {
+		return err
+	}
+	// What is added later may use what is added before it, and is stopped first.
+	ends, err := c.parts(h, dir)
+	if err != nil {
+		return err
+	}
+	if err := dir.writeEndpoints(ends); err != nil {
+		return err
+	}
+	kafka := h.kafka(strings.Split(ends.Kafka, ","), c.Partitions)
+	defer kafka.Close()
+	db, err := h.warehouse(ends.Clickhouse)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	sites := h.sites(kafka)
+	live, err := h.streamer(c.streamerFlags, l, streamer.Deps{Broker: kafka, Warehouse: db, Sites: sites})
+	if err != nil {
+		return err
+	}
+	if err := h.aggregator(aggregator.Config{Windows: true, Store: true}, kafka, db); err != nil {
+		return err
+	}
+	beacons, err := h.ingest(&c.webFlags, kafka, sites)
+	if err != nil {
+		return err
+	}
+	beacons.Routes(e)
+	live.Routes(e)
+	h.settle("first start", func(ctx context.Context) error { return firstStart(ctx, dir, sites) })
+	h.group.Add("greeting", func(ctx context.Context) error { return h.greet(ctx, std.out, dir, c.url(l)) })
+	h.serve("http", l, e)
+	return h.run(ctx)
+}
+
+// parts adds the embedded parts that aren't replaced by real ones, and says where all are.
+func (c *allCmd) parts(h *host, dir *dataDir) (endpoints, error) {
+	ends := endpoints{Kafka: strings.Join(c.Kafka, ","), Clickhouse: c.Clickhouse}
+	cfg := embedded.Config{Dir: dir.path, Log: h.log, Metrics: h.metrics}
+	if ends.Clickhouse == "" { // first, for it is the one that may be missing
+		library, err := embedded.FindLibrary(c.Libchdb)
+		if err != nil {
+			return ends, err
+		}
+		cfg.Library = library
+		part, err := embedded.NewClickHouse(cfg)
+		if err != nil {
+			return ends, err
+		}
+		h.add("embedded ClickHouse", part)
+		ends.Clickhouse = part.DSN()
+	}
+	if ends.Kafka == "" {
+		part, err := embedded.NewBroker(cfg)
+		if err != nil {
+			return ends, err
+		}
+		h.add("embedded broker", part)
+		ends.Kafka = part.Addr()
+	}
+	return ends, nil
+}
+
+// firstStart makes what a fresh cluster lacks: the public site localhost, so that a page served from there is counted at once, and an
+// admin key, kept in the data dir.
+func firstStart(ctx context.Context, dir *dataDir, sites *site.Registry) error {
+	if err := sites.Wait(ctx); err != nil {
+		return err
+	}
+	if len(sites.Sites()) == 0 && len(sites.Keys()) == 0 {
+		err := sites.Put(ctx, site.Site{Domain: "localhost", Public: true, Timezone: "UTC", Created: time.Now().UTC()})
+		if err != nil {
+			return fmt.Errorf("make the site localhost: %w", err)
+		}
+	}
+	secret, err := readAdminKey(dir.path)
+	if err != nil {
+		return err
+	}
+	if key, ok := sites.Authenticate(secret); ok && key.Admin {
+		return nil
+	}
+	_, secret, err = sites.NewKey(ctx, "first start", true, nil)
+	if err != nil {
+		return fmt.Errorf("make the admin key: %w", err)
+	}
+	return dir.write(adminKeyFile, []byte(secret+"\n"))
+}
+
+// greet prints, once everything is ready, where the dashboard is and how to send a first page view.
+func (h *host) greet(ctx context.Context, w io.Writer, dir *dataDir, url string) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for ready := false; !ready; ready, _ = h.health.Ready() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	key, err := readAdminKey(dir.path)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, `
+Nowcast is ready.
+
+  Dashboard   %s/login?key=%s
+
+  Snippet     %s
+
+  Page view   %s
+
+`, url, key, snippet(url, "localhost"), curl(url, "localhost"))
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		h.log.Warn("can't print the greeting", "error", err)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// snippet is what a web page of the site carries.
+func snippet(url, domain string) string {
+	return fmt.Sprintf(`<script defer data-domain="%s" src="%s/js/script.js"></script>`, domain, url)
+}
+
+// curl sends a page view; with a browser's name, since programs that say what they are aren't counted.
+func curl(url, domain string) string {
+	return fmt.Sprintf(`curl -i %s/api/event -H 'Content-Type: application/json' -H 'User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36' -d '{"n":"pageview","d":"%s","u":"http://%s/hello"}'`,
+		url, domain, domain)
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// dataDir is where `nowcast all` keeps everything, locked for one process.
+type dataDir struct {
+	path string
+	lock *os.File
+}
+
+// openDataDir makes the directory when it is missing and takes its lock, which the system gives back however the process ends.
+func openDataDir(path string) (*dataDir, error) {
+	unusable := func(err error) error {
+		return fmt.Errorf("data dir %s can't be used (%w): give one that this user may write to with --data-dir", path, err)
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, unusable(err)
+	}
+	f, err := os.OpenFile(filepath.Join(path, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, unusable(err)
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("data dir %s is in use by another nowcast: stop that one, or give this one another --data-dir, --listen and --ops-listen", path)
+		}
+		return nil, unusable(err)
+	}
+	return &dataDir{path, f}, nil
+}
+
+// close removes what holds only while the process runs, and gives the lock back.
+func (d *dataDir) close() {
+	os.Remove(d.file("endpoints.json"))
+	d.lock.Close()
+}
+
+func (d *dataDir) file(name string) string { return filepath.Join(d.path, name) }
+
+// endpoints are the addresses of the log and of ClickHouse, for other tools beside a running `nowcast all`.
+type endpoints struct {
+	Kafka      string `json:"kafka"`      // host:port,…
+	Clickhouse string `json:"clickhouse"` // as --clickhouse takes it, or unix:///path.sock
+}
+
+func (d *dataDir) writeEndpoints(e endpoints) error {
+	b, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("encode endpoints: %w", err)
+	}
+	return d.write("endpoints.json", append(b, '\n'))
+}
+
+// write replaces a file as a whole; only this user may read it.
+func (d *dataDir) write(name string, b []byte) error {
+	temp := d.file(name + ".new")
+	err := os.WriteFile(temp, b, 0o600)
+	if err == nil {
+		err = os.Rename(temp, d.file(name))
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}
+
+const adminKeyFile = "admin.key"
+
+// readAdminKey returns the admin key that the first start left in a data dir; "" when there is none.
+func readAdminKey(dir string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(dir, adminKeyFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the admin key: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}

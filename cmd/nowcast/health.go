@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+type healthCmd struct{ opsFlags }
+
+// Help is shown by --help.
+func (healthCmd) Help() string {
+	return `Ends with 0 when it is ready, else with 1 and the reasons: what containers and scripts ask.
+
+Example:
+
+	nowcast health --ops-listen 127.0.0.1:8081`
+}
+
+// Run is the command.
+func (c *healthCmd) Run(ctx context.Context, std *stdio) error {
+	host, port, err := net.SplitHostPort(c.OpsListen)
+	if err != nil {
+		return fmt.Errorf("--ops-listen %s is no address: give one as 127.0.0.1:8081", c.OpsListen)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() { // all addresses: this machine's own is one of them
+		host = "127.0.0.1"
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
+	if err != nil {
+		return fmt.Errorf("make request: %w", err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("nothing answers at %s (%w): is it running, and is that its --ops-listen?", c.OpsListen, err)
+	}
+	defer res.Body.Close()
+	var answer struct {
+		Ready   bool
+		Reasons map[string]string
+	}
+	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&answer); err != nil {
+		return fmt.Errorf("what answers at %s is no nowcast (%w): give its --ops-listen", c.OpsListen, err)
+	}
+	if !answer.Ready {
+		var reasons []string
+		for _, part := range slices.Sorted(maps.Keys(answer.Reasons)) {
+			reasons = append(reasons, part+": "+answer.Reasons[part])
+		}
+		return fmt.Errorf("not ready: %s", strings.Join(reasons, "; "))
+	}
+	_, err = fmt.Fprintln(std.out, "ready")
+	return err
+}

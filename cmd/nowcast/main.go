@@ -1,0 +1,114 @@
+// Command nowcast is web analytics of the present second: each role is a subcommand, and `nowcast all` is all of them on one machine.
+//
+// It ends with 0 when it has done what was asked (SIGTERM and SIGINT let it drain and are no failure), with 1 and one line that says
+// what to do when it couldn't, and with 2 when it was called in a way that can't be meant.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"nowcast/internal/embedded"
+	"nowcast/internal/process"
+)
+
+// version is set by the linker.
+var version string
+
+func main() {
+	if handled, code := embedded.Main(os.Args); handled {
+		os.Exit(code)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends a drain that takes too long
+	err := run(ctx, os.Args[1:], &stdio{os.Stdin, os.Stdout, os.Stderr})
+	os.Exit(report(os.Stderr, err))
+}
+
+// stdio is where a command reads and writes.
+type stdio struct {
+	in  io.Reader
+	out io.Writer
+	err *os.File
+}
+
+// grammar is the command line.
+type grammar struct {
+	LogLevel slog.Level `default:"info" placeholder:"LEVEL" help:"What to log: debug, info, warn or error (${default})."`
+
+	All        allCmd        `cmd:"" help:"Run everything on this machine."`
+	Ingest     ingestCmd     `cmd:"" help:"Take beacons and put them into the log."`
+	Aggregator aggregatorCmd `cmd:"" help:"Turn the log into windows and into rows of ClickHouse."`
+	Streamer   streamerCmd   `cmd:"" help:"Serve live streams, history, the dashboard and administration."`
+	Topics     topicsCmd     `cmd:"" help:"Make the topics that are missing and check the others."`
+	Site       siteCmd       `cmd:"" help:"Add, list, change and remove sites."`
+	Key        keyCmd        `cmd:"" help:"Add, list and remove keys."`
+	Load       loadCmd       `cmd:"" help:"Send a realistic stream of visitors and measure the answers."`
+	Health     healthCmd     `cmd:"" help:"Ask a running nowcast whether it is ready."`
+	Version    versionCmd    `cmd:"" help:"Say which version this is."`
+}
+
+// Help is shown by `nowcast --help`.
+func (grammar) Help() string {
+	return `Every flag can also be given by the environment: --data-dir as NOWCAST_DATA_DIR. Each command's --help has an example.
+
+Begin with:
+
+	nowcast all`
+}
+
+// usageError is a call that can't be meant.
+type usageError struct {
+	error
+	command string
+}
+
+// run does what args say. It is a *usageError when they can't be meant.
+func run(ctx context.Context, args []string, std *stdio) error {
+	var g grammar
+	helped := false
+	parser, err := kong.New(&g, kong.Name("nowcast"), kong.Description("Web analytics of the present second."), kong.DefaultEnvars("NOWCAST"),
+		kong.Writers(std.out, std.err), kong.Exit(func(int) { helped = true }), kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 120, NoExpandSubcommands: true}),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(std), kong.Vars{"version": version})
+	if err != nil {
+		return fmt.Errorf("read the command line's grammar: %w", err)
+	}
+	parsed, err := parser.Parse(args)
+	if helped {
+		return nil // kong goes on after it has printed the help; what it then misses is no error
+	}
+	if err != nil {
+		u := &usageError{err, "nowcast"}
+		var p *kong.ParseError
+		if errors.As(err, &p) && p.Context != nil && p.Context.Selected() != nil {
+			u.command = p.Context.Selected().FullPath()
+		}
+		return u
+	}
+	log := process.NewLogger(std.err, g.LogLevel)
+	slog.SetDefault(log) // net/http's own complaints go the same way
+	return parsed.Run(log)
+}
+
+// report says what went wrong, in one line, and returns the exit code.
+func report(w io.Writer, err error) int {
+	var u *usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &u):
+		fmt.Fprintf(w, "nowcast: %v\nRun \"%s --help\" for how it is meant.\n", u.error, u.command)
+		return 2
+	}
+	fmt.Fprintf(w, "nowcast: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+	return 1
+}

@@ -1,0 +1,357 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestMain makes the test binary the program itself where a test starts it as one.
+func TestMain(m *testing.M) {
+	if os.Getenv("NOWCAST_TEST_MAIN") != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// nowcast does in this process what the program does with args.
+func nowcast(t *testing.T, args ...string) (code int, out, errs string) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var o bytes.Buffer
+	code = report(f, run(t.Context(), args, &stdio{strings.NewReader(""), &o, f}))
+	b, err := os.ReadFile(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code, o.String(), string(b)
+}
+
+// program is the same as a process of its own, not started yet.
+func program(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, args...)
+	cmd.Dir = t.TempDir()
+	cmd.Env = []string{"NOWCAST_TEST_MAIN=1", "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.Getenv("TMPDIR")}
+	return cmd
+}
+
+func TestHelpTeaches(t *testing.T) {
+	for _, command := range []string{"", "all", "ingest", "aggregator", "streamer", "topics", "site", "site add", "site list", "site set", "site remove",
+		"key", "key add", "key list", "key remove", "load", "health", "version"} {
+		code, out, errs := nowcast(t, append(strings.Fields(command), "--help")...)
+		example := strings.TrimSpace("nowcast " + command)
+		switch command {
+		case "", "site", "key":
+			example = "nowcast "
+		}
+		if code != 0 || errs != "" || !strings.Contains(out, "    "+example) || !strings.Contains(out, "\n    nowcast ") {
+			t.Errorf("%s --help: %d, no example?\n%s%s", command, code, out, errs)
+		}
+	}
+}
+
+func TestWrongUsageEndsWith2(t *testing.T) {
+	for _, row := range []struct{ args, want string }{
+		{"", `"all"`},
+		{"everything", "everything"},
+		{"all --nonsense", "--nonsense"},
+		{"all --partitions 0", "--partitions is 0: give 1 to 256"},
+		{"all --partitions many", "--partitions"},
+		{"all --log-level loud", "loud"},
+		{"all --trusted-proxies nowhere", "10.0.0.0/8"},
+		{"ingest", "--kafka"},
+		{"aggregator --kafka a:1", "needs --clickhouse"},
+		{"aggregator --kafka a:1 --lanes sideways", "sideways"},
+		{"streamer --kafka a:1", "--clickhouse"},
+		{"topics --kafka a:1 --replication 0", "--replication"},
+		{"site", "add"},
+		{"site add", "<domain>"},
+		{"site set example.com", "nothing to change"},
+		{"load --rate fast", "rate"},
+		{"load --rate 0", "rate is 0"},
+		{"load --server localhost", "http://127.0.0.1:8080"},
+	} {
+		code, out, errs := nowcast(t, strings.Fields(row.args)...)
+		if code != 2 || out != "" || !strings.Contains(errs, row.want) || !strings.Contains(errs, `--help" for how`) || strings.Count(errs, "\n") != 2 {
+			t.Errorf("nowcast %s: %d, want 2 with %q\n%s%s", row.args, code, row.want, out, errs)
+		}
+	}
+}
+
+func TestEnvironmentGivesFlags(t *testing.T) {
+	t.Setenv("NOWCAST_VISITORS", "-3")
+	if code, _, errs := nowcast(t, "load"); code != 2 || !strings.Contains(errs, "visitors is -3") {
+		t.Errorf("%d %s", code, errs)
+	}
+}
+
+// taken is an address that somebody listens on.
+func taken(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.Addr().String()
+}
+
+// free is an address that nobody listens on.
+func free(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// What can't work ends with 1 and one line that says what to do, before anything else is printed.
+func TestRefusals(t *testing.T) {
+	t.Chdir(t.TempDir()) // where the default data dir is
+	used := taken(t)
+	dir := t.TempDir()
+	d, err := openDataDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all := func(more ...string) []string {
+		return append([]string{"all", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--libchdb", file}, more...)
+	}
+	for _, row := range []struct {
+		name, want string
+		args       []string
+	}{
+		{"port taken", "--listen: address " + used + " is taken", all("--listen", used)},
+		{"ops port taken", "--ops-listen: address " + used + " is taken", all("--ops-listen", used)},
+		{"data dir in use", "data dir " + dir + " is in use by another nowcast", all("--data-dir", dir)},
+		{"data dir is a file", "data dir " + file + " can't be used", all("--data-dir", file)},
+		{"data dir not writable", "data dir /proc/nowcast can't be used", all("--data-dir", "/proc/nowcast")},
+		{"no libchdb", "libchdb.so: `make build` puts it", all("--libchdb", "/nowhere/libchdb.so")},
+		{"bad ClickHouse address", "give it as clickhouse://", all("--clickhouse", "localhost")},
+		{"bad public URL", "http://", all("--public-url", "ftp://x")},
+		{"ingest port taken", "--listen: address " + used + " is taken", []string{"ingest", "--kafka", used, "--listen", used, "--ops-listen", "127.0.0.1:0"}},
+		{"no Kafka", "start it or name another with --kafka", []string{"topics", "--kafka", free(t), "--timeout", "300ms"}},
+		{"no server", "start it with `nowcast all`", []string{"load", "--server", "http://" + free(t)}},
+		{"no key", "there is no key", []string{"site", "list"}},
+		{"no server for site", "start it with `nowcast all`", []string{"site", "list", "--key", "nck_x", "--server", "http://" + free(t)}},
+		{"no ops", "nothing answers", []string{"health", "--ops-listen", free(t)}},
+	} {
+		code, out, errs := nowcast(t, row.args...)
+		last := errs[strings.LastIndex(strings.TrimSuffix(errs, "\n"), "\n")+1:]
+		if code != 1 || out != "" || !strings.HasPrefix(last, "nowcast: ") || !strings.Contains(last, row.want) {
+			t.Errorf("%s: %d, want 1 with %q\n%s%s", row.name, code, row.want, out, errs)
+		}
+	}
+}
+
+// The exit codes as a shell sees them.
+func TestExitCodes(t *testing.T) {
+	for args, want := range map[string]int{"version": 0, "site list": 1, "--nonsense": 2} {
+		cmd := program(t, strings.Fields(args)...)
+		_ = cmd.Run()
+		if code := cmd.ProcessState.ExitCode(); code != want {
+			t.Errorf("nowcast %s: %d, want %d", args, code, want)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	if code, out, errs := nowcast(t, "version"); code != 0 || !strings.HasPrefix(out, "nowcast dev, commit ") || !strings.Contains(out, "go1.") {
+		t.Errorf("%d %q %q", code, out, errs)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	for _, row := range []struct {
+		answer, want string
+		code         int
+	}{
+		{`{"ready":true,"reasons":{}}`, "ready", 0},
+		{`{"ready":false,"reasons":{"sites":"reading","kafka":"away"}}`, "not ready: kafka: away; sites: reading", 1},
+		{`hello`, "is no nowcast", 1},
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, row.answer) }))
+		port := s.URL[strings.LastIndex(s.URL, ":"):]
+		code, out, errs := nowcast(t, "health", "--ops-listen", "0.0.0.0"+port)
+		if code != row.code || !strings.Contains(out+errs, row.want) {
+			t.Errorf("%s: %d %s%s", row.answer, code, out, errs)
+		}
+		s.Close()
+	}
+}
+
+// api answers site and key commands and keeps what was asked.
+type api struct {
+	mu    sync.Mutex
+	asked []string
+}
+
+func (a *api) last() string { a.mu.Lock(); defer a.mu.Unlock(); return a.asked[len(a.asked)-1] }
+
+func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	a.mu.Lock()
+	a.asked = append(a.asked, fmt.Sprintf("%s %s %s", r.Method, r.URL.EscapedPath(), body))
+	a.mu.Unlock()
+	switch {
+	case r.Header.Get("Authorization") != "Bearer nck_secret":
+		w.WriteHeader(http.StatusUnauthorized)
+		fmt.Fprint(w, `{"error":"this needs a key"}`)
+	case r.Method == http.MethodDelete:
+		w.WriteHeader(http.StatusNoContent)
+	case r.Method == http.MethodGet && r.URL.Path == "/api/v1/sites":
+		fmt.Fprint(w, `{"sites":[{"domain":"example.com","public":true,"timezone":"UTC","created":"2026-11-23T12:00:00Z"}]}`)
+	case strings.HasPrefix(r.URL.Path, "/api/v1/sites"):
+		fmt.Fprint(w, `{"domain":"example.com","public":false,"timezone":"Europe/Berlin","created":"2026-11-23T12:00:00Z"}`)
+	case r.Method == http.MethodGet:
+		fmt.Fprint(w, `{"keys":[{"id":"k1","name":"screen","admin":false,"sites":["example.com"],"created":"2026-11-23T12:00:00Z"},{"id":"k2","name":"boss","admin":true,"created":"2026-11-23T12:00:00Z"}]}`)
+	default:
+		fmt.Fprint(w, `{"id":"k1","name":"screen","admin":false,"sites":["example.com"],"created":"2026-11-23T12:00:00Z","secret":"nck_new"}`)
+	}
+}
+
+func TestSiteAndKey(t *testing.T) {
+	var a api
+	s := httptest.NewServer(&a)
+	defer s.Close()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, adminKeyFile), []byte("nck_secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct{ args, asked, out string }{
+		{"site add example.com --timezone Europe/Berlin", `POST /api/v1/sites {"domain":"example.com","public":false,"timezone":"Europe/Berlin"}`, `data-domain="example.com" src="` + s.URL + `/js/script.js"`},
+		{"site list", `GET /api/v1/sites `, "example.com  yes"},
+		{"site set example.com --no-public", `PATCH /api/v1/sites/example.com {"public":false}`, "Europe/Berlin"},
+		{"site set example.com --timezone Europe/Berlin", `PATCH /api/v1/sites/example.com {"timezone":"Europe/Berlin"}`, "example.com  no"},
+		{"site remove a/b", `DELETE /api/v1/sites/a%2Fb `, "a/b is removed"},
+		{"key add screen --site example.com,b.com", `POST /api/v1/keys {"name":"screen","admin":false,"sites":["example.com","b.com"]}`, "nck_new"},
+		{"key list", `GET /api/v1/keys `, "k2  boss    yes    all"},
+		{"key remove k1", `DELETE /api/v1/keys/k1 `, "k1 is removed"},
+	} {
+		code, out, errs := nowcast(t, append(strings.Fields(row.args), "--server", s.URL, "--data-dir", dir)...)
+		if asked := a.last(); code != 0 || asked != row.asked || !strings.Contains(out, row.out) {
+			t.Errorf("%s: %d\nasked %s\nprinted %s%s", row.args, code, asked, out, errs)
+		}
+	}
+	if code, _, errs := nowcast(t, "site", "list", "--server", s.URL, "--key", "nck_wrong"); code != 1 || errs != "nowcast: this needs a key\n" {
+		t.Errorf("a wrong key: %d %s", code, errs)
+	}
+}
+
+// get asks until the answer is as wanted.
+func get(t *testing.T, url string, good func(status int, body string) bool) {
+	t.Helper()
+	last := ""
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			last = err.Error()
+			continue
+		}
+		b, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		if good(res.StatusCode, string(b)) {
+			return
+		}
+		last = res.Status + " " + string(b)
+	}
+	t.Fatalf("%s: %s", url, last)
+}
+
+// Without ClickHouse the rest goes on: it is unready and says why, beacons are taken, and SIGTERM is no failure. The next start finds
+// the same key.
+func TestAllWithoutClickHouse(t *testing.T) {
+	dir, listen, ops := t.TempDir(), free(t), free(t)
+	var keys [2]string
+	for i := range keys {
+		var errs bytes.Buffer
+		cmd := program(t, "all", "--listen", listen, "--ops-listen", ops, "--data-dir", dir, "--clickhouse", "clickhouse://"+free(t)+"/default")
+		cmd.Stderr = &errs
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		get(t, "http://"+ops+"/readyz", func(status int, body string) bool {
+			var r struct{ Reasons map[string]string }
+			err := json.Unmarshal([]byte(body), &r)
+			return err == nil && status == http.StatusServiceUnavailable && strings.Contains(r.Reasons["clickhouse"], "ClickHouse") &&
+				r.Reasons["ingest"]+r.Reasons["sites"]+r.Reasons["first start"]+r.Reasons["kafka"] == ""
+		})
+		var err error
+		if keys[i], err = readAdminKey(dir); err != nil || !strings.HasPrefix(keys[i], "nck_") {
+			t.Errorf("admin key %q: %v", keys[i], err)
+		}
+		if info, err := os.Stat(filepath.Join(dir, adminKeyFile)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%v %v", info, err)
+		}
+		if b, err := exec.CommandContext(t.Context(), "sh", "-c", curl("http://"+listen, "localhost")).Output(); err != nil || !strings.Contains(string(b), "202 Accepted") || strings.Contains(string(b), "x-plausible-dropped: ") {
+			t.Errorf("the printed curl line: %v %s", err, b)
+		}
+		if code, _, errs := nowcast(t, "all", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--data-dir", dir); code != 1 || !strings.Contains(errs, "in use by another nowcast") {
+			t.Errorf("a second one on the same data dir: %d %s", code, errs)
+		}
+		if code, _, errs := nowcast(t, "health", "--ops-listen", ops); code != 1 || !strings.Contains(errs, "clickhouse: ") {
+			t.Errorf("health: %d %s", code, errs)
+		}
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("SIGTERM: %v\n%s", err, &errs)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "endpoints.json")); err == nil {
+			t.Error("endpoints.json is there after the end")
+		}
+	}
+	if keys[0] != keys[1] {
+		t.Error("the second start made another admin key")
+	}
+}
+
+func TestPublicAddress(t *testing.T) {
+	for _, row := range []struct{ flag, listen, want string }{
+		{"", "127.0.0.1:0", "http://127.0.0.1:"},
+		{"", "0.0.0.0:0", "http://127.0.0.1:"},
+		{"https://stats.example.com", "127.0.0.1:0", "https://stats.example.com"},
+	} {
+		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", row.listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := streamerFlags{PublicURL: row.flag}
+		if got := f.url(l); !strings.HasPrefix(got, row.want) {
+			t.Errorf("%+v: %s", row, got)
+		}
+		l.Close()
+	}
+}

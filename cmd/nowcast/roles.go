@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+
+	"nowcast/aggregator"
+	"nowcast/frontend"
+	"nowcast/ingest"
+	"nowcast/internal/broker"
+	"nowcast/internal/process"
+	"nowcast/internal/site"
+	"nowcast/internal/warehouse"
+	"nowcast/streamer"
+)
+
+// open opens the public address and is the first thing a role does: that it is taken has to be known before anything is started.
+func (f *webFlags) open() (net.Listener, error) {
+	l, err := process.Listen(f.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("--listen: %w", err)
+	}
+	return l, nil
+}
+
+// tracker is the script for web pages. A program built without it still takes beacons.
+func tracker(log *slog.Logger) []byte {
+	b, err := frontend.Tracker()
+	if err != nil {
+		log.Warn("there is no tracker in this program", "error", err)
+	}
+	return b
+}
+
+func dashboard(log *slog.Logger) fs.FS {
+	f, err := frontend.Dashboard()
+	if err != nil {
+		log.Warn("there is no dashboard in this program", "error", err)
+		return nil
+	}
+	return f
+}
+
+type ingestCmd struct {
+	webFlags
+	opsFlags
+	kafkaFlags
+}
+
+// Help is shown by --help.
+func (ingestCmd) Help() string {
+	return `Answers 202 when every in-sync replica of the log has the beacon. Any number of these can run side by side.
+
+Example:
+
+	nowcast ingest --kafka kafka-1:9092,kafka-2:9092 --listen 0.0.0.0:8080 --trusted-proxies 10.0.0.0/8`
+}
+
+// Run is the command.
+func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
+	h, err := newHost(log, c.opsFlags)
+	if err != nil {
+		return err
+	}
+	l, err := c.open()
+	if err != nil {
+		return err
+	}
+	e, err := h.engine(&c.webFlags)
+	if err != nil {
+		return err
+	}
+	kafka := h.kafka(c.Kafka, 0)
+	defer kafka.Close()
+	service, err := h.ingest(&c.webFlags, kafka, h.sites(kafka))
+	if err != nil {
+		return err
+	}
+	service.Routes(e)
+	h.serve("http", l, e)
+	return h.run(ctx)
+}
+
+func (h *host) ingest(f *webFlags, kafka *broker.Client, sites *site.Registry) (*ingest.Service, error) {
+	s, err := ingest.New(ingest.Config{TrustedProxies: f.proxies(), Script: tracker(h.log)},
+		ingest.Deps{Broker: kafka, Sites: sites, Log: h.log, Metrics: h.metrics})
+	if err != nil {
+		return nil, fmt.Errorf("set up ingest: %w", err)
+	}
+	h.add("ingest", s)
+	return s, nil
+}
+
+type aggregatorCmd struct {
+	opsFlags
+	kafkaFlags
+	Clickhouse string   `placeholder:"URL" help:"ClickHouse, as clickhouse://user:password@host:9000/database; needed by the store lane."`
+	Lanes      []string `default:"windows,store" enum:"windows,store" placeholder:"LANE" help:"What to do: windows, store or both (${default})."`
+}
+
+// Help is shown by --help.
+func (aggregatorCmd) Help() string {
+	return `Several of these share the partitions of the log among themselves; when one goes, the others take its partitions over.
+
+Example:
+
+	nowcast aggregator --kafka kafka-1:9092 --clickhouse clickhouse://nowcast:secret@clickhouse:9000/nowcast`
+}
+
+// Validate says what is missing.
+func (c *aggregatorCmd) Validate() error {
+	if _, store := c.lanes(); store && c.Clickhouse == "" {
+		return fmt.Errorf("the store lane needs --clickhouse: give it, or --lanes windows")
+	}
+	return nil
+}
+
+func (c *aggregatorCmd) lanes() (windows, store bool) {
+	for _, lane := range c.Lanes {
+		windows = windows || lane == "windows"
+		store = store || lane == "store"
+	}
+	return windows, store
+}
+
+// Run is the command.
+func (c *aggregatorCmd) Run(ctx context.Context, log *slog.Logger) error {
+	h, err := newHost(log, c.opsFlags)
+	if err != nil {
+		return err
+	}
+	kafka := h.kafka(c.Kafka, 0)
+	defer kafka.Close()
+	windows, store := c.lanes()
+	var db *warehouse.DB
+	if store {
+		if db, err = h.warehouse(c.Clickhouse); err != nil {
+			return err
+		}
+		defer db.Close()
+	}
+	if err := h.aggregator(aggregator.Config{Windows: windows, Store: store}, kafka, db); err != nil {
+		return err
+	}
+	return h.run(ctx)
+}
+
+func (h *host) aggregator(cfg aggregator.Config, kafka *broker.Client, db *warehouse.DB) error {
+	s, err := aggregator.New(cfg, aggregator.Deps{Broker: kafka, Warehouse: db, Log: h.log, Metrics: h.metrics})
+	if err != nil {
+		return fmt.Errorf("set up aggregator: %w", err)
+	}
+	h.add("aggregator", s)
+	return nil
+}
+
+type streamerFlags struct {
+	PublicURL   string `name:"public-url" placeholder:"URL" help:"Where browsers reach the dashboard, as https://stats.example.com; without it, the address that is listened on."`
+	DefaultSite string `placeholder:"DOMAIN" help:"The site of streams that name none; without it, the first one made."`
+	AdminKey    string `placeholder:"KEY" help:"An admin key beside those in the log, the same on every streamer of a cluster; best given as NOWCAST_ADMIN_KEY."`
+}
+
+type streamerCmd struct {
+	webFlags
+	opsFlags
+	kafkaFlags
+	clickhouseFlags
+	streamerFlags
+}
+
+// Help is shown by --help.
+func (streamerCmd) Help() string {
+	return `Any number of these can run side by side: a viewer whose connection breaks goes on at any of them.
+
+Example:
+
+	nowcast streamer --kafka kafka-1:9092 --clickhouse clickhouse://nowcast:secret@clickhouse:9000/nowcast \
+	    --listen 0.0.0.0:8080 --public-url https://stats.example.com`
+}
+
+// Run is the command.
+func (c *streamerCmd) Run(ctx context.Context, log *slog.Logger) error {
+	h, err := newHost(log, c.opsFlags)
+	if err != nil {
+		return err
+	}
+	l, err := c.open()
+	if err != nil {
+		return err
+	}
+	e, err := h.engine(&c.webFlags)
+	if err != nil {
+		return err
+	}
+	kafka := h.kafka(c.Kafka, 0)
+	defer kafka.Close()
+	db, err := h.warehouse(c.Clickhouse)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	deps := streamer.Deps{Broker: kafka, Warehouse: db, Sites: h.sites(kafka)}
+	service, err := h.streamer(c.streamerFlags, l, deps)
+	if err != nil {
+		return err
+	}
+	service.Routes(e)
+	h.serve("http", l, e)
+	return h.run(ctx)
+}
+
+func (h *host) streamer(f streamerFlags, l net.Listener, deps streamer.Deps) (*streamer.Service, error) {
+	deps.Log, deps.Metrics = h.log, h.metrics
+	name, _ := build()
+	s, err := streamer.New(streamer.Config{
+		PublicURL: f.url(l), DefaultSite: f.DefaultSite, AdminKey: f.AdminKey, Dashboard: dashboard(h.log), Version: name,
+	}, deps)
+	if err != nil {
+		return nil, fmt.Errorf("set up streamer: %w", err)
+	}
+	h.add("streamer", s)
+	return s, nil
+}
+
+// url is where browsers find this process.
+func (f *streamerFlags) url(l net.Listener) string {
+	if f.PublicURL != "" {
+		return f.PublicURL
+	}
+	a, ok := l.Addr().(*net.TCPAddr)
+	if ok && a.IP.IsUnspecified() {
+		return fmt.Sprintf("http://127.0.0.1:%d", a.Port)
+	}
+	return "http://" + l.Addr().String()
+}
