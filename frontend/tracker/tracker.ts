@@ -27,9 +27,11 @@ const script = d.currentScript as HTMLScriptElement;
 const domain = script.dataset.domain;
 const api = script.dataset.api || new URL("/api/event", script.src).href;
 
-let ignored = !w.__plausible && (navigator.webdriver || (domain != "localhost" && /^(localhost|127\.|\[::1|$)/.test(location.hostname)));
+let ignored =
+  !w.__plausible &&
+  (navigator.webdriver || (domain !== "localhost" && /^(localhost|127\.|\[::1|$)/.test(location.hostname)));
 try {
-  ignored ||= localStorage.plausible_ignore == "true";
+  ignored ||= localStorage.plausible_ignore === "true";
 } catch {
   // storage may be forbidden
 }
@@ -50,9 +52,11 @@ const post = (event: Pending) => {
       return answer;
     })
     .then(event.callback, () => {
-      // 2, 4, … 32, 1, 2 seconds at most; the jitter keeps visitors from coming back all at once
-      if (Date.now() - event.born < 3e5 && queue.length < 20 && queue.push(event) < 2)
-        setTimeout(retry, (pause = (pause * 2) % 63e3) * Math.random());
+      if (Date.now() - event.born < 3e5 && queue.length < 20 && queue.push(event) < 2) {
+        // 1, 2, … 32, 1, 2 seconds at most; the jitter keeps visitors from coming back all at once
+        setTimeout(retry, pause * Math.random());
+        pause = (pause * 2) % 63e3;
+      }
     });
 };
 const beacon = (event: Pending) => navigator.sendBeacon(api, event.body);
@@ -70,7 +74,7 @@ const send = (name: string, options: Options = {}, engagement?: object) => {
       $: options.revenue,
       i: options.interactive,
       // it only has to differ from this visitor's other events of five minutes
-      id: "" + Math.random(),
+      id: String(Math.random()),
       ...engagement,
     }),
     born: Date.now(),
@@ -99,14 +103,15 @@ const leave = () => {
   if (since) engaged += Date.now() - since;
   since = 0;
   if (page && (depth > sentDepth || engaged > 2999)) {
-    send("engagement", { url: page }, { sd: (sentDepth = depth), e: engaged });
+    send("engagement", { url: page }, { sd: depth, e: engaged });
+    sentDepth = depth;
     engaged = 0;
   }
 };
 
 // A tab in the background and a prerendered page are counted when somebody sees them.
 const attend = () => {
-  const seen = d.visibilityState == "visible";
+  const seen = d.visibilityState === "visible";
   if (seen && !page) view();
   else if (seen && d.hasFocus()) since ||= Date.now();
   else leave();
@@ -115,7 +120,7 @@ const attend = () => {
 // --- page views --------------------------------------------------------------------------------------------------------------
 
 const view = () => {
-  if (path == location.pathname) return;
+  if (path === location.pathname) return;
   leave();
   path = location.pathname;
   page = location.href;
