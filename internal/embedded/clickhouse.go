@@ -63,7 +63,7 @@ func (h *ClickHouse) listen() error {
 		return err
 	}
 	l.SetUnlinkOnClose(false)
-	defer l.Close()
+	defer func() { _ = l.Close() }() // its duplicate stays open
 	if h.listener, err = l.File(); err != nil {
 		return err
 	}

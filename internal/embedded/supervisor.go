@@ -86,16 +86,14 @@ func (s *supervisor) set(pid int, reason string) {
 
 // run keeps the child running until ctx ends, then has it drain. It returns an error only for what no restart mends.
 func (s *supervisor) run(ctx context.Context) error {
-	delay := firstDelay
-	for {
+	defer func() { s.set(0, s.name+" isn't running") }()
+	for delay := firstDelay; ; delay = min(2*delay, lastDelay) {
 		settled, err := s.once(ctx)
+		if ctx.Err() != nil {
+			break
+		}
 		var exit *exec.ExitError
-		switch {
-		case ctx.Err() != nil:
-			s.set(0, s.name+" is stopped")
-			return nil
-		case errors.As(err, &exit) && exit.ExitCode() == exitHopeless:
-			s.set(0, s.name+" can't start")
+		if errors.As(err, &exit) && exit.ExitCode() == exitHopeless {
 			return fmt.Errorf("start %s: %s", s.name, s.lastSaid())
 		}
 		if settled {
@@ -106,12 +104,11 @@ func (s *supervisor) run(ctx context.Context) error {
 		s.log.Error(s.name+" ended, starting it again", "error", err, "delay", delay)
 		select {
 		case <-ctx.Done():
-			s.set(0, s.name+" is stopped")
 			return nil
 		case <-time.After(delay):
 		}
-		delay = min(2*delay, lastDelay)
 	}
+	return nil
 }
 
 // once runs one child to its end, which with ctx still alive is an error.
@@ -139,10 +136,12 @@ func (s *supervisor) once(ctx context.Context) (settled bool, err error) {
 	}
 	s.set(cmd.Process.Pid, s.name+" is starting")
 
-	exited := make(chan error, 1)
+	var end error
+	exited := make(chan struct{})
 	go func() {
+		defer close(exited)
 		s.relay(output)
-		exited <- cmd.Wait()
+		end = cmd.Wait()
 	}()
 	probing, stopProbing := context.WithCancel(ctx)
 	defer stopProbing()
@@ -153,8 +152,8 @@ func (s *supervisor) once(ctx context.Context) (settled bool, err error) {
 	defer stopProbing()
 
 	select {
-	case err = <-exited:
-		if err == nil {
+	case <-exited:
+		if err = end; err == nil {
 			err = errors.New("it ended by itself")
 		}
 	case <-ctx.Done():
@@ -169,7 +168,7 @@ func (s *supervisor) once(ctx context.Context) (settled bool, err error) {
 }
 
 // stop has the child drain, and kills it when that takes too long: what it has acknowledged survives that too.
-func (s *supervisor) stop(p *os.Process, exited <-chan error) {
+func (s *supervisor) stop(p *os.Process, exited <-chan struct{}) {
 	if err := p.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		s.log.Warn("stop "+s.name, "error", err)
 	}

@@ -29,7 +29,6 @@ var update = flag.Bool("update", false, "write the golden files")
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestOptions(t *testing.T) {
-	type O = clickhouse.Options
 	lz4, none := clickhouse.CompressionLZ4, clickhouse.CompressionNone
 	for _, c := range []struct {
 		dsn, addr, user, database string
