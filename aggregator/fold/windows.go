@@ -16,6 +16,20 @@ type Outcome struct {
 	Counted, Late, Stale, Repeated int
 }
 
+// Add counts an event of class c.
+func (o *Outcome) Add(c Class) {
+	switch c {
+	case Counted:
+		o.Counted++
+	case Late:
+		o.Late++
+	case Stale:
+		o.Stale++
+	case Repeated:
+		o.Repeated++
+	}
+}
+
 // Windows is the whole of the windows lane that is pure: Reader and Fold in their order.
 type Windows struct {
 	Reader *Reader
@@ -33,18 +47,11 @@ func (w Windows) Apply(e *Envelope) (Changes, Outcome) {
 	w.Fold.Advance(w.Reader.Watermark(), e.Offset)
 	var o Outcome
 	for i := range e.Events {
-		x := &e.Events[i]
-		switch w.Reader.Judge(x) {
-		case Counted:
-			o.Counted++
-			w.Fold.Add(x)
-		case Late:
-			o.Late++
-		case Stale:
-			o.Stale++
-		case Repeated:
-			o.Repeated++
+		class := w.Reader.Judge(&e.Events[i])
+		if class == Counted {
+			w.Fold.Add(&e.Events[i])
 		}
+		o.Add(class)
 	}
 	w.Reader.End()
 	w.Fold.Advance(w.Reader.Watermark(), e.Offset)

@@ -1,0 +1,240 @@
+package aggregator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	"nowcast/aggregator/fold"
+	"nowcast/aggregator/group"
+	"nowcast/internal/broker"
+	"nowcast/internal/event"
+	"nowcast/internal/topic"
+)
+
+// stage is what a source reads for.
+type stage interface {
+	// read applies an envelope, whose bytes are valid only during the call. It may block while its sink is behind.
+	read(ctx context.Context, e *fold.Envelope, record []byte) (fold.Outcome, error)
+	// begin ends the silence: what has been read so far was written before.
+	begin()
+}
+
+// source reads one partition of the events topic for a lane: first, in silence, the part of the log that rebuilds the state at the
+// committed position, then on from there.
+type source struct {
+	*lane
+	stage     stage
+	reader    *fold.Reader
+	partition int
+	committed group.Position
+	rest      time.Duration // between fetches when there is nothing more to read; 0 where every millisecond counts
+
+	log     *slog.Logger
+	reading reading
+	said    seldom
+	started time.Time
+	want    int64 // the watermark at the committed position
+	known   bool  // want is
+	short   bool  // the log may lack a part of the warm-up
+	live    bool
+
+	decoder  event.Decoder
+	envelope fold.Envelope
+}
+
+func newSource(l *lane, s stage, r *fold.Reader, committed group.Position) *source {
+	p := committed.Partition
+	return &source{lane: l, stage: s, reader: r, partition: p, committed: committed, log: l.log.With("partition", p),
+		reading: l.metrics.reading(l.name, topic.Events, p)}
+}
+
+// position is one of the events topic, with the watermark there.
+func position(partition int, next, watermark int64) group.Position {
+	return group.Position{Topic: topic.Events, Partition: partition, Offset: next, Metadata: "watermark=" + strconv.FormatInt(watermark, 10)}
+}
+
+// watermarkOf reads what position wrote. Positions that were set by other tools don't have it.
+func watermarkOf(p group.Position) (int64, bool) {
+	s, found := strings.CutPrefix(p.Metadata, "watermark=")
+	w, err := strconv.ParseInt(s, 10, 64)
+	return w, found && err == nil
+}
+
+// run reads until ctx ends, or until the state can't be rebuilt: then it returns why.
+func (s *source) run(ctx context.Context) error {
+	s.started = time.Now()
+	var from int64
+	for {
+		var err error
+		if from, err = s.from(ctx); err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		s.failed(err)
+		pause(ctx, 200*time.Millisecond)
+	}
+	return s.broker.Follow(ctx, broker.Follower{Topic: topic.Events, Partition: s.partition, From: from,
+		Record: func(r broker.Record) error { return s.record(ctx, r) },
+		Batch:  func(next, end int64) error { return s.fetched(ctx, next, end) },
+		Gap:    s.gap, Fail: s.failed})
+}
+
+// from is where to begin. Everything that can still matter at watermark w was received less than fold.WarmUp before it, and nothing is
+// later than its record: so it is at or behind the first record of that time.
+func (s *source) from(ctx context.Context) (int64, error) {
+	first, _, err := s.broker.Bounds(ctx, topic.Events, s.partition)
+	if err != nil || s.committed.Offset < 0 {
+		return first, err
+	}
+	if s.committed.Offset < first {
+		s.gap(broker.Gap{Topic: topic.Events, Partition: s.partition, From: s.committed.Offset, To: first})
+	}
+	from := first
+	s.want, s.known = watermarkOf(s.committed)
+	if s.known && s.want != fold.None {
+		if from, err = s.broker.OffsetAt(ctx, topic.Events, s.partition, time.UnixMilli(s.want).Add(-fold.WarmUp)); err != nil {
+			return 0, err
+		}
+	}
+	s.short = from <= first && first > 0
+	return min(from, max(first, s.committed.Offset)), nil
+}
+
+func (s *source) record(ctx context.Context, r broker.Record) error {
+	if !s.live && r.Offset >= s.committed.Offset {
+		if err := s.begin(); err != nil {
+			return err
+		}
+	}
+	if err := s.decode(r); err != nil {
+		if !s.live {
+			return nil
+		}
+		s.reading.unreadable.Inc()
+		return s.deadLetter(ctx, topic.Events, s.partition, r.Offset, err)
+	}
+	o, err := s.stage.read(ctx, &s.envelope, r.Value)
+	if err == nil && s.live {
+		s.reading.count(o)
+	}
+	return err
+}
+
+// decode takes a record as a whole or not at all.
+func (s *source) decode(r broker.Record) error {
+	const most = 1 << 16 // an event's place in its envelope has 16 bits in ClickHouse
+	h, err := s.decoder.Reset(r.Value)
+	if err != nil {
+		return err
+	}
+	events := s.envelope.Events[:0]
+	for more := true; more; {
+		events = append(events, event.Event{})
+		if more = s.decoder.Next(&events[len(events)-1]); !more {
+			events = events[:len(events)-1]
+		}
+		if len(events) > most {
+			return fmt.Errorf("read envelope: more than %d events: %w", most, event.ErrCorrupt)
+		}
+	}
+	s.envelope = fold.Envelope{Offset: r.Offset, Time: r.Time, Header: h, Events: events}
+	return s.decoder.Err()
+}
+
+var errWatermark = errors.New("the state rebuilt from the log isn't the one that was committed")
+
+// begin checks that the rebuilt state is the one that was committed, by its watermark, and ends the silence.
+func (s *source) begin() error {
+	got := s.reader.Watermark()
+	switch {
+	case s.committed.Offset < 0 || !s.known || got == s.want:
+	case s.short:
+		// Retention has taken a part of what is needed. What was final stays so; what waits may be incomplete.
+		s.log.Error("the log has lost a part of the last minutes before the committed position: counts of the next minutes may be too low",
+			"offset", s.committed.Offset, "watermark", s.want, "rebuilt", got)
+		s.reader.Raise(s.want)
+	default:
+		return fmt.Errorf("%w: watermark %d instead of %d at offset %d of %s/%d; if the topic was made anew, delete the group nowcast-%s with kafka-consumer-groups.sh",
+			errWatermark, got, s.want, s.committed.Offset, topic.Events, s.partition, s.name)
+	}
+	s.live = true
+	s.stage.begin()
+	took := time.Since(s.started)
+	s.reading.warmUp.Set(took.Seconds())
+	s.log.Info("reading on", "offset", max(0, s.committed.Offset), "warm-up", took.Round(time.Millisecond))
+	return nil
+}
+
+func (s *source) fetched(ctx context.Context, next, end int64) error {
+	if !s.live && next >= s.committed.Offset {
+		if err := s.begin(); err != nil {
+			return err
+		}
+	}
+	s.reading.lag.Set(float64(end - next))
+	if w := s.reader.Watermark(); w != fold.None {
+		s.reading.watermark.Set(float64(w) / 1000)
+	}
+	if next >= end && s.rest > 0 {
+		pause(ctx, s.rest)
+	}
+	return nil
+}
+
+func (s *source) gap(g broker.Gap) {
+	if g.To > g.From {
+		s.reading.lost.Add(float64(g.To - g.From))
+		s.log.Error("records are gone before they were read", "topic", g.Topic, "from", g.From, "to", g.To-1, "records", g.To-g.From)
+		return
+	}
+	s.log.Error("the log ends before the position reached: was the topic made anew?", "topic", g.Topic, "position", g.From, "end", g.To)
+}
+
+func (s *source) failed(err error) {
+	if s.said.now() {
+		s.log.Warn("can't read, trying again", "error", err)
+	}
+}
+
+// letter is the value of a record of nowcast.dead-letter.v1. The record that it is about stays where it is.
+type letter struct {
+	Lane      string `json:"lane"`
+	Topic     string `json:"topic"`
+	Partition int    `json:"partition"`
+	Offset    int64  `json:"offset"`
+	Reason    string `json:"reason"`
+}
+
+// deadLetter says where a record is that can't be read. It tries until that is acknowledged: the position behind the record may be
+// committed then. After a crash the same letter may be written again, under the same key.
+func (l *lane) deadLetter(ctx context.Context, of string, partition int, offset int64, reason error) error {
+	l.log.Error("a record can't be read and is left out", "topic", of, "partition", partition, "offset", offset, "error", reason)
+	value, err := json.Marshal(letter{l.name, of, partition, offset, reason.Error()})
+	if err != nil {
+		return fmt.Errorf("write dead letter: %w", err)
+	}
+	key := fmt.Appendf(nil, "%s/%s/%d/%d", l.name, of, partition, offset)
+	for said := (seldom{}); ; {
+		_, err := l.broker.ProduceKeyed(ctx, topic.DeadLetter, key, value)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if said.now() {
+			l.log.Warn("can't write dead letter, trying again", "error", err)
+		}
+		l.metrics.retries.WithLabelValues(topic.DeadLetter).Inc()
+		l.broker.Refresh()
+		pause(ctx, 200*time.Millisecond)
+	}
+}

@@ -1,0 +1,4 @@
+INSERT INTO windows
+(
+    site, second, part, pageviews, visitors, events, active, version
+)

@@ -1,0 +1,218 @@
+package aggregator
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"go.uber.org/goleak"
+
+	"nowcast/aggregator/fold"
+	"nowcast/internal/broker"
+	"nowcast/internal/embedded"
+	"nowcast/internal/event"
+	"nowcast/internal/topic"
+	"nowcast/internal/warehouse"
+	"nowcast/internal/window"
+)
+
+func TestMain(m *testing.M) {
+	if handled, code := embedded.Main(os.Args); handled {
+		os.Exit(code)
+	}
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*connPool).discover"))
+}
+
+const partitions = 2
+
+// world is a broker in this process, an ingest node and a tail of the windows topic.
+type world struct {
+	t     *testing.T
+	kafka *broker.Client
+	db    *warehouse.DB
+
+	clock    int64 // ms
+	node     uint64
+	sequence [partitions]uint64
+	log      [partitions][]fold.Envelope
+
+	mu        sync.Mutex
+	emissions []window.Emission
+	arrived   []time.Time
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	k, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.Close)
+	w := &world{t: t, kafka: broker.New(broker.Config{Addrs: k.ListenAddrs()}), clock: time.Now().UnixMilli(), node: 7}
+	t.Cleanup(w.kafka.Close)
+	if err := w.kafka.Ensure(t.Context(), topic.Specs(partitions, 1), nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var tails sync.WaitGroup
+	t.Cleanup(func() { stop(); tails.Wait() })
+	for p := range partitions {
+		tails.Go(func() {
+			_ = w.kafka.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: p, Record: func(r broker.Record) error {
+				var e window.Emission
+				if err := e.Decode(append([]byte(nil), r.Value...)); err != nil {
+					t.Error(err)
+				}
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.emissions, w.arrived = append(w.emissions, e), append(w.arrived, time.Now())
+				return nil
+			}})
+		})
+	}
+	return w
+}
+
+// start runs an aggregator until stop, or the test's end.
+func (w *world) start(cfg Config) (s *Service, stop func()) {
+	w.t.Helper()
+	s, err := New(cfg, Deps{Broker: w.kafka, Warehouse: w.db, Log: slog.New(slog.NewTextHandler(testLog{w.t}, nil)), Metrics: prometheus.NewRegistry()})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			if err := <-done; err != nil {
+				w.t.Error(err)
+			}
+		})
+	}
+	w.t.Cleanup(stop)
+	w.until(30*time.Second, "ready", func() string { _, reason := s.Ready(); return reason })
+	return s, stop
+}
+
+type testLog struct{ t *testing.T }
+
+func (l testLog) Write(b []byte) (int, error) {
+	l.t.Log(strings.TrimSpace(string(b)))
+	return len(b), nil
+}
+
+// until waits for what to give "".
+func (w *world) until(limit time.Duration, name string, what func() string) {
+	w.t.Helper()
+	end := time.Now().Add(limit)
+	for {
+		still := what()
+		if still == "" {
+			return
+		}
+		if time.Now().After(end) {
+			w.t.Fatalf("not %s after %v: %s", name, limit, still)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// send writes an envelope of the node at the world's clock; without events it is a tick.
+func (w *world) send(partition int, events ...event.Event) {
+	w.t.Helper()
+	w.sequence[partition]++
+	e := fold.Envelope{Offset: int64(len(w.log[partition])), Time: w.clock,
+		Header: event.Header{Version: event.Version, Node: w.node, Sequence: w.sequence[partition], Low: w.clock - 1}, Events: events}
+	for _, x := range events {
+		e.Header.Low = min(e.Header.Low, x.Time-1)
+	}
+	w.append(partition, e)
+}
+
+func (w *world) append(partition int, e fold.Envelope) {
+	w.t.Helper()
+	b := event.AppendHeader(nil, e.Header)
+	for i := range e.Events {
+		b = event.AppendEvent(b, &e.Events[i])
+	}
+	if _, err := w.kafka.Produce(w.t.Context(), topic.Events, partition, time.UnixMilli(e.Time), b); err != nil {
+		w.t.Fatal(err)
+	}
+	w.log[partition] = append(w.log[partition], e)
+}
+
+func (w *world) view(visitor uint64, path string) event.Event {
+	return event.Event{Time: w.clock, Visitor: visitor, Kind: event.Pageview, Name: "pageview", Site: "example.com", Hostname: "example.com", Path: path, Country: "DE", Device: "Desktop"}
+}
+
+// said is all that has been emitted: by row the newest content, and an error where one version had two.
+func (w *world) said() (rows map[string]window.Second, nows map[string]window.Now, watermark [partitions]int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	rows, nows = map[string]window.Second{}, map[string]window.Now{}
+	versions := map[string]window.Second{}
+	for _, e := range w.emissions {
+		watermark[e.Partition] = max(watermark[e.Partition], e.Watermark)
+		for _, s := range e.Seconds {
+			key := fmt.Sprint(e.Partition, " ", s.Site, " ", s.At)
+			version := fmt.Sprint(key, " ", s.Version)
+			if old, has := versions[version]; has && old != s {
+				w.t.Errorf("two contents of one version: %+v, %+v", old, s)
+			}
+			versions[version] = s
+			if s.Version >= rows[key].Version {
+				rows[key] = s
+			}
+		}
+		for _, n := range e.Nows {
+			if key := fmt.Sprint(e.Partition, " ", n.Site); n.Version >= nows[key].Version {
+				nows[key] = n
+			}
+		}
+	}
+	return rows, nows, watermark
+}
+
+// want is what a straight run over the log says.
+func (w *world) want() map[string]window.Second {
+	rows := map[string]window.Second{}
+	for p := range partitions {
+		all := fold.NewWindows(fold.Standard())
+		for _, e := range w.log[p] {
+			e.Events = append([]event.Event(nil), e.Events...)
+			changes, _ := all.Apply(&e)
+			for _, s := range changes.Seconds {
+				rows[fmt.Sprint(p, " ", s.Site, " ", s.At)] = s
+			}
+		}
+	}
+	return rows
+}
+
+// agree waits until what was said is what a straight run says, and nothing else.
+func (w *world) agree() {
+	w.t.Helper()
+	want := w.want()
+	w.until(10*time.Second, "all said", func() string {
+		rows, _, _ := w.said()
+		for k, s := range want {
+			if rows[k] != s {
+				return fmt.Sprintf("%s: %+v, want %+v", k, rows[k], s)
+			}
+		}
+		if len(rows) != len(want) {
+			return fmt.Sprintf("%d rows, want %d", len(rows), len(want))
+		}
+		return ""
+	})
+}
