@@ -181,6 +181,8 @@ func (e *Engine) ask(ctx context.Context, s statement, scan func(driver.Rows) er
 	case e.places <- struct{}{}:
 		defer func() { <-e.places }()
 	case <-ctx.Done():
+	}
+	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	seconds := math.Ceil(e.cfg.Timeout.Seconds())

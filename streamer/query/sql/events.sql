@@ -13,7 +13,7 @@ WHERE {{template "span" "from"}}
 {{- range .Filters}}
     AND {{template "filter" .}}
 {{- end}}
-{{template "rows" .}}
+{{- template "rows" .}}
 
 {{- define "event metric" -}}
     toFloat64({{if eq . "pageviews"}}countIf(kind = 'pageview'){{else if eq . "events"}}count(){{else}}uniqExact(visitor){{end}})

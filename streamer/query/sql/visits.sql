@@ -66,7 +66,7 @@ SELECT
 {{- end}}
     count() OVER () AS total_rows
 FROM rows
-{{template "rows" .}}
+{{- template "rows" .}}
 
 {{- define "visit metric" -}}
     {{if eq . "visitors"}}toFloat64(uniqExactIf(visitor, part = 0))

@@ -1,0 +1,143 @@
+package query
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// recorder keeps what it is sent and answers with fail, or with a row of zeros to a question that gives one row.
+type recorder struct {
+	fail error
+	sent strings.Builder
+}
+
+func (r *recorder) Query(_ context.Context, query string, args ...any) (driver.Rows, error) {
+	fmt.Fprintf(&r.sent, "%s;\n", query)
+	for _, a := range args {
+		v := a.(driver.NamedValue)
+		fmt.Fprintf(&r.sent, "-- %s = %q\n", v.Name, fmt.Sprint(v.Value))
+	}
+	r.sent.WriteString("\n")
+	return nil, r.fail
+}
+
+func TestStatements(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	ask := func(s string) string {
+		return `{"site_id":"example.com","date_range":["2026-11-01","2026-11-07"],` + s + `}`
+	}
+	for golden, in := range map[string]string{
+		"totals":    ask(`"metrics":["visitors","visits","pageviews","events","views_per_visit","bounce_rate","visit_duration"]`),
+		"pages":     ask(`"metrics":["visitors","pageviews"],"dimensions":["event:page"],"pagination":{"limit":10}`),
+		"seconds":   `{"site_id":"example.com","metrics":["pageviews","visitors"],"date_range":["2026-11-23T11:55:00Z","2026-11-23T11:59:59Z"],"dimensions":["time:second"]}`,
+		"sources":   ask(`"metrics":["visitors","percentage","bounce_rate"],"dimensions":["visit:source","visit:country"],"order_by":[["bounce_rate","asc"]]`),
+		"weeks":     ask(`"metrics":["visits","events"],"dimensions":["time:week","visit:entry_page","visit:exit_page"]`),
+		"filters":   ask(`"metrics":["events"],"filters":[["or",[["is_not","event:page",["/'; DROP TABLE events"]],["not",["and",[["contains","event:name",["A"],{"case_sensitive":false}],["is","event:hostname",["X"],{"case_sensitive":false}]]]]]],["matches_not","event:props:a'b",["^x","y$"]],["contains_not","event:page",["z"]]]`),
+		"of_visits": ask(`"metrics":["pageviews"],"dimensions":["event:props:plan"],"filters":[["is","visit:source",["Direct / None"]],["is","event:page",["/"]]]`),
+		"all":       `{"site_id":"example.com","metrics":["events"],"date_range":"all"}`,
+	} {
+		r := &recorder{fail: errors.New("no more")}
+		var q Request
+		if err := json.Unmarshal([]byte(in), &q); err != nil {
+			t.Fatal(err)
+		}
+		_, err := New(r, Config{Now: func() time.Time { return now }}).Run(t.Context(), Site{"example.com", "Europe/Berlin"}, q)
+		var away *Unavailable
+		if !errors.As(err, &away) || !errors.Is(err, r.fail) {
+			t.Errorf("%s: got %v", golden, err)
+		}
+		file := filepath.Join("testdata", golden+".golden.sql")
+		if *update {
+			if err := os.WriteFile(file, []byte(r.sent.String()), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.sent.String() != string(want) {
+			t.Errorf("%s differs (go test -update writes it); sent:\n%s", file, r.sent.String())
+		}
+	}
+}
+
+func TestJudge(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{&clickhouse.Exception{Code: 241}, "*query.TooBig"},
+		{&clickhouse.Exception{Code: 159}, "*query.TooBig"},
+		{&clickhouse.Exception{Code: 158}, "*query.TooBig"},
+		{&clickhouse.Exception{Code: 427}, "*query.Invalid"},
+		{&clickhouse.Exception{Code: 60}, "*query.Unavailable"},
+		{&clickhouse.Exception{Code: 202}, "*query.Unavailable"},
+		{&clickhouse.Exception{Code: 62}, "*fmt.wrapError"},
+		{fmt.Errorf("read row: %w", &clickhouse.Exception{Code: 241}), "*query.TooBig"},
+		{clickhouse.ErrAcquireConnTimeout, "*query.Unavailable"},
+		{errors.New("dial unix: connection refused"), "*query.Unavailable"},
+	} {
+		got := judge(c.err)
+		if fmt.Sprintf("%T", got) != c.want {
+			t.Errorf("%v: got %T, want %s", c.err, got, c.want)
+		}
+		if _, ok := got.(*Invalid); !ok && !errors.Is(got, c.err) {
+			t.Errorf("%v: the cause is lost in %v", c.err, got)
+		}
+	}
+}
+
+// deaf answers nothing.
+type deaf struct{ asked int }
+
+func (d *deaf) Query(ctx context.Context, _ string, _ ...any) (driver.Rows, error) {
+	d.asked++
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestNoAnswer(t *testing.T) {
+	q := Request{Metrics: []Metric{Events}, DateRange: DateRange{Name: "day"}}
+	synctest.Test(t, func(t *testing.T) {
+		d := &deaf{}
+		e := New(d, Config{Timeout: 5 * time.Second, Concurrent: 2})
+		start := time.Now()
+		ends := make(chan error)
+		for range 5 {
+			go func() {
+				_, err := e.Run(t.Context(), Site{}, q)
+				ends <- err
+			}()
+		}
+		for range 5 {
+			var away *Unavailable
+			if err := <-ends; !errors.As(err, &away) {
+				t.Errorf("got %v, want *Unavailable", err)
+			}
+		}
+		// Two at a time are asked; the others don't wait any longer than those.
+		if took := time.Since(start); d.asked != 2 || took != 7*time.Second {
+			t.Errorf("%d asked in %v, want 2 in 7s", d.asked, took)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := e.Run(ctx, Site{}, q); !errors.Is(err, context.DeadlineExceeded) || errors.As(err, new(*Unavailable)) {
+			t.Errorf("the asker went: got %v", err)
+		}
+	})
+}

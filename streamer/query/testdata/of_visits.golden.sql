@@ -1,0 +1,63 @@
+WITH
+    visitors AS
+    (
+        SELECT
+            visitor,
+            arraySort(e -> (e.ts, e.koff, e.kidx), groupArray(tuple(ts, koff, kidx, kind, interactive, props, source, path))) AS all
+        FROM events FINAL
+        WHERE site = {site:String} AND ts >= fromUnixTimestamp64Milli({midnight:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({to:Int64}, 'UTC')
+        GROUP BY visitor
+    ),
+    visits AS
+    (
+        SELECT
+            visitor,
+            arrayJoin(arraySplit((e, pause) -> pause >= 1800000, all, arrayDifference(arrayMap(e -> toUnixTimestamp64Milli(e.ts), all)))) AS chain,
+            arrayFilter(e -> e.kind != 'engagement', chain) AS counted,
+            arrayFilter(e -> e.kind = 'pageview', counted) AS views,
+            counted[1].ts AS start,
+            toUnixTimestamp64Milli(chain[-1].ts) - toUnixTimestamp64Milli(start) AS duration,
+            length(views) <= 1 AND NOT arrayExists(e -> e.kind = 'custom' AND e.interactive, counted) AS bounced,
+            counted[1].source AS visit_source
+        FROM visitors
+        WHERE notEmpty(counted)
+    ),
+    rows AS
+    (
+        SELECT
+            if(e.props[{p0:String}] = '', '(none)', e.props[{p0:String}]) AS d0,
+            visitor,
+            start,
+            part,
+            countIf(e.kind = 'pageview') AS row_pageviews,
+            count() AS row_events,
+            any(length(views)) AS visit_views,
+            any(duration) AS visit_ms,
+            any(bounced) AS visit_bounced
+        FROM visits
+        ARRAY JOIN counted AS e
+        ARRAY JOIN [0] AS part
+        WHERE e.ts >= fromUnixTimestamp64Milli({from:Int64}, 'UTC')
+            AND (part = 0 OR start >= fromUnixTimestamp64Milli({from:Int64}, 'UTC'))
+            AND if(visit_source = '', 'Direct / None', visit_source) IN {p1:Array(String)}
+            AND if(e.path = '', '(not set)', e.path) IN {p2:Array(String)}
+        GROUP BY d0, visitor, start, part
+    )
+SELECT
+    d0,
+    toFloat64(sumIf(row_pageviews, part = 0)) AS pageviews,
+    count() OVER () AS total_rows
+FROM rows
+GROUP BY d0
+ORDER BY pageviews DESC, d0
+LIMIT {limit:UInt32} OFFSET {offset:UInt32};
+-- site = "example.com"
+-- from = "1793487600000"
+-- to = "1794092400000"
+-- midnight = "1793404800000"
+-- p0 = "plan"
+-- p1 = "[Direct / None]"
+-- p2 = "[/]"
+-- limit = "10000"
+-- offset = "0"
+

@@ -1,0 +1,18 @@
+SELECT
+    toString(toDateTime(toUnixTimestamp(ts) + timezoneOffset(toTimeZone(ts, {zone:String})), 'UTC')) AS d0,
+    toFloat64(countIf(kind = 'pageview')) AS pageviews,
+    toFloat64(uniqExact(visitor)) AS visitors,
+    count() OVER () AS total_rows
+FROM events FINAL
+WHERE site = {site:String} AND ts >= fromUnixTimestamp64Milli({from:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({to:Int64}, 'UTC')
+    AND kind != 'engagement'
+GROUP BY d0
+ORDER BY d0, pageviews DESC
+LIMIT {limit:UInt32} OFFSET {offset:UInt32};
+-- site = "example.com"
+-- from = "1795434900000"
+-- to = "1795435200000"
+-- zone = "Europe/Berlin"
+-- limit = "10000"
+-- offset = "0"
+
