@@ -78,7 +78,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	}
 	kafka := h.kafka(strings.Split(ends.Kafka, ","), c.Partitions)
 	defer kafka.Close()
-	db, err := h.warehouse(ends.Clickhouse)
+	db, err := h.warehouse(ends.Clickhouse, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	}
 	beacons.Routes(e)
 	live.Routes(e)
-	h.settle("first start", func(ctx context.Context) error { return firstStart(ctx, dir, sites) })
+	h.settle("first start", "making the first site and the admin key", func(ctx context.Context) error { return firstStart(ctx, dir, sites) })
 	h.group.Add("greeting", func(ctx context.Context) error { return h.greet(ctx, std.out, dir, c.url(l)) })
 	h.serve("http", l, e)
 	return h.run(ctx)

@@ -122,9 +122,9 @@ func (h *host) run(ctx context.Context) error {
 	return h.group.Run(ctx)
 }
 
-// settle adds a part that prepares something once: until work returns nil the process isn't ready.
-func (h *host) settle(name string, work func(context.Context) error) {
-	h.health.Set(name, "starting")
+// settle adds a part that prepares something once: until work returns nil the process isn't ready, for the reason given.
+func (h *host) settle(name, reason string, work func(context.Context) error) {
+	h.health.Set(name, reason)
 	h.group.Add(name, func(ctx context.Context) error {
 		if err := work(ctx); err != nil {
 			if ctx.Err() != nil {
@@ -144,7 +144,7 @@ func (h *host) kafka(addrs []string, partitions int) *broker.Client {
 	c := newBroker(addrs)
 	made := make(chan struct{})
 	h.topics = made
-	h.settle("kafka", func(ctx context.Context) error {
+	h.settle("kafka", "waiting for Kafka to answer", func(ctx context.Context) error {
 		err := h.patiently(ctx, "kafka", "Kafka at "+fmt.Sprint(addrs), func(ctx context.Context, said func(error)) error {
 			specs := topic.Specs(partitions, 1)
 			if partitions == 0 {
@@ -205,30 +205,14 @@ func (h *host) patiently(ctx context.Context, component, what string, try func(c
 	}
 }
 
-// warehouse opens ClickHouse and has its tables made.
-func (h *host) warehouse(dsn string) (*warehouse.DB, error) {
+// warehouse opens ClickHouse; until it has answered once, the process isn't ready. The aggregator makes the tables, and says in the log
+// what it waits for; where there is none, log does.
+func (h *host) warehouse(dsn string, log *slog.Logger) (*warehouse.DB, error) {
 	db, err := warehouse.Open(dsn)
 	if err != nil {
 		return nil, err
 	}
-	h.settle("clickhouse", func(ctx context.Context) error {
-		h.health.Set("clickhouse", "waiting for ClickHouse to answer")
-		for {
-			if err := db.Wait(ctx, h.log); err != nil {
-				return err
-			}
-			err := db.Migrate(ctx)
-			if err == nil || ctx.Err() != nil {
-				return err
-			}
-			h.health.Set("clickhouse", err.Error())
-			h.log.Warn("can't make the tables yet", "error", err)
-			select {
-			case <-time.After(5 * time.Second):
-			case <-ctx.Done():
-			}
-		}
-	})
+	h.settle("clickhouse", "waiting for ClickHouse to answer", func(ctx context.Context) error { return db.Wait(ctx, log) })
 	return db, nil
 }
 

@@ -137,7 +137,7 @@ func (c *aggregatorCmd) Run(ctx context.Context, log *slog.Logger) error {
 	windows, store := c.lanes()
 	var db *warehouse.DB
 	if store {
-		if db, err = h.warehouse(c.Clickhouse); err != nil {
+		if db, err = h.warehouse(c.Clickhouse, slog.New(slog.DiscardHandler)); err != nil {
 			return err
 		}
 		defer db.Close()
@@ -197,7 +197,7 @@ func (c *streamerCmd) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	kafka := h.kafka(c.Kafka, 0)
 	defer kafka.Close()
-	db, err := h.warehouse(c.Clickhouse)
+	db, err := h.warehouse(c.Clickhouse, log)
 	if err != nil {
 		return err
 	}

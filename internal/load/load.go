@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -143,7 +144,9 @@ func (l *Load) schedule(ctx context.Context, start time.Time, jobs chan<- job) (
 	random := rand.New(rand.NewPCG(l.cfg.Seed, 1)) //nolint:gosec // not a secret
 	due := make(queue, 0, browsing)
 	for range browsing {
-		due = append(due, step{time.Duration(random.Int64N(int64(think))), l.crowd.arrive()})
+		// Everybody is somewhere between two beacons, more likely so in a long pause: begun otherwise, the rate would swing.
+		pause := math.Sqrt(0.25 + 2*random.Float64())
+		due = append(due, step{time.Duration(pause * random.Float64() * float64(think)), l.crowd.arrive()})
 	}
 	heap.Init(&due)
 	timer := time.NewTimer(0)
