@@ -61,7 +61,8 @@ type (
 		OrderBy      []string
 		Columns      []string     // of events, that visits.sql has to carry along
 		VisitColumns []columnData // what is known of a visit
-		Parts        string
+		Split        bool         // buckets of time differ for an event and its visit, and both count
+		VisitsOnly   bool         // a visit that began before the range is nothing then
 	}
 )
 
@@ -83,7 +84,10 @@ func (p plan) build() (statement, error) {
 	if b.visits {
 		name = "visits.sql"
 		b.bind("midnight", p.span.From.UTC().Truncate(24*time.Hour).UnixMilli())
-		b.d.Parts = p.parts()
+		ofVisits := slices.ContainsFunc(p.Metrics, Metric.ofVisits)
+		ofEvents := slices.ContainsFunc(p.Metrics, func(m Metric) bool { return !m.ofVisits() })
+		b.d.Split = ofVisits && ofEvents && p.grain != none
+		b.d.VisitsOnly = !ofEvents
 	}
 	for i, n := range p.Dimensions {
 		d, ok := lookup(n)
@@ -125,20 +129,6 @@ func (f Filter) ofVisits() bool {
 	return dimensions[f.Dimension].Visit || slices.ContainsFunc(f.Filters, Filter.ofVisits)
 }
 
-// parts says what rows are for: 0 to count events, 1 to count visits. Not both without need: it doubles the rows, and a row
-// in which nothing that was asked for happened would be one too many.
-func (p plan) parts() string {
-	visits := slices.ContainsFunc(p.Metrics, Metric.ofVisits)
-	events := slices.ContainsFunc(p.Metrics, func(m Metric) bool { return !m.ofVisits() })
-	switch {
-	case visits && events:
-		return "[0, 1]"
-	case visits:
-		return "[1]"
-	}
-	return "[0]"
-}
-
 func (b *builder) param(value any) string {
 	name := fmt.Sprintf("p%d", b.params)
 	b.params++
@@ -150,8 +140,12 @@ func (b *builder) param(value any) string {
 func (b *builder) term(d dimension) termData {
 	t := termData{Blank: d.Blank, Grain: d.Grain.String()}
 	switch {
-	case d.Grain != none && b.visits:
+	case d.Grain != none && b.d.Split:
 		t.Value = "if(part = 0, e.ts, start)"
+	case d.Grain != none && b.d.VisitsOnly:
+		t.Value = "start"
+	case d.Grain != none && b.visits:
+		t.Value = "e.ts"
 	case d.Grain != none:
 		t.Value = "ts"
 	case d.Prop != "":

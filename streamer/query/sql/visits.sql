@@ -4,8 +4,9 @@ Numbers that need to know which events make up a visit: its events are less than
 1. visitors: everybody's events in the order of the log. A visitor's id holds for one day in UTC, so with the range's first
    day read from its midnight no visit is cut at its beginning.
 2. visits: those chains cut at the pauses. Engagement prolongs a visit, but begins none and is no event of it.
-3. rows: for each visit and bucket, what of it falls there. An event is counted in the range and bucket of its own time
-   (part 0), the visit in those of its first event (part 1).
+3. rows: for each visit and bucket, what of it falls there. Events count in the range and bucket of their own time, the
+   visit counts in those of its first event. Where buckets of time make the two differ, a row has either the one (part 0)
+   or the other (part 1).
 */ -}}
 WITH
     visitors AS
@@ -41,21 +42,27 @@ WITH
         {{- end}}
             visitor,
             start,
-            part,
-            countIf(e.kind = 'pageview') AS row_pageviews,
-            count() AS row_events,
+            {{if .Split}}part{{else}}start >= fromUnixTimestamp64Milli({from:Int64}, 'UTC'){{end}} AS begins,
+            countIf(e.kind = 'pageview'{{if .Split}} AND part = 0{{end}}) AS row_pageviews,
+            {{if .Split}}countIf(part = 0){{else}}count(){{end}} AS row_events,
             any(length(views)) AS visit_views,
             any(duration) AS visit_ms,
             any(bounced) AS visit_bounced
         FROM visits
         ARRAY JOIN counted AS e
-        ARRAY JOIN {{.Parts}} AS part
+        {{- if .Split}}
+        ARRAY JOIN [0, 1] AS part
+        {{- end}}
         WHERE e.ts >= fromUnixTimestamp64Milli({from:Int64}, 'UTC')
+        {{- if .Split}}
             AND (part = 0 OR start >= fromUnixTimestamp64Milli({from:Int64}, 'UTC'))
+        {{- else if .VisitsOnly}}
+            AND start >= fromUnixTimestamp64Milli({from:Int64}, 'UTC')
+        {{- end}}
         {{- range .Filters}}
             AND {{template "filter" .}}
         {{- end}}
-        GROUP BY {{range $i, $d := .Dimensions}}d{{$i}}, {{end}}visitor, start, part
+        GROUP BY {{range $i, $d := .Dimensions}}d{{$i}}, {{end}}visitor, start, begins
     )
 SELECT
 {{- range $i, $d := .Dimensions}}
@@ -69,12 +76,12 @@ FROM rows
 {{- template "rows" .}}
 
 {{- define "visit metric" -}}
-    {{if eq . "visitors"}}toFloat64(uniqExactIf(visitor, part = 0))
-    {{- else if eq . "pageviews"}}toFloat64(sumIf(row_pageviews, part = 0))
-    {{- else if eq . "events"}}toFloat64(sumIf(row_events, part = 0))
-    {{- else if eq . "visits"}}toFloat64(countIf(part = 1))
-    {{- else if eq . "views_per_visit"}}if(countIf(part = 1) = 0, NULL, round(sumIf(visit_views, part = 1) / countIf(part = 1), 2))
-    {{- else if eq . "bounce_rate"}}if(countIf(part = 1) = 0, NULL, round(100 * countIf(part = 1 AND visit_bounced) / countIf(part = 1)))
-    {{- else if eq . "visit_duration"}}if(countIf(part = 1) = 0, NULL, round(sumIf(visit_ms, part = 1) / countIf(part = 1) / 1000))
+    {{if eq . "visitors"}}toFloat64(uniqExactIf(visitor, row_events > 0))
+    {{- else if eq . "pageviews"}}toFloat64(sum(row_pageviews))
+    {{- else if eq . "events"}}toFloat64(sum(row_events))
+    {{- else if eq . "visits"}}toFloat64(countIf(begins))
+    {{- else if eq . "views_per_visit"}}if(countIf(begins) = 0, NULL, round(sumIf(visit_views, begins) / countIf(begins), 2))
+    {{- else if eq . "bounce_rate"}}if(countIf(begins) = 0, NULL, round(100 * countIf(begins AND visit_bounced) / countIf(begins)))
+    {{- else if eq . "visit_duration"}}if(countIf(begins) = 0, NULL, round(sumIf(visit_ms, begins) / countIf(begins) / 1000))
     {{- end}}
 {{- end}}

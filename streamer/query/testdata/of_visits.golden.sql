@@ -28,7 +28,7 @@ WITH
             if(e.props[{p0:String}] = '', '(none)', e.props[{p0:String}]) AS d0,
             visitor,
             start,
-            part,
+            start >= fromUnixTimestamp64Milli({from:Int64}, 'UTC') AS begins,
             countIf(e.kind = 'pageview') AS row_pageviews,
             count() AS row_events,
             any(length(views)) AS visit_views,
@@ -36,16 +36,14 @@ WITH
             any(bounced) AS visit_bounced
         FROM visits
         ARRAY JOIN counted AS e
-        ARRAY JOIN [0] AS part
         WHERE e.ts >= fromUnixTimestamp64Milli({from:Int64}, 'UTC')
-            AND (part = 0 OR start >= fromUnixTimestamp64Milli({from:Int64}, 'UTC'))
             AND if(visit_source = '', 'Direct / None', visit_source) IN {p1:Array(String)}
             AND if(e.path = '', '(not set)', e.path) IN {p2:Array(String)}
-        GROUP BY d0, visitor, start, part
+        GROUP BY d0, visitor, start, begins
     )
 SELECT
     d0,
-    toFloat64(sumIf(row_pageviews, part = 0)) AS pageviews,
+    toFloat64(sum(row_pageviews)) AS pageviews,
     count() OVER () AS total_rows
 FROM rows
 GROUP BY d0

@@ -30,7 +30,7 @@ WITH
             if(visit_country = '', '(not set)', visit_country) AS d1,
             visitor,
             start,
-            part,
+            start >= fromUnixTimestamp64Milli({from:Int64}, 'UTC') AS begins,
             countIf(e.kind = 'pageview') AS row_pageviews,
             count() AS row_events,
             any(length(views)) AS visit_views,
@@ -38,16 +38,14 @@ WITH
             any(bounced) AS visit_bounced
         FROM visits
         ARRAY JOIN counted AS e
-        ARRAY JOIN [0, 1] AS part
         WHERE e.ts >= fromUnixTimestamp64Milli({from:Int64}, 'UTC')
-            AND (part = 0 OR start >= fromUnixTimestamp64Milli({from:Int64}, 'UTC'))
-        GROUP BY d0, d1, visitor, start, part
+        GROUP BY d0, d1, visitor, start, begins
     )
 SELECT
     d0,
     d1,
-    toFloat64(uniqExactIf(visitor, part = 0)) AS visitors,
-    if(countIf(part = 1) = 0, NULL, round(100 * countIf(part = 1 AND visit_bounced) / countIf(part = 1))) AS bounce_rate,
+    toFloat64(uniqExactIf(visitor, row_events > 0)) AS visitors,
+    if(countIf(begins) = 0, NULL, round(100 * countIf(begins AND visit_bounced) / countIf(begins))) AS bounce_rate,
     count() OVER () AS total_rows
 FROM rows
 GROUP BY d0, d1

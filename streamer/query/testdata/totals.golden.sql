@@ -26,7 +26,7 @@ WITH
         SELECT
             visitor,
             start,
-            part,
+            start >= fromUnixTimestamp64Milli({from:Int64}, 'UTC') AS begins,
             countIf(e.kind = 'pageview') AS row_pageviews,
             count() AS row_events,
             any(length(views)) AS visit_views,
@@ -34,19 +34,17 @@ WITH
             any(bounced) AS visit_bounced
         FROM visits
         ARRAY JOIN counted AS e
-        ARRAY JOIN [0, 1] AS part
         WHERE e.ts >= fromUnixTimestamp64Milli({from:Int64}, 'UTC')
-            AND (part = 0 OR start >= fromUnixTimestamp64Milli({from:Int64}, 'UTC'))
-        GROUP BY visitor, start, part
+        GROUP BY visitor, start, begins
     )
 SELECT
-    toFloat64(uniqExactIf(visitor, part = 0)) AS visitors,
-    toFloat64(countIf(part = 1)) AS visits,
-    toFloat64(sumIf(row_pageviews, part = 0)) AS pageviews,
-    toFloat64(sumIf(row_events, part = 0)) AS events,
-    if(countIf(part = 1) = 0, NULL, round(sumIf(visit_views, part = 1) / countIf(part = 1), 2)) AS views_per_visit,
-    if(countIf(part = 1) = 0, NULL, round(100 * countIf(part = 1 AND visit_bounced) / countIf(part = 1))) AS bounce_rate,
-    if(countIf(part = 1) = 0, NULL, round(sumIf(visit_ms, part = 1) / countIf(part = 1) / 1000)) AS visit_duration,
+    toFloat64(uniqExactIf(visitor, row_events > 0)) AS visitors,
+    toFloat64(countIf(begins)) AS visits,
+    toFloat64(sum(row_pageviews)) AS pageviews,
+    toFloat64(sum(row_events)) AS events,
+    if(countIf(begins) = 0, NULL, round(sumIf(visit_views, begins) / countIf(begins), 2)) AS views_per_visit,
+    if(countIf(begins) = 0, NULL, round(100 * countIf(begins AND visit_bounced) / countIf(begins))) AS bounce_rate,
+    if(countIf(begins) = 0, NULL, round(sumIf(visit_ms, begins) / countIf(begins) / 1000)) AS visit_duration,
     count() OVER () AS total_rows
 FROM rows
 ORDER BY visitors DESC

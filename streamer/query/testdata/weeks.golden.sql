@@ -31,9 +31,9 @@ WITH
             if(visit_exit_page = '', '(not set)', visit_exit_page) AS d2,
             visitor,
             start,
-            part,
-            countIf(e.kind = 'pageview') AS row_pageviews,
-            count() AS row_events,
+            part AS begins,
+            countIf(e.kind = 'pageview' AND part = 0) AS row_pageviews,
+            countIf(part = 0) AS row_events,
             any(length(views)) AS visit_views,
             any(duration) AS visit_ms,
             any(bounced) AS visit_bounced
@@ -42,14 +42,14 @@ WITH
         ARRAY JOIN [0, 1] AS part
         WHERE e.ts >= fromUnixTimestamp64Milli({from:Int64}, 'UTC')
             AND (part = 0 OR start >= fromUnixTimestamp64Milli({from:Int64}, 'UTC'))
-        GROUP BY d0, d1, d2, visitor, start, part
+        GROUP BY d0, d1, d2, visitor, start, begins
     )
 SELECT
     d0,
     d1,
     d2,
-    toFloat64(countIf(part = 1)) AS visits,
-    toFloat64(sumIf(row_events, part = 0)) AS events,
+    toFloat64(countIf(begins)) AS visits,
+    toFloat64(sum(row_events)) AS events,
     count() OVER () AS total_rows
 FROM rows
 GROUP BY d0, d1, d2
