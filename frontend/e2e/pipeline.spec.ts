@@ -36,7 +36,9 @@ test("a page on another origin with the snippet is counted within a second", asy
   await expect(connection(page)).toHaveAttribute("data-state", "live");
   const customer = await context.newPage();
   // A driven browser says so (navigator.webdriver), and the tracker ignores those: this one acts as a person's.
-  await customer.addInitScript(() => Object.defineProperty(Object.getPrototypeOf(navigator), "webdriver", { get: () => false }));
+  await customer.addInitScript(() =>
+    Object.defineProperty(Object.getPrototypeOf(navigator), "webdriver", { get: () => false }),
+  );
   await customer.setExtraHTTPHeaders({});
   await customer.goto(`${site.origin}/`);
   const opened = Date.now();
@@ -48,10 +50,17 @@ test("a page on another origin with the snippet is counted within a second", asy
   await expect(visitors(page)).toHaveText("1");
   await customer.evaluate(() => history.pushState({}, "", "/by-history"));
   await expect(page.getByTestId("now-pages")).toContainText("/by-history");
-  await customer.evaluate(() => (window as unknown as { nowcast: (n: string, o?: object) => void }).nowcast("Signup", { props: { plan: "pro" } }));
+  await customer.evaluate(() =>
+    (window as unknown as { nowcast: (n: string, o?: object) => void }).nowcast("Signup", { props: { plan: "pro" } }),
+  );
   await expect
     .poll(async () => {
-      const r = await nowcast.api("POST", "/api/v2/query", { site_id: "localhost", metrics: ["events"], date_range: "day", dimensions: ["event:name"] });
+      const r = await nowcast.api("POST", "/api/v2/query", {
+        site_id: "localhost",
+        metrics: ["events"],
+        date_range: "day",
+        dimensions: ["event:name"],
+      });
       return JSON.stringify(((await r.json()) as { results?: unknown }).results);
     })
     .toContain("Signup");
@@ -98,7 +107,8 @@ test("after a kill and a restart the browser reconnects, and no second is missin
     });
   }, site);
   for (let i = 0; i < 20; i++) await nowcast.view(site, "/", i);
-  const views = () => page.evaluate(() => (window as unknown as { seconds: [string, number][] }).seconds.reduce((n, s) => n + s[1], 0));
+  const views = () =>
+    page.evaluate(() => (window as unknown as { seconds: [string, number][] }).seconds.reduce((n, s) => n + s[1], 0));
   await expect.poll(views, { timeout: 15_000 }).toBe(20);
   await nowcast.down("SIGKILL");
   await nowcast.up();
@@ -126,7 +136,8 @@ test("history agrees with what was sent", async ({ page }) => {
   const faults = watch(page);
   const site = "history.example.com";
   await nowcast.addSite(site);
-  for (let i = 0; i < 30; i++) await nowcast.view(site, `/page-${i % 3}`, i % 10, i % 2 ? "https://www.google.com/" : "");
+  for (let i = 0; i < 30; i++)
+    await nowcast.view(site, `/page-${i % 3}`, i % 10, i % 2 ? "https://www.google.com/" : "");
   await page.goto(`${nowcast.url}/${site}/history`);
   await expect
     .poll(
@@ -145,7 +156,10 @@ test("history agrees with what was sent", async ({ page }) => {
 
 test("a site is added in the browser and turns live by its first page view", async ({ page }) => {
   await page.goto(nowcast.loginUrl);
-  await page.getByRole("button", { name: /add (a )?site/i }).first().click();
+  await page
+    .getByRole("button", { name: /add (a )?site/i })
+    .first()
+    .click();
   await page.getByRole("textbox").first().fill("new.example.com");
   await page.keyboard.press("Enter");
   await expect(page.getByText(/waiting for the first page view/i)).toBeVisible();
