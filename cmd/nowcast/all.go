@@ -47,6 +47,10 @@ func (c *allCmd) Validate() error {
 	return nil
 }
 
+// soloSession is how long a start after a kill -9 waits for the partitions of the one before. Nobody else can want them, so it is short;
+// a real Kafka doesn't take less than 6 s.
+const soloSession = 3 * time.Second
+
 // Run is the command.
 func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	dir, err := openDataDir(c.DataDir)
@@ -88,7 +92,11 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	if err != nil {
 		return err
 	}
-	if err := h.aggregator(aggregator.Config{Windows: true, Store: true}, kafka, db); err != nil {
+	work := aggregator.Config{Windows: true, Store: true}
+	if len(c.Kafka) == 0 {
+		work.Session = soloSession
+	}
+	if err := h.aggregator(work, kafka, db); err != nil {
 		return err
 	}
 	beacons, err := h.ingest(&c.webFlags, kafka, sites)

@@ -33,6 +33,8 @@ func runBroker(ctx context.Context, c childConfig) error {
 		kfake.BrokerConfigs(map[string]string{
 			"default.replication.factor": "1",
 			"log.segment.bytes":          strconv.Itoa(segmentBytes),
+			// The data dir has one user. After that one was killed, its next start shouldn't wait for a ghost.
+			"group.min.session.timeout.ms": "1000",
 			// Its own cleaning is off: a compaction deletes the files before it writes them anew, so a kill between the two would
 			// lose the sites; and it forgets where a partition ended that became empty. See retain.
 			"log.cleaner.backoff.ms":    "315360000000",
