@@ -44,8 +44,8 @@ export function country(code: string): string {
   }
 }
 
-export const flag = (code: string): string =>
-  /^[A-Z]{2}$/.test(code) ? String.fromCodePoint(...[...code].map((c) => 0x1f1e6 + c.charCodeAt(0) - 65)) : "🏳️";
+/** How history names those who came from nowhere else. */
+export const DIRECT = "Direct / None";
 
 export type Metric = "visitors" | "visits" | "pageviews" | "views_per_visit" | "bounce_rate" | "visit_duration";
 

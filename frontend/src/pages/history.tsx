@@ -1,10 +1,10 @@
 import { useMemo, useState } from "react";
 import { type QueryRequest, query, type Site, useQuery } from "../api";
-import { change, country, csv, download, exact, flag, type Metric, metric, metrics } from "../format";
+import { change, csv, DIRECT, download, exact, type Metric, metric, metrics } from "../format";
 import { before, presets, resolve, type Span } from "../period";
 import { type Filter, go, href, type Route } from "../route";
 import { BarList, type Row } from "../ui/bar-list";
-import { Dialog, Notice } from "../ui/bits";
+import { Country, Dialog, Notice } from "../ui/bits";
 import { HistoryChart } from "../ui/history-chart";
 
 interface Tab {
@@ -344,13 +344,8 @@ function Periods({ route, span }: { route: Route; span: Span }) {
 }
 
 function label(dimension: string, value: string) {
-  if (dimension === "visit:country")
-    return (
-      <>
-        <span aria-hidden>{flag(value)}</span> {country(value)}
-      </>
-    );
-  return value || (dimension === "visit:source" || dimension === "visit:referrer" ? "Direct" : "Unknown");
+  if (dimension === "visit:country") return <Country code={value} />;
+  return value === DIRECT ? "Direct" : value || "Unknown";
 }
 
 interface BreakdownProps {

@@ -1,11 +1,11 @@
 import { useState } from "react";
 import { call, query, type Site, useLoad } from "../api";
-import { country, exact, flag, short } from "../format";
+import { DIRECT, exact, short } from "../format";
 import type { Now } from "../live/model";
 import type { Live } from "../live/stream";
 import { href, type Route } from "../route";
 import { BarList, type Row } from "../ui/bar-list";
-import { Code, Link, Notice } from "../ui/bits";
+import { Code, Country, Link, Notice } from "../ui/bits";
 import { LiveChart } from "../ui/live-chart";
 
 export function snippet(site: string): string {
@@ -162,22 +162,21 @@ function Lists({ site, now, dimmed }: { site: string; now: Now | null; dimmed: b
   );
 }
 
+/** A click on a value shows its history. */
+function filterLink(site: string, of: (typeof lists)[number], value: string): string | undefined {
+  const filter = value || (of.id === "sources" ? DIRECT : "");
+  return filter ? href({ page: "history", site, filters: [{ dimension: of.dimension, value: filter }] }) : undefined;
+}
+
 function List({ site, now, of }: { site: string; now: Now; of: (typeof lists)[number] }) {
   const values = now[of.id] as [string, number][];
   const rest = now.rest[of.id];
   const rows: Row[] = values.map(([value, n]) => ({
     key: value || "-",
     value: n,
-    label:
-      of.id === "countries" ? (
-        <>
-          <span aria-hidden>{flag(value)}</span> {country(value)}
-        </>
-      ) : (
-        value || (of.id === "sources" ? "Direct" : "Unknown")
-      ),
+    label: of.id === "countries" ? <Country code={value} /> : value || (of.id === "sources" ? "Direct" : "Unknown"),
     title: value,
-    href: value ? href({ page: "history", site, filters: [{ dimension: of.dimension, value }] }) : undefined,
+    href: filterLink(site, of, value),
   }));
   return (
     <>

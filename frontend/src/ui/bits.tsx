@@ -1,4 +1,5 @@
 import { type AnchorHTMLAttributes, type ReactNode, useEffect, useRef, useState } from "react";
+import { country } from "../format";
 import { go } from "../route";
 
 /** A link inside the dashboard: no page load, but still a link that opens in a new tab. */
@@ -86,5 +87,17 @@ export function Notice({ children, kind = "soft" }: { children: ReactNode; kind?
     >
       {children}
     </p>
+  );
+}
+
+/** A country by code and name. A flag would be a box or two letters wherever the fonts lack it. */
+export function Country({ code }: { code: string }) {
+  return (
+    <>
+      <span aria-hidden className="mr-2 inline-block w-5 text-xs text-soft">
+        {code || "–"}
+      </span>
+      {country(code)}
+    </>
   );
 }

@@ -31,7 +31,7 @@ export function Header({ route, sites, theme, toggle, help, children }: Props) {
           <Logo />
         </Link>
         {route.site ? <SiteMenu route={route} sites={sites} /> : <span className="font-semibold">Nowcast</span>}
-        <div className="order-last w-full min-w-0 sm:order-none sm:w-auto sm:flex-1">{children}</div>
+        <div className="min-w-0 flex-1">{children}</div>
         <nav aria-label="Views" className="ml-auto flex items-center gap-1">
           {route.site && (
             <>
@@ -77,12 +77,12 @@ function SiteMenu({ route, sites }: { route: Route; sites: Site[] }) {
     };
   }, [open]);
   return (
-    <div ref={box} className="relative min-w-0">
+    <div ref={box} className="relative min-w-0 max-sm:basis-[calc(100%-52px)]">
       <button
         type="button"
         aria-expanded={open}
         onClick={() => setOpen(!open)}
-        className="target flex max-w-[46vw] items-center gap-1.5 rounded-md px-2 py-1.5 font-semibold hover:bg-raised sm:max-w-72"
+        className="target flex max-w-full items-center gap-1.5 rounded-md px-2 py-1.5 font-semibold hover:bg-raised sm:max-w-72"
       >
         <span className="truncate">{route.site}</span>
         <svg aria-hidden="true" width="10" height="10" viewBox="0 0 10 10" className="shrink-0 text-soft">

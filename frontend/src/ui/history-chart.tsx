@@ -138,17 +138,19 @@ export function HistoryChart({ id, name, grain, buckets, values, past, growing, 
           <div className="text-soft">{value(past[tip.index])} the period before</div>
         </div>
       )}
-      <table className="sr-only">
-        <caption>{name} over time</caption>
-        <tbody>
-          {buckets.map((b, i) => (
-            <tr key={b}>
-              <th scope="row">{b}</th>
-              <td>{value(values[i])}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      <div className="sr-only">
+        <table>
+          <caption>{name} over time</caption>
+          <tbody>
+            {buckets.map((b, i) => (
+              <tr key={b}>
+                <th scope="row">{b}</th>
+                <td>{value(values[i])}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
     </figure>
   );
 }

@@ -11,6 +11,9 @@ interface Tip {
 
 const HEIGHT = 176;
 
+/** Minutes before now that the axis names. */
+const marks = (width: number) => (width < 420 ? [4, 2] : [4, 3, 2, 1]);
+
 /** The columns of the chart: times, final values, provisional values. Seconds that aren't known are null and stay blank. */
 export function columns(m: Model, end: number): [number[], (number | null)[], (number | null)[]] {
   const times: number[] = [];
@@ -85,8 +88,8 @@ export function LiveChart({
             gap: 4,
             grid: { show: false },
             ticks: { show: false },
-            splits: (_u, _i, _min, max) => [240, 180, 120, 60].map((s) => max - s),
-            values: () => ["−4 min", "−3 min", "−2 min", "−1 min"],
+            splits: (u, _i, _min, max) => marks(u.width).map((m) => max - 60 * m),
+            values: (u) => marks(u.width).map((m) => `−${m} min`),
           },
           {
             stroke: c.soft,
@@ -148,25 +151,27 @@ export function LiveChart({
           {tip.text}
         </div>
       )}
-      <table className="sr-only">
-        <caption>Page views by the second, the last ten seconds</caption>
-        <thead>
-          <tr>
-            <th scope="col">Time</th>
-            <th scope="col">Views</th>
-            <th scope="col">People</th>
-          </tr>
-        </thead>
-        <tbody>
-          {Array.from({ length: 10 }, (_, i) => end - i).map((at) => (
-            <tr key={at}>
-              <td>{clock(at * 1000, timezone)}</td>
-              <td>{model.seconds.get(at)?.pageviews ?? 0}</td>
-              <td>{model.seconds.get(at)?.visitors ?? 0}</td>
+      <div className="sr-only">
+        <table>
+          <caption>Page views by the second, the last ten seconds</caption>
+          <thead>
+            <tr>
+              <th scope="col">Time</th>
+              <th scope="col">Views</th>
+              <th scope="col">People</th>
             </tr>
-          ))}
-        </tbody>
-      </table>
+          </thead>
+          <tbody>
+            {Array.from({ length: 10 }, (_, i) => end - i).map((at) => (
+              <tr key={at}>
+                <td>{clock(at * 1000, timezone)}</td>
+                <td>{model.seconds.get(at)?.pageviews ?? 0}</td>
+                <td>{model.seconds.get(at)?.visitors ?? 0}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
     </figure>
   );
 }
