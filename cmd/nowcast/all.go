@@ -86,7 +86,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
 	sites := h.sites(kafka)
 	live, err := h.streamer(c.streamerFlags, l, streamer.Deps{Broker: kafka, Warehouse: db, Sites: sites})
 	if err != nil {

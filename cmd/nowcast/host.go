@@ -126,10 +126,11 @@ func (h *host) run(ctx context.Context) error {
 func (h *host) settle(name, reason string, work func(context.Context) error) {
 	h.health.Set(name, reason)
 	h.group.Add(name, func(ctx context.Context) error {
-		if err := work(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		err := work(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
 			return err
 		}
 		h.health.Set(name, "")

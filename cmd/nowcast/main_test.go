@@ -144,7 +144,7 @@ func TestRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := func(more ...string) []string {
-		return append([]string{"all", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--libchdb", file}, more...)
+		return append([]string{"all", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--libchdb", file, "--data-dir", t.TempDir()}, more...)
 	}
 	for _, row := range []struct {
 		name, want string

@@ -140,7 +140,7 @@ func (c *aggregatorCmd) Run(ctx context.Context, log *slog.Logger) error {
 		if db, err = h.warehouse(c.Clickhouse, slog.New(slog.DiscardHandler)); err != nil {
 			return err
 		}
-		defer db.Close()
+		defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
 	}
 	if err := h.aggregator(aggregator.Config{Windows: windows, Store: store}, kafka, db); err != nil {
 		return err
@@ -201,7 +201,7 @@ func (c *streamerCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
 	deps := streamer.Deps{Broker: kafka, Warehouse: db, Sites: h.sites(kafka)}
 	service, err := h.streamer(c.streamerFlags, l, deps)
 	if err != nil {

@@ -62,13 +62,11 @@ func addressIn(block netip.Prefix, r *rand.Rand) netip.Addr {
 
 // visit is a visitor's way over a site: a page view, others after it, now and then something done, and the leaving.
 type visit struct {
-	who      *visitor
-	site     *website
-	random   *rand.Rand
-	page     string // the address that is looked at; empty at first
-	referrer string
-	pages    int // still to be seen
-	leaving  bool
+	who    *visitor
+	site   *website
+	random *rand.Rand
+	page   string // the address that is looked at; empty at first
+	pages  int    // still to be seen
 }
 
 // Shares of what a step does beside the next page.

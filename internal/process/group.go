@@ -55,7 +55,8 @@ func (g *Group) Run(ctx context.Context) error {
 		defer m.stop()
 		go func() {
 			defer func() { close(m.done); first <- struct{}{} }()
-			if err := m.run(own); err != nil && !(own.Err() != nil && errors.Is(err, context.Canceled)) {
+			err := m.run(own)
+			if told := own.Err() != nil && errors.Is(err, context.Canceled); err != nil && !told {
 				m.err = fmt.Errorf("%s: %w", m.name, err)
 			}
 		}()

@@ -64,8 +64,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, drain time.Durat
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	err := srv.Shutdown(limited)
-	<-failed
-	if err == nil {
+	if closed := <-failed; err == nil && errors.Is(closed, http.ErrServerClosed) {
 		return nil
 	}
 	_ = srv.Close()
