@@ -31,7 +31,7 @@ export function Header({ route, sites, theme, toggle, help, children }: Props) {
           <Logo />
         </Link>
         {route.site ? <SiteMenu route={route} sites={sites} /> : <span className="font-semibold">Nowcast</span>}
-        <div className="min-w-0 flex-1">{children}</div>
+        <div className="min-w-24 flex-1">{children}</div>
         <nav aria-label="Views" className="ml-auto flex items-center gap-1">
           {route.site && (
             <>
