@@ -114,7 +114,7 @@ func (s *Service) tables(ctx context.Context) error {
 		err = s.db.Migrate(ctx)
 	}
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // the end of the work is no failure of it
 	}
 	return err
 }

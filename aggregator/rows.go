@@ -37,7 +37,7 @@ func insert(ctx context.Context, db inserter, query, token string, columns []any
 	if err != nil {
 		return fmt.Errorf("prepare insert: %w", err)
 	}
-	defer b.Close()
+	defer func() { _ = b.Close() }() // after Send it has nothing to say
 	for i, c := range columns {
 		if err := b.Column(i).Append(c); err != nil {
 			return fmt.Errorf("append column %d: %w", i, err)

@@ -62,5 +62,5 @@ func behind(ctx context.Context, log clockLog, node uint64) (time.Duration, erro
 	if newest == 0 {
 		return 0, nil
 	}
-	return max(0, time.UnixMilli(newest).Sub(time.Now())), nil
+	return max(0, time.Until(time.UnixMilli(newest))), nil
 }

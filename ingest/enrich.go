@@ -80,7 +80,7 @@ func (s *Service) fill(d *draft, b *beacon, from *sender, site string) {
 
 // stamp gives a draft its time, and its visitor the ids of that day.
 func (s *Service) stamp(d *draft, at int64) (err error) {
-	ok := false
+	var ok bool
 	d.Time = at
 	if d.Visitor, d.PreviousVisitor, ok = s.salts.ids(at, d.who); !ok {
 		return errNoSalt

@@ -341,7 +341,7 @@ func (f *Fold) deactivate(v int32, second int64) {
 	}
 	s.present--
 	f.list(s)
-	for d := range dimension(dimensions) {
+	for d := range dimensions {
 		f.release(s, d, x.holds[d])
 	}
 	delete(f.visitorOf, x.key)

@@ -11,6 +11,7 @@ import (
 // Class is what a reader makes of an event. Each event of the log that isn't in a retried envelope has exactly one.
 type Class uint8
 
+// What a reader can make of an event.
 const (
 	Counted  Class = 1 + iota // in its window
 	Late                      // its second was final already: stored, in no window

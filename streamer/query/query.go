@@ -261,13 +261,13 @@ func (e *Engine) percentages(ctx context.Context, p plan, rows []Row, column int
 		return fmt.Errorf("count all visitors: got %d rows, want 1", len(all))
 	}
 	for _, r := range rows {
-		switch whole := *all[0].Metrics[0]; {
-		case whole == 0:
+		whole := *all[0].Metrics[0]
+		if whole == 0 {
 			r.Metrics[column] = nil
-		default:
-			v := math.Round(1000*min(*r.Metrics[column]/whole, 1)) / 10
-			r.Metrics[column] = &v
+			continue
 		}
+		v := math.Round(1000*min(*r.Metrics[column]/whole, 1)) / 10
+		r.Metrics[column] = &v
 	}
 	return nil
 }
@@ -306,10 +306,10 @@ func (p plan) echo() Echo {
 		SiteID: p.SiteID, Metrics: p.Metrics, DateRange: p.span.echo(), Dimensions: p.Dimensions, Filters: p.Filters,
 		OrderBy: p.OrderBy, Include: map[string]any{}, Pagination: Page{p.Limit, p.Offset},
 	}
-	if p.Request.Include.TimeLabels {
+	if p.Include.TimeLabels {
 		e.Include["time_labels"] = true
 	}
-	if p.Request.Include.TotalRows {
+	if p.Include.TotalRows {
 		e.Include["total_rows"] = true
 	}
 	if e.Dimensions == nil {
