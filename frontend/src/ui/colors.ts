@@ -21,6 +21,10 @@ export function hatch(color: string): CanvasPattern | string {
   tile.width = tile.height = size;
   const c = tile.getContext("2d");
   if (!c) return color;
+  c.globalAlpha = 0.35; // at two or three pixels a bar the lines alone would be lost
+  c.fillStyle = color;
+  c.fillRect(0, 0, size, size);
+  c.globalAlpha = 1;
   c.strokeStyle = color;
   c.lineWidth = 1.5 * devicePixelRatio;
   c.beginPath();

@@ -119,7 +119,7 @@ export function LiveChart({
       const end = now / 1000;
       plot.batch(() => {
         plot.setData(columns(m, Math.floor(end)), false);
-        plot.setScale("x", { min: end - SPAN, max: end });
+        plot.setScale("x", { min: end - SPAN, max: end + 0.5 }); // bars are centred on their second
       });
     };
     draw();
