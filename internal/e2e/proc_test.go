@@ -51,7 +51,7 @@ type output struct {
 func (o *output) Write(p []byte) (int, error) { o.mu.Lock(); defer o.mu.Unlock(); return o.b.Write(p) }
 func (o *output) String() string              { o.mu.Lock(); defer o.mu.Unlock(); return o.b.String() }
 
-// start runs nowcast with args; the test's end kills it, and a failed test shows the end of its log.
+// start runs nowcast with args; the test's end ends it, and a failed test shows the end of its log.
 func start(t *testing.T, args ...string) *proc {
 	t.Helper()
 	p := &proc{cmd: exec.Command(binary(t), args...), out: &output{}, gone: make(chan struct{})}
@@ -62,7 +62,7 @@ func start(t *testing.T, args ...string) *proc {
 	}
 	go func() { _ = p.cmd.Wait(); close(p.gone) }()
 	t.Cleanup(func() {
-		p.kill(syscall.SIGKILL)
+		p.end()
 		if t.Failed() {
 			s := p.out.String()
 			t.Logf("nowcast %s printed:\n%s", strings.Join(args, " "), s[max(0, len(s)-4000):])
@@ -82,6 +82,26 @@ func (p *proc) kill(sig syscall.Signal) {
 	<-p.gone
 }
 
+// end is for when the test is over: a data dir can be removed once the children are gone too.
+func (p *proc) end() {
+	kin := p.children("")
+	select {
+	case <-p.gone:
+	default:
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-p.gone:
+		case <-time.After(30 * time.Second):
+			p.kill(syscall.SIGKILL)
+		}
+	}
+	for _, id := range kin {
+		for end := time.Now().Add(15 * time.Second); syscall.Kill(id, 0) == nil && time.Now().Before(end); {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+}
+
 // stop ends it as an operator would, and returns the exit code.
 func (p *proc) stop(t *testing.T) int {
 	t.Helper()
@@ -96,8 +116,8 @@ func (p *proc) stop(t *testing.T) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// children are the process ids of nowcast's children whose command line has mark.
-func (p *proc) children(mark string) (ids []int) {
+// children are the process ids of nowcast's children that run a command; "" means any.
+func (p *proc) children(command string) (ids []int) {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, f := range stats {
 		b, err := os.ReadFile(f)
@@ -111,7 +131,7 @@ func (p *proc) children(mark string) (ids []int) {
 			continue
 		}
 		cmd, _ := os.ReadFile(filepath.Join(filepath.Dir(f), "cmdline"))
-		if strings.Contains(string(cmd), mark) {
+		if args := strings.Split(string(cmd), "\x00"); command == "" || len(args) > 1 && args[1] == command {
 			ids = append(ids, id)
 		}
 	}

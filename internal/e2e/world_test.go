@@ -25,11 +25,11 @@ type world struct {
 // other is another streamer than the first where there is one.
 func (w *world) other() string { return w.streamers[len(w.streamers)-1] }
 
-const phone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1"
-const desktop = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
+const phones = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.%d Mobile/15E148 Safari/604.1"
+const desktops = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.%d.0 Safari/537.36"
 
 // agent is a browser's name that differs with n, so that each n is another visitor.
-func agent(n int) string { return fmt.Sprintf("%s Visitor/%d", desktop, n) }
+func agent(n int) string { return fmt.Sprintf(desktops, n) }
 
 type answer struct {
 	status int
@@ -56,7 +56,7 @@ func (w *world) call(ctx context.Context, method, url, key string, body any) (an
 		return answer{}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("User-Agent", desktop)
+	req.Header.Set("User-Agent", agent(0))
 	if key != "" {
 		req.Header.Set("Authorization", "Bearer "+key)
 	}
