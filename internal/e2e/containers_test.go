@@ -1,0 +1,160 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/testcontainers/testcontainers-go"
+)
+
+// The compose file's world of the project's own image: Kafka, ingest, two aggregators and two streamers, each a container. They share
+// the host's network and listen on loopback, so nothing of the test is reachable from outside.
+func TestContainers(t *testing.T) {
+	t.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true") // its image can't be had everywhere; t.Cleanup ends what we start
+	t.Setenv("TESTCONTAINERS_HOST_OVERRIDE", "127.0.0.1")
+	if out, err := exec.CommandContext(t.Context(), "docker", "info").CombinedOutput(); err != nil {
+		missing(t, fmt.Errorf("no Docker daemon answers: %w\n%.300s", err, out))
+	}
+	image := nowcastImage(t)
+	kafka, controller := port(t), port(t)
+	kafkaImage := kafkaImage(t)
+	run(t, kafkaImage, nil, map[string]string{
+		"KAFKA_NODE_ID":                                  "1",
+		"KAFKA_PROCESS_ROLES":                            "broker,controller",
+		"KAFKA_LISTENERS":                                "PLAINTEXT://" + kafka + ",CONTROLLER://" + controller,
+		"KAFKA_ADVERTISED_LISTENERS":                     "PLAINTEXT://" + kafka,
+		"KAFKA_CONTROLLER_LISTENER_NAMES":                "CONTROLLER",
+		"KAFKA_LISTENER_SECURITY_PROTOCOL_MAP":           "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+		"KAFKA_CONTROLLER_QUORUM_VOTERS":                 "1@" + controller,
+		"KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR":         "1",
+		"KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+		"KAFKA_TRANSACTION_STATE_LOG_MIN_ISR":            "1",
+		"KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS":         "0",
+		"KAFKA_AUTO_CREATE_TOPICS_ENABLE":                "false",
+		"KAFKA_LOG_DIRS":                                 "/tmp/kafka-data",
+	})
+	topics := run(t, image, nil, map[string]string{"NOWCAST_KAFKA": kafka}, "topics", "--partitions", "4", "--replication", "1")
+	eventually(t, time.Minute, "nowcast topics is done", func(ctx context.Context) error {
+		s, err := topics.State(ctx)
+		if err == nil && (s.Running || s.ExitCode != 0) {
+			err = fmt.Errorf("%s, exit code %d", s.Status, s.ExitCode)
+		}
+		return err
+	})
+	dsn, socket := sharedClickHouse(t)
+	listen := []string{port(t), port(t), port(t)}
+	var ops []string
+	role := func(name string, args ...string) {
+		o := port(t)
+		ops = append(ops, o)
+		run(t, image, []string{socket}, map[string]string{"NOWCAST_KAFKA": kafka, "NOWCAST_OPS_LISTEN": o}, append([]string{name}, args...)...)
+	}
+	role("ingest", "--listen", listen[0])
+	role("aggregator", "--clickhouse", dsn)
+	role("aggregator", "--clickhouse", dsn)
+	role("streamer", "--listen", listen[1], "--clickhouse", dsn, "--admin-key", clusterKey)
+	role("streamer", "--listen", listen[2], "--clickhouse", dsn, "--admin-key", clusterKey)
+	for _, o := range ops {
+		ready(t, &proc{gone: make(chan struct{}), out: &output{}}, o)
+	}
+	suite(t, &world{ingest: "http://" + listen[0], streamers: []string{"http://" + listen[1], "http://" + listen[2]}, key: clusterKey})
+}
+
+// nowcastImage builds the project's own image from the binary, on a base made here.
+func nowcastImage(t *testing.T) string {
+	t.Helper()
+	const base, tag = "nowcast-base:bookworm", "nowcast:test"
+	script(t, "../../deployments/base.sh", base)
+	script(t, "../../deployments/image.sh", tag, base)
+	return tag
+}
+
+// kafkaImage is Apache Kafka's own where it can be pulled, else one built from the jars.
+func kafkaImage(t *testing.T) string {
+	t.Helper()
+	const official, local = "apache/kafka:4.3.0", "nowcast-kafka:4.3.0"
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	if exec.CommandContext(ctx, "docker", "image", "inspect", local).Run() == nil {
+		return local
+	}
+	if exec.CommandContext(ctx, "docker", "pull", "--quiet", official).Run() == nil {
+		return official
+	}
+	libs, err := filepath.Abs("kafkatest/libs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script(t, "containers/kafka.sh", local, libs)
+	return local
+}
+
+func script(t *testing.T, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			missing(t, fmt.Errorf("%v: %w\n%s", args, err, out))
+		}
+		t.Fatal(err)
+	}
+}
+
+// sharedClickHouse is one whose socket containers can reach.
+func sharedClickHouse(t *testing.T) (dsn, dir string) {
+	t.Helper()
+	dsn = clickhouse(t)
+	dir = filepath.Dir(dsn[len("unix://"):])
+	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) { // the containers' user isn't ours
+		if err := os.Chmod(d, 0o755); err != nil { //nolint:gosec // a test's own folder
+			t.Fatal(err)
+		}
+	}
+	eventually(t, 30*time.Second, "the socket", func(context.Context) error { return os.Chmod(dsn[len("unix://"):], 0o777) }) //nolint:gosec // as above
+	return dsn, dir
+}
+
+// run starts a container on the host's network with folders of the host under their own names.
+func run(t *testing.T, image string, folders []string, env map[string]string, args ...string) testcontainers.Container {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	c, err := testcontainers.GenericContainer(ctx, testcontainers.GenericContainerRequest{
+		ContainerRequest: testcontainers.ContainerRequest{
+			Image: image, Cmd: args, Env: env,
+			HostConfigModifier: func(h *container.HostConfig) {
+				h.NetworkMode = "host"
+				for _, f := range folders {
+					h.Binds = append(h.Binds, f+":"+f)
+				}
+			},
+		},
+		Started: true,
+	})
+	if err != nil {
+		t.Fatalf("start %s %v: %v", image, args, err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if t.Failed() {
+			if log, err := c.Logs(ctx); err == nil {
+				b, _ := io.ReadAll(log)
+				t.Logf("%s %v printed:\n%s", image, args, b[max(0, len(b)-3000):])
+			}
+		}
+		if err := c.Terminate(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
