@@ -81,6 +81,11 @@ func (s *source) run(ctx context.Context) error {
 		s.failed(err)
 		pause(ctx, 200*time.Millisecond)
 	}
+	if from >= s.committed.Offset { // nothing to rebuild
+		if err := s.begin(); err != nil {
+			return err
+		}
+	}
 	return s.broker.Follow(ctx, broker.Follower{Topic: topic.Events, Partition: s.partition, From: from,
 		Record: func(r broker.Record) error { return s.record(ctx, r) },
 		Batch:  func(next, end int64) error { return s.fetched(ctx, next, end) },

@@ -266,6 +266,13 @@ func (m *Member) beat(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if r.Error == nil && r.Throttle != 0 {
+		// kafka-go 0.4.51 reads the two fields of the answer in the wrong order, so that the error arrives as the lower half of the
+		// throttle time and each rebalance would go unheard.
+		if code := kafka.Error(int16(r.Throttle.Milliseconds())); code != 0 {
+			return code
+		}
+	}
 	return r.Error
 }
 
