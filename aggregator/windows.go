@@ -158,31 +158,49 @@ func (w *windowsPart) awake() {
 	}
 }
 
-// emitting writes what is pending: at once after a quiet beat, else on the next beat.
+// emitting writes what is pending: at once after a quiet beat, else on the next beat. What isn't due yet is looked at again on a beat, and
+// doesn't keep the next change waiting.
 func (w *windowsPart) emitting(ctx, hard context.Context) {
+	next := func() time.Duration {
+		now := time.Now()
+		return now.Truncate(beat).Add(beat).Sub(now)
+	}
 	var last time.Time
+	var later <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-w.wake:
+		case <-later:
 		}
-		if now := time.Now(); now.Sub(last) < beat {
-			pause(ctx, now.Truncate(beat).Add(beat).Sub(now))
+		if time.Since(last) < beat {
+			pause(ctx, next())
 			if ctx.Err() != nil {
 				return
 			}
 		}
-		last = time.Now()
-		w.emit(hard)
+		if w.emit(hard) {
+			last = time.Now()
+		}
+		if later = nil; w.waiting() {
+			later = time.After(next())
+		}
 	}
 }
 
+// waiting says whether something is pending that isn't due yet.
+func (w *windowsPart) waiting() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.live && w.pending.news()
+}
+
 // emit writes all that is due, one record after the other, until they are acknowledged or ctx ends. Copies do no harm: the rows
-// are the same. A record out of order doesn't either, since rows have versions.
-func (w *windowsPart) emit(ctx context.Context) {
+// are the same. A record out of order doesn't either, since rows have versions. It says whether it wrote any.
+func (w *windowsPart) emit(ctx context.Context) (wrote bool) {
 	if len(w.sending) == 0 && !w.collect() {
-		return
+		return false
 	}
 	for len(w.sending) > 0 {
 		try, cancel := context.WithTimeout(ctx, tryWrite)
@@ -193,7 +211,7 @@ func (w *windowsPart) emit(ctx context.Context) {
 			continue
 		}
 		if ctx.Err() != nil {
-			return
+			return false
 		}
 		w.metrics.retries.WithLabelValues(topic.Windows).Inc()
 		if w.said.now() {
@@ -206,6 +224,7 @@ func (w *windowsPart) emit(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.done, w.reason = w.reaches, ""
+	return true
 }
 
 // collect takes what is due, and says whether that is anything.
@@ -218,9 +237,6 @@ func (w *windowsPart) collect() bool {
 	p := w.pending
 	records, n := p.emit(time.Now(), w.windows.Fold.Lists)
 	w.room.Broadcast()
-	if p.news() {
-		w.awake()
-	}
 	if len(records) == 0 {
 		return false
 	}
