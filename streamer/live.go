@@ -14,6 +14,7 @@ import (
 
 const (
 	heartbeat = 15 * time.Second // of silence
+	recheck   = 3 * time.Second  // whether a viewer may still read, also while nothing happens
 	backlog   = 60               // final seconds that a viewer may be behind before they are merged into one frame
 	ahead     = 15               // seconds that an id may be ahead of this instance, which then is only behind another
 )
@@ -130,6 +131,8 @@ func (v *viewer) serve(ctx context.Context, lastID string) (reason string) {
 	beat, slot := time.NewTimer(heartbeat), time.NewTimer(heartbeat)
 	defer beat.Stop()
 	defer slot.Stop()
+	check := time.NewTicker(recheck)
+	defer check.Stop()
 	for {
 		view, advanced, changed := v.view.Look(v.given)
 		wait, err := v.next(view)
@@ -154,6 +157,7 @@ func (v *viewer) serve(ctx context.Context, lastID string) (reason string) {
 		case <-advanced:
 		case <-changed:
 		case <-paced:
+		case <-check.C:
 		case <-beat.C:
 			if v.write([]byte(": hb\n\n")) != nil {
 				return "gone"

@@ -10,7 +10,7 @@ import (
 )
 
 // policy lets the dashboard load from its own address only, and no inline script run.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; "
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; "
 
 // pages serves the dashboard: its files by name, and its one page for every other path, since the paths are sites.
 func (s *Service) pages(c *gin.Context) {
