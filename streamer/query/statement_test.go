@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,10 +104,10 @@ func TestJudge(t *testing.T) {
 }
 
 // deaf answers nothing.
-type deaf struct{ asked int }
+type deaf struct{ asked atomic.Int64 }
 
 func (d *deaf) Query(ctx context.Context, _ string, _ ...any) (driver.Rows, error) {
-	d.asked++
+	d.asked.Add(1)
 	<-ctx.Done()
 	return nil, ctx.Err()
 }
@@ -131,8 +132,8 @@ func TestNoAnswer(t *testing.T) {
 			}
 		}
 		// Two at a time are asked; the others don't wait any longer than those.
-		if took := time.Since(start); d.asked != 2 || took != 7*time.Second {
-			t.Errorf("%d asked in %v, want 2 in 7s", d.asked, took)
+		if took := time.Since(start); d.asked.Load() != 2 || took != 7*time.Second {
+			t.Errorf("%d asked in %v, want 2 in 7s", d.asked.Load(), took)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
