@@ -54,7 +54,8 @@ func Specs(partitions, replication int) []Spec {
 		spec(Events, partitions, "delete", 30*day, "message.timestamp.after.max.ms", "5000"),
 		spec(Windows, partitions, "delete", 7*day),
 		spec(Sites, 1, "compact", 0),
-		spec(Salts, 1, "delete", 2*day),
+		// Kafka deletes whole closed segments: with its week-long ones a salt would outlive its two days by far.
+		spec(Salts, 1, "delete", 2*day, "segment.ms", strconv.FormatInt(time.Hour.Milliseconds(), 10)),
 		spec(DeadLetter, 1, "delete", 30*day),
 	}
 }
