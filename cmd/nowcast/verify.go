@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"nowcast/internal/verify"
+	"nowcast/internal/warehouse"
+)
+
+type verifyCmd struct {
+	Site       []string      `placeholder:"DOMAIN" help:"Only these sites; without it, all."`
+	From       moment        `default:"1h" placeholder:"TIME" help:"Where the span begins: 2026-11-24T08:00:00Z, or how long ago, as 90m (1h)."`
+	To         moment        `default:"0s" placeholder:"TIME" help:"Where it ends, in the same way; without it, now. What isn't final yet is left out."`
+	Kafka      []string      `placeholder:"HOST:PORT" help:"One or more of Kafka's brokers; without it, those of the nowcast all that runs on --data-dir."`
+	Clickhouse string        `placeholder:"URL" help:"ClickHouse, as clickhouse://user:password@host:9000/database; without it, that of --data-dir."`
+	DataDir    string        `default:"./.nowcast" placeholder:"DIR" help:"Data dir of a running nowcast all (${default})."`
+	Wait       time.Duration `default:"30s" placeholder:"TIME" help:"How long to wait for lanes that are behind (${default})."`
+	Most       int           `default:"50" placeholder:"N" help:"How many differences to print (${default})."`
+	JSON       bool          `name:"json" help:"Print the report as JSON, with up to 10000 differences."`
+}
+
+// Help is shown by --help.
+func (verifyCmd) Help() string {
+	return `Counts a span again from the log, by brute force and in code of its own, and compares each second of each site and partition with
+what was streamed (the windows topic) and what is stored (ClickHouse's tables windows and events). Late events are listed with their
+reason. Progress goes to stderr. It ends with 0 when everything agrees and with 1 when anything can't be explained. It only reads.
+
+Examples:
+
+	nowcast verify
+	nowcast verify --site example.com --from 2026-11-24T08:00:00Z --to 2026-11-24T09:00:00Z
+	nowcast verify --kafka kafka-1:9092 --clickhouse clickhouse://nowcast:secret@clickhouse:9000/nowcast --from 24h --json`
+}
+
+// moment is a point in time, given as such or as how long ago it is.
+type moment struct{ time.Time }
+
+// UnmarshalText reads RFC 3339 or a duration.
+func (m *moment) UnmarshalText(b []byte) error {
+	if d, err := time.ParseDuration(string(b)); err == nil && d >= 0 {
+		m.Time = time.Now().Add(-d)
+		return nil
+	}
+	t, err := time.Parse(time.RFC3339, string(b))
+	if err != nil {
+		return fmt.Errorf("%q is no time: give it as 2026-11-24T08:00:00Z, or as how long ago, as 90m", b)
+	}
+	m.Time = t
+	return nil
+}
+
+// Validate says what can't be meant.
+func (c *verifyCmd) Validate() error {
+	if !c.From.Before(c.To.Time) {
+		return fmt.Errorf("--from is not before --to")
+	}
+	return nil
+}
+
+// Run is the command.
+func (c *verifyCmd) Run(ctx context.Context, std *stdio) error {
+	ends, err := c.endpoints()
+	if err != nil {
+		return err
+	}
+	kafka := newBroker(strings.Split(ends.Kafka, ","))
+	defer kafka.Close()
+	db, err := warehouse.Open(ends.Clickhouse)
+	if err != nil {
+		return err
+	}
+	defer db.Close() //nolint:errcheck // it was only read
+	p := &progress{w: std.err}
+	report, err := verify.Run(ctx, verify.Config{Sites: c.Site, From: c.From.Time, To: c.To.Time, Wait: c.Wait, Progress: p.say}, verify.Deps{Broker: kafka, Warehouse: db})
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	if c.JSON {
+		e := json.NewEncoder(std.out)
+		e.SetIndent("", "  ")
+		err = e.Encode(report)
+	} else {
+		err = report.Print(std.out, c.Most)
+	}
+	if err != nil {
+		return err
+	}
+	return report.Err()
+}
+
+// endpoints are those given, and for what isn't given those of the data dir.
+func (c *verifyCmd) endpoints() (endpoints, error) {
+	e := endpoints{Kafka: strings.Join(c.Kafka, ","), Clickhouse: c.Clickhouse}
+	if e.Kafka != "" && e.Clickhouse != "" {
+		return e, nil
+	}
+	b, err := os.ReadFile(filepath.Join(c.DataDir, "endpoints.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return e, fmt.Errorf("no nowcast all runs on data dir %s: start it, name another with --data-dir, or give --kafka and --clickhouse", c.DataDir)
+	}
+	var running endpoints
+	if err == nil {
+		err = json.Unmarshal(b, &running)
+	}
+	if err != nil {
+		return e, fmt.Errorf("read the addresses of the running nowcast all: %w", err)
+	}
+	if e.Kafka == "" {
+		e.Kafka = running.Kafka
+	}
+	if e.Clickhouse == "" {
+		e.Clickhouse = running.Clickhouse
+	}
+	return e, nil
+}
+
+// progress says once a second how far a run has come.
+type progress struct {
+	w    io.Writer
+	last time.Time
+}
+
+func (p *progress) say(x verify.Progress) {
+	if now := time.Now(); p.last.IsZero() {
+		p.last = now
+	} else if now.Sub(p.last) >= time.Second {
+		p.last = now
+		fmt.Fprintf(p.w, "partition %d of %d: %s, %.0f %%, %d events so far\n", x.Partition+1, x.Partitions, x.Doing, 100*x.Done, x.Events)
+	}
+}

@@ -1,0 +1,155 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"nowcast/internal/broker"
+	"nowcast/internal/topic"
+	"nowcast/internal/verify"
+	"nowcast/internal/warehouse"
+	"nowcast/internal/window"
+)
+
+// verified runs `nowcast verify` and gives its report and its exit code.
+func verified(t *testing.T, args ...string) (verify.Report, int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary(t), append([]string{"verify", "--json"}, args...)...)
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	_ = cmd.Run()
+	var r verify.Report
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+		t.Fatalf("nowcast verify: %v\n%s", err, complaint.String())
+	}
+	return r, cmd.ProcessState.ExitCode()
+}
+
+// What a running pipeline said and stored agrees with its log; each row that is removed, doubled or altered by hand is found, where it is.
+func TestVerify(t *testing.T) {
+	l := startLaptop(t)
+	site := l.site(t, true)
+	l.drip(t, site, 60, 3*time.Second)
+	l.total(t, site, "pageviews", 60)
+	time.Sleep(2 * time.Second) // seconds become final with the clock, and there is nothing else to wait for
+	to := time.Now().UTC().Truncate(time.Second).Format(time.RFC3339)
+	args := []string{"--data-dir", l.dir, "--site", site, "--to", to}
+	r, code := verified(t, args...)
+	if code != 0 || r.Different != 0 || r.Counted < 60 || r.EventRows != r.Counted || r.WindowRows < 3 || len(r.NotCompared) > 0 {
+		t.Fatalf("exit %d, %+v", code, r)
+	}
+
+	b, err := os.ReadFile(filepath.Join(l.dir, "endpoints.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ends struct{ Kafka, Clickhouse string }
+	if err := json.Unmarshal(b, &ends); err != nil {
+		t.Fatal(err)
+	}
+	db, err := warehouse.Open(ends.Clickhouse)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	kafka := broker.New(broker.Config{Addrs: []string{ends.Kafka}})
+	defer kafka.Close()
+	sql := func(statement string) func() error {
+		return func() error {
+			return db.Exec(t.Context(), strings.ReplaceAll(statement, "{site}", "'"+site+"'"))
+		}
+	}
+	// say writes a row to the windows topic that contradicts one that is there.
+	say := func(change func(*window.Second)) func() error {
+		return func() error {
+			s, partition := someFinal(t, kafka, site)
+			change(&s)
+			e := window.Emission{Version: window.Version, Partition: uint32(partition), Epoch: window.Epoch, Seconds: []window.Second{s}}
+			_, err := kafka.Produce(t.Context(), topic.Windows, partition, time.Now(), e.Append(nil))
+			return err
+		}
+	}
+	known := map[verify.Difference]bool{}
+	for _, c := range []struct {
+		name string
+		do   func() error
+		want verify.Difference
+	}{
+		{"event removed", sql("ALTER TABLE events DELETE WHERE site = {site} AND (kpart, koff, kidx) = (SELECT kpart, koff, kidx FROM events WHERE site = {site} ORDER BY ts LIMIT 1) SETTINGS mutations_sync = 1"),
+			verify.Difference{In: "ClickHouse events", What: "missing"}},
+		{"event doubled", sql("INSERT INTO events SELECT * REPLACE (visitor + 1 AS visitor) FROM events WHERE site = {site} ORDER BY ts DESC LIMIT 1"),
+			verify.Difference{In: "ClickHouse events", What: "doubled"}},
+		{"event altered", sql("ALTER TABLE events UPDATE path = '/altered' WHERE site = {site} AND (kpart, koff, kidx) = (SELECT kpart, koff, kidx FROM events WHERE site = {site} ORDER BY ts LIMIT 1 OFFSET 10) SETTINGS mutations_sync = 1"),
+			verify.Difference{In: "ClickHouse events", What: "a column differs"}},
+		{"event made up", sql("INSERT INTO events SELECT * REPLACE (koff + 1000000 AS koff, 0 AS kidx) FROM (SELECT * REPLACE (visitor + 2 AS visitor) FROM events WHERE site = {site} ORDER BY ts LIMIT 1 OFFSET 5)"),
+			verify.Difference{In: "ClickHouse events", What: "nothing in the log is behind it"}},
+		{"window removed", sql("ALTER TABLE windows DELETE WHERE site = {site} AND (second, part) = (SELECT second, part FROM windows WHERE site = {site} ORDER BY second, part LIMIT 1) SETTINGS mutations_sync = 1"),
+			verify.Difference{In: "ClickHouse windows", What: "missing"}},
+		{"window doubled", sql("INSERT INTO windows SELECT * REPLACE (part + 1000 AS part) FROM windows WHERE site = {site} ORDER BY second LIMIT 1 OFFSET 1"),
+			verify.Difference{In: "ClickHouse windows", What: "1 rows of a partition that the log doesn't have"}},
+		{"window altered", sql("INSERT INTO windows SELECT * REPLACE (pageviews + 1 AS pageviews, version + 1 AS version) FROM windows WHERE site = {site} AND part < 1000 ORDER BY second, part LIMIT 1 OFFSET 2"),
+			verify.Difference{In: "ClickHouse windows", What: "pageviews is"}},
+		{"topic altered under the same version", say(func(s *window.Second) { s.Visitors++ }), verify.Difference{In: topic.Windows, What: "one version has two contents"}},
+		{"topic altered by a newer version", say(func(s *window.Second) { s.Events++; s.Version++ }), verify.Difference{In: topic.Windows, What: "events is"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if err := c.do(); err != nil {
+				t.Fatal(err)
+			}
+			after, code := verified(t, args...)
+			found := false
+			for _, d := range after.Differences {
+				found = found || !known[d] && d.In == c.want.In && strings.Contains(d.What, c.want.What)
+				known[d] = true
+			}
+			if code != 1 || !found {
+				t.Errorf("exit %d, found %+v, want %q in %s", code, after.Differences, c.want.What, c.want.In)
+			}
+		})
+	}
+}
+
+// someFinal is a final row of a site in the windows topic.
+func someFinal(t *testing.T, kafka *broker.Client, site string) (s window.Second, partition int) {
+	t.Helper()
+	for p := range 4 {
+		_, end, err := kafka.Bounds(t.Context(), topic.Windows, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		_ = kafka.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: p, Record: func(r broker.Record) error {
+			var e window.Emission
+			if err := e.Decode(r.Value); err != nil {
+				return err
+			}
+			for _, x := range e.Seconds {
+				if x.Site == site && x.Final && x.Events > 0 {
+					s, partition = x, p
+					s.Site = site
+				}
+			}
+			return nil
+		}, Batch: func(next, _ int64) error {
+			if next >= end {
+				cancel()
+			}
+			return nil
+		}})
+		cancel()
+		if s.Site != "" {
+			return s, partition
+		}
+	}
+	t.Fatal("no final row")
+	return s, 0
+}

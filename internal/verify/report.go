@@ -1,0 +1,206 @@
+package verify
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// mostListed bounds how many differences are kept; all are counted.
+const mostListed = 10_000
+
+// Report is what a run found.
+type Report struct {
+	From       time.Time `json:"from"`
+	To         time.Time `json:"to"`
+	Through    time.Time `json:"through"` // everything before it was final and is compared
+	Partitions int       `json:"partitions"`
+
+	Records    int `json:"records"`    // of the log, with what was read before and behind the span
+	Retried    int `json:"retried"`    // of them, copies of others
+	Unreadable int `json:"unreadable"` // of them
+
+	Events   int `json:"events"` // of the span; each is one of the next four
+	Counted  int `json:"counted"`
+	Late     int `json:"late"`
+	Stale    int `json:"stale"`
+	Repeated int `json:"repeated"`
+
+	WindowRows int `json:"window_rows"` // recounted and compared
+	EventRows  int `json:"event_rows"`  // found in ClickHouse and compared
+
+	Different    int          `json:"different"` // 0: everything agrees
+	Differences  []Difference `json:"differences"`
+	Lates        []Lateness   `json:"lates"`
+	Notes        []string     `json:"notes"`        // what explains something, or couldn't be compared for a reason that is no fault
+	NotCompared  []string     `json:"not_compared"` // what lanes that are behind kept from being compared
+	through      int64
+	lates        map[lateOf]*Lateness
+	lateInSecond map[lateSecond]bool
+}
+
+// Difference is one row that isn't what the log says.
+type Difference struct {
+	In        string `json:"in"`
+	Site      string `json:"site"`
+	Second    int64  `json:"second"` // unix
+	Partition int    `json:"partition"`
+	Position  string `json:"position"` // topic/partition@offset, of an event with its [index]
+	What      string `json:"what"`
+}
+
+// Lateness explains late events: they came from a node that was cut off, or whose clock was behind, for so long that their seconds were
+// final. They are in the table `events`, marked, and in no window.
+type Lateness struct {
+	Partition   int    `json:"partition"`
+	Node        string `json:"node"`
+	Events      int    `json:"events"`
+	Seconds     int    `json:"seconds"`
+	FirstOffset int64  `json:"first_offset"`
+	LastOffset  int64  `json:"last_offset"`
+	MostMS      int64  `json:"most_ms"` // behind the watermark
+}
+
+type lateOf struct {
+	partition int
+	node      uint64
+}
+
+type lateSecond struct {
+	lateOf
+	site   string
+	second int64
+}
+
+func (r *Report) event(c class) {
+	r.Events++
+	switch c {
+	case inWindow:
+		r.Counted++
+	case late:
+		r.Late++
+	case stale:
+		r.Stale++
+	case repeated:
+		r.Repeated++
+	}
+}
+
+func (r *Report) late(partition int, offset int64, node uint64, site string, at, behind int64) {
+	if r.lates == nil {
+		r.lates, r.lateInSecond = map[lateOf]*Lateness{}, map[lateSecond]bool{}
+	}
+	k := lateOf{partition, node}
+	l := r.lates[k]
+	if l == nil {
+		l = &Lateness{Partition: partition, Node: fmt.Sprintf("%016x", node), FirstOffset: offset}
+		r.lates[k] = l
+	}
+	l.Events++
+	l.LastOffset, l.MostMS = offset, max(l.MostMS, behind)
+	if s := (lateSecond{k, site, at / 1000}); !r.lateInSecond[s] {
+		r.lateInSecond[s] = true
+		l.Seconds++
+	}
+}
+
+func (r *Report) differ(d Difference) {
+	if r.Different++; len(r.Differences) < mostListed {
+		r.Differences = append(r.Differences, d)
+	}
+}
+
+func (r *Report) note(format string, a ...any) { r.Notes = append(r.Notes, fmt.Sprintf(format, a...)) }
+
+func (r *Report) behind(format string, a ...any) {
+	r.NotCompared = append(r.NotCompared, fmt.Sprintf(format, a...))
+}
+
+// reached notes up to where a partition was compared, and up to where its log would allow it.
+func (r *Report) reached(p int, final, possible int64) {
+	if p == 0 || final < r.through {
+		r.through = final
+	}
+	if final/1000 < possible/1000 {
+		if final < r.From.UnixMilli() {
+			r.behind("partition %d: the windows lane hasn't come to the span yet", p)
+		} else {
+			r.behind("partition %d: the windows lane is %d s behind the log", p, possible/1000-final/1000)
+		}
+	}
+}
+
+func (r *Report) finish() {
+	r.Through = time.UnixMilli(max(r.through, r.From.UnixMilli()) / 1000 * 1000).UTC()
+	for _, l := range r.lates {
+		r.Lates = append(r.Lates, *l)
+	}
+	slices.SortFunc(r.Lates, func(a, b Lateness) int {
+		return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.FirstOffset, b.FirstOffset))
+	})
+	slices.SortFunc(r.Differences, func(a, b Difference) int {
+		return cmp.Or(cmp.Compare(a.Second, b.Second), cmp.Compare(a.Partition, b.Partition), strings.Compare(a.In, b.In), strings.Compare(a.Site, b.Site),
+			strings.Compare(a.Position, b.Position))
+	})
+}
+
+// Err is nil when all that was asked for was compared and agrees.
+func (r *Report) Err() error {
+	switch {
+	case r.Different == 1:
+		return fmt.Errorf("1 difference can't be explained")
+	case r.Different > 0:
+		return fmt.Errorf("%d differences can't be explained", r.Different)
+	case len(r.NotCompared) > 0:
+		return fmt.Errorf("not everything could be compared, since lanes are behind: run it again when they have caught up, or give a longer --wait")
+	}
+	return nil
+}
+
+// Print writes the report for people, with the first most differences.
+func (r *Report) Print(w io.Writer, most int) error {
+	const clock = "2006-01-02 15:04:05"
+	fmt.Fprintf(w, "Recounted %s to %s UTC from %d records of %d partitions; final, and compared, up to %s.\n\n", r.From.Format(clock), r.To.Format(clock), r.Records, r.Partitions, r.Through.Format(clock))
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "events of the span\t%d\t\n= in windows\t%d\t\n+ late\t%d\t\n+ stale\t%d\t\n+ repeated ids\t%d\t\n", r.Events, r.Counted, r.Late, r.Stale, r.Repeated)
+	fmt.Fprintf(t, "envelopes sent again\t%d\t\nrecords unreadable\t%d\t\nwindow rows compared\t%d\t\nevent rows compared\t%d\t\ndifferences\t%d\t\n",
+		r.Retried, r.Unreadable, r.WindowRows, r.EventRows, r.Different)
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if len(r.Lates) > 0 {
+		fmt.Fprintf(w, "\nLate events: their seconds were final when they came, as their node was cut off or its clock was behind. They are stored, marked, in no window.\n\n")
+		t = tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+		fmt.Fprintln(t, "PARTITION\tNODE\tEVENTS\tSITE-SECONDS\tOFFSETS\tBEHIND AT MOST")
+		for _, l := range r.Lates {
+			fmt.Fprintf(t, "%d\t%s\t%d\t%d\t%d to %d\t%.1f s\n", l.Partition, l.Node, l.Events, l.Seconds, l.FirstOffset, l.LastOffset, float64(l.MostMS)/1000)
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	for i, n := range slices.Concat(r.Notes, r.NotCompared) {
+		if i == 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintln(w, "Note:", n)
+	}
+	if r.Different == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	t = tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "SECOND\tPARTITION\tSITE\tIN\tPOSITION\tWHAT")
+	shown := r.Differences[:min(most, len(r.Differences))]
+	for _, d := range shown {
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\n", time.Unix(d.Second, 0).UTC().Format(clock), d.Partition, d.Site, d.In, d.Position, d.What)
+	}
+	if more := r.Different - len(shown); more > 0 {
+		fmt.Fprintf(t, "and %d more\n", more)
+	}
+	return t.Flush()
+}
