@@ -1,9 +1,7 @@
 package e2e
 
 import (
-	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,27 +27,10 @@ func missing(t *testing.T, why error) {
 	t.Skipf("LEFT OUT: %v", why)
 }
 
-// clickhouse is the embedded one, as a server of its own.
+// clickhouse is the address of an embedded one that is a server of its own.
 func clickhouse(t *testing.T) (dsn string) {
 	t.Helper()
-	library, err := embedded.FindLibrary("../../bin/libchdb.so")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := embedded.NewClickHouse(embedded.Config{Dir: t.TempDir(), Library: library, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- c.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	return c.DSN()
+	return engine(t).DSN()
 }
 
 const clusterKey = "nck_the-operators-own-admin-key"

@@ -29,6 +29,11 @@ type Config struct {
 	Libs   string            // the jars; NOWCAST_KAFKA_LIBS or this package's libs when ""
 	HeapMB int               // of each node; 256 when 0
 	Props  map[string]string // settings over the default ones; "" leaves one out
+
+	// Doors are more ways into each node, one a name, for clients whose connections are to be disturbed: Proxy starts a proxy before the
+	// address upstream and returns its own, which the node then advertises to whoever comes by that door.
+	Doors []string
+	Proxy func(door, upstream string) (advertised string, err error)
 }
 
 // Cluster is a running one.
@@ -95,7 +100,7 @@ func exists(file string) bool {
 }
 
 func start(c Config) (*Cluster, error) {
-	ports, err := freePorts(2 * c.Nodes)
+	ports, err := freePorts((2 + len(c.Doors)) * c.Nodes)
 	if err != nil {
 		return nil, fmt.Errorf("start Kafka: %w", err)
 	}
@@ -107,6 +112,13 @@ func start(c Config) (*Cluster, error) {
 	for i := range c.Nodes {
 		n := newNode(c, i+1, ports[2*i])
 		k.Nodes = append(k.Nodes, n)
+		for j, name := range c.Doors {
+			d := door{name: name, addr: fmt.Sprintf("127.0.0.1:%d", ports[2*c.Nodes+i*len(c.Doors)+j])}
+			if d.advertised, err = c.Proxy(name, d.addr); err != nil {
+				return nil, fmt.Errorf("start Kafka: open door %s: %w", name, err)
+			}
+			n.doors = append(n.doors, d)
+		}
 		p := properties(c, n, ports[2*i+1], strings.Join(voters, ","))
 		if err := os.WriteFile(n.props, []byte(p), 0o644); err != nil {
 			return nil, fmt.Errorf("start Kafka: %w", err)
@@ -149,6 +161,11 @@ func properties(c Config, n *Node, controller int, voters string) string {
 		"group.initial.rebalance.delay.ms":                 "0",
 		"log.cleaner.dedupe.buffer.size":                   "8388608", // the default takes half of so small a heap
 	}
+	for _, d := range n.doors {
+		p["listeners"] += fmt.Sprintf(",%s://%s", d.name, d.addr)
+		p["advertised.listeners"] += fmt.Sprintf(",%s://%s", d.name, d.advertised)
+		p["listener.security.protocol.map"] += fmt.Sprintf(",%s:PLAINTEXT", d.name)
+	}
 	for name, v := range c.Props {
 		p[name] = v
 	}
@@ -167,6 +184,19 @@ func (k *Cluster) Addrs() []string {
 	var all []string
 	for _, n := range k.Nodes {
 		all = append(all, n.Addr)
+	}
+	return all
+}
+
+// Door gives the addresses for clients that come by a door.
+func (k *Cluster) Door(name string) []string {
+	var all []string
+	for _, n := range k.Nodes {
+		for _, d := range n.doors {
+			if d.name == name {
+				all = append(all, d.advertised)
+			}
+		}
 	}
 	return all
 }

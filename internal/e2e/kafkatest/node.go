@@ -23,11 +23,15 @@ type Node struct {
 
 	libs, props, data string
 	heap              int
+	doors             []door
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd
 	gone chan struct{}
 }
+
+// door is one more listener of a node, and the address under which its clients know it.
+type door struct{ name, addr, advertised string }
 
 var errPort = errors.New("port is taken")
 

@@ -1,0 +1,408 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"github.com/segmentio/kafka-go"
+
+	"nowcast/internal/broker"
+	"nowcast/internal/e2e/kafkatest"
+	"nowcast/internal/embedded"
+	"nowcast/internal/topic"
+)
+
+// cluster is three brokers, ClickHouse, two ingest nodes, two aggregators and a streamer, each a process of its own that can be hurt.
+type cluster struct {
+	kafka      *kafkatest.Cluster
+	direct     *broker.Client // of the harness
+	clickhouse string
+	engine     *embedded.ClickHouse
+	roles      []*role // ingest and aggregators; they come to Kafka by a door of their own
+	worlds     []*world
+	proxies    map[string][]*toxiproxy.Proxy // by door
+
+	mu      sync.Mutex
+	hurt    map[string]bool
+	healing sync.WaitGroup
+}
+
+// role is one nowcast that is started again and again.
+type role struct {
+	door, ops string
+	args      []string
+	log       string
+	bin       string
+
+	mu   sync.Mutex
+	cmd  *exec.Cmd
+	gone chan struct{}
+}
+
+func (r *role) start() error {
+	f, err := os.OpenFile(r.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	cmd := exec.Command(r.bin, r.args...)
+	cmd.Stdout, cmd.Stderr = f, f
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	gone := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(gone) }()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cmd, r.gone = cmd, gone
+	return nil
+}
+
+func (r *role) signal(s syscall.Signal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_ = r.cmd.Process.Signal(s)
+}
+
+// end sends a signal and waits for the end; whoever drains too long is killed.
+func (r *role) end(s syscall.Signal) {
+	r.signal(s)
+	select {
+	case <-r.gone:
+	case <-time.After(30 * time.Second):
+		r.signal(syscall.SIGKILL)
+		<-r.gone
+	}
+}
+
+// alive says that it hasn't ended by itself.
+func (r *role) alive() bool {
+	select {
+	case <-r.gone:
+		return false
+	default:
+		return true
+	}
+}
+
+func startCluster(t *testing.T) *cluster {
+	t.Helper()
+	w := &cluster{proxies: map[string][]*toxiproxy.Proxy{}, hurt: map[string]bool{}}
+	zerolog.SetGlobalLevel(zerolog.Disabled) // some of the proxies' parts have loggers of their own
+	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
+	doors := []string{"INGEST1", "INGEST2", "AGGREGATOR1", "AGGREGATOR2"}
+	var err error
+	w.kafka, err = kafkatest.Start(kafkatest.Config{Dir: t.TempDir(), Nodes: 3, Doors: doors, Proxy: func(door, upstream string) (string, error) {
+		p := toxiproxy.NewProxy(server, upstream+door, "127.0.0.1:0", upstream)
+		if err := p.Start(); err != nil {
+			return "", err
+		}
+		t.Cleanup(p.Stop)
+		w.proxies[door] = append(w.proxies[door], p)
+		return p.Listen, nil
+	}})
+	if errors.Is(err, kafkatest.ErrUnavailable) {
+		missing(t, err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.kafka.Stop)
+	w.direct = broker.New(broker.Config{Addrs: w.kafka.Addrs()})
+	t.Cleanup(w.direct.Close)
+	w.engine = engine(t)
+	w.clickhouse = w.engine.DSN()
+	if out, err := exec.CommandContext(t.Context(), binary(t), "topics", "--kafka", strings.Join(w.kafka.Addrs(), ","), "--partitions", "4", "--replication", "3").CombinedOutput(); err != nil {
+		t.Fatalf("nowcast topics: %v\n%s", err, out)
+	}
+	listen := port(t)
+	// The streamer is only here to make sites.
+	start(t, "streamer", "--listen", listen, "--ops-listen", port(t), "--kafka", strings.Join(w.kafka.Addrs(), ","), "--clickhouse", w.clickhouse, "--admin-key", clusterKey)
+	dir := t.TempDir()
+	for _, d := range doors {
+		r := &role{door: d, ops: port(t), log: filepath.Join(dir, d+".log"), bin: binary(t)}
+		name := strings.ToLower(strings.TrimRight(d, "0123456789"))
+		r.args = []string{name, "--ops-listen", r.ops, "--kafka", strings.Join(w.kafka.Door(d), ",")}
+		if name == "ingest" {
+			l := port(t)
+			r.args = append(r.args, "--listen", l)
+			w.worlds = append(w.worlds, &world{ingest: "http://" + l, streamers: []string{"http://" + listen}, key: clusterKey})
+		} else {
+			r.args = append(r.args, "--clickhouse", w.clickhouse)
+		}
+		if err := r.start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			r.signal(syscall.SIGCONT)
+			r.end(syscall.SIGTERM)
+			if b, err := os.ReadFile(r.log); t.Failed() && err == nil {
+				t.Logf("%s printed:\n%s", d, b[max(0, len(b)-6000):])
+			}
+		})
+		w.roles = append(w.roles, r)
+	}
+	t.Cleanup(w.healing.Wait)
+	w.settle(t)
+	return w
+}
+
+// engine is the embedded ClickHouse as a server of its own.
+func engine(t *testing.T) *embedded.ClickHouse {
+	t.Helper()
+	library, err := embedded.FindLibrary("../../bin/libchdb.so")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := embedded.NewClickHouse(embedded.Config{Dir: t.TempDir(), Library: library, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// fault hurts one part that isn't hurt already, and has it healed after a while. At most three are hurt at a time, and of the brokers only
+// one, once all copies are in sync: two of three have to be there for any beacon to be acknowledged.
+func (w *cluster) fault(t *testing.T, r *rand.Rand) (name, says string) {
+	t.Helper()
+	for {
+		k := kinds[r.IntN(len(kinds))]
+		which := r.IntN(1 << 16)
+		span := k.least + time.Duration(r.Int64N(int64(k.most-k.least)))
+		if !w.claim(k.part(w, which)) {
+			time.Sleep(20 * time.Millisecond)
+			continue
+		}
+		part := k.part(w, which)
+		heal := k.hurt(w, part, span, r)
+		w.healing.Go(func() {
+			time.Sleep(span)
+			if err := heal(); err != nil {
+				t.Errorf("heal %s after %s: %v", part, k.name, err)
+			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			delete(w.hurt, part)
+		})
+		what, _, _ := strings.Cut(strings.TrimRight(part, "0123456789"), " ")
+		return what + ": " + k.name, fmt.Sprintf("%s: %s, %.1f s", part, k.name, span.Seconds())
+	}
+}
+
+func (w *cluster) claim(part string) bool {
+	isBroker := strings.HasPrefix(part, "broker")
+	if isBroker && !w.inSync() {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.hurt[part] || len(w.hurt) >= 3 {
+		return false
+	}
+	for other := range w.hurt {
+		if isBroker && strings.HasPrefix(other, "broker") {
+			return false
+		}
+	}
+	w.hurt[part] = true
+	return true
+}
+
+// inSync says that every partition has all its copies.
+func (w *cluster) inSync() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	m, err := w.direct.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic.Events, topic.Windows, "__consumer_offsets"}})
+	if err != nil {
+		w.direct.Refresh()
+		return false
+	}
+	for _, x := range m.Topics {
+		for _, p := range x.Partitions {
+			if len(p.Isr) != 3 {
+				return false
+			}
+		}
+	}
+	return len(m.Topics) >= 2
+}
+
+// kind of fault.
+type kind struct {
+	name        string
+	least, most time.Duration
+	part        func(w *cluster, which int) string
+	hurt        func(w *cluster, part string, span time.Duration, r *rand.Rand) (heal func() error)
+}
+
+func aggregators(_ *cluster, which int) string { return fmt.Sprintf("AGGREGATOR%d", 1+which%2) }
+func ingests(_ *cluster, which int) string     { return fmt.Sprintf("INGEST%d", 1+which%2) }
+func brokers(_ *cluster, which int) string     { return fmt.Sprintf("broker %d", which%3) }
+func clickhouses(*cluster, int) string         { return "ClickHouse" }
+func links(w *cluster, which int) string {
+	return fmt.Sprintf("link %s %d", w.roles[which%4].door, which/4%4)
+}
+
+func (w *cluster) role(door string) *role {
+	for _, r := range w.roles {
+		if r.door == door {
+			return r
+		}
+	}
+	return nil
+}
+
+func killed(s syscall.Signal) func(*cluster, string, time.Duration, *rand.Rand) func() error {
+	return func(w *cluster, part string, _ time.Duration, _ *rand.Rand) func() error {
+		r := w.role(part)
+		r.end(s)
+		return r.start
+	}
+}
+
+func stopped(w *cluster, part string, _ time.Duration, _ *rand.Rand) func() error {
+	r := w.role(part)
+	r.signal(syscall.SIGSTOP)
+	return func() error { r.signal(syscall.SIGCONT); return nil }
+}
+
+func (w *cluster) broker(part string) *kafkatest.Node {
+	var i int
+	_, _ = fmt.Sscanf(part, "broker %d", &i)
+	return w.kafka.Nodes[i]
+}
+
+// toxic puts something on the way from a role to one broker, or to all.
+func toxic(kind string, attributes func(*rand.Rand) string) func(*cluster, string, time.Duration, *rand.Rand) func() error {
+	return func(w *cluster, part string, _ time.Duration, r *rand.Rand) func() error {
+		var door string
+		var node int
+		_, _ = fmt.Sscanf(part, "link %s %d", &door, &node)
+		proxies := w.proxies[door]
+		if node < 3 {
+			proxies = proxies[node : node+1]
+		}
+		a := attributes(r)
+		for _, p := range proxies {
+			for _, stream := range []string{"upstream", "downstream"} {
+				_, _ = p.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(`{"name":%q,"type":%q,"stream":%q,"attributes":%s}`, stream, kind, stream, a)))
+			}
+		}
+		return func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			for _, p := range proxies {
+				p.Toxics.ResetToxics(ctx)
+			}
+			return nil
+		}
+	}
+}
+
+// The kinds of faults; those that are there twice come twice as often. A process that stands still for more than the session's 10 s comes
+// back as a zombie: it goes on with partitions that have been given to another.
+var kinds = []kind{
+	{"kill -9", 0, 4 * time.Second, aggregators, killed(syscall.SIGKILL)},
+	{"kill -9", 0, 4 * time.Second, aggregators, killed(syscall.SIGKILL)},
+	{"SIGTERM", 0, 4 * time.Second, aggregators, killed(syscall.SIGTERM)},
+	{"SIGSTOP", 500 * time.Millisecond, 16 * time.Second, aggregators, stopped},
+	{"SIGSTOP", 500 * time.Millisecond, 16 * time.Second, aggregators, stopped},
+	{"kill -9", 0, 4 * time.Second, ingests, killed(syscall.SIGKILL)},
+	{"kill -9", 0, 4 * time.Second, ingests, killed(syscall.SIGKILL)},
+	{"SIGTERM", 0, 4 * time.Second, ingests, killed(syscall.SIGTERM)},
+	{"SIGSTOP", 200 * time.Millisecond, 14 * time.Second, ingests, stopped},
+	{"kill -9", 0, 5 * time.Second, brokers, func(w *cluster, part string, _ time.Duration, _ *rand.Rand) func() error {
+		n := w.broker(part)
+		n.Kill()
+		return n.Start
+	}},
+	{"SIGTERM", 0, 5 * time.Second, brokers, func(w *cluster, part string, _ time.Duration, _ *rand.Rand) func() error {
+		n := w.broker(part)
+		n.Term()
+		return n.Start
+	}},
+	{"SIGSTOP", 500 * time.Millisecond, 9 * time.Second, brokers, func(w *cluster, part string, _ time.Duration, _ *rand.Rand) func() error {
+		n := w.broker(part)
+		n.Pause()
+		return func() error { n.Resume(); return nil }
+	}},
+	{"kill -9", 0, time.Second, clickhouses, func(w *cluster, _ string, _ time.Duration, _ *rand.Rand) func() error {
+		if pid := w.engine.PID(); pid > 0 {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		return func() error { return nil }
+	}},
+	{"SIGSTOP", 500 * time.Millisecond, 8 * time.Second, clickhouses, func(w *cluster, _ string, _ time.Duration, _ *rand.Rand) func() error {
+		pid := w.engine.PID()
+		if pid > 0 {
+			_ = syscall.Kill(pid, syscall.SIGSTOP)
+		}
+		return func() error {
+			if pid > 0 {
+				_ = syscall.Kill(pid, syscall.SIGCONT)
+			}
+			return nil
+		}
+	}},
+	{"cut off", 500 * time.Millisecond, 14 * time.Second, links, toxic("timeout", func(*rand.Rand) string { return `{"timeout":0}` })},
+	{"cut off", 500 * time.Millisecond, 14 * time.Second, links, toxic("timeout", func(*rand.Rand) string { return `{"timeout":0}` })},
+	{"connections reset", 200 * time.Millisecond, 3 * time.Second, links, toxic("reset_peer", func(*rand.Rand) string { return `{"timeout":0}` })},
+	{"delay", time.Second, 8 * time.Second, links, toxic("latency", func(r *rand.Rand) string {
+		return fmt.Sprintf(`{"latency":%d,"jitter":%d}`, 10+r.IntN(600), r.IntN(100))
+	})},
+	{"narrow", time.Second, 6 * time.Second, links, toxic("bandwidth", func(r *rand.Rand) string { return fmt.Sprintf(`{"rate":%d}`, 2+r.IntN(40)) })},
+}
+
+// settle waits until everything is healed, in sync and ready.
+func (w *cluster) settle(t *testing.T) {
+	t.Helper()
+	w.healing.Wait()
+	eventually(t, 90*time.Second, "all copies are in sync", func(context.Context) error {
+		if !w.inSync() {
+			return errors.New("they aren't")
+		}
+		return nil
+	})
+	for _, r := range w.roles {
+		if !r.alive() {
+			b, _ := os.ReadFile(r.log)
+			t.Fatalf("%s ended by itself:\n%s", r.door, b[max(0, len(b)-3000):])
+		}
+		eventually(t, 90*time.Second, r.door+" is ready", func(ctx context.Context) error {
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.ops+"/readyz", nil)
+			if err != nil {
+				return err
+			}
+			a, err := do(req)
+			if err == nil && a.status != http.StatusOK {
+				err = fmt.Errorf("%d %s", a.status, a.body)
+			}
+			return err
+		})
+	}
+}
