@@ -13,55 +13,29 @@ const (
 	nowPace   = time.Second // between two lists of one site
 )
 
-// pending is what has changed and isn't emitted yet. Final rows queue up. Of a provisional row and of a site's lists only the newest
-// is kept: what comes too fast is thinned here, and memory is bounded by the rows that are open.
+// pending is what has changed and isn't emitted yet. Final rows queue up here. Of a provisional row and of a site's lists the fold keeps the
+// newest only: what comes too fast is thinned there, and memory is bounded by the rows that are open.
 type pending struct {
 	partition int
+	fold      *fold.Fold
 	finals    []window.Second
-	open      map[rowKey]window.Second
-	nows      map[string]*listing
 
 	next      int64 // the offset after the last envelope
 	watermark int64
 	now       int64
 	emitted   int64 // watermark of the last emission
+
+	lists window.Now // being filled
+	size  int        // of the last record
 }
 
-type rowKey struct {
-	site   string
-	second int64
+func newPending(partition int, f *fold.Fold) *pending {
+	return &pending{partition: partition, fold: f, watermark: fold.None, now: fold.None, emitted: fold.None}
 }
 
-// listing is a site whose lists are news, or were less than nowPace ago.
-type listing struct {
-	news    bool
-	at      int64 // unix seconds, log time
-	version uint64
-	sent    time.Time
-}
-
-func newPending(partition int) *pending {
-	return &pending{partition: partition, open: map[rowKey]window.Second{}, nows: map[string]*listing{}, watermark: fold.None, now: fold.None, emitted: fold.None}
-}
-
-// take adds what the envelope at offset changed.
-func (p *pending) take(c fold.Changes, offset int64, r *fold.Reader) {
-	for _, s := range c.Seconds {
-		if s.Final {
-			p.finals = append(p.finals, s)
-			delete(p.open, rowKey{s.Site, s.At})
-		} else {
-			p.open[rowKey{s.Site, s.At}] = s
-		}
-	}
-	for _, site := range c.Nows {
-		l := p.nows[site]
-		if l == nil {
-			l = &listing{}
-			p.nows[site] = l
-		}
-		l.news, l.at, l.version = true, r.Now()/1000, window.RowVersion(window.Epoch, false, offset)
-	}
+// take adds what the envelope at offset made final.
+func (p *pending) take(finals []window.Second, offset int64, r *fold.Reader) {
+	p.finals = append(p.finals, finals...)
 	p.next, p.watermark, p.now = offset+1, r.Watermark(), r.Now()
 }
 
@@ -70,7 +44,7 @@ func (p *pending) silence() { p.finals = p.finals[:0] }
 
 // news says whether there is anything to emit. A watermark that has passed the end of a second is news of its own.
 func (p *pending) news() bool {
-	return len(p.finals) > 0 || len(p.open) > 0 || p.passed() || len(p.nows) > 0
+	return len(p.finals) > 0 || p.passed() || p.fold.Pending()
 }
 
 func (p *pending) passed() bool {
@@ -80,51 +54,43 @@ func (p *pending) passed() bool {
 // counts of rows in an emission.
 type counts struct{ finals, provisional, nows int }
 
-// emit takes all that is due at the moment at, as records in the order in which they have to be written. lists fills in where a site's
-// visitors are now.
-func (p *pending) emit(at time.Time, lists func(site string, n *window.Now)) (records [][]byte, n counts) {
-	e := window.Emission{Version: window.Version, Partition: uint32(p.partition), Epoch: window.Epoch, Offset: p.next - 1, Now: max(0, p.now)}
-	size := 0
-	cut := func() {
-		records = append(records, e.Append(make([]byte, 0, size+64)))
-		e.Seconds, e.Nows, size = e.Seconds[:0], e.Nows[:0], 0
+// emit takes all that is due at the moment at, as records in the order in which they have to be written.
+func (p *pending) emit(at time.Time) (records [][]byte, n counts) {
+	var b []byte
+	cut := func(watermark int64) {
+		e := window.Emission{Version: window.Version, Partition: uint32(p.partition), Epoch: window.Epoch, Offset: p.next - 1, Watermark: max(0, watermark), Now: max(0, p.now)}
+		b = e.Append(b)
+		records, p.size, b = append(records, b), len(b), nil
 	}
 	room := func(bytes int) {
-		if size += bytes; size > maxRecord && size > bytes {
+		switch {
+		case b == nil:
+			b = make([]byte, 0, p.size+p.size/4+256) // the client holds on to it, so it isn't used again
+		case len(b)+bytes > maxRecord:
 			// Only the last record may say that a second is over: its rows may be in any of them.
-			e.Watermark = max(0, p.emitted)
-			cut()
-			size = bytes
+			cut(p.emitted)
 		}
+	}
+	second := func(s *window.Second) {
+		room(s.Size())
+		b = s.Append(b)
 	}
 	for i := range p.finals {
-		room(p.finals[i].Size())
-		e.Seconds = append(e.Seconds, p.finals[i])
+		second(&p.finals[i])
 	}
-	n.finals, n.provisional = len(p.finals), len(p.open)
+	n.finals = len(p.finals)
 	p.finals = p.finals[:0]
-	for key, s := range p.open {
-		room(s.Size())
-		e.Seconds = append(e.Seconds, s)
-		delete(p.open, key)
-	}
-	for site, l := range p.nows {
-		quiet := at.Sub(l.sent) >= nowPace
-		switch {
-		case l.news && quiet:
-			now := window.Now{At: l.at, Version: l.version}
-			lists(site, &now)
-			room(now.Size())
-			e.Nows = append(e.Nows, now)
-			l.news, l.sent = false, at
-			n.nows++
-		case quiet:
-			delete(p.nows, site)
-		}
-	}
-	if len(e.Seconds)+len(e.Nows) > 0 || p.passed() {
-		e.Watermark = max(0, p.watermark)
-		cut()
+	p.fold.Provisional(func(s *window.Second) {
+		second(s)
+		n.provisional++
+	})
+	p.fold.News(at.UnixMilli(), nowPace.Milliseconds(), &p.lists, func() {
+		room(p.lists.Size())
+		b = p.lists.Append(b)
+		n.nows++
+	})
+	if b != nil || p.passed() {
+		cut(p.watermark)
 		p.emitted = p.watermark
 	}
 	return records, n

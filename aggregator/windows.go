@@ -84,8 +84,9 @@ type windowsPart struct {
 }
 
 func newWindowsPart(l *lane, committed group.Position) *windowsPart {
-	w := &windowsPart{lane: l, partition: committed.Partition, wake: make(chan struct{}, 1), windows: fold.NewWindows(fold.Standard()),
-		pending: newPending(committed.Partition), reason: "reading the last minutes of the log again"}
+	windows := fold.NewWindows(fold.Standard())
+	w := &windowsPart{lane: l, partition: committed.Partition, wake: make(chan struct{}, 1), windows: windows,
+		pending: newPending(committed.Partition, windows.Fold), reason: "reading the last minutes of the log again"}
 	w.room.L = &w.mu
 	w.source = newSource(l, w, w.windows.Reader, committed)
 	return w
@@ -130,8 +131,8 @@ func (w *windowsPart) read(ctx context.Context, e *fold.Envelope, _ []byte) (fol
 			w.room.Wait()
 		}
 	}
-	changes, outcome := w.windows.Apply(e)
-	w.pending.take(changes, e.Offset, w.windows.Reader)
+	finals, outcome := w.windows.Apply(e)
+	w.pending.take(finals, e.Offset, w.windows.Reader)
 	if !w.live {
 		w.pending.silence()
 	} else if w.pending.news() {
@@ -235,7 +236,7 @@ func (w *windowsPart) collect() bool {
 		return false
 	}
 	p := w.pending
-	records, n := p.emit(time.Now(), w.windows.Fold.Lists)
+	records, n := p.emit(time.Now())
 	w.room.Broadcast()
 	if len(records) == 0 {
 		return false

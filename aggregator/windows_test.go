@@ -141,44 +141,53 @@ func TestDeadLetter(t *testing.T) {
 	}
 }
 
+// Final rows are all there; of what is provisional only the newest; lists of a site at most once a second.
 func TestPendingThins(t *testing.T) {
-	p := newPending(3)
-	r := fold.NewReader(fold.Standard())
-	row := func(at int64, n uint32, final bool) window.Second {
-		return window.Second{Site: "x", At: at, Events: n, Final: final}
+	w := fold.NewWindows(fold.Standard())
+	p := newPending(3, w.Fold)
+	offset := int64(0)
+	send := func(at int64, events ...event.Event) {
+		offset++
+		e := fold.Envelope{Offset: offset, Time: at, Header: event.Header{Node: 1, Sequence: uint64(offset), Low: at - 1}, Events: events}
+		finals, _ := w.Apply(&e)
+		p.take(finals, offset, w.Reader)
 	}
-	p.take(fold.Changes{Seconds: []window.Second{row(1, 1, false), row(2, 1, false)}, Nows: []string{"x"}}, 0, r)
-	p.take(fold.Changes{Seconds: []window.Second{row(1, 2, false)}, Nows: []string{"x"}}, 1, r)
-	p.take(fold.Changes{Seconds: []window.Second{row(2, 1, true)}}, 2, r)
-	now := time.UnixMilli(5000)
-	lists := func(site string, n *window.Now) { n.Site = site }
-	records, n := p.emit(now, lists)
-	if n != (counts{1, 1, 1}) || len(records) != 1 {
+	view := func(at int64, visitor uint64) event.Event {
+		return event.Event{Time: at, Visitor: visitor, Kind: event.Pageview, Site: "x", Path: "/"}
+	}
+	now := time.UnixMilli(1_795_435_201_000)
+	at := now.UnixMilli()
+	send(at, view(at, 1), view(at-1000, 2))
+	send(at+10, view(at+10, 3))
+	send(at+20, view(at+20, 4))
+	if records, n := p.emit(now); n != (counts{1, 1, 1}) || len(records) != 1 {
 		t.Errorf("%+v in %d records", n, len(records))
 	}
-	p.take(fold.Changes{Nows: []string{"x"}}, 3, r)
-	if records, _ := p.emit(now.Add(beat), lists); len(records) != 0 || !p.news() {
-		t.Error("a list again within a second")
+	send(at+30, view(at+30, 5))
+	if _, n := p.emit(now.Add(beat)); n != (counts{0, 1, 0}) || !p.news() {
+		t.Errorf("%+v, want the row and the list not twice within a second", n)
 	}
-	if records, _ := p.emit(now.Add(nowPace), lists); len(records) != 1 {
-		t.Error("no list after a second")
+	if _, n := p.emit(now.Add(nowPace)); n != (counts{0, 0, 1}) || p.news() {
+		t.Errorf("%+v after a second, want the list", n)
 	}
-	if p.emit(now.Add(2*nowPace), lists); p.news() {
-		t.Error("something is left")
+	send(at+40, view(at+40, 6))
+	send(at + 2000)
+	if _, n := p.emit(now.Add(2 * nowPace)); n != (counts{1, 0, 1}) || p.news() {
+		t.Errorf("%+v, want no provisional row of a second that is over", n)
 	}
 }
 
 // A large emission is cut into records, and only the last says that the seconds in them are over.
 func TestPendingCuts(t *testing.T) {
-	p := newPending(0)
+	p := newPending(0, fold.New(fold.Standard()))
 	r := fold.NewReader(fold.Standard())
-	var c fold.Changes
+	var finals []window.Second
 	for i := range 60_000 {
-		c.Seconds = append(c.Seconds, window.Second{Site: fmt.Sprintf("site-%d.example.com", i), At: 1_795_435_200, Events: 1, Final: true, Version: 1 << 52})
+		finals = append(finals, window.Second{Site: fmt.Sprintf("site-%d.example.com", i), At: 1_795_435_200, Events: 1, Final: true, Version: 1 << 52})
 	}
 	r.Begin(event.Header{Node: 1, Sequence: 1, Low: 1_795_435_201_000}, 1_795_435_201_000)
-	p.take(c, 7, r)
-	records, _ := p.emit(time.Now(), nil)
+	p.take(finals, 7, r)
+	records, _ := p.emit(time.Now())
 	rows := 0
 	for i, b := range records {
 		var e window.Emission

@@ -190,9 +190,11 @@ func (w *world) want() map[string]window.Second {
 		all := fold.NewWindows(fold.Standard())
 		for _, e := range w.log[p] {
 			e.Events = append([]event.Event(nil), e.Events...)
-			changes, _ := all.Apply(&e)
-			for _, s := range changes.Seconds {
-				rows[fmt.Sprint(p, " ", s.Site, " ", s.At)] = s
+			finals, _ := all.Apply(&e)
+			keep := func(s *window.Second) { rows[fmt.Sprint(p, " ", s.Site, " ", s.At)] = *s }
+			all.Fold.Provisional(keep)
+			for i := range finals {
+				keep(&finals[i])
 			}
 		}
 	}

@@ -12,16 +12,33 @@ import (
 	"nowcast/internal/window"
 )
 
-// run applies a log, numbered from 0, and calls each with what every envelope did.
-func run(w Windows, log []Envelope, from, to int, each func(i int, c Changes, o Outcome)) {
+// run applies a log, numbered from 0, and calls each with what every envelope did: the final rows by time, then the provisional ones.
+func run(w Windows, log []Envelope, from, to int, each func(i int, rows []window.Second, o Outcome)) {
 	for i := from; i < to; i++ {
 		e := log[i]
 		e.Offset, e.Events = int64(i), slices.Clone(e.Events)
-		c, o := w.Apply(&e)
+		rows, o := w.Apply(&e)
+		rows = slices.Clone(rows)
+		w.Fold.Provisional(func(s *window.Second) { rows = append(rows, *s) })
 		if each != nil {
-			each(i, c, o)
+			each(i, rows, o)
 		}
 	}
+}
+
+// lists are those of a site as they are.
+func lists(f *Fold, name string) (n window.Now) {
+	i, known := f.siteOf[name]
+	if !known {
+		return n
+	}
+	s := f.sites.at(i)
+	n.Site = name
+	n.Pages, n.RestPages = f.top(nil, s, page)
+	n.Sources, n.RestSources = f.top(nil, s, source)
+	n.Countries, n.RestCountries = f.top(nil, s, country)
+	n.Devices, n.RestDevices = f.top(nil, s, device)
+	return n
 }
 
 var (
@@ -47,7 +64,7 @@ func TestHistories(t *testing.T) {
 		versions := map[string]window.Second{}
 		w := NewWindows(small())
 		events := 0
-		run(w, log, 0, len(log), func(i int, c Changes, o Outcome) {
+		run(w, log, 0, len(log), func(i int, rows []window.Second, o Outcome) {
 			if w.Reader.Watermark() != watermarks[i] || o != outcomes[i] {
 				t.Fatalf("seed %d, offset %d: watermark %d %+v, want %d %+v", seed, i, w.Reader.Watermark(), o, watermarks[i], outcomes[i])
 			}
@@ -59,7 +76,7 @@ func TestHistories(t *testing.T) {
 			}
 			events += o.Counted
 			sum = Outcome{false, sum.Counted + o.Counted, sum.Late + o.Late, sum.Stale + o.Stale, sum.Repeated + o.Repeated}
-			for _, s := range c.Seconds {
+			for _, s := range rows {
 				key := fmt.Sprint(s.Site, s.At)
 				if f, has := got[key]; has {
 					t.Fatalf("seed %d, offset %d: %+v after the final %+v", seed, i, s, f)
@@ -90,13 +107,13 @@ func TestHistories(t *testing.T) {
 
 // state is all that can be seen of the stages, now or later.
 func state(w Windows) string {
-	var lists []window.Now
+	var all []window.Now
 	for _, site := range slices.Sorted(maps.Keys(w.Fold.siteOf)) {
-		var n window.Now
-		w.Fold.Lists(site, &n)
-		lists = append(lists, n)
+		if n := lists(w.Fold, site); len(n.Pages) > 0 {
+			all = append(all, n)
+		}
 	}
-	return fmt.Sprintf("%d %d %d %+v", w.Reader.now, w.Reader.watermark, w.Reader.waitingN, lists)
+	return fmt.Sprintf("%d %d %d %+v", w.Reader.now, w.Reader.watermark, w.Reader.waitingN, all)
 }
 
 // Reading the warm-up and going on is the same as reading all; reading half of them isn't, and this test would notice.
@@ -111,8 +128,8 @@ func TestWarmUp(t *testing.T) {
 		}
 		var whole []after
 		w := NewWindows(rules)
-		run(w, log, 0, len(log), func(i int, c Changes, o Outcome) {
-			whole = append(whole, after{state(w), slices.Clone(c.Seconds)})
+		run(w, log, 0, len(log), func(i int, rows []window.Second, o Outcome) {
+			whole = append(whole, after{state(w), slices.Clone(rows)})
 		})
 		watermark := NewReader(rules)
 		for i := range log {
@@ -140,9 +157,9 @@ func TestWarmUp(t *testing.T) {
 				return fmt.Sprintf("seed %d, commit %d:\n got %s\nwant %s", seed, commit, got, whole[i].state)
 			}
 			bad := ""
-			run(w, log, commit, min(len(log), commit+200), func(i int, c Changes, o Outcome) {
-				if bad == "" && (!slices.Equal(c.Seconds, whole[i].seconds) || i%16 == 0 && state(w) != whole[i].state) {
-					bad = fmt.Sprintf("seed %d, commit %d, offset %d:\n got %s %+v\nwant %s %+v", seed, commit, i, state(w), c.Seconds, whole[i].state, whole[i].seconds)
+			run(w, log, commit, min(len(log), commit+200), func(i int, rows []window.Second, o Outcome) {
+				if bad == "" && (!slices.Equal(rows, whole[i].seconds) || i%16 == 0 && state(w) != whole[i].state) {
+					bad = fmt.Sprintf("seed %d, commit %d, offset %d:\n got %s %+v\nwant %s %+v", seed, commit, i, state(w), rows, whole[i].state, whole[i].seconds)
 				}
 			})
 			if bad != "" {
@@ -188,8 +205,7 @@ func TestLists(t *testing.T) {
 			for _, c := range at {
 				pages[c.path]++
 			}
-			var n window.Now
-			w.Fold.Lists(site, &n)
+			n := lists(w.Fold, site)
 			got := map[string]uint32{}
 			for _, c := range n.Pages {
 				got[c.Name] = c.Active
@@ -220,8 +236,14 @@ func TestForgets(t *testing.T) {
 		w.Apply(&Envelope{Offset: 1 << 20, Time: last + int64(i)*70_000, Header: event.Header{Node: 1, Sequence: uint64(i + 1), Low: last + int64(i)*70_000}})
 	}
 	f := w.Fold
-	got := []int{len(f.siteOf), len(f.visitorOf), len(f.open), len(f.sites.all) - len(f.sites.free), len(f.visitors.all) - len(f.visitors.free),
-		len(f.values.all) - len(f.values.free), len(w.Reader.waiting), w.Reader.waitingN, len(w.Reader.ids.old) + len(w.Reader.ids.young), len(w.Reader.nodes) - 1}
+	var n window.Now
+	f.News(1, 1, &n, func() {
+		if len(n.Pages) > 0 {
+			t.Errorf("somebody is left: %+v", n)
+		}
+	})
+	got := []int{len(f.siteOf), f.visitors.len(), len(f.visitors.former), len(f.open), len(f.passed), f.sites.len(), f.visitors.slab.len(), f.values.len(),
+		len(f.changed), len(f.news), len(w.Reader.waiting), w.Reader.waitingN, w.Reader.ids.used, len(w.Reader.nodes) - 1}
 	if !reflect.DeepEqual(got, make([]int, len(got))) {
 		t.Errorf("left over: %v", got)
 	}

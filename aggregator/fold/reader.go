@@ -3,8 +3,6 @@ package fold
 import (
 	"slices"
 
-	"github.com/cespare/xxhash/v2"
-
 	"nowcast/internal/event"
 )
 
@@ -160,51 +158,4 @@ func (r *Reader) End() {
 		r.Raise((r.waiting[0].second + 1) * 1000)
 	}
 	r.forget() // also what came in too old
-}
-
-// id of an event within its partition. A client's id is one of a site: two sites may share a client.
-type id [16]byte
-
-func idOf(e *event.Event) id {
-	id := id(e.ID)
-	h := xxhash.Sum64String(e.Site)
-	for i := range 8 {
-		id[i] ^= byte(h >> (8 * i))
-	}
-	return id
-}
-
-// ids remembers when each id was last seen, in event time. An id is worth remembering until the watermark is IDs past it; those are
-// dropped by the thousand, when a whole generation is.
-type ids struct {
-	memory             int64
-	young, old         map[id]int64
-	youngLast, oldLast int64 // newest time in each
-}
-
-func newIDs(memory int64) ids {
-	return ids{memory: memory, young: map[id]int64{}, old: map[id]int64{}, youngLast: None, oldLast: None}
-}
-
-func (m *ids) repeated(id id, t, watermark int64) bool {
-	last, known := m.young[id]
-	if !known {
-		last, known = m.old[id]
-	}
-	known = known && last+m.memory > watermark // else only not yet dropped
-	again := known && t-last < m.memory
-	if known {
-		t = max(t, last)
-	}
-	m.young[id] = t
-	m.youngLast = max(m.youngLast, t)
-	return again
-}
-
-func (m *ids) forget(watermark int64) {
-	if len(m.young)+len(m.old) == 0 || watermark < m.oldLast+m.memory {
-		return
-	}
-	m.old, m.oldLast = m.young, m.youngLast
-	m.young, m.youngLast = make(map[id]int64, len(m.old)/2), None
 }

@@ -1,6 +1,9 @@
 package fold
 
-import "nowcast/internal/event"
+import (
+	"nowcast/internal/event"
+	"nowcast/internal/window"
+)
 
 // Envelope is one record of the log, decoded.
 type Envelope struct {
@@ -39,10 +42,11 @@ type Windows struct {
 // NewWindows is at the log's start.
 func NewWindows(rules Rules) Windows { return Windows{NewReader(rules), New(rules)} }
 
-// Apply takes the next envelope of the log. The changes are valid until the next call. It clamps the times of e's events.
-func (w Windows) Apply(e *Envelope) (Changes, Outcome) {
+// Apply takes the next envelope of the log and gives the rows that it made final, valid until the next call. It clamps the times of e's
+// events.
+func (w Windows) Apply(e *Envelope) ([]window.Second, Outcome) {
 	if !w.Reader.Begin(e.Header, e.Time) {
-		return Changes{}, Outcome{Retried: true}
+		return nil, Outcome{Retried: true}
 	}
 	w.Fold.Advance(w.Reader.Watermark(), e.Offset)
 	var o Outcome

@@ -35,18 +35,26 @@ func (e *Emission) Append(b []byte) []byte {
 	b = appendVarint(b, emWatermark, uint64(e.Watermark))
 	b = appendVarint(b, emNow, uint64(e.Now))
 	for i := range e.Seconds {
-		s := &e.Seconds[i]
-		b = protowire.AppendTag(b, emSeconds, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(s.size()))
-		b = s.append(b)
+		b = e.Seconds[i].Append(b)
 	}
 	for i := range e.Nows {
-		n := &e.Nows[i]
-		b = protowire.AppendTag(b, emNows, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(n.size()))
-		b = n.append(b)
+		b = e.Nows[i].Append(b)
 	}
 	return b
+}
+
+// Append encodes the row as a part of an emission, whose other parts may come before or after it.
+func (s *Second) Append(b []byte) []byte {
+	b = protowire.AppendTag(b, emSeconds, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(s.size()))
+	return s.append(b)
+}
+
+// Append encodes the row as a part of an emission, whose other parts may come before or after it.
+func (n *Now) Append(b []byte) []byte {
+	b = protowire.AppendTag(b, emNows, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(n.size()))
+	return n.append(b)
 }
 
 // Size is how many bytes the row takes in an encoded emission.
