@@ -114,6 +114,7 @@ func (s *source) from(ctx context.Context) (int64, error) {
 }
 
 func (s *source) record(ctx context.Context, r broker.Record) error {
+	s.reading.record(r.Time)
 	if !s.live && r.Offset >= s.committed.Offset {
 		if err := s.begin(); err != nil {
 			return err
@@ -173,7 +174,7 @@ func (s *source) begin() error {
 	s.live = true
 	s.stage.begin()
 	took := time.Since(s.started)
-	s.reading.warmUp.Set(took.Seconds())
+	s.reading.warmedUp(took)
 	s.log.Info("reading on", "offset", max(0, s.committed.Offset), "warm-up", took.Round(time.Millisecond))
 	return nil
 }
@@ -184,10 +185,8 @@ func (s *source) fetched(ctx context.Context, next, end int64) error {
 			return err
 		}
 	}
-	s.reading.lag.Set(float64(end - next))
-	if w := s.reader.Watermark(); w != fold.None {
-		s.reading.watermark.Set(float64(w) / 1000)
-	}
+	s.reading.fetched(next, end)
+	s.reading.reached(s.reader.Watermark())
 	if next >= end && s.rest > 0 {
 		pause(ctx, s.rest)
 	}

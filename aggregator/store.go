@@ -149,6 +149,7 @@ func (t *windowsTail) run(ctx context.Context) {
 	var e window.Emission
 	_ = t.broker.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: partition, From: from,
 		Record: func(r broker.Record) error {
+			t.reading.record(r.Time)
 			if err := e.Decode(r.Value); err != nil {
 				t.reading.unreadable.Inc()
 				return t.deadLetter(ctx, topic.Windows, partition, r.Offset, err)
@@ -163,7 +164,7 @@ func (t *windowsTail) run(ctx context.Context) {
 			})
 		},
 		Batch: func(next, end int64) error {
-			t.reading.lag.Set(float64(end - next))
+			t.reading.fetched(next, end)
 			if next >= end {
 				pause(ctx, storeRest)
 			}
