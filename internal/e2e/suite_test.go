@@ -42,13 +42,19 @@ func (w *world) beaconToGlass(t *testing.T) {
 	if h := s.header; h.Get("Cache-Control") != "no-cache, no-transform" || h.Get("X-Accel-Buffering") != "no" {
 		t.Errorf("headers of the stream: %v", h)
 	}
+	// Early in a second, so that the open one is due on the glass well before it can be final.
+	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
 	sent := time.Now()
 	w.view(t, site, "/hello", 1)
-	f := s.until(t, 5*time.Second, "the view is seen", func(f frame) bool { return f.Visitors == 1 })
+	f := s.until(t, 5*time.Second, "the visitor is seen", func(f frame) bool { return f.Visitors == 1 })
+	// The frame that makes the second before it final may have brought the visitor already.
+	if f.Second == nil || f.Second.Pageviews == 0 {
+		f = s.until(t, 5*time.Second, "the view is seen", func(f frame) bool { return f.Second != nil && f.Second.Pageviews == 1 })
+	}
 	if d := f.arrived.Sub(sent); d > time.Second {
 		t.Errorf("it took %v from the beacon to the glass", d)
 	}
-	if f.Second == nil || f.Second.Final || f.Second.Pageviews != 1 {
+	if f.Second.Final || f.Second.Pageviews != 1 {
 		t.Errorf("the first news of it should be the open second, provisional: %+v", f.Second)
 	}
 	f = s.until(t, 10*time.Second, "the second is final", func(f frame) bool { return f.Second != nil && f.Second.Final && f.Second.Pageviews == 1 })
