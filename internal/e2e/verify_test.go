@@ -4,12 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
 
 	"nowcast/internal/broker"
 	"nowcast/internal/topic"
@@ -48,14 +52,7 @@ func TestVerify(t *testing.T) {
 		t.Fatalf("exit %d, %+v", code, r)
 	}
 
-	b, err := os.ReadFile(filepath.Join(l.dir, "endpoints.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var ends struct{ Kafka, Clickhouse string }
-	if err := json.Unmarshal(b, &ends); err != nil {
-		t.Fatal(err)
-	}
+	ends := endpointsOf(t, l)
 	db, err := warehouse.Open(ends.Clickhouse)
 	if err != nil {
 		t.Fatal(err)
@@ -118,16 +115,141 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// A log can't be altered, but a copy of it can: of the windows topic's rows one is removed, or all are said twice, which is no difference.
+func TestVerifyTopic(t *testing.T) {
+	l := startLaptop(t)
+	site := l.site(t, true)
+	l.drip(t, site, 60, 3*time.Second)
+	l.total(t, site, "pageviews", 60)
+	time.Sleep(2 * time.Second) // as above
+	to := time.Now().UTC().Truncate(time.Second).Format(time.RFC3339)
+	ends := endpointsOf(t, l)
+	kafka := broker.New(broker.Config{Addrs: []string{ends.Kafka}})
+	defer kafka.Close()
+	removed, _ := someFinal(t, kafka, site)
+	for _, c := range []struct {
+		name  string
+		times func(window.Second) int // that a row is said
+		want  string
+	}{
+		{"nothing altered", func(window.Second) int { return 1 }, ""},
+		{"all doubled", func(window.Second) int { return 2 }, ""},
+		{"a row removed", func(s window.Second) int {
+			if s.Site == removed.Site && s.At == removed.At && s.Version == removed.Version {
+				return 0
+			}
+			return 1
+		}, "the second is over and its row isn't final"},
+		{"all rows of a second removed", func(s window.Second) int {
+			if s.Site == removed.Site && s.At == removed.At {
+				return 0
+			}
+			return 1
+		}, "missing"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			copied := copyTopics(t, kafka, c.times)
+			r, _ := verified(t, "--kafka", copied, "--clickhouse", ends.Clickhouse, "--site", site, "--to", to, "--wait", "1ms")
+			found := false
+			for _, d := range r.Differences {
+				if d.In != topic.Windows {
+					continue
+				}
+				found = true
+				if c.want == "" || !strings.Contains(d.What, c.want) || d.Second != removed.At {
+					t.Errorf("found %+v, want %q", d, c.want)
+				}
+			}
+			if r.WindowRows < 3 || found != (c.want != "") {
+				t.Errorf("%d rows compared, found %+v, want %q", r.WindowRows, r.Differences, c.want)
+			}
+		})
+	}
+}
+
+// copyTopics makes a broker with a copy of the events and of the windows, each row of which is said so many times.
+func copyTopics(t *testing.T, from *broker.Client, times func(window.Second) int) (addr string) {
+	t.Helper()
+	k, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.Close)
+	into := broker.New(broker.Config{Addrs: k.ListenAddrs()})
+	t.Cleanup(into.Close)
+	if err := into.Ensure(t.Context(), topic.Specs(4, 1), nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{topic.Events, topic.Windows} {
+		for p := range 4 {
+			readAll(t, from, name, p, func(r broker.Record) error {
+				values := [][]byte{r.Value}
+				if name == topic.Windows {
+					var e window.Emission
+					if err := e.Decode(r.Value); err != nil {
+						return err
+					}
+					values = [][]byte{nil}
+					rows := e.Seconds
+					for e.Seconds = nil; len(rows) > 0; rows = rows[1:] {
+						for range times(rows[0]) {
+							e.Seconds = append(e.Seconds, rows[0])
+						}
+					}
+					values[0] = e.Append(nil)
+				}
+				at, err := into.Produce(t.Context(), name, p, time.UnixMilli(r.Time), values...)
+				if err == nil && at != r.Offset {
+					err = fmt.Errorf("the copy of %s/%d@%d is at %d", name, p, r.Offset, at)
+				}
+				return err
+			})
+		}
+	}
+	return k.ListenAddrs()[0]
+}
+
+// readAll hands over the records that a partition has now.
+func readAll(t *testing.T, kafka *broker.Client, name string, p int, each func(broker.Record) error) {
+	t.Helper()
+	_, end, err := kafka.Bounds(t.Context(), name, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if end == 0 {
+		return
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	err = kafka.Follow(ctx, broker.Follower{Topic: name, Partition: p, Record: each, Batch: func(next, _ int64) error {
+		if next >= end {
+			cancel()
+		}
+		return nil
+	}})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+}
+
+// endpointsOf are the addresses of a laptop's embedded parts.
+func endpointsOf(t *testing.T, l *laptop) (ends struct{ Kafka, Clickhouse string }) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(l.dir, "endpoints.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &ends); err != nil {
+		t.Fatal(err)
+	}
+	return ends
+}
+
 // someFinal is a final row of a site in the windows topic.
 func someFinal(t *testing.T, kafka *broker.Client, site string) (s window.Second, partition int) {
 	t.Helper()
 	for p := range 4 {
-		_, end, err := kafka.Bounds(t.Context(), topic.Windows, p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		_ = kafka.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: p, Record: func(r broker.Record) error {
+		readAll(t, kafka, topic.Windows, p, func(r broker.Record) error {
 			var e window.Emission
 			if err := e.Decode(r.Value); err != nil {
 				return err
@@ -139,13 +261,7 @@ func someFinal(t *testing.T, kafka *broker.Client, site string) (s window.Second
 				}
 			}
 			return nil
-		}, Batch: func(next, _ int64) error {
-			if next >= end {
-				cancel()
-			}
-			return nil
-		}})
-		cancel()
+		})
 		if s.Site != "" {
 			return s, partition
 		}

@@ -203,7 +203,7 @@ func (r *run) committed(ctx context.Context) error {
 		partitions = append(partitions, p)
 	}
 	a, err := r.Broker.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: "nowcast-store", Topics: map[string][]int{topic.Events: partitions, topic.Windows: partitions}})
-	if err == nil {
+	if err == nil && !errors.Is(a.Error, kafka.GroupIdNotFound) { // no store lane has ever been here: nothing is committed
 		err = a.Error
 	}
 	if err != nil {
