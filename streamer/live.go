@@ -240,6 +240,9 @@ func (v *viewer) final(view board.View, from, to int64) error {
 	}
 	f.Second, v.given = &s, to
 	v.shown.visitors, v.shown.lists = view.Visitors, view.Lists
+	if v.shown.at <= to { // it isn't open any more, which is no news
+		v.shown.at, v.shown.revision = 0, 0
+	}
 	return v.send("", eventID(to, 0), f)
 }
 

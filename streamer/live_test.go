@@ -345,6 +345,11 @@ func TestOpenSecondIsShownAtOnce(t *testing.T) {
 	w.final(1)
 	for m := s.next(); m.Second == nil || !m.Second.Final || m.Second.At != stamp(at); m = s.next() {
 	}
+	select { // that the second isn't open any more is no news of its own
+	case m := <-s.msgs:
+		t.Errorf("nothing changed after the final frame, but there is %s %s", m.id, m.data)
+	case <-time.After(400 * time.Millisecond):
+	}
 }
 
 func TestSlowRatesMerge(t *testing.T) {
