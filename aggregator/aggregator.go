@@ -144,6 +144,7 @@ type lane struct {
 	log     *slog.Logger
 	metrics *metrics
 	member  *group.Member
+	run     string // of a rewind: part of its tokens
 
 	mu   sync.Mutex
 	work work

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -34,6 +35,8 @@ type batcher[T table] struct {
 	db   inserter
 	make func() T
 	full chan struct{} // the batch that fills has to go
+
+	stored atomic.Int64 // rows that ClickHouse has acknowledged
 
 	mu      sync.Mutex
 	room    sync.Cond
@@ -127,7 +130,7 @@ func (b *batcher[T]) flush(ctx context.Context) {
 	rows := f.table.rows()
 	if rows > 0 {
 		// Other rows under the same token would be dropped in silence, so it stands for their bytes.
-		token := fmt.Sprintf("%s/%d/%d/%016x", b.name, window.Epoch, rows, f.hash.Sum64())
+		token := fmt.Sprintf("%s/%d/%d/%016x%s", b.name, window.Epoch, rows, f.hash.Sum64(), b.lane.run)
 		for said, wait := (seldom{}), 50*time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 			start := time.Now()
 			try, cancel := context.WithTimeout(ctx, tryInsert)
@@ -136,6 +139,7 @@ func (b *batcher[T]) flush(ctx context.Context) {
 			if err == nil {
 				b.metrics.insert.WithLabelValues(b.name).Observe(time.Since(start).Seconds())
 				b.metrics.stored.WithLabelValues(b.name).Add(float64(rows))
+				b.stored.Add(int64(rows))
 				break
 			}
 			if ctx.Err() != nil {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"nowcast/aggregator/fold"
@@ -34,6 +35,8 @@ type source struct {
 	partition int
 	committed group.Position
 	rest      time.Duration // between fetches when there is nothing more to read; 0 where every millisecond counts
+	span      span          // of a rewind; else all there is
+	progress  *atomic.Int64 // of a rewind: records read
 
 	log     *slog.Logger
 	reading reading
@@ -66,7 +69,7 @@ func watermarkOf(p group.Position) (int64, bool) {
 	return w, found && err == nil
 }
 
-// run reads until ctx ends, or until the state can't be rebuilt: then it returns why.
+// run reads until ctx ends or the span does, or until the state can't be rebuilt: then it returns why.
 func (s *source) run(ctx context.Context) error {
 	s.started = time.Now()
 	var from int64
@@ -81,15 +84,22 @@ func (s *source) run(ctx context.Context) error {
 		s.failed(err)
 		pause(ctx, 200*time.Millisecond)
 	}
+	if s.span.over(from) {
+		return nil
+	}
 	if from >= s.committed.Offset { // nothing to rebuild
 		if err := s.begin(); err != nil {
 			return err
 		}
 	}
-	return s.broker.Follow(ctx, broker.Follower{Topic: topic.Events, Partition: s.partition, From: from,
+	err := s.broker.Follow(ctx, broker.Follower{Topic: topic.Events, Partition: s.partition, From: from,
 		Record: func(r broker.Record) error { return s.record(ctx, r) },
 		Batch:  func(next, end int64) error { return s.fetched(ctx, next, end) },
 		Gap:    s.gap, Fail: s.failed})
+	if errors.Is(err, errRewound) {
+		return nil
+	}
+	return err
 }
 
 // from is where to begin. Everything that can still matter at watermark w was received less than fold.WarmUp before it, and nothing is
@@ -103,6 +113,9 @@ func (s *source) from(ctx context.Context) (int64, error) {
 		s.gap(broker.Gap{Topic: topic.Events, Partition: s.partition, From: s.committed.Offset, To: first})
 	}
 	from := first
+	if s.span.limited {
+		return max(first, s.span.read), nil
+	}
 	s.want, s.known = watermarkOf(s.committed)
 	if s.known && s.want != fold.None {
 		if from, err = s.broker.OffsetAt(ctx, topic.Events, s.partition, time.UnixMilli(s.want).Add(-fold.WarmUp)); err != nil {
@@ -115,6 +128,12 @@ func (s *source) from(ctx context.Context) (int64, error) {
 
 func (s *source) record(ctx context.Context, r broker.Record) error {
 	s.reading.record(r.Time)
+	if s.span.limited {
+		if s.span.over(r.Offset) {
+			return errRewound
+		}
+		s.progress.Add(1)
+	}
 	if !s.live && r.Offset >= s.committed.Offset {
 		if err := s.begin(); err != nil {
 			return err
@@ -184,6 +203,9 @@ func (s *source) fetched(ctx context.Context, next, end int64) error {
 		if err := s.begin(); err != nil {
 			return err
 		}
+	}
+	if s.span.over(next) {
+		return errRewound
 	}
 	s.reading.fetched(next, end)
 	s.reading.reached(s.reader.Watermark())

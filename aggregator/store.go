@@ -55,7 +55,7 @@ func (w *storeWork) Run(ctx context.Context) {
 	batchers.Go(func() { w.windows.run(batching, hard) })
 	for _, p := range w.parts {
 		readers.Go(func() {
-			if err := p.source.run(ctx); ctx.Err() == nil {
+			if err := p.source.run(ctx); err != nil && ctx.Err() == nil {
 				p.source.log.Error("this partition is left alone", "error", err)
 				reason := err.Error()
 				p.reason.Store(&reason)
@@ -140,16 +140,27 @@ type windowsTail struct {
 	batcher   *batcher[*windowRows]
 	reading   reading
 	said      seldom
+	span      span          // of a rewind; else all there is
+	progress  *atomic.Int64 // of a rewind: records read
 }
 
 func (t *windowsTail) run(ctx context.Context) {
 	// A position of -1, and one that retention has passed, is out of range: Follow goes to the first record then.
 	from := max(0, t.committed.Offset)
 	partition := t.committed.Partition
+	if t.span.over(from) {
+		return
+	}
 	var e window.Emission
 	_ = t.broker.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: partition, From: from,
 		Record: func(r broker.Record) error {
 			t.reading.record(r.Time)
+			if t.span.limited {
+				if t.span.over(r.Offset) {
+					return errRewound
+				}
+				t.progress.Add(1)
+			}
 			if err := e.Decode(r.Value); err != nil {
 				t.reading.unreadable.Inc()
 				return t.deadLetter(ctx, topic.Windows, partition, r.Offset, err)
@@ -164,6 +175,9 @@ func (t *windowsTail) run(ctx context.Context) {
 			})
 		},
 		Batch: func(next, end int64) error {
+			if t.span.over(next) {
+				return errRewound
+			}
 			t.reading.fetched(next, end)
 			if next >= end {
 				pause(ctx, storeRest)

@@ -35,6 +35,7 @@ const partitions = 2
 // world is a broker in this process, an ingest node and a tail of the windows topic.
 type world struct {
 	t     *testing.T
+	addr  string
 	kafka *broker.Client
 	db    *warehouse.DB
 
@@ -55,7 +56,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(k.Close)
-	w := &world{t: t, kafka: broker.New(broker.Config{Addrs: k.ListenAddrs()}), clock: time.Now().UnixMilli(), node: 7}
+	w := &world{t: t, addr: k.ListenAddrs()[0], kafka: broker.New(broker.Config{Addrs: k.ListenAddrs()}), clock: time.Now().UnixMilli(), node: 7}
 	t.Cleanup(w.kafka.Close)
 	if err := w.kafka.Ensure(t.Context(), topic.Specs(partitions, 1), nil); err != nil {
 		t.Fatal(err)

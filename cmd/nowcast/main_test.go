@@ -59,7 +59,7 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 
 func TestHelpTeaches(t *testing.T) {
 	for _, command := range []string{"", "all", "ingest", "aggregator", "streamer", "topics", "site", "site add", "site list", "site set", "site remove",
-		"key", "key add", "key list", "key remove", "load", "health", "version"} {
+		"key", "key add", "key list", "key remove", "load", "verify", "health", "version"} {
 		code, out, errs := nowcast(t, append(strings.Fields(command), "--help")...)
 		example := strings.TrimSpace("nowcast " + command)
 		switch command {
@@ -84,6 +84,9 @@ func TestWrongUsageEndsWith2(t *testing.T) {
 		{"ingest", "--kafka"},
 		{"aggregator --kafka a:1", "needs --clickhouse"},
 		{"aggregator --kafka a:1 --lanes sideways", "sideways"},
+		{"aggregator --clickhouse clickhouse://a:1/b", "--kafka"},
+		{"aggregator --kafka a:1 --clickhouse clickhouse://a:1/b --from 1h", "--lanes store"},
+		{"aggregator --lanes store --from yesterday", "90m"},
 		{"streamer --kafka a:1", "--clickhouse"},
 		{"topics --kafka a:1 --replication 0", "--replication"},
 		{"site", "add"},

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"strings"
+	"time"
 
 	"nowcast/aggregator"
 	"nowcast/frontend"
@@ -96,22 +98,38 @@ func (h *host) ingest(f *webFlags, kafka *broker.Client, sites *site.Registry) (
 
 type aggregatorCmd struct {
 	opsFlags
-	kafkaFlags
+	Kafka      []string `placeholder:"HOST:PORT" help:"One or more of Kafka's brokers."`
 	Clickhouse string   `placeholder:"URL" help:"ClickHouse, as clickhouse://user:password@host:9000/database; needed by the store lane."`
 	Lanes      []string `default:"windows,store" enum:"windows,store" placeholder:"LANE" help:"What to do: windows, store or both (${default})."`
+	From       *moment  `placeholder:"TIME" help:"With --lanes store: write ClickHouse's rows again from the log since then (2026-11-24T08:00:00Z, or how long ago, as 90m), and end."`
+	DataDir    string   `default:"./.nowcast" placeholder:"DIR" help:"With --from, and without --kafka and --clickhouse: the data dir of a running nowcast all (${default})."`
 }
 
 // Help is shown by --help.
 func (aggregatorCmd) Help() string {
 	return `Several of these share the partitions of the log among themselves; when one goes, the others take its partitions over.
 
-Example:
+With --from it does one thing and ends: it writes the rows of both tables again from the log, for when ClickHouse has lost some. The rows are
+those that were there, so that does no harm beside running aggregators, and none when done twice. "nowcast verify" says what is missing.
 
-	nowcast aggregator --kafka kafka-1:9092 --clickhouse clickhouse://nowcast:secret@clickhouse:9000/nowcast`
+Examples:
+
+	nowcast aggregator --kafka kafka-1:9092 --clickhouse clickhouse://nowcast:secret@clickhouse:9000/nowcast
+	nowcast aggregator --lanes store --from 24h --kafka kafka-1:9092 --clickhouse clickhouse://nowcast:secret@clickhouse:9000/nowcast
+	nowcast aggregator --lanes store --from 2026-11-24T08:00:00Z --data-dir ./.nowcast`
 }
 
 // Validate says what is missing.
 func (c *aggregatorCmd) Validate() error {
+	if windows, _ := c.lanes(); c.From != nil {
+		if windows {
+			return fmt.Errorf("--from writes again what the store lane writes: give --lanes store with it")
+		}
+		return nil
+	}
+	if len(c.Kafka) == 0 {
+		return fmt.Errorf("missing flags: --kafka")
+	}
 	if _, store := c.lanes(); store && c.Clickhouse == "" {
 		return fmt.Errorf("the store lane needs --clickhouse: give it, or --lanes windows")
 	}
@@ -127,7 +145,10 @@ func (c *aggregatorCmd) lanes() (windows, store bool) {
 }
 
 // Run is the command.
-func (c *aggregatorCmd) Run(ctx context.Context, log *slog.Logger) error {
+func (c *aggregatorCmd) Run(ctx context.Context, std *stdio, log *slog.Logger) error {
+	if c.From != nil {
+		return c.rewind(ctx, std, log)
+	}
 	h, err := newHost(log, c.opsFlags)
 	if err != nil {
 		return err
@@ -146,6 +167,31 @@ func (c *aggregatorCmd) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	return h.run(ctx)
+}
+
+// rewind is the command with --from.
+func (c *aggregatorCmd) rewind(ctx context.Context, std *stdio, log *slog.Logger) error {
+	ends, err := endpointsOf(c.DataDir, c.Kafka, c.Clickhouse)
+	if err != nil {
+		return err
+	}
+	kafka := newBroker(strings.Split(ends.Kafka, ","))
+	defer kafka.Close()
+	db, err := warehouse.Open(ends.Clickhouse)
+	if err != nil {
+		return err
+	}
+	defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
+	start := time.Now()
+	p, err := aggregator.Rewind{From: c.From.Time, Progress: func(p aggregator.RewindProgress) {
+		fmt.Fprintf(std.err, "%3.0f %% of %d records read, %d event rows and %d window rows written\n", 100*float64(p.Read)/float64(max(1, p.Records)), p.Records, p.Events, p.Windows)
+	}}.Run(ctx, aggregator.Deps{Broker: kafka, Warehouse: db, Log: log})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(std.out, "Wrote %d event rows and %d window rows again since %s, in %s. To compare them with the log: nowcast verify --from %[3]s\n",
+		p.Events, p.Windows, c.From.UTC().Format(time.RFC3339), time.Since(start).Round(100*time.Millisecond))
+	return nil
 }
 
 func (h *host) aggregator(cfg aggregator.Config, kafka *broker.Client, db *warehouse.DB) error {

@@ -68,7 +68,7 @@ func (c *verifyCmd) Validate() error {
 
 // Run is the command.
 func (c *verifyCmd) Run(ctx context.Context, std *stdio) error {
-	ends, err := c.endpoints()
+	ends, err := endpointsOf(c.DataDir, c.Kafka, c.Clickhouse)
 	if err != nil {
 		return err
 	}
@@ -97,15 +97,15 @@ func (c *verifyCmd) Run(ctx context.Context, std *stdio) error {
 	return report.Err()
 }
 
-// endpoints are those given, and for what isn't given those of the data dir.
-func (c *verifyCmd) endpoints() (endpoints, error) {
-	e := endpoints{Kafka: strings.Join(c.Kafka, ","), Clickhouse: c.Clickhouse}
+// endpointsOf are those given, and for what isn't given those of the nowcast all that runs on the data dir.
+func endpointsOf(dataDir string, kafka []string, clickhouse string) (endpoints, error) {
+	e := endpoints{Kafka: strings.Join(kafka, ","), Clickhouse: clickhouse}
 	if e.Kafka != "" && e.Clickhouse != "" {
 		return e, nil
 	}
-	b, err := os.ReadFile(filepath.Join(c.DataDir, "endpoints.json"))
+	b, err := os.ReadFile(filepath.Join(dataDir, "endpoints.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return e, fmt.Errorf("no nowcast all runs on data dir %s: start it, name another with --data-dir, or give --kafka and --clickhouse", c.DataDir)
+		return e, fmt.Errorf("no nowcast all runs on data dir %s: start it, name another with --data-dir, or give --kafka and --clickhouse", dataDir)
 	}
 	var running endpoints
 	if err == nil {

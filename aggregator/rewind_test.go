@@ -1,0 +1,57 @@
+package aggregator
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"nowcast/internal/topic"
+)
+
+// A rewind writes from the asked time on, reads what the judgement of those records hangs on before it, and begins later where that is gone.
+func TestRewindSpan(t *testing.T) {
+	w := newWorld(t)
+	begin := w.clock
+	for range 120 { // one a minute
+		w.clock += 60_000
+		w.send(0, w.view(1, "/"))
+	}
+	l := &lane{broker: w.kafka, log: slog.New(slog.NewTextHandler(testLog{t}, nil))}
+	at := func(minute int64) time.Time { return time.UnixMilli(begin + minute*60_000) }
+	check := func(from time.Time, want span) {
+		t.Helper()
+		want.limited = true
+		if got, err := (Rewind{From: from}).span(t.Context(), l, topic.Events, 0); got != want || err != nil {
+			t.Errorf("%+v %v, want %+v", got, err, want)
+		}
+	}
+	// The record at minute m has offset m-1. What was before the one at minute 60 is judged by the 21 minutes before that.
+	check(at(60), span{read: 37, write: 59, end: 120})
+	check(at(0), span{read: 0, write: 0, end: 120})
+	check(at(5), span{read: 0, write: 4, end: 120})
+	check(at(500), span{read: 98, write: 120, end: 120})
+	if got, err := (Rewind{From: at(0)}).span(t.Context(), l, topic.Events, 1); err != nil || !got.over(got.read) {
+		t.Errorf("an empty partition: %+v %v", got, err)
+	}
+
+	c, err := kgo.NewClient(kgo.SeedBrokers(w.addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	part := kmsg.NewDeleteRecordsRequestTopicPartition()
+	part.Offset = 50
+	name := kmsg.NewDeleteRecordsRequestTopic()
+	name.Topic, name.Partitions = topic.Events, append(name.Partitions, part)
+	q := kmsg.NewPtrDeleteRecordsRequest()
+	q.Topics = append(q.Topics, name)
+	if _, err := q.RequestWith(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	check(at(100), span{read: 77, write: 99, end: 120})
+	check(at(60), span{read: 50, write: 71, end: 120}) // the oldest is of minute 51
+	check(at(0), span{read: 50, write: 71, end: 120})
+}

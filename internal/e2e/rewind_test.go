@@ -1,0 +1,77 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"nowcast/internal/warehouse"
+)
+
+// What ClickHouse has lost is written again from the log; done twice it changes nothing, and nothing that runs is disturbed.
+func TestRewind(t *testing.T) {
+	l := startLaptop(t)
+	site := l.site(t, true)
+	l.drip(t, site, 60, 3*time.Second)
+	l.total(t, site, "pageviews", 60)
+	time.Sleep(2 * time.Second) // seconds become final with the clock, and there is nothing else to wait for
+	to := time.Now().UTC().Truncate(time.Second).Format(time.RFC3339)
+	agrees := func(want bool) {
+		t.Helper()
+		r, code := verified(t, "--data-dir", l.dir, "--to", to)
+		if (code == 0) != want || r.Counted < 60 {
+			t.Fatalf("nowcast verify: exit %d, %+v", code, r)
+		}
+	}
+	agrees(true)
+	db, err := warehouse.Open(endpointsOf(t, l).Clickhouse)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	count := func() string {
+		var n, m uint64
+		for table, into := range map[string]*uint64{"events": &n, "windows": &m} {
+			if err := db.QueryRow(t.Context(), "SELECT count() FROM "+table+" FINAL WHERE site = '"+site+"'").Scan(into); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return fmt.Sprint(n, m)
+	}
+	before := count()
+	rewind := func(from string) string {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		out, err := exec.CommandContext(ctx, binary(t), "aggregator", "--lanes", "store", "--from", from, "--data-dir", l.dir).CombinedOutput()
+		if err != nil {
+			t.Fatalf("rewind: %v\n%s", err, out)
+		}
+		return string(out)
+	}
+	for _, loss := range []string{"TRUNCATE TABLE events", "TRUNCATE TABLE windows",
+		// Some rows twice in a row: what is written again has to be more than a repeated insert, which ClickHouse would drop.
+		"ALTER TABLE events DELETE WHERE cityHash64(koff, kidx) % 3 = 0 SETTINGS mutations_sync = 1",
+		"ALTER TABLE events DELETE WHERE cityHash64(koff, kidx) % 3 = 0 SETTINGS mutations_sync = 1",
+		"ALTER TABLE windows DELETE WHERE second % 2 = 0 SETTINGS mutations_sync = 1"} {
+		if err := db.Exec(t.Context(), loss); err != nil {
+			t.Fatal(err)
+		}
+		agrees(false)
+		if out := rewind("1h"); !strings.Contains(out, "event rows and") || !strings.Contains(out, "nowcast verify --from") {
+			t.Errorf("it says %s", out)
+		}
+		agrees(true)
+	}
+	rewind("1h")
+	rewind("3s") // of a part, judged by what is before it
+	agrees(true)
+	if after := count(); after != before {
+		t.Errorf("%s rows, before it were %s", after, before)
+	}
+	l.drip(t, site, 10, 500*time.Millisecond)
+	l.total(t, site, "pageviews", 70)
+}
