@@ -71,8 +71,13 @@ fuzz:
 	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
 	  for f in $$(grep -ho '^func Fuzz[A-Za-z]*' $$p/*_test.go | cut -c6-); do echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; done; done
 
-## chaos: kill, stop, cut off and delay everything N (1000) times under load, and verify
 N ?= 1000
+
+## model: check the protocol of aggregation on N (1000) random histories, with crashes, zombies and late writes
+model:
+	go test -timeout 0 -count=1 -v -run '^TestModel$$' ./aggregator/fold -histories $(N)
+
+## chaos: kill, stop, cut off and delay everything N (1000) times under load, and verify
 chaos: build kafka
 	go test -timeout 0 -count=1 -v -run TestChaos ./internal/e2e/ -faults $(N)
 
@@ -129,4 +134,4 @@ deployments/tools/golangci-lint: deployments/tools/go.mod
 	go build -modfile=deployments/tools/go.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
 
-.PHONY: help run build test lint generate generate-check test-frontend test-go test-e2e test-browser fuzz chaos bench-glass bench-beacons bench-idle image kafka clean
+.PHONY: help run build test lint generate generate-check test-frontend test-go test-e2e test-browser fuzz model chaos bench-glass bench-beacons bench-idle image kafka clean

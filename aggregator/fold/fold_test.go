@@ -1,11 +1,16 @@
 package fold
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
 	"reflect"
+	"runtime"
+	"runtime/debug"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"nowcast/internal/event"
@@ -46,43 +51,74 @@ var (
 	firstSeed = flag.Uint64("seed", 0, "of the first")
 )
 
-func seeds() (s []uint64) {
-	for i := range *histories {
-		s = append(s, *firstSeed+uint64(i))
+// each runs a check on n seeds from the first on, as many at a time as there are cores, and fails with the first that one of them finds.
+func each(t *testing.T, n int, check func(seed uint64) error) {
+	t.Helper()
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for !t.Failed() {
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return
+				}
+				seed := *firstSeed + uint64(i)
+				if err := caught(seed, check); err != nil {
+					t.Errorf("seed %d: %v", seed, err)
+				}
+			}
+		})
 	}
-	return s
+	wg.Wait()
+}
+
+// caught also takes a panic for a failure.
+func caught(seed uint64, check func(seed uint64) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return check(seed)
 }
 
 // Every history against the oracle: watermark, what became of each event, every final row; nothing final changes, and no version
 // has two contents.
 func TestHistories(t *testing.T) {
+	var mu sync.Mutex
 	var sum Outcome
-	for _, seed := range seeds() {
+	each(t, *histories, func(seed uint64) (bad error) {
+		fail := func(format string, a ...any) {
+			if bad == nil {
+				bad = fmt.Errorf(format, a...)
+			}
+		}
 		log := history(seed)
 		want, watermarks, outcomes, _ := oracle(small(), log)
 		got := map[string]window.Second{}
 		versions := map[string]window.Second{}
 		w := NewWindows(small())
-		events := 0
 		run(w, log, 0, len(log), func(i int, rows []window.Second, o Outcome) {
 			if w.Reader.Watermark() != watermarks[i] || o != outcomes[i] {
-				t.Fatalf("seed %d, offset %d: watermark %d %+v, want %d %+v", seed, i, w.Reader.Watermark(), o, watermarks[i], outcomes[i])
+				fail("offset %d: watermark %d %+v, want %d %+v", i, w.Reader.Watermark(), o, watermarks[i], outcomes[i])
 			}
 			if i > 0 && watermarks[i] < watermarks[i-1] {
-				t.Fatalf("seed %d, offset %d: the watermark falls", seed, i)
+				fail("offset %d: the watermark falls", i)
 			}
 			if !o.Retried && o.Counted+o.Late+o.Stale+o.Repeated != len(log[i].Events) {
-				t.Fatalf("seed %d, offset %d: %d events became %+v", seed, i, len(log[i].Events), o)
+				fail("offset %d: %d events became %+v", i, len(log[i].Events), o)
 			}
-			events += o.Counted
+			mu.Lock()
 			sum = Outcome{false, sum.Counted + o.Counted, sum.Late + o.Late, sum.Stale + o.Stale, sum.Repeated + o.Repeated}
+			mu.Unlock()
 			for _, s := range rows {
 				key := fmt.Sprint(s.Site, s.At)
 				if f, has := got[key]; has {
-					t.Fatalf("seed %d, offset %d: %+v after the final %+v", seed, i, s, f)
+					fail("offset %d: %+v after the final %+v", i, s, f)
 				}
 				if last, has := versions[key]; has && s.Version <= last.Version {
-					t.Fatalf("seed %d, offset %d: version falls from %+v to %+v", seed, i, last, s)
+					fail("offset %d: version falls from %+v to %+v", i, last, s)
 				}
 				versions[key] = s
 				if s.Final {
@@ -91,16 +127,17 @@ func TestHistories(t *testing.T) {
 				}
 			}
 		})
-		if !maps.Equal(got, want) {
-			for k := range want {
-				if got[k] != want[k] {
-					t.Errorf("seed %d, %s: got %+v, want %+v", seed, k, got[k], want[k])
-				}
+		for k := range want {
+			if got[k] != want[k] {
+				fail("%s: got %+v, want %+v", k, got[k], want[k])
 			}
-			t.Fatalf("seed %d: %d final rows, want %d", seed, len(got), len(want))
 		}
-	}
-	if sum.Late == 0 || sum.Stale == 0 || sum.Repeated == 0 || sum.Late > sum.Counted {
+		if len(got) != len(want) {
+			fail("%d final rows, want %d", len(got), len(want))
+		}
+		return bad
+	})
+	if !t.Failed() && (sum.Late == 0 || sum.Stale == 0 || sum.Repeated == 0 || sum.Late > sum.Counted) {
 		t.Errorf("the histories are no test: %+v", sum)
 	}
 }
@@ -126,10 +163,15 @@ func TestWarmUp(t *testing.T) {
 			state   string
 			seconds []window.Second
 		}
+		commits := func(i int) bool { return i%197 == int(seed%197) }
+		compared := func(i int) bool { return i%16 == 0 }
 		var whole []after
 		w := NewWindows(rules)
 		run(w, log, 0, len(log), func(i int, rows []window.Second, o Outcome) {
-			whole = append(whole, after{state(w), slices.Clone(rows)})
+			whole = append(whole, after{seconds: slices.Clone(rows)})
+			if compared(i) || commits(i) {
+				whole[i].state = state(w)
+			}
 		})
 		watermark := NewReader(rules)
 		for i := range log {
@@ -140,7 +182,7 @@ func TestWarmUp(t *testing.T) {
 				}
 				watermark.End()
 			}
-			if i%197 != int(seed%197) || watermark.Watermark() == None {
+			if !commits(i) || watermark.Watermark() == None {
 				continue
 			}
 			commit := i + 1
@@ -151,15 +193,15 @@ func TestWarmUp(t *testing.T) {
 			w := NewWindows(rules)
 			run(w, log, from, commit, nil)
 			if w.Reader.Watermark() != watermark.Watermark() {
-				return fmt.Sprintf("seed %d, commit %d: watermark %d, want %d", seed, commit, w.Reader.Watermark(), watermark.Watermark())
+				return fmt.Sprintf("commit %d: watermark %d, want %d", commit, w.Reader.Watermark(), watermark.Watermark())
 			}
 			if got := state(w); got != whole[i].state {
-				return fmt.Sprintf("seed %d, commit %d:\n got %s\nwant %s", seed, commit, got, whole[i].state)
+				return fmt.Sprintf("commit %d:\n got %s\nwant %s", commit, got, whole[i].state)
 			}
 			bad := ""
 			run(w, log, commit, min(len(log), commit+200), func(i int, rows []window.Second, o Outcome) {
-				if bad == "" && (!slices.Equal(rows, whole[i].seconds) || i%16 == 0 && state(w) != whole[i].state) {
-					bad = fmt.Sprintf("seed %d, commit %d, offset %d:\n got %s %+v\nwant %s %+v", seed, commit, i, state(w), rows, whole[i].state, whole[i].seconds)
+				if bad == "" && (!slices.Equal(rows, whole[i].seconds) || compared(i) && state(w) != whole[i].state) {
+					bad = fmt.Sprintf("commit %d, offset %d:\n got %s %+v\nwant %s %+v", commit, i, state(w), rows, whole[i].state, whole[i].seconds)
 				}
 			})
 			if bad != "" {
@@ -168,27 +210,28 @@ func TestWarmUp(t *testing.T) {
 		}
 		return ""
 	}
-	caught := 0
-	for _, seed := range seeds() {
+	var noticed atomic.Int64
+	each(t, *histories, func(seed uint64) error {
 		limit := 1 << 20
 		if seed%3 == 0 {
 			limit = 20 + int(seed)
 		}
 		if d := differs(seed, smallWarmUp, limit); d != "" {
-			t.Fatal(d)
+			return errors.New(d)
 		}
 		if seed-*firstSeed < 10 && differs(seed, smallWarmUp/2, limit) != "" {
-			caught++
+			noticed.Add(1)
 		}
-	}
-	if caught == 0 {
+		return nil
+	})
+	if !t.Failed() && noticed.Load() == 0 {
 		t.Error("half a warm-up does as well: the histories are no test")
 	}
 }
 
 // The lists of now against a recount: each present visitor is in each list once, at the page of the latest event.
 func TestLists(t *testing.T) {
-	for _, seed := range seeds() {
+	each(t, *histories, func(seed uint64) error {
 		log := history(seed)
 		_, watermarks, _, all := oracle(small(), log)
 		w := NewWindows(small())
@@ -211,7 +254,7 @@ func TestLists(t *testing.T) {
 				got[c.Name] = c.Active
 			}
 			if !maps.Equal(got, pages) {
-				t.Errorf("seed %d, site %s: pages %v, want %v", seed, site, got, pages)
+				return fmt.Errorf("site %s: pages %v, want %v", site, got, pages)
 			}
 			for name, list := range map[string][]window.Count{"sources": n.Sources, "countries": n.Countries, "devices": n.Devices} {
 				sum := uint32(0)
@@ -219,11 +262,12 @@ func TestLists(t *testing.T) {
 					sum += c.Active
 				}
 				if sum != uint32(len(at)) {
-					t.Errorf("seed %d, site %s: %d visitors by %s, want %d", seed, site, sum, name, len(at))
+					return fmt.Errorf("site %s: %d visitors by %s, want %d", site, sum, name, len(at))
 				}
 			}
 		}
-	}
+		return nil
+	})
 }
 
 // Nothing outlives its last visitor.

@@ -31,11 +31,14 @@ type sender struct {
 	gather       []event.Event
 	queue        []Envelope
 	last         int64 // when it last closed an envelope
+	keeps        bool  // its promises, also when its clock steps back
+	promised     int64
 }
 
-// history is an adversarial log of one partition: ingest nodes with wrong and stepping clocks, envelopes and ticks, retries and copies that
-// land late, nodes that are cut off, that die with or without someone to send what they had kept, and that say farewell; clients that
-// repeat ids; visitors whose id changes at midnight. Who an event is really of is in Language, "v3".
+// history is an adversarial log of one partition: ingest nodes with wrong and stepping clocks, of which some keep promises that their clocks
+// don't, envelopes and ticks, retries and copies that land late, nodes that are cut off, that die with or without someone to send what they
+// had kept, and that say farewell; clients that repeat ids; a site that is given up; visitors whose id changes at midnight. Who an event is
+// really of is in Language, "v3".
 func history(seed uint64) []Envelope {
 	r := rand.New(rand.NewPCG(seed, 1))
 	var log []Envelope
@@ -55,7 +58,7 @@ func history(seed uint64) []Envelope {
 		return []int64{0, r.Int64N(100) - 50, -r.Int64N(1500), -r.Int64N(4000), r.Int64N(400)}[r.IntN(5)]
 	}
 	join := func() {
-		nodes = append(nodes, &sender{id: r.Uint64() | 1, skew: skew(), linger: 30 + r.Int64N(300), rate: []float64{0.2, 1, 4}[r.IntN(3)], alive: true})
+		nodes = append(nodes, &sender{id: r.Uint64() | 1, skew: skew(), linger: 30 + r.Int64N(300), rate: []float64{0.2, 1, 4}[r.IntN(3)], alive: true, keeps: r.IntN(2) == 0})
 	}
 	for range 1 + r.IntN(3) {
 		join()
@@ -63,6 +66,7 @@ func history(seed uint64) []Envelope {
 	visitors, lost, odd := 2+r.IntN(8), []float64{0, 0.02, 0.05}[r.IntN(3)], []float64{0, 0.01}[r.IntN(2)]
 	sources := []string{"", "", "", "Google", "News"}
 	paths := []string{"/", "/a", "/b", "/c"}
+	closing := start + r.Int64N(length) // when nobody comes to z any more
 	for now := start; now < start+length; now += 10 {
 		for i := 0; i < len(copies); i++ {
 			if copies[i].at <= now {
@@ -75,6 +79,9 @@ func history(seed uint64) []Envelope {
 			if s.alive && r.Float64() < s.rate/100 {
 				e := event.Event{Time: now + s.skew, Kind: event.Kind(1 + r.IntN(3)), Site: string('x' + rune(r.IntN(3))),
 					Path: paths[r.IntN(4)], Source: sources[r.IntN(5)], Country: "DE", Device: "Desktop"}
+				if e.Site == "z" && now > closing {
+					e.Site = "x"
+				}
 				if r.Float64() < odd {
 					e.Time -= r.Int64N(3000)
 				}
@@ -93,7 +100,8 @@ func history(seed uint64) []Envelope {
 				s.add(now, e)
 			}
 			for i := 0; s.alive && i < len(repeats); i++ {
-				if x := repeats[i]; x.at <= now {
+				if repeats[i].at <= now { // most often not, and events are large
+					x := repeats[i]
 					repeats = append(repeats[:i], repeats[i+1:]...)
 					x.e.Time = now + s.skew
 					s.add(now, x.e)
@@ -167,6 +175,10 @@ func (s *sender) seal(now int64, farewell bool) {
 	e := Envelope{Time: now + s.skew, Header: event.Header{Version: 1, Node: s.id, Sequence: s.sequence, Low: now + s.skew - 1, Farewell: farewell}, Events: s.gather}
 	for _, x := range s.gather {
 		e.Header.Low = min(e.Header.Low, x.Time-1)
+	}
+	if s.keeps {
+		e.Header.Low = max(e.Header.Low, s.promised)
+		s.promised = e.Header.Low
 	}
 	s.gather, s.last = nil, now
 	s.queue = append(s.queue, e)

@@ -137,14 +137,15 @@ func (f *Fold) list(at int32, s *site) {
 }
 
 // News gives the lists of where a site's present visitors are, of each site whose lists have changed since they were last given, but of one
-// site not twice within pace; at is the time by any clock in the unit of pace. What is given later is as new as it is then, and still a
-// function of the log up to the envelope in its version: no later one has changed it. n is valid only during the call. The name "" is that of
-// an unknown value; of a source, that the visitor came by itself.
+// site not twice within pace unless it is empty now; at is the time by any clock in the unit of pace. What is given later is as new as it is
+// then, and still a function of the log up to the envelope in its version: no later one has changed it. n is valid only during the call. The
+// name "" is that of an unknown value; of a source, that the visitor came by itself.
 func (f *Fold) News(at, pace int64, n *window.Now, give func()) {
 	rest := f.news[:0]
 	for _, i := range f.news {
 		s := f.sites.at(i)
-		if s.given != None && at-s.given < pace {
+		// That everybody has left isn't held back: whoever is born from a later commit may not know that there was such a site.
+		if s.present > 0 && s.given != None && at-s.given < pace {
 			rest = append(rest, i)
 			continue
 		}

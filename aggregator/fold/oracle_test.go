@@ -26,6 +26,7 @@ func oracle(rules Rules, log []Envelope) (rows map[string]window.Second, waterma
 	nodes := map[uint64]seen{}
 	occurrences := map[string][]int64{}
 	watermark, now := int64(None), int64(None)
+	var waiting []int64 // seconds of counted events
 	for _, e := range log {
 		n, known := nodes[e.Header.Node]
 		if known && e.Header.Sequence <= n.sequence {
@@ -71,10 +72,15 @@ func oracle(rules Rules, log []Envelope) (rows map[string]window.Second, waterma
 				o.Late++
 			default:
 				o.Counted++
+				waiting = append(waiting, t/1000)
 				if x.Kind != event.Engagement {
 					all = append(all, counted{t / 1000, t, x.Site, x.Language, x.Path, x.Kind == event.Pageview})
 				}
 			}
+		}
+		over := func(second int64) bool { return watermark != None && (second+1)*1000 <= watermark }
+		for waiting = slices.DeleteFunc(waiting, over); len(waiting) > rules.Waiting; waiting = slices.DeleteFunc(waiting, over) {
+			watermark = (slices.Min(waiting) + 1) * 1000
 		}
 		gone()
 		watermarks, outcomes = append(watermarks, watermark), append(outcomes, o)

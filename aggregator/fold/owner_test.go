@@ -1,0 +1,159 @@
+package fold
+
+import (
+	"slices"
+
+	"nowcast/internal/window"
+)
+
+// The two lanes.
+const (
+	windowsLane = iota
+	storeLane
+	lanes
+)
+
+// position is what an owner commits.
+type position struct {
+	offset    int   // of the next envelope
+	watermark int64 // there
+	tail      int   // of the store lane: how much of the windows topic is stored
+}
+
+// record is what is written at once: an emission of the windows lane, or a batch of the store lane.
+type record struct {
+	seconds   []window.Second
+	nows      []window.Now
+	watermark int64 // of the windows lane: everything before it is final and in this record or before it
+	raws      []raw
+	stored    []window.Second // rows of the table `windows`
+}
+
+// owner is an instance that believes to own the partition in one lane. It does what the lanes of package aggregator do, one
+// step at a time: reading, collecting what is pending, writing it until it is acknowledged, committing.
+type owner struct {
+	trial *trial
+	lane  int
+	tape  tape
+	next  int // envelope to be read
+	tail  int // record of the windows topic to be read
+
+	windows Windows
+	reader  *Reader
+	finals  []window.Second // pending
+	raws    []raw
+	stored  []window.Second
+	last    int              // how many of raws came from the last envelope
+	given   map[place]uint64 // the newest version of each row that was collected; of a site's lists by second -1
+	said    int64            // watermark
+
+	sending       []record // not acknowledged yet
+	reaches, done position // after it, and without it
+	committable   bool     // done was reached by this owner
+}
+
+// newOwner is at the log's start. The owner of the windows lane has all of Windows, that of the store lane the first stage only.
+func newOwner(t *trial, lane int) *owner {
+	o := &owner{trial: t, lane: lane, tape: tape{log: t.log}, given: map[place]uint64{}, said: None}
+	if lane == windowsLane {
+		o.windows = NewWindows(t.rules)
+		o.reader = o.windows.Reader
+	} else {
+		o.reader = NewReader(t.rules)
+	}
+	return o
+}
+
+// warmUp reads in silence what rebuilds the state at c: from the first record of that time on, as Kafka looks it up.
+func (o *owner) warmUp(head int, c position) {
+	from := head
+	if c.watermark != None {
+		for from < c.offset && o.tape.log[from].Time < c.watermark-o.trial.warmUp {
+			from++
+		}
+	}
+	for o.next = from; o.next < c.offset; {
+		o.read()
+	}
+	o.finals, o.raws, o.stored, o.last = nil, nil, nil, 0
+	o.tail, o.reaches, o.done = c.tail, c, c
+}
+
+// read takes an envelope.
+func (o *owner) read() {
+	if o.next == len(o.tape.log) {
+		return
+	}
+	e := o.tape.at(o.next)
+	o.next++
+	if o.lane == windowsLane {
+		finals, _ := o.windows.Apply(e)
+		o.finals = append(o.finals, finals...)
+		return
+	}
+	rows, _ := judge(o.reader, e)
+	o.raws, o.last = append(o.raws, rows...), len(rows)
+}
+
+// follow takes a record of the windows topic: the store lane keeps its final rows.
+func (o *owner) follow(topic [][]window.Second) {
+	if o.lane == storeLane && o.tail < len(topic) {
+		o.stored = append(o.stored, topic[o.tail]...)
+		o.tail++
+	}
+}
+
+// collect takes what is pending as up to parts records, of which only the last says that seconds are over. Nothing is collected while
+// something is still being written. It gives a key whose version has not risen, if there is one.
+func (o *owner) collect(parts int, clock int64) (bad *place) {
+	if len(o.sending) > 0 || o.next == 0 {
+		return nil
+	}
+	o.reaches = position{o.next, o.reader.Watermark(), o.tail}
+	all := record{watermark: None, seconds: o.finals, raws: o.raws, stored: o.stored}
+	o.finals, o.raws, o.stored = nil, nil, nil
+	if half := o.last / 2; o.trial.inside && half > 0 {
+		// A mutation: the rest of the last envelope is written with the next batch, and the commit doesn't wait for it.
+		cut := len(all.raws) - half
+		all.raws, o.raws = all.raws[:cut], slices.Clone(all.raws[cut:])
+	}
+	o.last = 0
+	rises := func(p place, version uint64) {
+		if version <= o.given[p] {
+			bad = &p
+		}
+		o.given[p] = version
+	}
+	if o.lane == windowsLane {
+		all.watermark = o.reader.Watermark()
+		o.windows.Fold.Provisional(func(s *window.Second) { all.seconds = append(all.seconds, *s) })
+		var n window.Now
+		o.windows.Fold.News(clock, o.trial.pace, &n, func() {
+			c := n
+			c.Pages, c.Sources, c.Countries, c.Devices = slices.Clone(n.Pages), slices.Clone(n.Sources), slices.Clone(n.Countries), slices.Clone(n.Devices)
+			all.nows = append(all.nows, c)
+			rises(place{n.Site, -1}, n.Version)
+		})
+	}
+	for i := range all.seconds {
+		rises(placeOf(&all.seconds[i]), all.seconds[i].Version)
+	}
+	for ; parts > 1; parts-- {
+		some, rows, stored := len(all.seconds)/parts, len(all.raws)/parts, len(all.stored)/parts
+		o.sending = append(o.sending, record{seconds: all.seconds[:some], raws: all.raws[:rows], stored: all.stored[:stored], watermark: o.said})
+		all.seconds, all.raws, all.stored = all.seconds[some:], all.raws[rows:], all.stored[stored:]
+	}
+	o.sending, o.said = append(o.sending, all), all.watermark
+	if o.trial.early { // a mutation: the commit doesn't wait for the acknowledgement
+		o.done, o.committable = o.reaches, true
+	}
+	return bad
+}
+
+// acknowledged says that the first record is written.
+func (o *owner) acknowledged() {
+	o.sending = o.sending[1:]
+	if len(o.sending) == 0 {
+		o.done, o.committable = o.reaches, true
+	}
+}
