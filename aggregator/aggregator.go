@@ -36,8 +36,9 @@ type Config struct {
 	Windows bool // the lane that writes nowcast.windows.v1
 	Store   bool // the lane that writes ClickHouse
 
-	Session time.Duration // until a silent instance loses its partitions [10 s]
-	Drain   time.Duration // for what is under way when it has to stop [3 s]
+	Instance string        // a name that stays over restarts, of no other aggregator; "": each start is somebody new
+	Session  time.Duration // until a silent instance loses its partitions [10 s]
+	Drain    time.Duration // for what is under way when it has to stop [3 s]
 }
 
 // Deps are what a Service works with.
@@ -152,7 +153,7 @@ type lane struct {
 
 func newLane(name string, cfg Config, deps Deps, m *metrics, start func(*lane, []int, []group.Position) work, topics ...string) *lane {
 	l := &lane{name: name, cfg: cfg, broker: deps.Broker, log: deps.Log.With("lane", name), metrics: m}
-	l.member = group.New(group.Config{Group: "nowcast-" + name, Topics: topics, Session: cfg.Session,
+	l.member = group.New(group.Config{Group: "nowcast-" + name, Instance: cfg.Instance, Topics: topics, Session: cfg.Session,
 		Rebalanced: func(partitions []int) { m.assigned(name, partitions) },
 		Start: func(partitions []int, committed []group.Position) group.Work {
 			l.mu.Lock()

@@ -5,6 +5,11 @@
 // that others take over at once. It doesn't promise that a partition has one worker: one that was cut off goes on until it hears
 // otherwise. Workers have to do no harm then; membership gives liveness, not safety.
 //
+// A member with an Instance (static membership, KIP-345) is known by that name: started again within the session it gets back what it had,
+// and the others notice nothing. So it doesn't leave when it stops, and what it had is without a worker until it is back or the session is
+// over. Of two that run under one name the coordinator fences off the older, which then stands by until it is started again: to join
+// once more would only fence off the other.
+//
 // kafka-go's own ConsumerGroup isn't used: it forgets its member id on any error of the coordinator, so the group then waits a whole
 // session for a ghost, and its commits carry no metadata.
 package group
@@ -42,6 +47,7 @@ type Work interface {
 // Config of a member. Durations of 0 take the defaults in brackets.
 type Config struct {
 	Group     string
+	Instance  string        // its name over restarts, unique in the group; "": it is somebody new each time
 	Topics    []string      // the member that gets a partition gets that number of all of them
 	Session   time.Duration // until a silent member is given up [10 s]
 	Heartbeat time.Duration // [0.5 s]
@@ -67,6 +73,9 @@ type Member struct {
 	mu     sync.Mutex
 	reason string // why it has no assignment
 }
+
+// fenced is why a member stands by.
+const fenced = "another one runs under the same instance name: stop it, or give this one a name of its own"
 
 type topicPartition struct {
 	topic     string
@@ -112,6 +121,13 @@ func (m *Member) Run(ctx context.Context) {
 		}
 		m.set("joining group " + m.Group)
 		switch {
+		case errors.Is(err, kafka.FencedInstanceID):
+			m.log.Error(fenced, "instance", m.Instance)
+			m.set(fenced + " (" + m.Instance + ")")
+			<-ctx.Done()
+		case m.Instance != "" && errors.Is(err, kafka.UnsupportedVersion):
+			m.log.Warn("this Kafka doesn't know static members: a restart costs a rebalance", "instance", m.Instance)
+			m.Instance = ""
 		case errors.Is(err, kafka.RebalanceInProgress), errors.Is(err, kafka.MemberIDRequired):
 		case errors.Is(err, kafka.UnknownMemberId), errors.Is(err, kafka.IllegalGeneration):
 			m.id = ""
@@ -123,9 +139,9 @@ func (m *Member) Run(ctx context.Context) {
 	m.leave(ctx)
 }
 
-// leave lets the others take over at once.
+// leave lets the others take over at once. A static member is coming back.
 func (m *Member) leave(ctx context.Context) {
-	if m.id == "" {
+	if m.id == "" || m.Instance != "" {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
@@ -163,7 +179,7 @@ func (m *Member) join(ctx context.Context) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	j, err := m.broker.JoinGroup(ctx, &kafka.JoinGroupRequest{GroupID: m.Group, SessionTimeout: m.Session, RebalanceTimeout: m.Session, MemberID: m.id,
+	j, err := m.broker.JoinGroup(ctx, &kafka.JoinGroupRequest{GroupID: m.Group, SessionTimeout: m.Session, RebalanceTimeout: m.Session, MemberID: m.id, GroupInstanceID: m.Instance,
 		ProtocolType: "consumer", Protocols: []kafka.GroupProtocol{{Name: protocol, Metadata: kafka.GroupProtocolSubscription{
 			Topics: m.Topics[:1], OwnedPartitions: map[string][]int{m.Topics[0]: m.owned}}}}})
 	if err != nil {
@@ -176,7 +192,7 @@ func (m *Member) join(ctx context.Context) ([]int, error) {
 		return nil, j.Error
 	}
 	m.id, m.generation = j.MemberID, j.GenerationID
-	s := &kafka.SyncGroupRequest{GroupID: m.Group, GenerationID: m.generation, MemberID: m.id, ProtocolType: "consumer", ProtocolName: protocol}
+	s := &kafka.SyncGroupRequest{GroupID: m.Group, GenerationID: m.generation, MemberID: m.id, GroupInstanceID: m.Instance, ProtocolType: "consumer", ProtocolName: protocol}
 	if j.LeaderID == m.id {
 		claims := map[string][]int{}
 		for _, x := range j.Members {
@@ -205,7 +221,11 @@ func (m *Member) work(ctx context.Context, partitions []int) error {
 	if err != nil {
 		return err
 	}
-	m.log.Info("got partitions", "partitions", partitions, "generation", m.generation)
+	if len(partitions) > 0 {
+		m.log.Info("got partitions", "partitions", partitions, "generation", m.generation)
+	} else {
+		m.log.Info("standing by without a partition: the group has more members than the topic has partitions", "generation", m.generation)
+	}
 	m.owned, m.committed = partitions, map[topicPartition]Position{}
 	for _, p := range positions {
 		m.committed[topicPartition{p.Topic, p.Partition}] = p
@@ -262,7 +282,7 @@ func (m *Member) keep(ctx context.Context, work Work) error {
 }
 
 func (m *Member) beat(ctx context.Context) error {
-	r, err := m.broker.Heartbeat(ctx, &kafka.HeartbeatRequest{GroupID: m.Group, GenerationID: int32(m.generation), MemberID: m.id})
+	r, err := m.broker.Heartbeat(ctx, &kafka.HeartbeatRequest{GroupID: m.Group, GenerationID: int32(m.generation), MemberID: m.id, GroupInstanceID: m.Instance})
 	if err != nil {
 		return err
 	}
@@ -277,7 +297,7 @@ func (m *Member) beat(ctx context.Context) error {
 }
 
 func (m *Member) commit(ctx context.Context, work Work) error {
-	rq := &kafka.OffsetCommitRequest{GroupID: m.Group, GenerationID: m.generation, MemberID: m.id, Topics: map[string][]kafka.OffsetCommit{}}
+	rq := &kafka.OffsetCommitRequest{GroupID: m.Group, GenerationID: m.generation, MemberID: m.id, InstanceID: m.Instance, Topics: map[string][]kafka.OffsetCommit{}}
 	positions := work.Positions()
 	for _, p := range positions {
 		if m.committed[topicPartition{p.Topic, p.Partition}] != p {

@@ -101,6 +101,7 @@ type aggregatorCmd struct {
 	Kafka      []string `placeholder:"HOST:PORT" help:"One or more of Kafka's brokers."`
 	Clickhouse string   `placeholder:"URL" help:"ClickHouse, as clickhouse://user:password@host:9000/database; needed by the store lane."`
 	Lanes      []string `default:"windows,store" enum:"windows,store" placeholder:"LANE" help:"What to do: windows, store or both (${default})."`
+	Instance   string   `placeholder:"NAME" help:"A name that stays the same over restarts and that no other aggregator has, as a pod's in a StatefulSet: back within 10 s, it keeps its partitions and nobody else notices. Without it, others take over at once."`
 	From       *moment  `placeholder:"TIME" help:"With --lanes store: write ClickHouse's rows again from the log since then (2026-11-24T08:00:00Z, or how long ago, as 90m), and end."`
 	DataDir    string   `default:"./.nowcast" placeholder:"DIR" help:"With --from, and without --kafka and --clickhouse: the data dir of a running nowcast all (${default})."`
 }
@@ -163,7 +164,7 @@ func (c *aggregatorCmd) Run(ctx context.Context, std *stdio, log *slog.Logger) e
 		}
 		defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
 	}
-	if err := h.aggregator(aggregator.Config{Windows: windows, Store: store}, kafka, db); err != nil {
+	if err := h.aggregator(aggregator.Config{Windows: windows, Store: store, Instance: c.Instance}, kafka, db); err != nil {
 		return err
 	}
 	return h.run(ctx)
