@@ -93,6 +93,11 @@ bench-beacons: build
 bench-idle: build
 	go run ./internal/e2e/bench idle
 
+## bench-aggregator: what an event costs the aggregator, in memory, on real Kafka and into ClickHouse, and after a kill -9
+bench-aggregator: build kafka
+	go test -run '^$$' -bench 'WindowsLane|Emission' -benchtime 3000000x ./aggregator | grep -v '^ok'
+	go run ./internal/e2e/bench aggregator
+
 ## image: build the container image nowcast:dev from the binary (BASE=a glibc base image)
 BASE ?= debian:bookworm-slim
 image: build
@@ -134,4 +139,4 @@ deployments/tools/golangci-lint: deployments/tools/go.mod
 	go build -modfile=deployments/tools/go.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
 
-.PHONY: help run build test lint generate generate-check test-frontend test-go test-e2e test-browser fuzz model chaos bench-glass bench-beacons bench-idle image kafka clean
+.PHONY: help run build test lint generate generate-check test-frontend test-go test-e2e test-browser fuzz model chaos bench-glass bench-beacons bench-idle bench-aggregator image kafka clean

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"runtime/debug"
 	"testing"
 	"time"
 
@@ -147,6 +148,77 @@ func BenchmarkWindowsLane(b *testing.B) {
 			b.ReportMetric(0, "allocs/op")
 		})
 	}
+}
+
+// BenchmarkEmission says that an emission costs what has changed, however many sites are known. Both worlds take turns, so that a
+// machine's moods are in both figures.
+func BenchmarkEmission(b *testing.B) {
+	few, many := newBenchSites(1000), newBenchSites(100_000)
+	// The collector's work grows with all that is known, and comes when it likes: here between emissions.
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	var ofFew, ofMany time.Duration
+	n := 0
+	for b.Loop() {
+		if n%500 == 0 {
+			runtime.GC()
+		}
+		ofFew += few.emission(b)
+		ofMany += many.emission(b)
+		n++
+	}
+	b.ReportMetric(float64(ofFew.Nanoseconds())/float64(n), "ns/emission-1000-known")
+	b.ReportMetric(float64(ofMany.Nanoseconds())/float64(n), "ns/emission-100000-known")
+	b.ReportMetric(float64(ofMany)/float64(ofFew), "ratio")
+	b.ReportMetric(0, "ns/op")
+}
+
+// benchSites are sites that are known because somebody is there. Log time stands still, so nothing becomes final.
+type benchSites struct {
+	*benchLane
+	names    []string
+	next     int // of those that will change
+	sequence uint64
+}
+
+func newBenchSites(n int) *benchSites {
+	s := &benchSites{benchLane: newBenchLane()}
+	for i := range n {
+		s.names = append(s.names, fmt.Sprintf("site-%d.example.com", i))
+	}
+	for s.next < n {
+		s.change(100)
+	}
+	s.next = 0
+	s.pending.emit(time.UnixMilli(0))
+	return s
+}
+
+// change has a visitor of each of the next n sites look at another page, so that row and lists change.
+func (s *benchSites) change(n int) {
+	const at = 1_795_435_200_500
+	s.sequence++
+	e := fold.Envelope{Offset: int64(s.sequence), Time: at, Header: event.Header{Version: event.Version, Node: 7, Sequence: s.sequence, Low: at - 1}}
+	for range n {
+		i := s.next % len(s.names)
+		e.Events = append(e.Events, event.Event{Time: at, Visitor: uint64(i) + 1, Kind: event.Pageview, Name: "pageview", Site: s.names[i],
+			Path: []string{"/", "/a", "/b"}[s.sequence%3], Country: "DE", Device: "Desktop"})
+		s.next++
+	}
+	finals, _ := s.windows.Apply(&e)
+	s.pending.take(finals, e.Offset, s.windows.Reader)
+}
+
+// emission is how long one takes after 100 sites have changed.
+func (s *benchSites) emission(b *testing.B) time.Duration {
+	s.change(100)
+	at := time.UnixMilli(int64(s.sequence) * 2 * nowPace.Milliseconds()) // so that lists are due each time
+	begin := time.Now()
+	_, n := s.pending.emit(at)
+	took := time.Since(begin)
+	if n != (counts{provisional: 100, nows: 100}) {
+		b.Fatalf("emitted %+v", n)
+	}
+	return took
 }
 
 func heap() uint64 {

@@ -4,6 +4,9 @@
 //	bench glass     beacon to glass at rate=100ms: when idle and under 1,000 beacons/s, and where the time goes
 //	bench beacons   durable beacons a second by single posts, beside the same server's cheapest route
 //	bench idle      memory of all processes when nothing happens
+//	bench aggregator
+//	                that role on a long log in a real Kafka: CPU of the windows lane beside a loop that only fetches, warm-up,
+//	                rows/s into ClickHouse, and how long after a kill -9 there is a fresh frame
 //
 // Machines are noisy: compare figures of one run only.
 package main
@@ -25,9 +28,14 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"nowcast/internal/embedded"
 )
 
 func main() {
+	if handled, code := embedded.Main(os.Args); handled {
+		os.Exit(code)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {
@@ -38,8 +46,11 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	programs := map[string]func(context.Context, *server) error{"glass": glass, "beacons": beacons, "idle": idle}
-	if len(args) != 1 || programs[args[0]] == nil {
-		return errors.New("usage: bench glass|beacons|idle")
+	switch {
+	case len(args) == 1 && args[0] == "aggregator": // brings a Kafka of its own
+		return aggregate(ctx)
+	case len(args) != 1 || programs[args[0]] == nil:
+		return errors.New("usage: bench glass|beacons|idle|aggregator")
 	}
 	s, err := start(ctx)
 	if err != nil {
