@@ -38,6 +38,8 @@ type world struct {
 	kafka *broker.Client
 	db    *warehouse.DB
 
+	cluster *kfake.Cluster
+
 	clock    int64 // ms
 	node     uint64
 	sequence [partitions]uint64
@@ -55,7 +57,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(k.Close)
-	w := &world{t: t, kafka: broker.New(broker.Config{Addrs: k.ListenAddrs()}), clock: time.Now().UnixMilli(), node: 7}
+	w := &world{t: t, cluster: k, kafka: broker.New(broker.Config{Addrs: k.ListenAddrs()}), clock: time.Now().UnixMilli(), node: 7}
 	t.Cleanup(w.kafka.Close)
 	if err := w.kafka.Ensure(t.Context(), topic.Specs(partitions, 1), nil); err != nil {
 		t.Fatal(err)
