@@ -18,6 +18,7 @@ const (
 	batchBytes = 32 << 20         // of the records that they came from, the same
 	batchAge   = time.Second      // of the oldest row
 	tryInsert  = 60 * time.Second // one attempt
+	longInsert = 10 * time.Second // after which whoever asks is told that one is under way
 )
 
 // table is what a batch is filled with: columns of an insert.
@@ -43,6 +44,7 @@ type batcher[T table] struct {
 	filling *batch[T]
 	done    map[partitionOf]group.Position
 	reason  string
+	began   time.Time // the attempt that is under way
 }
 
 type partitionOf struct {
@@ -133,9 +135,11 @@ func (b *batcher[T]) flush(ctx context.Context) {
 		token := fmt.Sprintf("%s/%d/%d/%016x%s", b.name, window.Epoch, rows, f.hash.Sum64(), b.lane.run)
 		for said, wait := (seldom{}), 50*time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 			start := time.Now()
+			b.attempt(start)
 			try, cancel := context.WithTimeout(ctx, tryInsert)
 			err := f.table.insert(try, b.db, token)
 			cancel()
+			b.attempt(time.Time{})
 			if err == nil {
 				b.metrics.insert.WithLabelValues(b.name).Observe(time.Since(start).Seconds())
 				b.metrics.stored.WithLabelValues(b.name).Add(float64(rows))
@@ -167,9 +171,18 @@ func (b *batcher[T]) set(reason string) {
 	b.reason = reason
 }
 
+func (b *batcher[T]) attempt(began time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.began = began
+}
+
 func (b *batcher[T]) unready() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.reason == "" && !b.began.IsZero() && time.Since(b.began) > longInsert {
+		return fmt.Sprintf("ClickHouse hasn't answered an insert for %v", time.Since(b.began).Round(time.Second))
+	}
 	return b.reason
 }
 

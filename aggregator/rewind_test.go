@@ -37,7 +37,7 @@ func TestRewindSpan(t *testing.T) {
 		t.Errorf("an empty partition: %+v %v", got, err)
 	}
 
-	c, err := kgo.NewClient(kgo.SeedBrokers(w.addr))
+	c, err := kgo.NewClient(kgo.SeedBrokers(w.cluster.ListenAddrs()...))
 	if err != nil {
 		t.Fatal(err)
 	}

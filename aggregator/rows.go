@@ -189,11 +189,14 @@ type windowRows struct {
 	version                             []uint64
 }
 
+func (r *windowRows) columns() []any {
+	return []any{r.site, r.second, r.part, r.pageviews, r.visitors, r.events, r.active, r.version}
+}
+
 func (r *windowRows) rows() int { return len(r.second) }
 
 func (r *windowRows) insert(ctx context.Context, db inserter, token string) error {
-	columns := []any{r.site, r.second, r.part, r.pageviews, r.visitors, r.events, r.active, r.version}
-	return insert(ctx, db, insertWindows, token, columns, r.rows())
+	return insert(ctx, db, insertWindows, token, r.columns(), r.rows())
 }
 
 // add appends a row that partition has said.

@@ -46,6 +46,8 @@ type source struct {
 	known   bool  // want is
 	short   bool  // the log may lack a part of the warm-up
 	live    bool
+	ends    ending
+	shorter error // than it was: the log
 
 	decoder  event.Decoder
 	envelope fold.Envelope
@@ -81,6 +83,9 @@ func (s *source) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if errors.Is(err, errShorter) {
+			return err
+		}
 		s.failed(err)
 		pause(ctx, 200*time.Millisecond)
 	}
@@ -95,7 +100,7 @@ func (s *source) run(ctx context.Context) error {
 	err := s.broker.Follow(ctx, broker.Follower{Topic: topic.Events, Partition: s.partition, From: from,
 		Record: func(r broker.Record) error { return s.record(ctx, r) },
 		Batch:  func(next, end int64) error { return s.fetched(ctx, next, end) },
-		Gap:    s.gap, Fail: s.failed})
+		Gap:    s.gap, Doubt: doubt, Fail: s.failed})
 	if errors.Is(err, errRewound) {
 		return nil
 	}
@@ -105,7 +110,10 @@ func (s *source) run(ctx context.Context) error {
 // from is where to begin. Everything that can still matter at watermark w was received less than fold.WarmUp before it, and nothing is
 // later than its record: so it is at or behind the first record of that time.
 func (s *source) from(ctx context.Context) (int64, error) {
-	first, _, err := s.broker.Bounds(ctx, topic.Events, s.partition)
+	first, end, err := s.broker.Bounds(ctx, topic.Events, s.partition)
+	if err == nil {
+		err = s.ends.at(s.lane, s.committed, end)
+	}
 	if err != nil || s.committed.Offset < 0 {
 		return first, err
 	}
@@ -127,6 +135,9 @@ func (s *source) from(ctx context.Context) (int64, error) {
 }
 
 func (s *source) record(ctx context.Context, r broker.Record) error {
+	if s.shorter != nil {
+		return s.shorter
+	}
 	s.reading.record(r.Time)
 	if s.span.limited {
 		if s.span.over(r.Offset) {
@@ -174,7 +185,44 @@ func (s *source) decode(r broker.Record) error {
 	return s.decoder.Err()
 }
 
-var errWatermark = errors.New("the state rebuilt from the log isn't the one that was committed")
+// The reasons for which a partition is left alone.
+var (
+	errWatermark = errors.New("the state rebuilt from the log isn't the one that was committed")
+	errShorter   = errors.New("the log is shorter than it was")
+)
+
+// anew says how to mend what only a topic that was deleted and made again explains. To go on by itself would be to guess where.
+func (l *lane) anew(why error, of string) error {
+	return fmt.Errorf("%w; if the topic was made anew, stop the aggregators, run kafka-consumer-groups.sh --bootstrap-server HOST:PORT "+
+		"--group nowcast-%s --delete-offsets --topic %s and start them: they begin at its first record", why, l.name, of)
+}
+
+// doubt is how long a log has to seem shorter than it was until that is believed: a broker that is cut off may say so until its session ends.
+const doubt = 4 * time.Second
+
+// ending watches where a log ends that has to be as long as a position.
+type ending struct {
+	short time.Time // since when it isn't
+}
+
+// at fails while the log ends before p, with errShorter when that is beyond doubt.
+func (e *ending) at(l *lane, p group.Position, end int64) error {
+	if end >= p.Offset {
+		e.short = time.Time{}
+		return nil
+	}
+	if e.short.IsZero() {
+		e.short = time.Now()
+	}
+	if time.Since(e.short) < doubt {
+		return fmt.Errorf("%s/%d seems to end at offset %d, before the committed %d", p.Topic, p.Partition, end, p.Offset)
+	}
+	return l.shorter(p, end)
+}
+
+func (l *lane) shorter(p group.Position, end int64) error {
+	return l.anew(fmt.Errorf("%w: %s/%d ends at offset %d, and everything up to %d had been read", errShorter, p.Topic, p.Partition, end, p.Offset), p.Topic)
+}
 
 // begin checks that the rebuilt state is the one that was committed, by its watermark, and ends the silence.
 func (s *source) begin() error {
@@ -187,8 +235,7 @@ func (s *source) begin() error {
 			"offset", s.committed.Offset, "watermark", s.want, "rebuilt", got)
 		s.reader.Raise(s.want)
 	default:
-		return fmt.Errorf("%w: watermark %d instead of %d at offset %d of %s/%d; if the topic was made anew, delete the group nowcast-%s with kafka-consumer-groups.sh",
-			errWatermark, got, s.want, s.committed.Offset, topic.Events, s.partition, s.name)
+		return s.anew(fmt.Errorf("%w: watermark %d instead of %d at offset %d of %s/%d", errWatermark, got, s.want, s.committed.Offset, topic.Events, s.partition), topic.Events)
 	}
 	s.live = true
 	s.stage.begin()
@@ -199,8 +246,15 @@ func (s *source) begin() error {
 }
 
 func (s *source) fetched(ctx context.Context, next, end int64) error {
-	if !s.live && next >= s.committed.Offset {
-		if err := s.begin(); err != nil {
+	if s.shorter != nil {
+		return s.shorter
+	}
+	if !s.live {
+		if next >= s.committed.Offset {
+			if err := s.begin(); err != nil {
+				return err
+			}
+		} else if err := s.ends.at(s.lane, s.committed, end); errors.Is(err, errShorter) {
 			return err
 		}
 	}
@@ -216,12 +270,24 @@ func (s *source) fetched(ctx context.Context, next, end int64) error {
 }
 
 func (s *source) gap(g broker.Gap) {
-	if g.To > g.From {
-		s.reading.lost.Add(float64(g.To - g.From))
-		s.log.Error("records are gone before they were read", "topic", g.Topic, "from", g.From, "to", g.To-1, "records", g.To-g.From)
+	if g.To < g.From {
+		s.shorter = s.lane.shorter(group.Position{Topic: g.Topic, Partition: g.Partition, Offset: g.From}, g.To)
 		return
 	}
-	s.log.Error("the log ends before the position reached: was the topic made anew?", "topic", g.Topic, "position", g.From, "end", g.To)
+	if !s.live {
+		// What retention takes from under a warm-up had been read once.
+		s.short = true
+		g.From = max(g.From, s.committed.Offset)
+	}
+	missed(g, &s.reading, s.log)
+}
+
+// missed says and counts what was gone before it was read.
+func missed(g broker.Gap, r *reading, log *slog.Logger) {
+	if n := g.To - g.From; n > 0 {
+		r.lost.Add(float64(n))
+		log.Error("records are gone before they were read", "topic", g.Topic, "from", g.From, "to", g.To-1, "records", n)
+	}
 }
 
 func (s *source) failed(err error) {

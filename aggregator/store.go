@@ -2,7 +2,8 @@ package aggregator
 
 import (
 	"context"
-	"fmt"
+	"errors"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,7 @@ type storeWork struct {
 	windows *batcher[*windowRows]
 	parts   []*eventsPart
 	tails   []*windowsTail
+	left    atomic.Pointer[string] // why a partition is left alone
 }
 
 func newStoreWork(l *lane, db inserter, committed []group.Position) work {
@@ -37,7 +39,8 @@ func newStoreWork(l *lane, db inserter, committed []group.Position) work {
 			part.source.rest = storeRest
 			w.parts = append(w.parts, part)
 		} else {
-			w.tails = append(w.tails, &windowsTail{lane: l, committed: p, batcher: w.windows, reading: l.metrics.reading(l.name, topic.Windows, p.Partition)})
+			w.tails = append(w.tails, &windowsTail{lane: l, log: l.log.With("topic", p.Topic, "partition", p.Partition), committed: p,
+				batcher: w.windows, reading: l.metrics.reading(l.name, topic.Windows, p.Partition)})
 		}
 	}
 	return w
@@ -57,13 +60,17 @@ func (w *storeWork) Run(ctx context.Context) {
 		readers.Go(func() {
 			if err := p.source.run(ctx); err != nil && ctx.Err() == nil {
 				p.source.log.Error("this partition is left alone", "error", err)
-				reason := err.Error()
-				p.reason.Store(&reason)
+				w.leave(err)
 			}
 		})
 	}
 	for _, t := range w.tails {
-		readers.Go(func() { t.run(ctx) })
+		readers.Go(func() {
+			if err := t.run(ctx); err != nil && ctx.Err() == nil {
+				t.log.Error("this partition is left alone", "error", err)
+				w.leave(err)
+			}
+		})
 	}
 	readers.Wait()
 	stop()
@@ -81,12 +88,16 @@ func (w *storeWork) unready() string {
 			return reason
 		}
 	}
-	for _, p := range w.parts {
-		if reason := p.reason.Load(); reason != nil {
-			return *reason
-		}
+	if reason := w.left.Load(); reason != nil {
+		return *reason
 	}
 	return ""
+}
+
+// leave says why a partition is left alone; of several reasons, one is enough to be told.
+func (w *storeWork) leave(err error) {
+	reason := err.Error()
+	w.left.Store(&reason)
 }
 
 // eventsPart brings one partition's events into the table `events`.
@@ -97,7 +108,6 @@ type eventsPart struct {
 	batcher   *batcher[*eventRows]
 	live      bool
 	classes   []fold.Class // of the envelope's events
-	reason    atomic.Pointer[string]
 }
 
 func (p *eventsPart) begin() { p.live = true }
@@ -136,63 +146,104 @@ func (p *eventsPart) reached(ctx context.Context, e *fold.Envelope, record []byt
 // windowsTail brings one partition's final rows into the table `windows`. It needs no state, and thus no warm-up.
 type windowsTail struct {
 	*lane
+	log       *slog.Logger
 	committed group.Position
 	batcher   *batcher[*windowRows]
 	reading   reading
 	said      seldom
+	ends      ending
+	shorter   error // than it was: the log
+	emission  window.Emission
 	span      span          // of a rewind; else all there is
 	progress  *atomic.Int64 // of a rewind: records read
 }
 
-func (t *windowsTail) run(ctx context.Context) {
-	// A position of -1, and one that retention has passed, is out of range: Follow goes to the first record then.
-	from := max(0, t.committed.Offset)
-	partition := t.committed.Partition
-	if t.span.over(from) {
+// run reads until ctx ends, or until the log is found to be another one: then it returns why.
+func (t *windowsTail) run(ctx context.Context) error {
+	var from int64
+	for {
+		first, end, err := t.broker.Bounds(ctx, topic.Windows, t.committed.Partition)
+		if err == nil {
+			err = t.ends.at(t.lane, t.committed, end)
+		}
+		if err == nil {
+			if from = t.committed.Offset; from < 0 {
+				from = first
+			}
+			if t.span.over(from) {
+				return nil
+			}
+			break
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if errors.Is(err, errShorter) {
+			return err
+		}
+		t.failed(err)
+		pause(ctx, 200*time.Millisecond)
+	}
+	err := t.broker.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: t.committed.Partition, From: from,
+		Record: func(r broker.Record) error { return t.record(ctx, r) },
+		Batch:  func(next, end int64) error { return t.fetched(ctx, next, end) },
+		Gap:    t.gap, Doubt: doubt, Fail: t.failed})
+	if errors.Is(err, errRewound) {
+		return nil
+	}
+	return err
+}
+
+func (t *windowsTail) record(ctx context.Context, r broker.Record) error {
+	if t.shorter != nil {
+		return t.shorter
+	}
+	t.reading.record(r.Time)
+	if t.span.limited {
+		if t.span.over(r.Offset) {
+			return errRewound
+		}
+		t.progress.Add(1)
+	}
+	e := &t.emission
+	if err := e.Decode(r.Value); err != nil {
+		t.reading.unreadable.Inc()
+		return t.deadLetter(ctx, topic.Windows, t.committed.Partition, r.Offset, err)
+	}
+	reach := group.Position{Topic: topic.Windows, Partition: t.committed.Partition, Offset: r.Offset + 1}
+	return t.batcher.add(ctx, reach, r.Value, func(rows *windowRows) {
+		for i := range e.Seconds {
+			if e.Seconds[i].Final {
+				rows.add(e.Partition, &e.Seconds[i])
+			}
+		}
+	})
+}
+
+func (t *windowsTail) fetched(ctx context.Context, next, end int64) error {
+	if t.shorter != nil {
+		return t.shorter
+	}
+	if t.span.over(next) {
+		return errRewound
+	}
+	t.reading.fetched(next, end)
+	if next >= end {
+		pause(ctx, storeRest)
+	}
+	return nil
+}
+
+func (t *windowsTail) gap(g broker.Gap) {
+	if g.To < g.From {
+		t.shorter = t.lane.shorter(group.Position{Topic: g.Topic, Partition: g.Partition, Offset: g.From}, g.To)
 		return
 	}
-	var e window.Emission
-	_ = t.broker.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: partition, From: from,
-		Record: func(r broker.Record) error {
-			t.reading.record(r.Time)
-			if t.span.limited {
-				if t.span.over(r.Offset) {
-					return errRewound
-				}
-				t.progress.Add(1)
-			}
-			if err := e.Decode(r.Value); err != nil {
-				t.reading.unreadable.Inc()
-				return t.deadLetter(ctx, topic.Windows, partition, r.Offset, err)
-			}
-			reach := group.Position{Topic: topic.Windows, Partition: partition, Offset: r.Offset + 1}
-			return t.batcher.add(ctx, reach, r.Value, func(rows *windowRows) {
-				for i := range e.Seconds {
-					if e.Seconds[i].Final {
-						rows.add(e.Partition, &e.Seconds[i])
-					}
-				}
-			})
-		},
-		Batch: func(next, end int64) error {
-			if t.span.over(next) {
-				return errRewound
-			}
-			t.reading.fetched(next, end)
-			if next >= end {
-				pause(ctx, storeRest)
-			}
-			return nil
-		},
-		Gap: func(g broker.Gap) {
-			if t.committed.Offset >= 0 {
-				t.reading.lost.Add(float64(max(0, g.To-g.From)))
-				t.log.Error("records are gone before they were read", "gap", fmt.Sprint(g))
-			}
-		},
-		Fail: func(err error) {
-			if t.said.now() {
-				t.log.Warn("can't read, trying again", "topic", topic.Windows, "partition", partition, "error", err)
-			}
-		}})
+	missed(g, &t.reading, t.log)
+}
+
+func (t *windowsTail) failed(err error) {
+	if t.said.now() {
+		t.log.Warn("can't read, trying again", "error", err)
+	}
 }

@@ -54,6 +54,9 @@ func (w *windowsWork) unready() string {
 	for _, p := range w.parts {
 		p.mu.Lock()
 		reason := p.reason
+		if p.left != "" {
+			reason = p.left
+		}
 		p.mu.Unlock()
 		if reason != "" {
 			return reason
@@ -76,6 +79,7 @@ type windowsPart struct {
 	live    bool
 	done    group.Position
 	reason  string
+	left    string // why the partition is left alone: for good, while what is pending is still written
 
 	// Of the emitting goroutine: what isn't acknowledged yet, and the position that it reaches.
 	sending [][]byte
@@ -99,7 +103,7 @@ func (w *windowsPart) run(ctx context.Context) {
 	wg.Go(func() {
 		if err := w.source.run(ctx); ctx.Err() == nil {
 			w.source.log.Error("this partition is left alone", "error", err)
-			w.set(err.Error())
+			w.leave(err)
 		}
 	})
 	wg.Go(func() { w.emitting(ctx, hard) })
@@ -111,6 +115,12 @@ func (w *windowsPart) set(reason string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.reason = reason
+}
+
+func (w *windowsPart) leave(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.left = err.Error()
 }
 
 // read folds an envelope. While more final rows wait than memory is for, it waits.

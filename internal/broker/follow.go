@@ -37,7 +37,8 @@ type Follower struct {
 	Record    func(Record) error          // each record, in order
 	Batch     func(next, end int64) error // after each fetch, also an empty one: the next offset and the partition's end
 	Gap       func(Gap)
-	Fail      func(error) // a fetch failed and is tried again
+	Doubt     time.Duration // how long the log has to end before the offset reached until that is believed; at once when 0
+	Fail      func(error)   // a fetch failed and is tried again
 }
 
 // The bytes asked for in one fetch.
@@ -62,7 +63,7 @@ func (c *Client) Follow(ctx context.Context, f Follower) error {
 				return stop
 			}
 			if err == nil {
-				wait = 0
+				wait, r.beyond = 0, time.Time{}
 				if r.next == before && res.HighWatermark > r.next {
 					size = min(2*size, maxFetch) // compaction leaves empty batches, which kafka-go doesn't show: look past them
 				} else {
@@ -94,7 +95,8 @@ func (c *Client) fetch(ctx context.Context, wait time.Duration, req *kafka.Fetch
 	return c.Fetch(ctx, req)
 }
 
-// skip moves a reader whose offset is outside of the log to the nearest one that is in it.
+// skip moves a reader whose offset is outside of the log to the nearest one that is in it. A broker that is cut off and doesn't know yet
+// that it leads no more may say that the log is shorter than it is.
 func (c *Client) skip(ctx context.Context, r *reader) {
 	first, end, err := c.Bounds(ctx, r.Topic, r.Partition)
 	if err != nil || r.next >= first && r.next <= end {
@@ -102,6 +104,13 @@ func (c *Client) skip(ctx context.Context, r *reader) {
 	}
 	to := first
 	if r.next > end {
+		if r.beyond.IsZero() {
+			r.beyond = time.Now()
+		}
+		if time.Since(r.beyond) < r.Doubt {
+			c.Refresh()
+			return
+		}
 		to = end
 	}
 	if r.Gap != nil {
@@ -113,6 +122,7 @@ func (c *Client) skip(ctx context.Context, r *reader) {
 type reader struct {
 	Follower
 	next       int64
+	beyond     time.Time // since when the log ends before next
 	key, value []byte
 }
 

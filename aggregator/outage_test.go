@@ -1,0 +1,309 @@
+package aggregator
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"nowcast/internal/event"
+	"nowcast/internal/topic"
+	"nowcast/internal/window"
+)
+
+// While Kafka refuses windows, nothing final is lost, of what is provisional only the newest is kept, and nothing is committed that
+// isn't acknowledged.
+func TestProducesRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s, m, _ := w.lanes(Config{Windows: true}, nil)
+	w.traffic(1, 40, 10*time.Minute)
+	w.clock += 2000
+	w.send(0)
+	w.send(1)
+	w.agree()
+	w.until(5*time.Second, "committed", func() string {
+		c := w.committed("nowcast-windows")
+		for p := range partitions {
+			if c[partitionOf{topic.Events, p}] != int64(len(w.log[p])) {
+				return fmt.Sprint(c)
+			}
+		}
+		return ""
+	})
+	before := w.committed("nowcast-windows")
+	refused := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic.Windows, Err: kerr.NotEnoughReplicas, Count: -1})
+	w.clock = w.clock/1000*1000 + 1500
+	second := w.clock / 1000
+	for i := range uint64(30) {
+		w.clock += 10
+		w.send(0, w.view(1000+i, "/"))
+	}
+	w.until(5*time.Second, "unready", func() string {
+		if ok, reason := s.Ready(); ok || !strings.Contains(reason, "windows lane: can't write nowcast.windows.v1: ") {
+			return reason
+		}
+		return ""
+	})
+	// More rows become final than may wait: reading stands still then, before the last envelopes.
+	const sites, each = maxFinals + 10_000, 10_000
+	for n := 0; n < sites; n += each {
+		var views []event.Event
+		for i := range each {
+			v := w.view(1, "/")
+			v.Visitor, v.Site, v.Hostname, v.Path, v.Country, v.Device = uint64(n+i+1), fmt.Sprint("s", n+i), "", "", "", ""
+			views = append(views, v)
+		}
+		w.send(0, views...)
+	}
+	w.clock += 2000
+	w.send(0)
+	for range 5 {
+		w.clock += 100
+		w.send(0, w.view(1, "/waits"))
+	}
+	w.until(10*time.Second, "waiting", func() string {
+		if testutil.ToFloat64(m.waits.WithLabelValues(topic.Windows)) == 0 {
+			return "reading"
+		}
+		return ""
+	})
+	// Long enough for a commit of what shouldn't be committed.
+	retries := testutil.ToFloat64(m.retries.WithLabelValues(topic.Windows))
+	w.until(10*time.Second, "tried again", func() string {
+		if n := testutil.ToFloat64(m.retries.WithLabelValues(topic.Windows)); n < retries+12 {
+			return fmt.Sprint(n)
+		}
+		return ""
+	})
+	if after := w.committed("nowcast-windows"); after[partitionOf{topic.Events, 0}] != before[partitionOf{topic.Events, 0}] {
+		t.Errorf("committed %v during the outage, %v before", after, before)
+	}
+	refused.Remove()
+	w.until(20*time.Second, "all said", func() string { // cheaper to ask than whether all agree
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if e := w.emissions[len(w.emissions)-1]; e.Offset != int64(len(w.log[0])-1) {
+			return fmt.Sprint(e.Offset)
+		}
+		return ""
+	})
+	w.agree()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	provisional := map[uint64]bool{}
+	for _, e := range w.emissions {
+		for _, r := range e.Seconds {
+			if r.Site == "example.com" && r.At == second && !r.Final {
+				provisional[r.Version] = true
+			}
+		}
+	}
+	// One was under way when the outage began; the others were overtaken, in the end by the final row.
+	if len(provisional) > 2 {
+		t.Errorf("%d provisional rows of one second after an outage", len(provisional))
+	}
+}
+
+// lastWords are the reason of a service that isn't ready, once it has all parts.
+func (w *world) lastWords(s *Service, parts ...string) {
+	w.t.Helper()
+	w.until(15*time.Second, "left alone", func() string {
+		_, reason := s.Ready()
+		for _, part := range parts {
+			if !strings.Contains(reason, part) {
+				return fmt.Sprintf("%q isn't in %q", part, reason)
+			}
+		}
+		return ""
+	})
+}
+
+const mends = "stop the aggregators, run kafka-consumer-groups.sh --bootstrap-server HOST:PORT --group nowcast-%s --delete-offsets --topic %s and start them"
+
+// remake deletes a topic and makes it again. The log of an events topic begins anew.
+func (w *world) remake(name string) {
+	w.t.Helper()
+	if err := w.cluster.DeleteTopic(name); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.kafka.Ensure(w.t.Context(), topic.Specs(partitions, 1), nil); err != nil {
+		w.t.Fatal(err)
+	}
+	if name == topic.Events {
+		for p := range partitions {
+			w.log[p] = nil
+		}
+	}
+}
+
+// commit sets a group's offsets, as one who knows of them from before a topic was made anew.
+func (w *world) commit(group string, offsets map[partitionOf]int64, metadata string) {
+	w.t.Helper()
+	rq := &kafka.OffsetCommitRequest{GroupID: group, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{}}
+	for p, offset := range offsets {
+		rq.Topics[p.topic] = append(rq.Topics[p.topic], kafka.OffsetCommit{Partition: p.partition, Offset: offset, Metadata: metadata})
+	}
+	r, err := w.kafka.OffsetCommit(w.t.Context(), rq)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, partitions := range r.Topics {
+		for _, p := range partitions {
+			if p.Error != nil {
+				w.t.Fatal(p.Error)
+			}
+		}
+	}
+}
+
+// A topic that was made anew under a running lane, and is shorter than what had been read: the partition is left alone with the command
+// that mends it, nothing is committed, and the command mends it.
+func TestRemadeWhileRunning(t *testing.T) {
+	for _, name := range []string{topic.Events, topic.Windows} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.garbage.Store(true) // the world's tail doesn't matter here
+			s := newSink(t)
+			service, _, stop := w.lanes(Config{Windows: name == topic.Events, Store: true}, s)
+			if name == topic.Windows {
+				for i := range int64(20) {
+					w.produce(topic.Windows, 0, final(0, i))
+				}
+				w.until(10*time.Second, "stored", func() string { return short(s.rows("windows"), 20) })
+			} else {
+				w.traffic(1, 60, 5*time.Minute)
+				w.stored(s)
+			}
+			w.until(5*time.Second, "ready", func() string { _, reason := service.Ready(); return reason })
+			w.remake(name)
+			lane := []string{fmt.Sprintf(mends, "store", name), "the log is shorter than it was: " + name + "/"}
+			if name == topic.Events {
+				lane = append(lane, "windows lane: ", fmt.Sprintf(mends, "windows", name))
+				w.clock += 1000
+				w.send(0, w.view(1, "/new"))
+				w.send(1, w.view(2, "/new"))
+			} else {
+				w.produce(topic.Windows, 0, final(0, 100))
+			}
+			w.lastWords(service, lane...)
+			for _, group := range []string{"nowcast-store", "nowcast-windows"} {
+				for p, offset := range w.committed(group) {
+					if p.topic == name && offset >= 0 && offset < 3 {
+						t.Errorf("%s committed %d of %v", group, offset, p)
+					}
+				}
+			}
+			stop()
+			// The broker itself forgets positions in a topic that is deleted; the command does the same for one that doesn't.
+			w.commit("nowcast-store", map[partitionOf]int64{{name, 0}: -1, {name, 1}: -1}, "")
+			w.commit("nowcast-windows", map[partitionOf]int64{{name, 0}: -1, {name, 1}: -1}, "")
+			again := newSink(t)
+			w.lanes(Config{Windows: name == topic.Events, Store: true}, again)
+			if name == topic.Events {
+				events, _ := w.wantEvents()
+				w.until(10*time.Second, "stored", func() string { return short(again.rows("events"), len(events)) })
+			} else {
+				w.until(10*time.Second, "stored", func() string { return short(again.rows("windows"), 1) })
+			}
+		})
+	}
+}
+
+func short(rows map[string]string, want int) string {
+	if len(rows) != want {
+		return fmt.Sprintf("%d rows, want %d", len(rows), want)
+	}
+	return ""
+}
+
+// final is an emission of one final row.
+func final(partition uint32, i int64) []byte {
+	e := window.Emission{Version: window.Version, Epoch: window.Epoch, Partition: partition, Seconds: []window.Second{
+		{Site: "example.com", At: 1_795_435_200 + i, Events: 1, Final: true, Revision: 2, Version: window.RowVersion(window.Epoch, true, i)}}}
+	return e.Append(nil)
+}
+
+// The same when nobody was there, and the group's positions have outlived the topic.
+func TestRemadeWhileStopped(t *testing.T) {
+	for _, name := range []string{topic.Events, topic.Windows} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			at := map[partitionOf]int64{{name, 0}: 1000, {name, 1}: 1000}
+			w.commit("nowcast-store", at, fmt.Sprintf("watermark=%d", w.clock))
+			w.commit("nowcast-windows", at, fmt.Sprintf("watermark=%d", w.clock))
+			w.traffic(1, 10, time.Minute)
+			s := newSink(t)
+			service, _, stop := w.lanes(Config{Windows: name == topic.Events, Store: true}, s)
+			w.lastWords(service, fmt.Sprintf(mends, "store", name), "ends at offset", "up to 1000 had been read")
+			stop()
+			for p, offset := range w.committed("nowcast-store") {
+				if p.topic == name && offset != 1000 {
+					t.Errorf("%v is committed up to %d", p, offset)
+				}
+			}
+		})
+	}
+}
+
+// Records that retention took before they were read are counted, and the work goes on behind them.
+func TestLostHead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := newSink(t)
+	_, _, stop := w.lanes(Config{Windows: true, Store: true}, s)
+	w.traffic(1, 60, 20*time.Minute)
+	w.stored(s)
+	w.agree()
+	stop()
+	before, windows := w.committed("nowcast-store"), w.committed("nowcast-windows")
+	w.traffic(2, 60, 10*time.Minute)
+	first := int64(len(w.log[0])) - 5
+	if err := w.cluster.DeleteRecords(topic.Events, 0, first); err != nil {
+		t.Fatal(err)
+	}
+	for i := range int64(10) {
+		w.produce(topic.Windows, 1, final(1, i))
+	}
+	_, end, err := w.kafka.Bounds(t.Context(), topic.Windows, 1)
+	if err == nil {
+		err = w.cluster.DeleteRecords(topic.Windows, 1, end-1)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	service, m, _ := w.lanes(Config{Windows: true, Store: true}, s)
+	w.until(10*time.Second, "ready", func() string { _, reason := service.Ready(); return reason })
+	w.clock += 1000
+	w.send(0, w.view(2, "/behind"))
+	w.clock += 2000
+	w.send(0)
+	w.send(1)
+	w.until(10*time.Second, "stored", func() string {
+		key := fmt.Sprint("0/", len(w.log[0])-2, "/0")
+		if _, has := s.rows("events")[key]; !has {
+			return key
+		}
+		return ""
+	})
+	for _, c := range []struct {
+		lane, topic string
+		want        int64
+	}{
+		{"store", topic.Events, first - before[partitionOf{topic.Events, 0}]},
+		{"windows", topic.Events, first - windows[partitionOf{topic.Events, 0}]},
+		{"store", topic.Windows, end - 1 - before[partitionOf{topic.Windows, 1}]},
+	} {
+		if got := testutil.ToFloat64(m.lost.WithLabelValues(c.lane, c.topic)); got != float64(c.want) || c.want <= 0 {
+			t.Errorf("%s lane has lost %v of %s, want %d", c.lane, got, c.topic, c.want)
+		}
+	}
+}

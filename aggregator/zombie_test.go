@@ -1,0 +1,188 @@
+package aggregator
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"nowcast/aggregator/group"
+	"nowcast/internal/topic"
+	"nowcast/internal/window"
+)
+
+// worker works on partitions without a group that would give them to nobody else.
+func (w *world) worker(name string, start func(*lane) work) work {
+	l := &lane{name: name, cfg: Config{Drain: time.Second}, broker: w.kafka, log: slog.New(slog.NewTextHandler(testLog{w.t}, nil)), metrics: newMetrics(prometheus.NewRegistry())}
+	x := start(l)
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { x.Run(ctx) })
+	w.t.Cleanup(func() { cancel(); wg.Wait() })
+	return x
+}
+
+// nothing is what is committed of topics that nobody has read.
+func nothing(topics ...string) (all []group.Position) {
+	for _, name := range topics {
+		for p := range partitions {
+			all = append(all, group.Position{Topic: name, Partition: p, Offset: -1})
+		}
+	}
+	return all
+}
+
+// reached waits until everything of the log is in x's positions, and gives them.
+func (w *world) reached(x work) (at []group.Position) {
+	w.t.Helper()
+	w.until(10*time.Second, "reached", func() string {
+		at = x.Positions()
+		n := 0
+		for _, p := range at {
+			if p.Topic == topic.Events && p.Offset == int64(len(w.log[p.Partition])) {
+				n++
+			}
+		}
+		if n < partitions {
+			return fmt.Sprint(at)
+		}
+		return ""
+	})
+	return at
+}
+
+// quiet waits until all workers have said all there is to say.
+func (w *world) quiet(all ...work) {
+	w.t.Helper()
+	for _, x := range all {
+		w.reached(x)
+		w.until(5*time.Second, "quiet", func() string {
+			for _, p := range x.(*windowsWork).parts {
+				if p.waiting() {
+					return fmt.Sprint("partition ", p.partition)
+				}
+			}
+			return ""
+		})
+	}
+}
+
+// copies are all rows ever written, as bytes, by key and version, and how many were written more than once. It fails the test where one
+// version has two contents.
+func (w *world) copies() (seconds, nows int) {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	first := map[string]string{}
+	same := func(n *int, key string, row []byte) {
+		if old, has := first[key]; !has {
+			first[key] = string(row)
+		} else if *n++; old != string(row) {
+			w.t.Errorf("two contents of %s:\n%x\n%x", key, old, row)
+		}
+	}
+	for _, e := range w.emissions {
+		for _, s := range e.Seconds {
+			same(&seconds, fmt.Sprintf("second %d %s %d %x", e.Partition, s.Site, s.At, s.Version), s.Append(nil))
+		}
+		for _, n := range e.Nows {
+			same(&nows, fmt.Sprintf("now %d %s %x", e.Partition, n.Site, n.Version), n.Append(nil))
+		}
+	}
+	return seconds, nows
+}
+
+// Several instances that all believe to own the partitions write the same rows, byte by byte, whenever they began.
+func TestZombies(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	start := func(at []group.Position) work {
+		return w.worker("windows", func(l *lane) work { return newWindowsWork(l, nil, at) })
+	}
+	first := start(nothing(topic.Events))
+	w.traffic(1, 150, 30*time.Minute)
+	w.odd()
+	from := w.reached(first)
+	w.traffic(2, 60, 8*time.Minute)
+	w.reached(first)
+	second := start(from) // has a warm-up to read, and then what the first has written already
+	w.reached(second)
+	third := start(nothing(topic.Events))
+	for seed := range uint64(4) {
+		w.traffic(3+seed, 40, 2*time.Minute)
+		w.odd()
+		w.quiet(first, second, third) // lists come once a second, and only then are the newest ones those of all
+	}
+	w.clock += 310_000
+	w.send(0)
+	w.send(1)
+	for _, x := range []work{first, second, third} {
+		w.reached(x)
+		if reason := x.unready(); reason != "" {
+			t.Error(reason)
+		}
+	}
+	w.agree()
+	seconds, nows := w.copies()
+	if seconds < 200 || nows < 20 {
+		t.Errorf("the test is none: %d rows and %d lists were written again", seconds, nows)
+	}
+	t.Logf("%d rows and %d lists were written again", seconds, nows)
+	// Nothing final is said otherwise later.
+	finals := map[string]window.Second{}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.emissions {
+		for _, s := range e.Seconds {
+			key := fmt.Sprint(e.Partition, s.Site, s.At)
+			if f, has := finals[key]; has && s.Final && f != s {
+				t.Errorf("final %+v and %+v", f, s)
+			}
+			if s.Final {
+				finals[key] = s
+			}
+		}
+	}
+}
+
+// Several store lanes on the same partitions store the same rows in all their columns.
+func TestStoreZombies(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	both := newSink(t) // finds two contents of one row
+	start := func(s *sink, at []group.Position) work {
+		return w.worker("store", func(l *lane) work { return newStoreWork(l, s, at) })
+	}
+	w.worker("windows", func(l *lane) work { return newWindowsWork(l, nil, nothing(topic.Events)) })
+	one, two := newSink(t), newSink(t)
+	first := start(one, nothing(topic.Events, topic.Windows))
+	start(both, nothing(topic.Events, topic.Windows))
+	w.traffic(1, 100, 30*time.Minute)
+	w.odd()
+	from := slices.Clone(w.reached(first))
+	before, _ := w.wantEvents()
+	w.traffic(2, 60, 4*time.Minute)
+	start(two, from)
+	start(both, from)
+	w.traffic(3, 60, 4*time.Minute)
+	w.odd()
+	w.stored(one)
+	w.stored(both)
+	all, _ := w.wantEvents()
+	w.until(10*time.Second, "stored by the second", func() string {
+		if n := len(two.rows("events")); n != len(all)-len(before) {
+			return fmt.Sprintf("%d rows, want %d", n, len(all)-len(before))
+		}
+		return ""
+	})
+	for key, row := range two.rows("events") {
+		if other := one.rows("events")[key]; other != row {
+			t.Errorf("%s:\n%s\n%s", key, row, other)
+		}
+	}
+}
