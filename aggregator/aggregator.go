@@ -36,8 +36,9 @@ type Config struct {
 	Windows bool // the lane that writes nowcast.windows.v1
 	Store   bool // the lane that writes ClickHouse
 
-	Session time.Duration // until a silent instance loses its partitions [10 s]
-	Drain   time.Duration // for what is under way when it has to stop [3 s]
+	Instance string        // a name that this instance has again after a restart and no other has: it keeps its partitions then
+	Session  time.Duration // until a silent instance loses its partitions [10 s]
+	Drain    time.Duration // for what is under way when it has to stop [3 s]
 }
 
 // Deps are what a Service works with.
@@ -86,7 +87,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	return s, nil
 }
 
-// Run works until ctx ends, then drains, commits and leaves the groups. It fails only when ClickHouse's tables can't be made.
+// Run works until ctx ends, then drains, commits and, without the name of an instance, leaves the groups. It fails only when ClickHouse's tables can't be made.
 func (s *Service) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -151,7 +152,7 @@ type lane struct {
 
 func newLane(name string, cfg Config, deps Deps, m *metrics, start func(*lane, []int, []group.Position) work, topics ...string) *lane {
 	l := &lane{name: name, cfg: cfg, broker: deps.Broker, log: deps.Log.With("lane", name), metrics: m}
-	l.member = group.New(group.Config{Group: "nowcast-" + name, Topics: topics, Session: cfg.Session,
+	l.member = group.New(group.Config{Group: "nowcast-" + name, Instance: cfg.Instance, Topics: topics, Session: cfg.Session,
 		Rebalanced: func(partitions []int) { m.assigned(name, partitions) },
 		Start: func(partitions []int, committed []group.Position) group.Work {
 			l.mu.Lock()

@@ -99,11 +99,14 @@ type aggregatorCmd struct {
 	kafkaFlags
 	Clickhouse string   `placeholder:"URL" help:"ClickHouse, as clickhouse://user:password@host:9000/database; needed by the store lane."`
 	Lanes      []string `default:"windows,store" enum:"windows,store" placeholder:"LANE" help:"What to do: windows, store or both (${default})."`
+	Instance   string   `placeholder:"NAME" help:"A name that stays the same over restarts and is unique among the aggregators, as a StatefulSet's pod name: a restart within 10 s keeps the partitions. Without it, a stop hands them over at once."`
 }
 
 // Help is shown by --help.
 func (aggregatorCmd) Help() string {
-	return `Several of these share the partitions of the log among themselves; when one goes, the others take its partitions over.
+	return `Several of these share the partitions of the log among themselves; when one goes, the others take its partitions over. One that is stopped
+hands them over at once. One that dies keeps them for 10 s, and so does one that is stopped and has an --instance: when it is back within
+that time it goes on with the same partitions, and the others hear nothing of it. That suits instances that are restarted one after the other.
 
 Example:
 
@@ -142,7 +145,7 @@ func (c *aggregatorCmd) Run(ctx context.Context, log *slog.Logger) error {
 		}
 		defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
 	}
-	if err := h.aggregator(aggregator.Config{Windows: windows, Store: store}, kafka, db); err != nil {
+	if err := h.aggregator(aggregator.Config{Windows: windows, Store: store, Instance: c.Instance}, kafka, db); err != nil {
 		return err
 	}
 	return h.run(ctx)
