@@ -36,7 +36,7 @@ type Config struct {
 	Windows bool // the lane that writes nowcast.windows.v1
 	Store   bool // the lane that writes ClickHouse
 
-	Instance string        // a name that stays over restarts, of no other aggregator; "": each start is somebody new
+	Instance string        // a name that this instance has again after a restart and no other has: it keeps its partitions then
 	Session  time.Duration // until a silent instance loses its partitions [10 s]
 	Drain    time.Duration // for what is under way when it has to stop [3 s]
 }
@@ -87,7 +87,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	return s, nil
 }
 
-// Run works until ctx ends, then drains, commits and leaves the groups. It fails only when ClickHouse's tables can't be made.
+// Run works until ctx ends, then drains, commits and, without the name of an instance, leaves the groups. It fails only when ClickHouse's tables can't be made.
 func (s *Service) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

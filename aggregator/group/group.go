@@ -2,13 +2,9 @@
 //
 // It promises that the work on a partition goes on while the coordinator is away or moves (the member keeps its id, so that costs no
 // rebalance), that what is committed was in the work's Positions, and that a member which stops on purpose drains, commits and leaves, so
-// that others take over at once. It doesn't promise that a partition has one worker: one that was cut off goes on until it hears
-// otherwise. Workers have to do no harm then; membership gives liveness, not safety.
-//
-// A member with an Instance (static membership, KIP-345) is known by that name: started again within the session it gets back what it had,
-// and the others notice nothing. So it doesn't leave when it stops, and what it had is without a worker until it is back or the session is
-// over. Of two that run under one name the coordinator fences off the older, which then stands by until it is started again: to join
-// once more would only fence off the other.
+// that others take over at once. One that has the name of an instance doesn't leave: when it is started again within the session, it has
+// the same partitions and the others hear nothing of it. It doesn't promise that a partition has one worker: one that was cut off goes on
+// until it hears otherwise. Workers have to do no harm then; membership gives liveness, not safety.
 //
 // kafka-go's own ConsumerGroup isn't used: it forgets its member id on any error of the coordinator, so the group then waits a whole
 // session for a ghost, and its commits carry no metadata.
@@ -24,6 +20,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
 
 	"nowcast/internal/broker"
 )
@@ -46,8 +43,9 @@ type Work interface {
 
 // Config of a member. Durations of 0 take the defaults in brackets.
 type Config struct {
-	Group     string
-	Instance  string        // its name over restarts, unique in the group; "": it is somebody new each time
+	Group string
+	// Instance makes the member a static one: a name that it has again after a restart, and that no other running member of the group has.
+	Instance  string
 	Topics    []string      // the member that gets a partition gets that number of all of them
 	Session   time.Duration // until a silent member is given up [10 s]
 	Heartbeat time.Duration // [0.5 s]
@@ -64,18 +62,18 @@ type Member struct {
 	broker *broker.Client
 	log    *slog.Logger
 
+	instance   string // Config's, unless the brokers know no static members
+	checked    bool   // that they do
 	id         string
 	generation int
-	owned      []int // what it last had, and would like to keep
+	owned      []int            // what it last had, and would like to keep
+	given      map[string][]int // what this member, as the leader, gave to each instance
 	committed  map[topicPartition]Position
 	said       time.Time
 
 	mu     sync.Mutex
 	reason string // why it has no assignment
 }
-
-// fenced is why a member stands by.
-const fenced = "another one runs under the same instance name: stop it, or give this one a name of its own"
 
 type topicPartition struct {
 	topic     string
@@ -87,7 +85,10 @@ func New(c Config, b *broker.Client, log *slog.Logger) *Member {
 	setDefault(&c.Session, 10*time.Second)
 	setDefault(&c.Heartbeat, 500*time.Millisecond)
 	setDefault(&c.Commit, time.Second)
-	return &Member{Config: c, broker: b, log: log.With("group", c.Group), reason: "joining group " + c.Group}
+	if c.Instance != "" {
+		log = log.With("instance", c.Instance)
+	}
+	return &Member{Config: c, instance: c.Instance, broker: b, log: log.With("group", c.Group), reason: "joining group " + c.Group}
 }
 
 func setDefault(d *time.Duration, to time.Duration) {
@@ -121,16 +122,13 @@ func (m *Member) Run(ctx context.Context) {
 		}
 		m.set("joining group " + m.Group)
 		switch {
-		case errors.Is(err, kafka.FencedInstanceID):
-			m.log.Error(fenced, "instance", m.Instance)
-			m.set(fenced + " (" + m.Instance + ")")
-			<-ctx.Done()
-		case m.Instance != "" && errors.Is(err, kafka.UnsupportedVersion):
-			m.log.Warn("this Kafka doesn't know static members: a restart costs a rebalance", "instance", m.Instance)
-			m.Instance = ""
 		case errors.Is(err, kafka.RebalanceInProgress), errors.Is(err, kafka.MemberIDRequired):
 		case errors.Is(err, kafka.UnknownMemberId), errors.Is(err, kafka.IllegalGeneration):
 			m.id = ""
+		case errors.Is(err, kafka.FencedInstanceID):
+			m.fenced(ctx)
+		case errors.Is(err, kafka.UnsupportedVersion) && m.instance != "":
+			m.dynamic()
 		default:
 			m.set(fmt.Sprintf("joining group %s: %v", m.Group, err))
 			m.retry(ctx, "can't join the group, trying again", err)
@@ -139,9 +137,47 @@ func (m *Member) Run(ctx context.Context) {
 	m.leave(ctx)
 }
 
-// leave lets the others take over at once. A static member is coming back.
+// fenced waits, because another process has our instance's name: the one that came last has it. We go on asking with the id that we had:
+// the coordinator refuses it as long as the other is there, and doesn't know it when the other has gone. So two never chase each other away.
+func (m *Member) fenced(ctx context.Context) {
+	const every = 5 * time.Second
+	reason := fmt.Sprintf("another process has joined group %s as instance %q: give each its own name", m.Group, m.Instance)
+	m.set(reason)
+	m.log.Error(reason, "again in", every)
+	pause(ctx, every)
+}
+
+// dynamic goes on without the instance's name.
+func (m *Member) dynamic() {
+	m.log.Warn("these brokers know no static members: a restart of this instance is a rebalance")
+	m.instance = ""
+}
+
+// static says whether the brokers know static members. kafka-go leaves the instance's name out without a word where they don't.
+func (m *Member) static(ctx context.Context) (bool, error) {
+	v, err := m.broker.ApiVersions(ctx, &kafka.ApiVersionsRequest{})
+	if err == nil {
+		err = v.Error
+	}
+	if err != nil {
+		return false, fmt.Errorf("ask for API versions: %w", err)
+	}
+	need := map[int]int{int(protocol.JoinGroup): 5, int(protocol.SyncGroup): 3, int(protocol.Heartbeat): 3, int(protocol.OffsetCommit): 7}
+	for _, k := range v.ApiKeys {
+		if k.MaxVersion >= need[k.ApiKey] {
+			delete(need, k.ApiKey)
+		}
+	}
+	return len(need) == 0, nil
+}
+
+// leave lets the others take over at once. An instance that may come back stays a member until its session ends.
 func (m *Member) leave(ctx context.Context) {
-	if m.id == "" || m.Instance != "" {
+	if m.id == "" {
+		return
+	}
+	if m.instance != "" {
+		m.log.Info("stopped: a start within the session keeps the partitions, then the others take them over", "session", m.Session)
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
@@ -166,21 +202,36 @@ func (m *Member) retry(ctx context.Context, what string, err error) {
 	if away(err) {
 		m.broker.Refresh()
 	}
+	pause(ctx, 100*time.Millisecond)
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
 	select {
-	case <-time.After(100 * time.Millisecond):
+	case <-t.C:
 	case <-ctx.Done():
 	}
 }
 
 func (m *Member) join(ctx context.Context) ([]int, error) {
-	const protocol = "nowcast"
+	const protocolName = "nowcast"
 	// The leader needs the number of partitions; nobody should join without having seen it.
 	count, err := m.broker.Partitions(ctx, m.Topics[0])
 	if err != nil {
 		return nil, err
 	}
-	j, err := m.broker.JoinGroup(ctx, &kafka.JoinGroupRequest{GroupID: m.Group, SessionTimeout: m.Session, RebalanceTimeout: m.Session, MemberID: m.id, GroupInstanceID: m.Instance,
-		ProtocolType: "consumer", Protocols: []kafka.GroupProtocol{{Name: protocol, Metadata: kafka.GroupProtocolSubscription{
+	if m.instance != "" && !m.checked {
+		ok, err := m.static(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if m.checked = true; !ok {
+			m.dynamic()
+		}
+	}
+	j, err := m.broker.JoinGroup(ctx, &kafka.JoinGroupRequest{GroupID: m.Group, SessionTimeout: m.Session, RebalanceTimeout: m.Session, MemberID: m.id,
+		GroupInstanceID: m.instance, ProtocolType: "consumer", Protocols: []kafka.GroupProtocol{{Name: protocolName, Metadata: kafka.GroupProtocolSubscription{
 			Topics: m.Topics[:1], OwnedPartitions: map[string][]int{m.Topics[0]: m.owned}}}}})
 	if err != nil {
 		return nil, err
@@ -192,27 +243,36 @@ func (m *Member) join(ctx context.Context) ([]int, error) {
 		return nil, j.Error
 	}
 	m.id, m.generation = j.MemberID, j.GenerationID
-	s := &kafka.SyncGroupRequest{GroupID: m.Group, GenerationID: m.generation, MemberID: m.id, GroupInstanceID: m.Instance, ProtocolType: "consumer", ProtocolName: protocol}
+	var assigned map[string][]int
 	if j.LeaderID == m.id {
-		claims := map[string][]int{}
-		for _, x := range j.Members {
-			claims[x.ID] = x.Metadata.OwnedPartitions[m.Topics[0]]
-		}
-		for id, partitions := range assign(count, claims) {
-			s.Assignments = append(s.Assignments, kafka.SyncGroupRequestAssignment{MemberID: id,
-				Assignment: kafka.GroupProtocolAssignment{AssignedPartitions: map[string][]int{m.Topics[0]: partitions}}})
-		}
+		assigned = m.lead(j, count)
 	}
-	r, err := m.broker.SyncGroup(ctx, s)
-	if err == nil {
-		err = r.Error
-	}
+	partitions, err := m.broker.SyncGroup(ctx, &kafka.SyncGroupRequest{GroupID: m.Group, GenerationID: m.generation, MemberID: m.id, GroupInstanceID: m.instance,
+		ProtocolType: "consumer", ProtocolName: protocolName}, m.Topics[0], assigned)
 	if err != nil {
 		return nil, err
 	}
-	partitions := r.Assignment.AssignedPartitions[m.Topics[0]]
 	slices.Sort(partitions)
 	return partitions, nil
+}
+
+// lead gives the partitions to the members. An instance that was started again claims nothing, but is to have what it had.
+func (m *Member) lead(j *kafka.JoinGroupResponse, count int) map[string][]int {
+	claims := map[string][]int{}
+	for _, x := range j.Members {
+		claims[x.ID] = x.Metadata.OwnedPartitions[m.Topics[0]]
+		if len(claims[x.ID]) == 0 && x.GroupInstanceID != "" {
+			claims[x.ID] = m.given[x.GroupInstanceID]
+		}
+	}
+	assigned := assign(count, claims)
+	m.given = map[string][]int{}
+	for _, x := range j.Members {
+		if x.GroupInstanceID != "" {
+			m.given[x.GroupInstanceID] = assigned[x.ID]
+		}
+	}
+	return assigned
 }
 
 // work does one generation: it starts the work, keeps the session alive, commits, and stops the work when the generation ends.
@@ -224,7 +284,7 @@ func (m *Member) work(ctx context.Context, partitions []int) error {
 	if len(partitions) > 0 {
 		m.log.Info("got partitions", "partitions", partitions, "generation", m.generation)
 	} else {
-		m.log.Info("standing by without a partition: the group has more members than the topic has partitions", "generation", m.generation)
+		m.log.Info("no partition left for this instance: there are more instances than partitions; it stands by", "generation", m.generation)
 	}
 	m.owned, m.committed = partitions, map[topicPartition]Position{}
 	for _, p := range positions {
@@ -274,7 +334,7 @@ func (m *Member) keep(ctx context.Context, work Work) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case away(err):
-			m.retry(ctx, "the group's coordinator doesn't answer, working on", err)
+			m.retry(ctx, "no heartbeat or commit just now, working on", err)
 		case err != nil:
 			return err
 		}
@@ -282,22 +342,11 @@ func (m *Member) keep(ctx context.Context, work Work) error {
 }
 
 func (m *Member) beat(ctx context.Context) error {
-	r, err := m.broker.Heartbeat(ctx, &kafka.HeartbeatRequest{GroupID: m.Group, GenerationID: int32(m.generation), MemberID: m.id, GroupInstanceID: m.Instance})
-	if err != nil {
-		return err
-	}
-	if r.Error == nil && r.Throttle != 0 {
-		// kafka-go 0.4.51 reads the two fields of the answer in the wrong order, so that the error arrives as the lower half of the
-		// throttle time and each rebalance would go unheard.
-		if code := kafka.Error(int16(r.Throttle.Milliseconds())); code != 0 {
-			return code
-		}
-	}
-	return r.Error
+	return m.broker.Heartbeat(ctx, &kafka.HeartbeatRequest{GroupID: m.Group, GenerationID: int32(m.generation), MemberID: m.id, GroupInstanceID: m.instance})
 }
 
 func (m *Member) commit(ctx context.Context, work Work) error {
-	rq := &kafka.OffsetCommitRequest{GroupID: m.Group, GenerationID: m.generation, MemberID: m.id, InstanceID: m.Instance, Topics: map[string][]kafka.OffsetCommit{}}
+	rq := &kafka.OffsetCommitRequest{GroupID: m.Group, GenerationID: m.generation, MemberID: m.id, InstanceID: m.instance, Topics: map[string][]kafka.OffsetCommit{}}
 	positions := work.Positions()
 	for _, p := range positions {
 		if m.committed[topicPartition{p.Topic, p.Partition}] != p {

@@ -3,246 +3,404 @@ package group
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kversion"
 	"go.uber.org/goleak"
 
 	"nowcast/internal/broker"
-	"nowcast/internal/topic"
 )
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*connPool).discover"))
 }
 
-const partitions = 6
+const (
+	topicA, topicB = "a", "b"
+	partitions     = 6
+	session        = 1500 * time.Millisecond
+)
 
-// crowd is members of one group on a broker in this process.
-type crowd struct {
+// world is a broker in this process with two topics.
+type world struct {
 	t     *testing.T
-	kafka *broker.Client
+	kafka *kfake.Cluster
 }
 
-func newCrowd(t *testing.T) *crowd {
+func newWorld(t *testing.T, opts ...kfake.Opt) *world {
 	t.Helper()
-	k, err := kfake.NewCluster(kfake.NumBrokers(1))
+	k, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(3), kfake.SeedTopics(partitions, topicA, topicB),
+		kfake.BrokerConfigs(map[string]string{"group.min.session.timeout.ms": "100"})}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(k.Close)
-	c := &crowd{t, broker.New(broker.Config{Addrs: k.ListenAddrs()})}
-	t.Cleanup(c.kafka.Close)
-	if err := c.kafka.Ensure(t.Context(), topic.Specs(partitions, 1), nil); err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return &world{t, k}
 }
 
-// worker is a member with work that only remembers what it was given.
-type worker struct {
-	member *Member
-	stop   func()
-	broker *broker.Client
+// member is one that runs, and what became of it.
+type member struct {
+	*Member
+	t    *testing.T
+	net  *network
+	stop func()
+	log  *log
 
-	mu        sync.Mutex
-	has       []int
-	committed []Position
-	starts    int // generations of work
-	working   bool
-	positions []Position
+	mu          sync.Mutex
+	work        *work
+	generations int
 }
 
-type work struct{ *worker }
-
-func (w work) Run(ctx context.Context) {
-	<-ctx.Done()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.working = false
-}
-
-func (w work) Positions() []Position {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Clone(w.positions)
-}
-
-// join starts a member. Its own client is closed with it.
-func (c *crowd) join(instance string, session time.Duration) *worker {
-	c.t.Helper()
-	w := &worker{broker: broker.New(broker.Config{Addrs: []string{c.kafka.Addr.String()}})}
-	w.member = New(Config{Group: "test", Instance: instance, Topics: []string{topic.Events}, Session: session, Heartbeat: 50 * time.Millisecond, Commit: 50 * time.Millisecond,
+// start runs a member until stop, or the test's end.
+func (w *world) start(instance string) *member {
+	w.t.Helper()
+	m := &member{t: w.t, net: &network{}, log: &log{t: w.t}}
+	c := broker.New(broker.Config{Addrs: w.kafka.ListenAddrs(), Timeout: 5 * time.Second, Dial: m.net.dial})
+	m.Member = New(Config{Group: "g", Instance: instance, Topics: []string{topicA, topicB}, Session: session, Heartbeat: 50 * time.Millisecond, Commit: 50 * time.Millisecond,
 		Start: func(partitions []int, committed []Position) Work {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.has, w.committed, w.working = partitions, committed, true
-			w.starts++
-			return work{w}
-		}}, w.broker, slog.New(slog.NewTextHandler(testLog{c.t}, nil)))
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.generations++
+			m.work = &work{partitions: partitions, committed: committed, positions: map[topicPartition]Position{}}
+			return m.work
+		}}, c, slog.New(slog.NewTextHandler(m.log, nil)))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	go func() { defer close(done); w.member.Run(ctx) }()
+	go func() { defer close(done); m.Run(ctx) }()
 	var once sync.Once
-	w.stop = func() { once.Do(func() { cancel(); <-done; w.broker.Close() }) }
-	c.t.Cleanup(w.stop)
-	return w
+	m.stop = func() { once.Do(func() { cancel(); <-done; c.Close() }) }
+	w.t.Cleanup(m.stop)
+	return m
 }
 
-type testLog struct{ t *testing.T }
-
-func (l testLog) Write(b []byte) (int, error) {
-	l.t.Log(strings.TrimSpace(string(b)))
-	return len(b), nil
+// has says which partitions the member works on now.
+func (m *member) has() []int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.work == nil || !m.work.running() {
+		return nil
+	}
+	return m.work.partitions
 }
 
-func (w *worker) state() (has []int, starts int, working bool) {
+func (m *member) times() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.generations
+}
+
+// work does nothing and says of it what it is told to.
+type work struct {
+	partitions []int
+	committed  []Position
+
+	mu        sync.Mutex
+	on        bool
+	positions map[topicPartition]Position
+}
+
+func (w *work) Run(ctx context.Context) {
+	w.set(true)
+	<-ctx.Done()
+	w.set(false)
+}
+
+func (w *work) set(on bool)   { w.mu.Lock(); defer w.mu.Unlock(); w.on = on }
+func (w *work) running() bool { w.mu.Lock(); defer w.mu.Unlock(); return w.on }
+
+func (w *work) reach(p Position) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.has, w.starts, w.working
+	w.positions[topicPartition{p.Topic, p.Partition}] = p
 }
 
-// spread waits until the members have all partitions between them, each one once and nobody two more than another. It says how long that took.
-func (c *crowd) spread(limit time.Duration, members ...*worker) time.Duration {
-	c.t.Helper()
-	begin := time.Now()
-	c.until(limit, func() string {
+func (w *work) Positions() (all []Position) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range w.positions {
+		all = append(all, p)
+	}
+	return all
+}
+
+// network is what a member's connections go through.
+type network struct {
+	mu    sync.Mutex
+	dead  bool
+	conns []net.Conn
+	hung  chan struct{}
+}
+
+func (n *network) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.dead {
+		return nil, io.ErrClosedPipe
+	}
+	c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	if err == nil {
+		n.conns = append(n.conns, c)
+		c = &slow{c, n}
+	}
+	return c, err
+}
+
+// cut ends all connections for good: to the brokers it is as if the process had been killed.
+func (n *network) cut() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.dead = true
+	for _, c := range n.conns {
+		c.Close()
+	}
+}
+
+// hang keeps everything that is sent until resume: to the brokers it is as if the process had been stopped.
+func (n *network) hang() { n.mu.Lock(); defer n.mu.Unlock(); n.hung = make(chan struct{}) }
+
+func (n *network) resume() { n.mu.Lock(); defer n.mu.Unlock(); close(n.hung); n.hung = nil }
+
+type slow struct {
+	net.Conn
+	of *network
+}
+
+func (c *slow) Write(b []byte) (int, error) {
+	c.of.mu.Lock()
+	hung := c.of.hung
+	c.of.mu.Unlock()
+	if hung != nil {
+		<-hung
+	}
+	return c.Conn.Write(b)
+}
+
+type log struct {
+	t  *testing.T
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *log) Write(b []byte) (int, error) {
+	l.t.Log(strings.TrimSpace(string(b)))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *log) count(what string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.b.String(), what)
+}
+
+// until waits for ok, and says how long that took.
+func (w *world) until(limit time.Duration, what string, ok func() bool) time.Duration {
+	w.t.Helper()
+	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		if took := time.Since(start); ok() {
+			return took
+		} else if took > limit {
+			w.t.Fatalf("not within %v: %s", limit, what)
+		}
+	}
+}
+
+// share waits until the members have all partitions among them, evenly, and are ready.
+func (w *world) share(limit time.Duration, members ...*member) (took time.Duration) {
+	w.t.Helper()
+	return w.until(limit, "all partitions are shared evenly", func() bool {
 		var all []int
-		least, most := partitions, 0
-		for _, w := range members {
-			has, _, working := w.state()
-			if ok, reason := w.member.Ready(); !ok || !working {
-				return "not ready: " + reason
+		for _, m := range members {
+			has := m.has()
+			if ready, _ := m.Ready(); !ready || len(has) < partitions/len(members) {
+				return false
 			}
 			all = append(all, has...)
-			least, most = min(least, len(has)), max(most, len(has))
 		}
 		slices.Sort(all)
-		if len(all) != partitions || len(slices.Compact(all)) != partitions || most > least+1 {
-			return fmt.Sprint("partitions ", all)
-		}
-		return ""
+		return slices.Equal(all, []int{0, 1, 2, 3, 4, 5})
 	})
-	return time.Since(begin)
 }
 
-func (c *crowd) until(limit time.Duration, what func() string) {
-	c.t.Helper()
-	for end := time.Now().Add(limit); ; time.Sleep(2 * time.Millisecond) {
-		still := what()
-		if still == "" {
-			return
-		}
-		if time.Now().After(end) {
-			c.t.Fatalf("not within %v: %s", limit, still)
-		}
-	}
-}
-
+// Partitions are spread evenly and stick to who has them; who stops hands over at once, and who is gone after the session.
 func TestComeAndGo(t *testing.T) {
-	c := newCrowd(t)
-	a := c.join("", 10*time.Second)
-	c.spread(10*time.Second, a)
-	b := c.join("", 10*time.Second)
-	c.spread(10*time.Second, a, b)
-	had, _, _ := a.state()
-	d := c.join("", 10*time.Second)
-	c.spread(10*time.Second, a, b, d)
-	if has, _, _ := a.state(); len(has) != 2 || !slices.Contains(had, has[0]) || !slices.Contains(had, has[1]) {
-		t.Errorf("with a third one the first has %v, had %v: it should keep two of its own", has, had)
+	w := newWorld(t)
+	a := w.start("")
+	w.share(5*time.Second, a)
+	b := w.start("")
+	w.share(5*time.Second, a, b)
+	hadA, hadB := a.has(), b.has()
+	c := w.start("")
+	w.share(5*time.Second, a, b, c)
+	kept := func(m *member, had []int) {
+		t.Helper()
+		for _, p := range m.has() {
+			if !slices.Contains(had, p) {
+				t.Errorf("had %v and got %v", had, m.has())
+			}
+		}
 	}
+	kept(a, hadA)
+	kept(b, hadB)
+	hadA, hadC := a.has(), c.has()
 	b.stop()
-	if took := c.spread(5*time.Second, a, d); took > 5*time.Second {
+	if took := w.share(5*time.Second, a, c); took > session {
 		t.Errorf("takeover after a clean stop took %v", took)
 	}
-}
-
-// Who is silent for a session is replaced; when it is heard again it takes part again.
-func TestSilent(t *testing.T) {
-	c := newCrowd(t)
-	a := c.join("", 10*time.Second)
-	b := c.join("", 10*time.Second)
-	c.spread(10*time.Second, a, b)
-	_, starts, _ := b.state()
-	// The coordinator is told that it is gone, which is the same to the member as a session that is over.
-	if _, err := c.kafka.LeaveGroup(t.Context(), &kafka.LeaveGroupRequest{GroupID: "test", Members: []kafka.LeaveGroupRequestMember{{ID: b.member.id}}}); err != nil {
-		t.Fatal(err)
-	}
-	c.until(10*time.Second, func() string {
-		if _, now, working := b.state(); now == starts || !working {
-			return "it hasn't joined again"
+	for _, p := range append(hadA, hadC...) {
+		if !slices.Contains(append(slices.Clone(a.has()), c.has()...), p) || slices.Contains(hadA, p) != slices.Contains(a.has(), p) {
+			t.Errorf("%d moved: %v and %v to %v and %v", p, hadA, hadC, a.has(), c.has())
 		}
-		return ""
-	})
-	c.spread(10*time.Second, a, b)
-}
-
-// More members than partitions: those without say so and are ready.
-func TestStandsBy(t *testing.T) {
-	c := newCrowd(t)
-	var all []*worker
-	for range partitions + 1 {
-		all = append(all, c.join("", 10*time.Second))
 	}
-	c.spread(20*time.Second, all...)
+	c.net.cut()
+	t.Logf("takeover after a kill: %v", w.share(session+2*time.Second, a))
 }
 
-// What was committed, with its metadata, is there for whoever comes next.
+// Who was silent for too long hears that, stops its work and joins again.
+func TestHang(t *testing.T) {
+	w := newWorld(t)
+	a := w.start("")
+	w.share(5*time.Second, a)
+	b := w.start("")
+	w.share(5*time.Second, a, b)
+	times := b.times()
+	b.net.hang()
+	w.until(session+3*time.Second, "the other takes over", func() bool { return len(a.has()) == partitions })
+	if b.has() == nil {
+		t.Error("who is cut off from the coordinator has stopped working")
+	}
+	b.net.resume()
+	w.share(5*time.Second, a, b)
+	if b.times() == times {
+		t.Error("no new generation")
+	}
+}
+
+// One that finds no partition says so and is ready; it takes over when one goes.
+func TestStandBy(t *testing.T) {
+	w := newWorld(t)
+	var all []*member
+	for range partitions {
+		all = append(all, w.start(""))
+	}
+	w.share(10*time.Second, all...)
+	extra := w.start("")
+	w.until(10*time.Second, "it stands by", func() bool {
+		ready, _ := extra.Ready()
+		return ready && extra.log.count("no partition left for this instance") > 0
+	})
+	all[2].stop()
+	w.share(5*time.Second, append(all[:2:2], append(all[3:], extra)...)...)
+}
+
+// An instance that is started again within the session has what it had, and the others don't notice.
+func TestInstance(t *testing.T) {
+	w := newWorld(t)
+	a := w.start("a")
+	w.share(5*time.Second, a)
+	b := w.start("b")
+	w.share(5*time.Second, a, b)
+	b.mu.Lock()
+	p := Position{topicA, b.work.partitions[0], 42, "watermark=7"}
+	b.work.reach(p)
+	b.mu.Unlock()
+	had, hadA := b.has(), a.has()
+	same := func() {
+		t.Helper()
+		if !slices.Equal(b.has(), had) || !slices.Equal(a.has(), hadA) {
+			t.Errorf("had %v and %v, got %v and %v", hadA, had, a.has(), b.has())
+		}
+	}
+	times := a.times()
+	for _, end := range []func(*member){func(m *member) { m.stop() }, func(m *member) { m.net.cut() }} {
+		end(b)
+		b = w.start("b")
+		t.Logf("back after %v", w.share(session, a, b))
+		same()
+		b.mu.Lock()
+		if !slices.Contains(b.work.committed, p) || !slices.Contains(b.work.committed, Position{topicB, p.Partition, -1, ""}) {
+			t.Errorf("committed: %v", b.work.committed)
+		}
+		b.mu.Unlock()
+	}
+	if a.times() != times {
+		t.Errorf("the other had %d generations more", a.times()-times)
+	}
+	a.stop() // the leader; it claims less than before, which kfake, unlike Kafka, takes for news
+	a = w.start("a")
+	t.Logf("back after %v", w.share(session, a, b))
+	same()
+	b.stop()
+	t.Logf("takeover from an instance that stays away: %v", w.share(session+2*time.Second, a))
+}
+
+// Of two with one name the last to come works, and the first says so and waits until the other has gone.
+func TestTwoOfOneName(t *testing.T) {
+	w := newWorld(t)
+	a := w.start("same")
+	w.share(5*time.Second, a)
+	b := w.start("same")
+	w.until(5*time.Second, "the first knows", func() bool {
+		_, reason := a.Ready()
+		return strings.Contains(reason, "another process has joined group g as instance")
+	})
+	w.share(5*time.Second, b)
+	times := b.times()
+	w.until(15*time.Second, "the first asks again", func() bool { return a.log.count("another process has joined") > 1 })
+	if b.times() != times || len(b.has()) != partitions || a.times() != 1 {
+		t.Errorf("they fight: %d and %d generations", a.times(), b.times())
+	}
+	b.stop()
+	w.share(10*time.Second, a)
+}
+
+// Where brokers know no static members, an instance is one like any other.
+func TestOldBrokers(t *testing.T) {
+	w := newWorld(t, kfake.MaxVersions(kversion.V2_2_0()))
+	a := w.start("a")
+	w.share(5*time.Second, a)
+	a.stop()
+	if n := a.log.count("these brokers know no static members"); n != 1 {
+		t.Errorf("said %d times", n)
+	}
+	b := w.start("b")
+	if took := w.share(5*time.Second, b); took > session {
+		t.Errorf("it didn't leave: %v", took)
+	}
+}
+
+// A position keeps its metadata, whoever gets the partition.
 func TestPositions(t *testing.T) {
-	c := newCrowd(t)
-	a := c.join("", 10*time.Second)
-	c.spread(10*time.Second, a)
-	want := Position{Topic: topic.Events, Partition: 3, Offset: 42, Metadata: "watermark=7"}
+	w := newWorld(t)
+	a := w.start("")
+	w.share(5*time.Second, a)
+	var want []Position
+	for p := range partitions {
+		want = append(want, Position{topicA, p, int64(100 + p), fmt.Sprint("watermark=", p)})
+	}
+	for p := range partitions {
+		want = append(want, Position{topicB, p, int64(200 + p), ""})
+	}
 	a.mu.Lock()
-	a.positions = []Position{want}
+	for _, p := range want {
+		a.work.reach(p)
+	}
 	a.mu.Unlock()
 	a.stop()
-	b := c.join("", 10*time.Second)
-	c.spread(10*time.Second, b)
-	for _, p := range b.committed {
-		if p.Partition == 3 && p != want || p.Partition != 3 && p.Offset != -1 {
-			t.Errorf("committed is %+v", p)
-		}
+	b := w.start("")
+	w.share(5*time.Second, b)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !slices.Equal(b.work.committed, want) {
+		t.Errorf("committed %v, want %v", b.work.committed, want)
 	}
-}
-
-// A static member that is back within the session has what it had, and nobody else is disturbed.
-func TestStaticRestart(t *testing.T) {
-	c := newCrowd(t)
-	a, b := c.join("a", 10*time.Second), c.join("b", 10*time.Second)
-	c.spread(10*time.Second, a, b)
-	had, _, _ := a.state()
-	_, before, _ := b.state()
-	a.stop()
-	a = c.join("a", 10*time.Second)
-	c.spread(5*time.Second, a, b)
-	has, _, _ := a.state()
-	_, after, _ := b.state()
-	if !slices.Equal(has, had) || before != after {
-		t.Errorf("it had %v and has %v; the other one was started %d times, now %d", had, has, before, after)
-	}
-}
-
-// Of two under one name the older is fenced off and stays so, the younger works.
-func TestFenced(t *testing.T) {
-	c := newCrowd(t)
-	a := c.join("a", 10*time.Second)
-	c.spread(10*time.Second, a)
-	b := c.join("a", 10*time.Second)
-	c.until(10*time.Second, func() string {
-		if ok, reason := a.member.Ready(); ok || !strings.Contains(reason, fenced) {
-			return "the older says " + reason
-		}
-		return ""
-	})
-	if _, _, working := a.state(); working {
-		t.Error("the older works on")
-	}
-	c.spread(5*time.Second, b)
 }

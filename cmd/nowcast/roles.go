@@ -101,14 +101,16 @@ type aggregatorCmd struct {
 	Kafka      []string `placeholder:"HOST:PORT" help:"One or more of Kafka's brokers."`
 	Clickhouse string   `placeholder:"URL" help:"ClickHouse, as clickhouse://user:password@host:9000/database; needed by the store lane."`
 	Lanes      []string `default:"windows,store" enum:"windows,store" placeholder:"LANE" help:"What to do: windows, store or both (${default})."`
-	Instance   string   `placeholder:"NAME" help:"A name that stays the same over restarts and that no other aggregator has, as a pod's in a StatefulSet: back within 10 s, it keeps its partitions and nobody else notices. Without it, others take over at once."`
+	Instance   string   `placeholder:"NAME" help:"A name that stays the same over restarts and is unique among the aggregators, as a StatefulSet's pod name: a restart within 10 s keeps the partitions. Without it, a stop hands them over at once."`
 	From       *moment  `placeholder:"TIME" help:"With --lanes store: write ClickHouse's rows again from the log since then (2026-11-24T08:00:00Z, or how long ago, as 90m), and end."`
 	DataDir    string   `default:"./.nowcast" placeholder:"DIR" help:"With --from, and without --kafka and --clickhouse: the data dir of a running nowcast all (${default})."`
 }
 
 // Help is shown by --help.
 func (aggregatorCmd) Help() string {
-	return `Several of these share the partitions of the log among themselves; when one goes, the others take its partitions over.
+	return `Several of these share the partitions of the log among themselves; when one goes, the others take its partitions over. One that is stopped
+hands them over at once. One that dies keeps them for 10 s, and so does one that is stopped and has an --instance: when it is back within
+that time it goes on with the same partitions, and the others hear nothing of it. That suits instances that are restarted one after the other.
 
 With --from it does one thing and ends: it writes the rows of both tables again from the log, for when ClickHouse has lost some. The rows are
 those that were there, so that does no harm beside running aggregators, and none when done twice. "nowcast verify" says what is missing.

@@ -23,6 +23,8 @@ type Config struct {
 	Addrs   []string      // host:port of one or more brokers
 	Topics  []string      // whose metadata is kept: each one that is used, or none to keep all
 	Timeout time.Duration // of one request; 30 s when 0
+
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error) // a net.Dialer's when nil
 }
 
 // Client is a kafka.Client whose connections can be thrown away. It is safe for concurrent use.
@@ -37,7 +39,10 @@ func New(c Config) *Client {
 	if c.Timeout == 0 {
 		c.Timeout = 30 * time.Second
 	}
-	t := &kafka.Transport{Dial: dial, DialTimeout: 2 * time.Second, MetadataTTL: time.Second, MetadataTopics: c.Topics, ClientID: "nowcast"}
+	if c.Dial == nil {
+		c.Dial = (&net.Dialer{}).DialContext
+	}
+	t := &kafka.Transport{Dial: probing(c.Dial), DialTimeout: 2 * time.Second, MetadataTTL: time.Second, MetadataTopics: c.Topics, ClientID: "nowcast"}
 	return &Client{Client: &kafka.Client{Addr: kafka.TCP(c.Addrs...), Timeout: c.Timeout, Transport: t}, transport: t}
 }
 
@@ -57,20 +62,24 @@ func (c *Client) Refresh() {
 // long because of writes.
 const patience = 3 * time.Second
 
-// dial connects and asks for the API versions within a second. A hung broker still accepts connections, because its kernel does, and
-// kafka-go goes on to the next address only when dialling fails.
-func dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-	if err != nil {
-		return nil, err
+type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// probing makes a dialer that connects and asks for the API versions within a second. A hung broker still accepts connections, because its
+// kernel does, and kafka-go goes on to the next address only when dialling fails.
+func probing(dial dialer) dialer {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		if err := probe(ctx, conn); err != nil {
+			conn.Close()
+			return nil, fmt.Errorf("ask %s for its API versions: %w", addr, err)
+		}
+		return conn, nil
 	}
-	if err := probe(ctx, conn); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("ask %s for its API versions: %w", addr, err)
-	}
-	return conn, nil
 }
 
 func probe(ctx context.Context, conn net.Conn) error {

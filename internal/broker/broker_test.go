@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"go.uber.org/goleak"
 
@@ -174,5 +176,52 @@ func TestTombstone(t *testing.T) {
 	}})
 	if strings.Join(got, ",") != "k=v false,k= false,k= true" {
 		t.Error(got)
+	}
+}
+
+// What a member says reaches the coordinator, whichever broker that is, and the answer is heard.
+func TestMembers(t *testing.T) {
+	c := cluster(t, kfake.NumBrokers(3), kfake.SeedTopics(1, "t"))
+	retried := func(do func() error) (err error) {
+		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			if err = do(); !Retryable(err) {
+				break
+			}
+		}
+		return err
+	}
+	for i := range 6 { // groups have their coordinators on different brokers
+		rq := &kafka.JoinGroupRequest{GroupID: fmt.Sprint("g", i), SessionTimeout: 10 * time.Second, RebalanceTimeout: 10 * time.Second, GroupInstanceID: "a",
+			ProtocolType: "consumer", Protocols: []kafka.GroupProtocol{{Name: "x"}}}
+		j := &kafka.JoinGroupResponse{}
+		if err := retried(func() (err error) {
+			if j, err = c.JoinGroup(t.Context(), rq); err == nil {
+				err = j.Error
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		sync := &kafka.SyncGroupRequest{GroupID: rq.GroupID, GenerationID: j.GenerationID, MemberID: j.MemberID, GroupInstanceID: "a", ProtocolType: "consumer", ProtocolName: "x"}
+		got, err := c.SyncGroup(t.Context(), sync, "t", map[string][]int{j.MemberID: {3, 5}})
+		if err != nil || !slices.Equal(got, []int{3, 5}) {
+			t.Fatal(got, err)
+		}
+		sync.GenerationID++
+		if _, err := c.SyncGroup(t.Context(), sync, "t", nil); !errors.Is(err, kafka.IllegalGeneration) {
+			t.Errorf("%s: assignment of another generation: %v", rq.GroupID, err)
+		}
+		beat := &kafka.HeartbeatRequest{GroupID: rq.GroupID, GenerationID: int32(j.GenerationID), MemberID: j.MemberID, GroupInstanceID: "a"}
+		if err := c.Heartbeat(t.Context(), beat); err != nil {
+			t.Errorf("%s: %v", rq.GroupID, err)
+		}
+		beat.GenerationID++
+		if err := c.Heartbeat(t.Context(), beat); !errors.Is(err, kafka.IllegalGeneration) {
+			t.Errorf("%s: heartbeat of another generation: %v", rq.GroupID, err)
+		}
+		beat.MemberID = "other"
+		if err := c.Heartbeat(t.Context(), beat); !errors.Is(err, kafka.FencedInstanceID) {
+			t.Errorf("%s: heartbeat of another member of that instance: %v", rq.GroupID, err)
+		}
 	}
 }
