@@ -171,17 +171,20 @@ func (s *source) decode(r broker.Record) error {
 	if err != nil {
 		return err
 	}
-	events := s.envelope.Events[:0]
-	for more := true; more; {
-		events = append(events, event.Event{})
-		if more = s.decoder.Next(&events[len(events)-1]); !more {
-			events = events[:len(events)-1]
+	events, n := s.envelope.Events[:cap(s.envelope.Events)], 0
+	for ; ; n++ {
+		if n == len(events) {
+			events = append(events, event.Event{})
+			events = events[:cap(events)]
 		}
-		if len(events) > most {
+		if !s.decoder.Next(&events[n]) {
+			break
+		}
+		if n == most {
 			return fmt.Errorf("read envelope: more than %d events: %w", most, event.ErrCorrupt)
 		}
 	}
-	s.envelope = fold.Envelope{Offset: r.Offset, Time: r.Time, Header: h, Events: events}
+	s.envelope = fold.Envelope{Offset: r.Offset, Time: r.Time, Header: h, Events: events[:n]}
 	return s.decoder.Err()
 }
 

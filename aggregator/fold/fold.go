@@ -1,6 +1,7 @@
 package fold
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -12,7 +13,8 @@ import (
 //
 // Each open second (one that the watermark hasn't passed) has a bucket: a row for each site, and the visitors seen in it. Nothing in them
 // depends on the order of events, so the events themselves aren't kept. When the watermark passes the second, its rows are final and
-// its visitors are the last seen; the bucket's list of them is kept for 300 more seconds, since whoever was last seen in it leaves then.
+// its visitors are active for 300 more seconds. Each active one waits in the list of one passed second, no later than the one in which
+// they were last seen: when that second's time is over, they leave, or go on to wait in the list of the later one.
 //
 // A visitor is present on a site when active (seen in one of the last 300 final seconds) or seen in an open second. Provisional rows
 // and the lists of now count those present, so that somebody new is there at once; final rows count the active ones.
@@ -30,8 +32,8 @@ type Fold struct {
 	open   []*bucket // by second
 	passed []passed  // by second
 	free   []*bucket
-	spare  [][]int32
-	left   []int32 // sites that lost an active visitor in the second being finished
+	spare  [][]int32 // lists of passed seconds, to be used again
+	left   []int32   // sites that lost an active visitor in the second being finished
 
 	envelope int64     // how many there were: what is marked with it was changed by the current one
 	moved    []*bucket // with rows that the current envelope changed
@@ -39,12 +41,18 @@ type Fold struct {
 	changed  []*bucket // with rows that changed since they were last taken
 	news     []int32   // sites whose lists did
 	finals   []window.Second
+
+	ahead ahead
+
+	// What a list needs while it is put in order.
+	merging []int32
+	order   []uint64
 }
 
-// passed is a final second of the last 300, and who was seen in it.
+// passed is a final second of the last 300 in which anybody was seen, and who waits there.
 type passed struct {
-	second int64
-	seen   []int32
+	second  int64
+	waiting []int32
 }
 
 type bucket struct {
@@ -111,16 +119,14 @@ func (f *Fold) finish(second int64, version uint64) {
 	if len(f.open) > 0 && f.open[0].second == second {
 		b = f.open[0]
 		f.open = slices.Delete(f.open, 0, 1)
-		for _, v := range b.seen {
-			f.activate(v, b)
-		}
+		f.activate(b)
 	}
 	for len(f.passed) > 0 && f.passed[0].second <= second-f.rules.Active {
 		p := f.passed[0]
-		for _, v := range p.seen {
+		for _, v := range p.waiting {
 			f.deactivate(v, p.second, second)
 		}
-		f.spare = append(f.spare, p.seen[:0])
+		f.spare = append(f.spare, p.waiting[:0])
 		f.passed = slices.Delete(f.passed, 0, 1)
 	}
 	if b != nil {
@@ -139,7 +145,6 @@ func (f *Fold) finish(second int64, version uint64) {
 	}
 	f.left = f.left[:0]
 	if b != nil {
-		f.passed = append(f.passed, passed{second, b.seen})
 		f.recycle(b)
 	}
 }
@@ -148,6 +153,26 @@ func (f *Fold) final(second int64, version uint64, r *row) {
 	s := f.sites.at(r.site)
 	f.finals = append(f.finals, window.Second{Site: s.name, At: second, Pageviews: r.pageviews, Visitors: r.visitors,
 		Events: r.events, Active: s.active, Final: true, Revision: r.events + 1, Version: version})
+}
+
+// Ahead prepares for adding events. It changes nothing but the time that takes.
+func (f *Fold) Ahead(events []event.Event) {
+	places := f.ahead.places[:0]
+	for i := range events {
+		if site, known := f.siteOf[events[i].Site]; known {
+			places = append(places, int32(f.visitors.home(events[i].Visitor, site)))
+		}
+	}
+	for i, p := range places {
+		places[i] = f.visitors.table[p]
+	}
+	seen := int64(0)
+	for _, v := range places {
+		if v != nobody {
+			seen += f.visitors.at(v).time
+		}
+	}
+	f.ahead = ahead{places, seen}
 }
 
 // Add counts an event that the reader has judged Counted.
@@ -253,21 +278,18 @@ func (f *Fold) bucket(second int64) *bucket {
 	if n := len(f.free); n > 0 {
 		b, f.free = f.free[n-1], f.free[:n-1]
 	}
-	if n := len(f.spare); n > 0 {
-		b.seen, f.spare = f.spare[n-1], f.spare[:n-1]
-	}
 	b.second = second
 	f.open = slices.Insert(f.open, i, b)
 	return b
 }
 
-// recycle lets a bucket be used again, without its visitors. What of it is provisional isn't to be taken any more.
+// recycle lets a bucket be used again. What of it is provisional isn't to be taken any more.
 func (f *Fold) recycle(b *bucket) {
 	if len(b.changed) > 0 {
 		f.changed = slices.DeleteFunc(f.changed, func(c *bucket) bool { return c == b })
 	}
 	rows := len(b.rows)
-	*b = bucket{rows: b.rows[:0], rowOf: b.rowOf, moved: b.moved[:0], changed: b.changed[:0]}
+	*b = bucket{rows: b.rows[:0], rowOf: b.rowOf, seen: b.seen[:0], moved: b.moved[:0], changed: b.changed[:0]}
 	// Clearing a map costs as much as it ever held, so one of a rush isn't kept.
 	if rows < 1<<16 && len(f.free) < 16 {
 		clear(b.rowOf)
@@ -301,21 +323,31 @@ func (f *Fold) site(name string) int32 {
 	return i
 }
 
-// activate makes a visitor one who was last seen in b's second, which is final now.
-func (f *Fold) activate(v int32, b *bucket) {
-	x := f.visitors.at(v)
-	x.open--
-	b.forget(v, x)
-	if x.last == 0 {
-		f.sites.at(x.site).active++
+// activate makes the visitors of b those who were last seen in its second, which is final now. The second is later than all passed ones.
+func (f *Fold) activate(b *bucket) {
+	p := passed{second: b.second}
+	if n := len(f.spare); n > 0 {
+		p.waiting, f.spare = f.spare[n-1], f.spare[:n-1]
 	}
-	x.last = uint32(b.second)
+	for _, v := range b.seen {
+		x := f.visitors.at(v)
+		x.open--
+		b.forget(v, x)
+		if x.last == 0 {
+			f.sites.at(x.site).active++
+			p.waiting = append(p.waiting, v)
+		}
+		x.last = uint32(b.second)
+	}
+	f.passed = append(f.passed, p)
 }
 
-// deactivate lets a visitor leave who was last seen in the second seen.
-func (f *Fold) deactivate(v int32, seen, second int64) {
+// deactivate lets a visitor leave, at the end of second, who waits in the list of the second passed.
+func (f *Fold) deactivate(v int32, passed, second int64) {
 	x := f.visitors.at(v)
-	if int64(x.last) != seen {
+	if int64(x.last) != passed { // seen again since
+		p := f.passedAt(int64(x.last))
+		p.waiting = append(p.waiting, v)
 		return
 	}
 	x.last = 0
@@ -331,7 +363,13 @@ func (f *Fold) deactivate(v int32, seen, second int64) {
 	s.present--
 	f.list(x.site, s)
 	for d := range dimensions {
-		f.release(s, d, x.holds[d])
+		f.release(&s.lists[d], x.holds[d])
 	}
 	f.visitors.remove(v)
+}
+
+// passedAt is a second of the last 300 in which somebody was seen.
+func (f *Fold) passedAt(second int64) *passed {
+	i, _ := slices.BinarySearchFunc(f.passed, second, func(p passed, second int64) int { return cmp.Compare(p.second, second) })
+	return &f.passed[i]
 }

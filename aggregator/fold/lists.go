@@ -1,7 +1,6 @@
 package fold
 
 import (
-	"cmp"
 	"math"
 	"slices"
 	"strings"
@@ -26,17 +25,18 @@ var holdsNothing = [dimensions]int32{nobody, nobody, nobody, nobody}
 // never is the age of the source of a visitor who has had none.
 const never = math.MaxUint32
 
-// value is one name in one list of one site, for as long as a visitor holds it.
+// value is one name in one list of one site.
 type value struct {
 	name   string
-	active uint32
-	place  int32 // in its list
+	active uint32 // visitors who hold it
 }
 
-// list is the values that the visitors of a site hold, in the order in which they were last given: the next order is nearly the same, and so
-// is quickly found.
+// list is the values that the visitors of a site hold. To give it, values are put into an order in which names only decide between equal
+// numbers: so they are kept in the order of names, where comparing numbers is all that is left to do.
 type list struct {
-	values []int32
+	values []int32 // by name as far as sorted, the rest is new since the list was last given
+	sorted int32
+	unheld int32            // of the values; they go when the list is given, or when there are too many
 	of     map[string]int32 // by name, once there are many
 }
 
@@ -54,8 +54,9 @@ func (f *Fold) value(l *list, name string) int32 {
 		return i
 	}
 	name = strings.Clone(name)
-	i := f.values.add(value{name: name, place: int32(len(l.values))})
+	i := f.values.add(value{name: name})
 	l.values = append(l.values, i)
+	l.unheld++
 	if l.of != nil {
 		l.of[name] = i
 	} else if len(l.values) > few {
@@ -67,24 +68,63 @@ func (f *Fold) value(l *list, name string) int32 {
 	return i
 }
 
-func (f *Fold) release(s *site, d dimension, i int32) {
+func (f *Fold) release(l *list, i int32) {
 	if i == nobody {
 		return
 	}
 	v := f.values.at(i)
-	if v.active > 1 {
-		v.active--
+	v.active--
+	if v.active > 0 {
 		return
 	}
-	l := &s.lists[d]
-	last := len(l.values) - 1
-	l.values[v.place] = l.values[last]
-	f.values.at(l.values[last]).place = v.place
-	l.values = l.values[:last]
-	if l.of != nil {
-		delete(l.of, v.name)
+	l.unheld++
+	if int(l.unheld) > few+len(l.values)/2 {
+		f.sweep(l)
 	}
-	f.values.remove(i)
+}
+
+// sweep takes out the values that nobody holds.
+func (f *Fold) sweep(l *list) {
+	if l.unheld == 0 {
+		return
+	}
+	rest, sorted := l.values[:0], int32(0)
+	for place, i := range l.values {
+		v := f.values.at(i)
+		if v.active > 0 {
+			rest = append(rest, i)
+			if place < int(l.sorted) {
+				sorted++
+			}
+			continue
+		}
+		if l.of != nil {
+			delete(l.of, v.name)
+		}
+		f.values.remove(i)
+	}
+	l.values, l.sorted, l.unheld = rest, sorted, 0
+}
+
+// sort brings the values into the order of their names. The new ones are sorted by themselves and then merged, from behind.
+func (f *Fold) sort(l *list) {
+	n := int(l.sorted)
+	if n == len(l.values) {
+		return
+	}
+	byName := func(a, b int32) int { return strings.Compare(f.values.at(a).name, f.values.at(b).name) }
+	slices.SortFunc(l.values[n:], byName)
+	f.merging = append(f.merging[:0], l.values[n:]...)
+	for to, j := len(l.values)-1, len(f.merging)-1; j >= 0; to-- {
+		if n > 0 && byName(l.values[n-1], f.merging[j]) > 0 {
+			n--
+			l.values[to] = l.values[n]
+		} else {
+			l.values[to] = f.merging[j]
+			j--
+		}
+	}
+	l.sorted = int32(len(l.values))
 }
 
 // place puts a visitor where its latest event was: latest by time, and of two at the same time the later one in the log. A custom event
@@ -121,9 +161,14 @@ func (f *Fold) hold(at int32, s *site, x *visitor, d dimension, name string) {
 	if held != nobody && f.values.at(held).name == name {
 		return
 	}
-	i := f.value(&s.lists[d], name)
-	f.values.at(i).active++
-	f.release(s, d, held)
+	l := &s.lists[d]
+	i := f.value(l, name)
+	v := f.values.at(i)
+	if v.active == 0 {
+		l.unheld--
+	}
+	v.active++
+	f.release(l, held)
 	x.holds[d] = i
 	f.list(at, s)
 }
@@ -164,26 +209,24 @@ func (f *Fold) News(at, pace int64, n *window.Now, give func()) {
 	f.news = rest
 }
 
-// top appends the values that most visitors hold to c.
+// top appends the values that most visitors hold to c, of two with as many the one whose name comes first.
 func (f *Fold) top(c []window.Count, s *site, d dimension) (top []window.Count, rest uint32) {
-	values := s.lists[d].values
-	if len(values) > 1 {
-		slices.SortFunc(values, func(a, b int32) int {
-			x, y := f.values.at(a), f.values.at(b)
-			if x.active != y.active {
-				return cmp.Compare(y.active, x.active)
-			}
-			return strings.Compare(x.name, y.name)
-		})
+	l := &s.lists[d]
+	f.sweep(l)
+	f.sort(l)
+	order := f.order[:0]
+	for place, i := range l.values {
+		order = append(order, uint64(math.MaxUint32-f.values.at(i).active)<<32|uint64(place))
 	}
-	for place, i := range values {
-		v := f.values.at(i)
-		v.place = int32(place)
-		if place < window.MaxCounts {
+	slices.Sort(order)
+	for n, at := range order {
+		v := f.values.at(l.values[uint32(at)])
+		if n < window.MaxCounts {
 			c = append(c, window.Count{Name: v.name, Active: v.active})
 		} else {
 			rest += v.active
 		}
 	}
+	f.order = order
 	return c, rest
 }

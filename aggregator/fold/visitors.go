@@ -1,16 +1,16 @@
 package fold
 
-// visitor is one who is present on a site, in 72 bytes without a pointer.
+// visitor is one who is present on a site, in 64 bytes without a pointer: one line of the processor's cache.
 type visitor struct {
-	id, former uint64            // the id of the day, and that of the day before or 0
-	mask       uint64            // bit i: seen in the open second base+i
-	time       int64             // of the latest event, ms
-	holds      [dimensions]int32 // values
-	site       int32
-	base       uint32 // unix seconds
-	last       uint32 // newest final second in which they were seen, unix seconds; 0 when not active
-	sourceAge  uint32 // ms from the latest event that had a source to the latest event
-	open       uint32 // open seconds in which they were seen
+	id        uint64            // of the day
+	mask      uint64            // bit i: seen in the open second base+i
+	time      int64             // of the latest event, ms
+	holds     [dimensions]int32 // values
+	site      int32
+	base      uint32 // unix seconds
+	last      uint32 // newest final second in which they were seen, unix seconds; 0 when not active
+	sourceAge uint32 // ms from the latest event that had a source to the latest event
+	open      uint32 // open seconds in which they were seen
 }
 
 const nobody = int32(-1)
@@ -51,10 +51,13 @@ func (b *bucket) forget(v int32, x *visitor) {
 // visitors are those present: a table of places in a slab, by open addressing with linear probing. It keeps no keys, as whoever looks
 // something up wants the visitor next.
 type visitors struct {
-	slab   slab[visitor]
-	table  []int32 // a power of two long; nobody: free
-	used   int
-	former map[visitorKey]int32 // by the id of the day before; empty but for some minutes after midnight
+	slab  slab[visitor]
+	table []int32 // a power of two long; nobody: free
+	used  int
+
+	// Ids of the day before, both ways; empty but for some minutes after midnight.
+	former   map[visitorKey]int32
+	formerOf map[int32]uint64
 }
 
 type visitorKey struct {
@@ -63,7 +66,7 @@ type visitorKey struct {
 }
 
 func newVisitors() visitors {
-	t := visitors{former: map[visitorKey]int32{}}
+	t := visitors{former: map[visitorKey]int32{}, formerOf: map[int32]uint64{}}
 	t.resize(1 << 10)
 	return t
 }
@@ -162,30 +165,46 @@ func (t *visitors) find(id, former uint64, site int32) (int32, *visitor) {
 			return nobody, nil
 		}
 		v = t.table[slot]
-		if x := t.slab.at(v); x.former != 0 {
-			delete(t.former, visitorKey{x.former, site})
-		}
+		t.unknow(v, site)
 	}
 	x := t.slab.at(v)
 	t.erase(x)
-	x.id, x.former = id, former
+	x.id = id
 	t.insert(v, x)
-	t.former[visitorKey{former, site}] = v
+	t.former[visitorKey{former, site}], t.formerOf[v] = v, former
 	return v, x
 }
 
 // know lets a visitor be found by a former id as well.
 func (t *visitors) know(v int32, x *visitor, former uint64) {
-	if former == 0 || former == x.id || x.former != 0 {
+	if former == 0 || former == x.id {
 		return
 	}
 	key := visitorKey{former, x.site}
 	if _, taken := t.former[key]; taken {
 		return
 	}
+	if _, has := t.formerOf[v]; has {
+		return
+	}
 	if _, taken := t.search(former, x.site); !taken {
-		t.former[key] = v
-		x.former = former
+		t.former[key], t.formerOf[v] = v, former
+	}
+}
+
+// unknow forgets a visitor's former id. Maps never shrink, so empty ones are thrown away.
+func (t *visitors) unknow(v, site int32) {
+	if len(t.formerOf) == 0 {
+		return
+	}
+	former, has := t.formerOf[v]
+	if !has {
+		return
+	}
+	delete(t.former, visitorKey{former, site})
+	delete(t.formerOf, v)
+	if len(t.formerOf) == 0 {
+		t.former, t.formerOf = map[visitorKey]int32{}, map[int32]uint64{}
 	}
 }
 
@@ -200,8 +219,6 @@ func (t *visitors) add(id, former uint64, site int32) (int32, *visitor) {
 func (t *visitors) remove(v int32) {
 	x := t.slab.at(v)
 	t.erase(x)
-	if x.former != 0 {
-		delete(t.former, visitorKey{x.former, x.site})
-	}
+	t.unknow(v, x.site)
 	t.slab.remove(v)
 }

@@ -49,6 +49,8 @@ func (w Windows) Apply(e *Envelope) ([]window.Second, Outcome) {
 		return nil, Outcome{Retried: true}
 	}
 	w.Fold.Advance(w.Reader.Watermark(), e.Offset)
+	w.Reader.Ahead(e.Events)
+	w.Fold.Ahead(e.Events)
 	var o Outcome
 	for i := range e.Events {
 		class := w.Reader.Judge(&e.Events[i])

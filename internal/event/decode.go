@@ -227,8 +227,16 @@ type value struct {
 	bytes []byte
 }
 
-// field reads one field; n < 0 when b doesn't begin with one. Values of types that the schema doesn't use are skipped.
+// field reads one field; n < 0 when b doesn't begin with one. Values of types that the schema doesn't use are skipped. Nearly every field
+// is a short string with a small number, which takes no more than a look at two bytes.
 func field(b []byte) (num protowire.Number, typ protowire.Type, v value, n int) {
+	const oneByte, noNumber = 0x80, 1 << 3
+	if len(b) > 2 && b[0] < oneByte && b[0] >= noNumber && protowire.Type(b[0]&7) == protowire.BytesType && b[1] < oneByte {
+		if n = 2 + int(b[1]); n <= len(b) {
+			v.bytes = b[2:n]
+			return protowire.Number(b[0] >> 3), protowire.BytesType, v, n
+		}
+	}
 	num, typ, n = protowire.ConsumeTag(b)
 	if n < 0 {
 		return 0, 0, v, n
