@@ -165,7 +165,7 @@ func (m mutant) test(t *testing.T) (string, error) {
 		return "", fmt.Errorf("build mutant %q: %w: %s", m.name, err, out)
 	}
 	for _, tests := range []string{"^TestModel$", "^(TestHistories|TestWarmUp|TestLists)$"} {
-		if out, err := run(binary, "-test.run", tests, "-test.timeout=60s", "-test.failfast", "-shrink=0s", "-histories=12"); err != nil {
+		if out, err := run(binary, "-test.run", tests, "-test.timeout=5m", "-test.failfast", "-shrink=0s", "-histories=12"); err != nil {
 			return out, nil //nolint:nilerr // that it fails is what is wanted
 		}
 	}
