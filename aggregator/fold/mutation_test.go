@@ -92,7 +92,7 @@ func mutants() []mutant {
 		one("late events don't renew the memory", "reader.go", "if e.HasID && r.ids", "if e.HasID && class != Late && r.ids"),
 		// The seam at midnight.
 		one("the id of the day before is not used", "visitors.go", "if former == 0 || former == id {", "if former == 0 || former != id {"),
-		one("an id of the day before is not known after the new one", "visitors.go", "if former == 0 || former == x.id || x.former != 0 {", "if former != x.id {"),
+		one("an id of the day before is not known after the new one", "visitors.go", "if former == 0 || former == x.id {", "if former != x.id {"),
 		// Rows and lists.
 		one("a provisional row is what it is when taken", "fold.go", "Active: r.present,", "Active: f.sites.at(r.site).present,"),
 		one("a final row's version is not its own", "fold.go", "window.RowVersion(window.Epoch, true, offset)", "window.RowVersion(window.Epoch, true, next)"),
