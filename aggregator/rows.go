@@ -30,9 +30,10 @@ type inserter interface {
 }
 
 // insert sends columns, all of the same length, as one block. A repeat with the same token adds nothing to the table, as long as the
-// table remembers the token.
+// table remembers the token. Rows of one key within it are left to merges and FINAL: they are few, and looking for them costs a fifth of an
+// insert (optimize_on_insert).
 func insert(ctx context.Context, db inserter, query, token string, columns []any, rows int) error {
-	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"insert_deduplication_token": token, "async_insert": 0}))
+	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"insert_deduplication_token": token, "async_insert": 0, "optimize_on_insert": 0}))
 	b, err := db.PrepareBatch(ctx, query)
 	if err != nil {
 		return fmt.Errorf("prepare insert: %w", err)

@@ -239,11 +239,12 @@ func (r *rig) store(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	own := s.cpu
 	s.cpu += cpuOf(engine.PID()) - before
 	n, windows := stored(m, "events"), stored(m, "windows")
 	rows := float64(n + windows)
-	s.print("store lane, with its ClickHouse", n, fmt.Sprintf("; with %d rows of windows %.0f k rows/s, %.0f k rows/CPU-s", windows,
-		rows/s.wall.Seconds()/1e3, rows/s.cpu.Seconds()/1e3))
+	s.print("store lane, with its ClickHouse", n, fmt.Sprintf("; with %d rows of windows %.0f k rows/s, %.0f k rows/CPU-s, %.0f %% of the CPU the engine's", windows,
+		rows/s.wall.Seconds()/1e3, rows/s.cpu.Seconds()/1e3, 100*(1-own.Seconds()/s.cpu.Seconds())))
 	return nil
 }
 

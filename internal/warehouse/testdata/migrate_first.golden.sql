@@ -91,3 +91,9 @@ SETTINGS
     ttl_only_drop_parts = 1;
 
 INSERT INTO migrations (version, name) VALUES (3, 'windows');
+
+ALTER TABLE events MODIFY SETTING
+    min_bytes_for_wide_part = 268435456,
+    min_rows_for_wide_part = 10000000;
+
+INSERT INTO migrations (version, name) VALUES (4, 'events_in_compact_parts');
