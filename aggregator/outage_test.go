@@ -23,6 +23,7 @@ import (
 func TestProducesRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.most = 1000
 	s, m, _ := w.lanes(Config{Windows: true}, nil)
 	w.traffic(1, 40, 10*time.Minute)
 	w.clock += 2000
@@ -53,7 +54,7 @@ func TestProducesRefused(t *testing.T) {
 		return ""
 	})
 	// More rows become final than may wait: reading stands still then, before the last envelopes.
-	const sites, each = maxFinals + 1000, 8500
+	const sites, each = 1200, 400
 	for n := 0; n < sites; n += each {
 		var views []event.Event
 		for i := range each {
