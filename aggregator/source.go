@@ -94,7 +94,7 @@ func (s *source) run(ctx context.Context) error {
 	return s.broker.Follow(ctx, broker.Follower{Topic: topic.Events, Partition: s.partition, From: from,
 		Record: func(r broker.Record) error { return s.record(ctx, r) },
 		Batch:  func(next, end int64) error { return s.fetched(ctx, next, end) },
-		Gap:    s.gap, Doubt: doubt, Fail: s.failed})
+		Gap:    s.gap, Doubt: s.doubt, Fail: s.failed})
 }
 
 // from is where to begin. Everything that can still matter at watermark w was received less than fold.WarmUp before it, and nothing is
@@ -195,7 +195,7 @@ func (e *ending) at(l *lane, p group.Position, end int64) error {
 	if e.short.IsZero() {
 		e.short = time.Now()
 	}
-	if time.Since(e.short) < doubt {
+	if time.Since(e.short) < l.doubt {
 		return fmt.Errorf("%s/%d seems to end at offset %d, before the committed %d", p.Topic, p.Partition, end, p.Offset)
 	}
 	return l.shorter(p, end)
