@@ -145,14 +145,15 @@ type lane struct {
 	log     *slog.Logger
 	metrics *metrics
 	member  *group.Member
-	run     string // of a rewind: part of its tokens
+	run     string        // of a rewind: part of its tokens
+	doubt   time.Duration // see there
 
 	mu   sync.Mutex
 	work work
 }
 
 func newLane(name string, cfg Config, deps Deps, m *metrics, start func(*lane, []int, []group.Position) work, topics ...string) *lane {
-	l := &lane{name: name, cfg: cfg, broker: deps.Broker, log: deps.Log.With("lane", name), metrics: m}
+	l := &lane{name: name, cfg: cfg, broker: deps.Broker, log: deps.Log.With("lane", name), metrics: m, doubt: doubt}
 	l.member = group.New(group.Config{Group: "nowcast-" + name, Instance: cfg.Instance, Topics: topics, Session: cfg.Session,
 		Rebalanced: func(partitions []int) { m.assigned(name, partitions) },
 		Start: func(partitions []int, committed []group.Position) group.Work {

@@ -100,7 +100,7 @@ func (s *source) run(ctx context.Context) error {
 	err := s.broker.Follow(ctx, broker.Follower{Topic: topic.Events, Partition: s.partition, From: from,
 		Record: func(r broker.Record) error { return s.record(ctx, r) },
 		Batch:  func(next, end int64) error { return s.fetched(ctx, next, end) },
-		Gap:    s.gap, Doubt: doubt, Fail: s.failed})
+		Gap:    s.gap, Doubt: s.doubt, Fail: s.failed})
 	if errors.Is(err, errRewound) {
 		return nil
 	}
@@ -217,7 +217,7 @@ func (e *ending) at(l *lane, p group.Position, end int64) error {
 	if e.short.IsZero() {
 		e.short = time.Now()
 	}
-	if time.Since(e.short) < doubt {
+	if time.Since(e.short) < l.doubt {
 		return fmt.Errorf("%s/%d seems to end at offset %d, before the committed %d", p.Topic, p.Partition, end, p.Offset)
 	}
 	return l.shorter(p, end)

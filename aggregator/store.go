@@ -187,7 +187,7 @@ func (t *windowsTail) run(ctx context.Context) error {
 	err := t.broker.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: t.committed.Partition, From: from,
 		Record: func(r broker.Record) error { return t.record(ctx, r) },
 		Batch:  func(next, end int64) error { return t.fetched(ctx, next, end) },
-		Gap:    t.gap, Doubt: doubt, Fail: t.failed})
+		Gap:    t.gap, Doubt: t.doubt, Fail: t.failed})
 	if errors.Is(err, errRewound) {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package aggregator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -177,7 +178,13 @@ func (w *world) lanes(cfg Config, db inserter) (s *Service, m *metrics, stop fun
 	}
 	s, m = &Service{log: deps.Log}, newMetrics(registry)
 	if cfg.Windows {
-		s.lanes = append(s.lanes, newLane("windows", cfg, deps, m, newWindowsWork, topic.Events))
+		s.lanes = append(s.lanes, newLane("windows", cfg, deps, m, func(l *lane, partitions []int, committed []group.Position) work {
+			x := newWindowsWork(l, partitions, committed).(*windowsWork)
+			for _, p := range x.parts {
+				p.most = cmp.Or(w.most, p.most)
+			}
+			return x
+		}, topic.Events))
 	}
 	if cfg.Store {
 		s.lanes = append(s.lanes, newLane("store", cfg, deps, m, func(l *lane, _ []int, committed []group.Position) work {
@@ -187,6 +194,7 @@ func (w *world) lanes(cfg Config, db inserter) (s *Service, m *metrics, stop fun
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	for _, l := range s.lanes {
+		l.doubt = time.Second
 		wg.Go(func() { l.member.Run(ctx) })
 	}
 	stop = sync.OnceFunc(func() { cancel(); wg.Wait() })
@@ -337,9 +345,12 @@ func TestStoreAway(t *testing.T) {
 					}
 					return ""
 				})
-				if n := testutil.ToFloat64(m.retries.WithLabelValues("events")); n == 0 {
-					t.Error("no attempt is counted")
-				}
+				w.until(5*time.Second, "counted", func() string {
+					if n := testutil.ToFloat64(m.retries.WithLabelValues("events")); n == 0 {
+						return "no attempt"
+					}
+					return ""
+				})
 			}
 			slowest := time.Duration(0)
 			for range 10 {
@@ -355,7 +366,7 @@ func TestStoreAway(t *testing.T) {
 				slowest = max(slowest, time.Since(sent))
 			}
 			w.agree()
-			if slowest > time.Second {
+			if slowest > 3*time.Second { // a busy machine; an insert is given a minute
 				t.Errorf("windows came up to %v late", slowest)
 			}
 			start := time.Now()

@@ -71,6 +71,7 @@ type windowsPart struct {
 	partition int
 	source    *source
 	wake      chan struct{} // there is something to emit
+	most      int           // final rows that may wait
 
 	mu      sync.Mutex
 	room    sync.Cond // pending has room again
@@ -89,7 +90,7 @@ type windowsPart struct {
 
 func newWindowsPart(l *lane, committed group.Position) *windowsPart {
 	windows := fold.NewWindows(fold.Standard())
-	w := &windowsPart{lane: l, partition: committed.Partition, wake: make(chan struct{}, 1), windows: windows,
+	w := &windowsPart{lane: l, partition: committed.Partition, wake: make(chan struct{}, 1), most: maxFinals, windows: windows,
 		pending: newPending(committed.Partition, windows.Fold), reason: "reading the last minutes of the log again"}
 	w.room.L = &w.mu
 	w.source = newSource(l, w, w.windows.Reader, committed)
@@ -127,14 +128,14 @@ func (w *windowsPart) leave(err error) {
 func (w *windowsPart) read(ctx context.Context, e *fold.Envelope, _ []byte) (fold.Outcome, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.pending.finals) >= maxFinals && w.live {
+	if len(w.pending.finals) >= w.most && w.live {
 		w.metrics.waits.WithLabelValues(topic.Windows).Inc()
 		defer context.AfterFunc(ctx, func() {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.room.Broadcast()
 		})()
-		for len(w.pending.finals) >= maxFinals {
+		for len(w.pending.finals) >= w.most {
 			if ctx.Err() != nil {
 				return fold.Outcome{}, ctx.Err()
 			}

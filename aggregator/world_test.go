@@ -40,6 +40,7 @@ type world struct {
 	db    *warehouse.DB
 
 	cluster *kfake.Cluster
+	most    int         // final rows that may wait, if not as many as usual
 	garbage atomic.Bool // the test writes windows that can't be read
 
 	clock    int64 // ms
