@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -131,11 +132,17 @@ func measure(f func() error) (s spent, err error) {
 // rebuild what the first one knew.
 func (r *rig) lane(ctx context.Context) error {
 	say("fetching")
-	base, err := measure(func() error { return r.fetch(ctx) })
+	var records, bytes atomic.Int64
+	base, err := measure(func() error {
+		return r.fetch(ctx, func(rec broker.Record) error { records.Add(1); bytes.Add(int64(len(rec.Value))); return nil })
+	})
 	if err != nil {
 		return err
 	}
-	base.print("only fetching", events, "")
+	if got := int(records.Load()) * perEnvelope; got < events {
+		return fmt.Errorf("fetched %d of %d events", got, events)
+	}
+	base.print("only fetching", events, fmt.Sprintf(", %d bytes/event", bytes.Load()/int64(events)))
 	say("windows lane")
 	cfg := aggregator.Config{Windows: true}
 	s, _, err := r.service(ctx, cfg, nil, func(m *prometheus.Registry) bool {
@@ -159,14 +166,14 @@ func (r *rig) lane(ctx context.Context) error {
 	return nil
 }
 
-// fetch reads the whole log and does nothing with it.
-func (r *rig) fetch(ctx context.Context) error {
+// fetch reads the whole log and does nothing with it but what record does.
+func (r *rig) fetch(ctx context.Context, record func(broker.Record) error) error {
 	errEnd := errors.New("end of the log")
 	errs := make([]error, partitions)
 	var wg sync.WaitGroup
 	for p := range partitions {
 		wg.Go(func() {
-			errs[p] = r.broker.Follow(ctx, broker.Follower{Topic: topic.Events, Partition: p, Record: func(broker.Record) error { return nil },
+			errs[p] = r.broker.Follow(ctx, broker.Follower{Topic: topic.Events, Partition: p, Record: record,
 				Batch: func(next, end int64) error {
 					if next >= end {
 						return errEnd
