@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"strings"
 	"time"
 
 	"nowcast/aggregator"
@@ -174,16 +173,11 @@ func (c *aggregatorCmd) Run(ctx context.Context, std *stdio, log *slog.Logger) e
 
 // rewind is the command with --from.
 func (c *aggregatorCmd) rewind(ctx context.Context, std *stdio, log *slog.Logger) error {
-	ends, err := endpointsOf(c.DataDir, c.Kafka, c.Clickhouse)
+	kafka, db, err := connect(c.DataDir, c.Kafka, c.Clickhouse)
 	if err != nil {
 		return err
 	}
-	kafka := newBroker(strings.Split(ends.Kafka, ","))
 	defer kafka.Close()
-	db, err := warehouse.Open(ends.Clickhouse)
-	if err != nil {
-		return err
-	}
 	defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
 	start := time.Now()
 	p, err := aggregator.Rewind{From: c.From.Time, Progress: func(p aggregator.RewindProgress) {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"nowcast/internal/broker"
 	"nowcast/internal/verify"
 	"nowcast/internal/warehouse"
 )
@@ -68,16 +69,11 @@ func (c *verifyCmd) Validate() error {
 
 // Run is the command.
 func (c *verifyCmd) Run(ctx context.Context, std *stdio) error {
-	ends, err := endpointsOf(c.DataDir, c.Kafka, c.Clickhouse)
+	kafka, db, err := connect(c.DataDir, c.Kafka, c.Clickhouse)
 	if err != nil {
 		return err
 	}
-	kafka := newBroker(strings.Split(ends.Kafka, ","))
 	defer kafka.Close()
-	db, err := warehouse.Open(ends.Clickhouse)
-	if err != nil {
-		return err
-	}
 	defer db.Close() //nolint:errcheck // it was only read
 	p := &progress{w: std.err}
 	report, err := verify.Run(ctx, verify.Config{Sites: c.Site, From: c.From.Time, To: c.To.Time, Wait: c.Wait, Progress: p.say}, verify.Deps{Broker: kafka, Warehouse: db})
@@ -95,6 +91,19 @@ func (c *verifyCmd) Run(ctx context.Context, std *stdio) error {
 		return err
 	}
 	return report.Err()
+}
+
+// connect opens what is given, and for what isn't given that of the nowcast all that runs on the data dir.
+func connect(dataDir string, kafka []string, clickhouse string) (*broker.Client, *warehouse.DB, error) {
+	ends, err := endpointsOf(dataDir, kafka, clickhouse)
+	if err != nil {
+		return nil, nil, err
+	}
+	db, err := warehouse.Open(ends.Clickhouse)
+	if err != nil {
+		return nil, nil, err
+	}
+	return newBroker(strings.Split(ends.Kafka, ",")), db, nil
 }
 
 // endpointsOf are those given, and for what isn't given those of the nowcast all that runs on the data dir.
