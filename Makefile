@@ -34,7 +34,7 @@ test: build lint generate-check test-frontend test-go test-e2e test-browser
 
 ## lint: golangci-lint with the import rules, vet of the frontend by its own linter
 lint: deployments/tools/golangci-lint
-	@deployments/tools/golangci-lint run ./...
+	@deployments/tools/golangci-lint run --allow-parallel-runners ./...
 
 ## generate: write the Go and TypeScript sides of the HTTP contract again
 generate: frontend/node_modules/.package-lock.json

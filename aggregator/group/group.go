@@ -123,7 +123,8 @@ func (m *Member) Run(ctx context.Context) {
 		m.set("joining group " + m.Group)
 		switch {
 		case errors.Is(err, kafka.RebalanceInProgress), errors.Is(err, kafka.MemberIDRequired):
-		case errors.Is(err, kafka.UnknownMemberId), errors.Is(err, kafka.IllegalGeneration):
+		case errors.Is(err, kafka.IllegalGeneration): // it is known still: under a new id the others would wait a session for the old one
+		case errors.Is(err, kafka.UnknownMemberId):
 			m.id = ""
 		case errors.Is(err, kafka.FencedInstanceID):
 			m.fenced(ctx)
