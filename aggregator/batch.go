@@ -120,6 +120,7 @@ func (b *batcher[T]) run(ctx, hard context.Context) {
 		}
 		b.flush(hard)
 	}
+	b.flush(hard) // what has come while the last one was under way
 }
 
 // flush inserts the batch that fills. It tries until ClickHouse has acknowledged it or ctx ends, always with the same token.

@@ -423,6 +423,36 @@ func (k *blank) insert(ctx context.Context, _ inserter, token string) error {
 	return k.send(ctx, k.n, token)
 }
 
+// What comes while an insert is under way is inserted too when the run ends meanwhile: nobody would read it again.
+func TestBatcherEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stored := 0
+		b := newBatcher(&lane{name: "store", log: slog.New(slog.DiscardHandler), metrics: newMetrics(prometheus.NewRegistry())}, "events", nil, func() *blank {
+			return &blank{send: func(_ context.Context, rows int, _ string) error {
+				time.Sleep(10 * time.Second)
+				stored += rows
+				return nil
+			}}
+		})
+		add := func(offset int64) {
+			if err := b.add(t.Context(), group.Position{Topic: topic.Events, Offset: offset}, []byte{1}, func(k *blank) { k.n++ }); err != nil {
+				t.Error(err)
+			}
+		}
+		running, end := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		add(1)
+		go func() { defer close(done); b.run(running, t.Context()) }()
+		time.Sleep(batchAge + time.Second) // the first one is under way
+		add(2)
+		end()
+		<-done
+		if p := b.positions(); stored != 2 || len(p) != 1 || p[0].Offset != 2 {
+			t.Errorf("%d rows are stored, reached %+v", stored, p)
+		}
+	})
+}
+
 // While ClickHouse is away there are two batches, and whoever has more waits. A batch that isn't acknowledged reaches nothing.
 func TestBatcherBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
