@@ -95,7 +95,8 @@ bench-idle: build
 
 ## bench-aggregator: what an event costs the aggregator, in memory, on real Kafka and into ClickHouse, and after a kill -9
 bench-aggregator: build kafka
-	go test -run '^$$' -bench 'WindowsLane|Emission' -benchtime 3000000x ./aggregator | grep -v '^ok'
+	go test -run '^$$' -bench WindowsLane -benchtime 3000000x ./aggregator | grep -v '^ok'
+	go test -run '^$$' -bench Emission -benchtime 10000x ./aggregator | grep -v '^ok'
 	go run ./internal/e2e/bench aggregator
 
 ## image: build the container image nowcast:dev from the binary (BASE=a glibc base image)
