@@ -115,12 +115,13 @@ func (b *batcher[T]) run(ctx, hard context.Context) {
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
+			continue
 		case <-tick.C:
 		case <-b.full:
 		}
 		b.flush(hard)
 	}
-	b.flush(hard) // what has come while the last one was under way
+	b.flush(hard) // also what has come while the last one was under way
 }
 
 // flush inserts the batch that fills. It tries until ClickHouse has acknowledged it or ctx ends, always with the same token.

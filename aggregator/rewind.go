@@ -65,10 +65,10 @@ func (r Rewind) Run(ctx context.Context, deps Deps) (RewindProgress, error) {
 	var read atomic.Int64
 	w := newStoreWork(l, deps.Warehouse, committed).(*storeWork) //nolint:forcetypeassert // it is one
 	for _, p := range w.parts {
-		p.source.span, p.source.progress = spans[partitionOf{topic.Events, p.partition}], &read
+		p.source.span = spans[partitionOf{topic.Events, p.partition}].counted(&read)
 	}
 	for _, t := range w.tails {
-		t.span, t.progress = spans[partitionOf{topic.Windows, t.committed.Partition}], &read
+		t.span = spans[partitionOf{topic.Windows, t.committed.Partition}].counted(&read)
 	}
 	now := func() RewindProgress {
 		return RewindProgress{read.Load(), all.Records, w.events.stored.Load(), w.windows.stored.Load()}
@@ -102,9 +102,27 @@ func (r Rewind) Run(ctx context.Context, deps Deps) (RewindProgress, error) {
 type span struct {
 	read, write, end int64
 	limited          bool
+	taken            *atomic.Int64 // records, of all spans of a rewind
 }
 
 func (s span) over(next int64) bool { return s.limited && next >= s.end }
+
+func (s span) counted(taken *atomic.Int64) span {
+	s.taken = taken
+	return s
+}
+
+// take counts a record that is to be read, or fails with errRewound behind the last one.
+func (s span) take(offset int64) error {
+	switch {
+	case !s.limited:
+	case offset >= s.end:
+		return errRewound
+	default:
+		s.taken.Add(1)
+	}
+	return nil
+}
 
 // span finds what to read of a partition.
 func (r Rewind) span(ctx context.Context, l *lane, name string, p int) (s span, err error) {

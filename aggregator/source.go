@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"nowcast/aggregator/fold"
@@ -36,7 +35,6 @@ type source struct {
 	committed group.Position
 	rest      time.Duration // between fetches when there is nothing more to read; 0 where every millisecond counts
 	span      span          // of a rewind; else all there is
-	progress  *atomic.Int64 // of a rewind: records read
 
 	log     *slog.Logger
 	reading reading
@@ -74,37 +72,45 @@ func watermarkOf(p group.Position) (int64, bool) {
 // run reads until ctx ends or the span does, or until the state can't be rebuilt: then it returns why.
 func (s *source) run(ctx context.Context) error {
 	s.started = time.Now()
-	var from int64
-	for {
-		var err error
-		if from, err = s.from(ctx); err == nil {
-			break
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if errors.Is(err, errShorter) {
-			return err
-		}
-		s.failed(err)
-		pause(ctx, 200*time.Millisecond)
-	}
-	if s.span.over(from) {
-		return nil
+	from, err := start(ctx, s.from, s.failed)
+	if err != nil || s.span.over(from) {
+		return err
 	}
 	if from >= s.committed.Offset { // nothing to rebuild
 		if err := s.begin(); err != nil {
 			return err
 		}
 	}
-	err := s.broker.Follow(ctx, broker.Follower{Topic: topic.Events, Partition: s.partition, From: from,
+	return s.follow(ctx, broker.Follower{Topic: topic.Events, Partition: s.partition, From: from,
 		Record: func(r broker.Record) error { return s.record(ctx, r) },
 		Batch:  func(next, end int64) error { return s.fetched(ctx, next, end) },
-		Gap:    s.gap, Doubt: s.doubt, Fail: s.failed})
-	if errors.Is(err, errRewound) {
-		return nil
+		Gap:    s.gap, Fail: s.failed})
+}
+
+// start tries until it is known where to begin, ctx ends, or the log is found to be another one.
+func start(ctx context.Context, from func(context.Context) (int64, error), failed func(error)) (int64, error) {
+	for {
+		at, err := from(ctx)
+		switch {
+		case err == nil:
+			return at, nil
+		case ctx.Err() != nil:
+			return 0, ctx.Err()
+		case errors.Is(err, errShorter):
+			return 0, err
+		}
+		failed(err)
+		pause(ctx, 200*time.Millisecond)
 	}
-	return err
+}
+
+// follow reads a partition until ctx ends, a callback fails, or the span of a rewind is read.
+func (l *lane) follow(ctx context.Context, f broker.Follower) error {
+	f.Doubt = l.doubt
+	if err := l.broker.Follow(ctx, f); !errors.Is(err, errRewound) {
+		return err
+	}
+	return nil
 }
 
 // from is where to begin. Everything that can still matter at watermark w was received less than fold.WarmUp before it, and nothing is
@@ -139,11 +145,8 @@ func (s *source) record(ctx context.Context, r broker.Record) error {
 		return s.shorter
 	}
 	s.reading.record(r.Time)
-	if s.span.limited {
-		if s.span.over(r.Offset) {
-			return errRewound
-		}
-		s.progress.Add(1)
+	if err := s.span.take(r.Offset); err != nil {
+		return err
 	}
 	if !s.live && r.Offset >= s.committed.Offset {
 		if err := s.begin(); err != nil {

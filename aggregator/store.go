@@ -2,7 +2,6 @@ package aggregator
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -56,21 +55,19 @@ func (w *storeWork) Run(ctx context.Context) {
 	var batchers, readers sync.WaitGroup
 	batchers.Go(func() { w.events.run(batching, hard) })
 	batchers.Go(func() { w.windows.run(batching, hard) })
-	for _, p := range w.parts {
+	read := func(log *slog.Logger, run func(context.Context) error) {
 		readers.Go(func() {
-			if err := p.source.run(ctx); err != nil && ctx.Err() == nil {
-				p.source.log.Error("this partition is left alone", "error", err)
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				log.Error("this partition is left alone", "error", err)
 				w.leave(err)
 			}
 		})
 	}
+	for _, p := range w.parts {
+		read(p.source.log, p.source.run)
+	}
 	for _, t := range w.tails {
-		readers.Go(func() {
-			if err := t.run(ctx); err != nil && ctx.Err() == nil {
-				t.log.Error("this partition is left alone", "error", err)
-				w.leave(err)
-			}
-		})
+		read(t.log, t.run)
 	}
 	readers.Wait()
 	stop()
@@ -154,44 +151,31 @@ type windowsTail struct {
 	ends      ending
 	shorter   error // than it was: the log
 	emission  window.Emission
-	span      span          // of a rewind; else all there is
-	progress  *atomic.Int64 // of a rewind: records read
+	span      span // of a rewind; else all there is
 }
 
 // run reads until ctx ends, or until the log is found to be another one: then it returns why.
 func (t *windowsTail) run(ctx context.Context) error {
-	var from int64
-	for {
-		first, end, err := t.broker.Bounds(ctx, topic.Windows, t.committed.Partition)
-		if err == nil {
-			err = t.ends.at(t.lane, t.committed, end)
-		}
-		if err == nil {
-			if from = t.committed.Offset; from < 0 {
-				from = first
-			}
-			if t.span.over(from) {
-				return nil
-			}
-			break
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if errors.Is(err, errShorter) {
-			return err
-		}
-		t.failed(err)
-		pause(ctx, 200*time.Millisecond)
+	from, err := start(ctx, t.from, t.failed)
+	if err != nil || t.span.over(from) {
+		return err
 	}
-	err := t.broker.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: t.committed.Partition, From: from,
+	return t.follow(ctx, broker.Follower{Topic: topic.Windows, Partition: t.committed.Partition, From: from,
 		Record: func(r broker.Record) error { return t.record(ctx, r) },
 		Batch:  func(next, end int64) error { return t.fetched(ctx, next, end) },
-		Gap:    t.gap, Doubt: t.doubt, Fail: t.failed})
-	if errors.Is(err, errRewound) {
-		return nil
+		Gap:    t.gap, Fail: t.failed})
+}
+
+// from is where to begin.
+func (t *windowsTail) from(ctx context.Context) (int64, error) {
+	first, end, err := t.broker.Bounds(ctx, topic.Windows, t.committed.Partition)
+	if err == nil {
+		err = t.ends.at(t.lane, t.committed, end)
 	}
-	return err
+	if err != nil || t.committed.Offset < 0 {
+		return first, err
+	}
+	return t.committed.Offset, nil
 }
 
 func (t *windowsTail) record(ctx context.Context, r broker.Record) error {
@@ -199,11 +183,8 @@ func (t *windowsTail) record(ctx context.Context, r broker.Record) error {
 		return t.shorter
 	}
 	t.reading.record(r.Time)
-	if t.span.limited {
-		if t.span.over(r.Offset) {
-			return errRewound
-		}
-		t.progress.Add(1)
+	if err := t.span.take(r.Offset); err != nil {
+		return err
 	}
 	e := &t.emission
 	if err := e.Decode(r.Value); err != nil {

@@ -267,18 +267,7 @@ func (w *world) stored(s *sink) {
 	w.t.Helper()
 	events, _ := w.wantEvents()
 	for table, want := range map[string]map[string]string{"events": events, "windows": w.wantWindows()} {
-		w.until(10*time.Second, table+" stored", func() string {
-			got := s.rows(table)
-			for k, row := range want {
-				if got[k] != row {
-					return fmt.Sprintf("%s: %q, want %q", k, got[k], row)
-				}
-			}
-			if len(got) != len(want) {
-				return fmt.Sprintf("%d rows, want %d", len(got), len(want))
-			}
-			return ""
-		})
+		w.until(10*time.Second, table+" stored", func() string { return differs(s.rows(table), want) })
 	}
 }
 

@@ -215,14 +215,19 @@ func (w *world) agree() {
 	want := w.want()
 	w.until(10*time.Second, "all said", func() string {
 		rows, _, _ := w.said()
-		for k, s := range want {
-			if rows[k] != s {
-				return fmt.Sprintf("%s: %+v, want %+v", k, rows[k], s)
-			}
-		}
-		if len(rows) != len(want) {
-			return fmt.Sprintf("%d rows, want %d", len(rows), len(want))
-		}
-		return ""
+		return differs(rows, want)
 	})
+}
+
+// differs says in what rows aren't those wanted, and "" when they are.
+func differs[R comparable](rows, want map[string]R) string {
+	for k, r := range want {
+		if rows[k] != r {
+			return fmt.Sprintf("%s: %+v, want %+v", k, rows[k], r)
+		}
+	}
+	if len(rows) != len(want) {
+		return fmt.Sprintf("%d rows, want %d", len(rows), len(want))
+	}
+	return ""
 }

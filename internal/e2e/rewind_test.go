@@ -13,12 +13,7 @@ import (
 
 // What ClickHouse has lost is written again from the log; done twice it changes nothing, and nothing that runs is disturbed.
 func TestRewind(t *testing.T) {
-	l := startLaptop(t)
-	site := l.site(t, true)
-	l.drip(t, site, 60, 3*time.Second)
-	l.total(t, site, "pageviews", 60)
-	time.Sleep(2 * time.Second) // seconds become final with the clock, and there is nothing else to wait for
-	to := time.Now().UTC().Truncate(time.Second).Format(time.RFC3339)
+	l, site, to := startSettled(t)
 	agrees := func(want bool) {
 		t.Helper()
 		r, code := verified(t, "--data-dir", l.dir, "--to", to)

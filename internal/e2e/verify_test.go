@@ -38,14 +38,20 @@ func verified(t *testing.T, args ...string) (verify.Report, int) {
 	return r, cmd.ProcessState.ExitCode()
 }
 
-// What a running pipeline said and stored agrees with its log; each row that is removed, doubled or altered by hand is found, where it is.
-func TestVerify(t *testing.T) {
-	l := startLaptop(t)
-	site := l.site(t, true)
+// startSettled is a laptop with 60 page views of a site, all of them in seconds that are final before to.
+func startSettled(t *testing.T) (l *laptop, site, to string) {
+	t.Helper()
+	l = startLaptop(t)
+	site = l.site(t, true)
 	l.drip(t, site, 60, 3*time.Second)
 	l.total(t, site, "pageviews", 60)
 	time.Sleep(2 * time.Second) // seconds become final with the clock, and there is nothing else to wait for
-	to := time.Now().UTC().Truncate(time.Second).Format(time.RFC3339)
+	return l, site, time.Now().UTC().Truncate(time.Second).Format(time.RFC3339)
+}
+
+// What a running pipeline said and stored agrees with its log; each row that is removed, doubled or altered by hand is found, where it is.
+func TestVerify(t *testing.T) {
+	l, site, to := startSettled(t)
 	args := []string{"--data-dir", l.dir, "--site", site, "--to", to}
 	r, code := verified(t, args...)
 	if code != 0 || r.Different != 0 || r.Counted < 60 || r.EventRows != r.Counted || r.WindowRows < 3 || len(r.NotCompared) > 0 {
@@ -117,12 +123,7 @@ func TestVerify(t *testing.T) {
 
 // A log can't be altered, but a copy of it can: of the windows topic's rows one is removed, or all are said twice, which is no difference.
 func TestVerifyTopic(t *testing.T) {
-	l := startLaptop(t)
-	site := l.site(t, true)
-	l.drip(t, site, 60, 3*time.Second)
-	l.total(t, site, "pageviews", 60)
-	time.Sleep(2 * time.Second) // as above
-	to := time.Now().UTC().Truncate(time.Second).Format(time.RFC3339)
+	l, site, to := startSettled(t)
 	ends := endpointsOf(t, l)
 	kafka := broker.New(broker.Config{Addrs: []string{ends.Kafka}})
 	defer kafka.Close()
