@@ -21,6 +21,7 @@ type metrics struct {
 	lost       *prometheus.CounterVec
 	warmUp     *prometheus.GaugeVec
 	partitions *prometheus.GaugeVec
+	alone      *prometheus.GaugeVec
 	rebalances *prometheus.CounterVec
 	emitted    *prometheus.CounterVec
 	stored     *prometheus.CounterVec
@@ -48,6 +49,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		lost:       counter("lost_records_total", "Records that were gone before they were read.", "lane", "topic"),
 		warmUp:     gauge("warm_up_seconds", "How long the last warm-up of a partition took.", "lane", "partition"),
 		partitions: gauge("partitions", "Partitions assigned to this instance.", "lane"),
+		alone:      gauge("left_alone_partitions", "Partitions of this instance that are not worked on, for a reason that /readyz gives.", "lane"),
 		rebalances: counter("rebalances_total", "Assignments of partitions to this instance.", "lane"),
 		emitted:    counter("emitted_rows_total", "Rows written to the windows topic: final, provisional or now.", "kind"),
 		stored:     counter("stored_rows_total", "Rows acknowledged by ClickHouse.", "table"),
@@ -68,6 +70,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 func (m *metrics) assigned(lane string, partitions []int) {
 	m.rebalances.WithLabelValues(lane).Inc()
 	m.partitions.WithLabelValues(lane).Set(float64(len(partitions)))
+	m.alone.WithLabelValues(lane).Set(0)
 	for _, g := range []*prometheus.GaugeVec{m.lag, m.watermark, m.warmUp} {
 		g.DeletePartialMatch(prometheus.Labels{"lane": lane})
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"nowcast/aggregator/group"
 	"nowcast/internal/event"
 	"nowcast/internal/topic"
 	"nowcast/internal/window"
@@ -187,7 +188,7 @@ func TestRemadeWhileRunning(t *testing.T) {
 			}
 			w.until(5*time.Second, "ready", func() string { _, reason := service.Ready(); return reason })
 			w.remake(name)
-			lane := []string{fmt.Sprintf(mends, "store", name), "the log is shorter than it was: " + name + "/"}
+			lane := []string{fmt.Sprintf(mends, "store", name), "the log isn't the one that was read: " + name + "/"}
 			if name == topic.Events {
 				lane = append(lane, "windows lane: ", fmt.Sprintf(mends, "windows", name))
 				w.clock += 1000
@@ -232,6 +233,73 @@ func final(partition uint32, i int64) []byte {
 	e := window.Emission{Version: window.Version, Epoch: window.Epoch, Partition: partition, Seconds: []window.Second{
 		{Site: "example.com", At: 1_795_435_200 + i, Events: 1, Final: true, Revision: 2, Version: window.RowVersion(window.Epoch, true, i)}}}
 	return e.Append(nil)
+}
+
+// The same when the new topic has grown past what had been read before anybody looked: the record there is of another time.
+func TestRemadeAndGrown(t *testing.T) {
+	for _, name := range []string{topic.Events, topic.Windows} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.garbage.Store(true)
+			fill := func(n int) {
+				if name == topic.Events {
+					w.traffic(1, n, time.Minute)
+					return
+				}
+				for i := range int64(n) {
+					for p := range partitions {
+						w.produce(topic.Windows, p, final(uint32(p), i))
+					}
+				}
+			}
+			s := newSink(t)
+			cfg := Config{Windows: name == topic.Events, Store: true}
+			_, _, stop := w.lanes(cfg, s)
+			fill(10)
+			want := func(s *sink) func() string {
+				return func() string {
+					if name == topic.Windows {
+						return short(s.rows("windows"), partitions*10)
+					}
+					events, _ := w.wantEvents()
+					return short(s.rows("events"), len(events))
+				}
+			}
+			w.until(10*time.Second, "stored", want(s))
+			stop()
+			before := map[string][]group.Position{}
+			for _, id := range []string{"nowcast-store", "nowcast-windows"} {
+				before[id] = w.positions(id)
+			}
+			w.remake(name)
+			for id, positions := range before { // where the broker doesn't forget them with the topic
+				for _, p := range positions {
+					w.commit(id, map[partitionOf]int64{{p.Topic, p.Partition}: p.Offset}, p.Metadata)
+				}
+			}
+			w.clock += 1000
+			fill(40)
+			again := newSink(t)
+			service, m, stop := w.lanes(cfg, again)
+			w.lastWords(service, fmt.Sprintf(mends, "store", name))
+			w.until(5*time.Second, "all partitions left alone", func() string {
+				if n := testutil.ToFloat64(m.alone.WithLabelValues("store")); n != partitions {
+					return fmt.Sprintf("%v partitions are", n)
+				}
+				return ""
+			})
+			stop()
+			for id, positions := range before {
+				after := w.committed(id)
+				for _, p := range positions {
+					if got := after[partitionOf{p.Topic, p.Partition}]; p.Topic == name && got != p.Offset {
+						t.Errorf("%s: %s/%d is committed up to %d and was up to %d", id, p.Topic, p.Partition, got, p.Offset)
+					}
+				}
+			}
+		})
+	}
 }
 
 // The same when nobody was there, and the group's positions have outlived the topic.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"nowcast/aggregator/fold"
@@ -38,14 +39,12 @@ type source struct {
 
 	log     *slog.Logger
 	reading reading
-	said    seldom
+	trouble trouble
 	started time.Time
 	want    int64 // the watermark at the committed position
 	known   bool  // want is
 	short   bool  // the log may lack a part of the warm-up
 	live    bool
-	ends    ending
-	shorter error // than it was: the log
 
 	decoder  event.Decoder
 	envelope fold.Envelope
@@ -53,8 +52,9 @@ type source struct {
 
 func newSource(l *lane, s stage, r *fold.Reader, committed group.Position) *source {
 	p := committed.Partition
-	return &source{lane: l, stage: s, reader: r, partition: p, committed: committed, log: l.log.With("partition", p),
-		reading: l.metrics.reading(l.name, topic.Events, p)}
+	log := l.log.With("partition", p)
+	return &source{lane: l, stage: s, reader: r, partition: p, committed: committed, log: log,
+		trouble: trouble{log: log, what: fmt.Sprintf("can't read %s/%d", topic.Events, p)}, reading: l.metrics.reading(l.name, topic.Events, p)}
 }
 
 // position is one of the events topic, with the watermark there.
@@ -62,17 +62,17 @@ func position(partition int, next, watermark int64) group.Position {
 	return group.Position{Topic: topic.Events, Partition: partition, Offset: next, Metadata: "watermark=" + strconv.FormatInt(watermark, 10)}
 }
 
-// watermarkOf reads what position wrote. Positions that were set by other tools don't have it.
-func watermarkOf(p group.Position) (int64, bool) {
-	s, found := strings.CutPrefix(p.Metadata, "watermark=")
-	w, err := strconv.ParseInt(s, 10, 64)
-	return w, found && err == nil
+// noted reads what a position says of itself after "name=". Positions that were set by other tools don't have it.
+func noted(p group.Position, name string) (int64, bool) {
+	s, found := strings.CutPrefix(p.Metadata, name+"=")
+	v, err := strconv.ParseInt(s, 10, 64)
+	return v, found && err == nil
 }
 
 // run reads until ctx ends or the span does, or until the state can't be rebuilt: then it returns why.
 func (s *source) run(ctx context.Context) error {
 	s.started = time.Now()
-	from, err := start(ctx, s.from, s.failed)
+	from, err := start(ctx, s.from, s.trouble.failed)
 	if err != nil || s.span.over(from) {
 		return err
 	}
@@ -81,13 +81,13 @@ func (s *source) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.follow(ctx, broker.Follower{Topic: topic.Events, Partition: s.partition, From: from,
+	return s.follow(ctx, broker.Follower{Topic: topic.Events, Partition: s.partition, From: from, Reached: s.committed.Offset,
 		Record: func(r broker.Record) error { return s.record(ctx, r) },
 		Batch:  func(next, end int64) error { return s.fetched(ctx, next, end) },
-		Gap:    s.gap, Fail: s.failed})
+		Gap:    s.gap, Fail: s.trouble.failed})
 }
 
-// start tries until it is known where to begin, ctx ends, or the log is found to be another one.
+// start tries until it is known where to begin, or ctx ends.
 func start(ctx context.Context, from func(context.Context) (int64, error), failed func(error)) (int64, error) {
 	for {
 		at, err := from(ctx)
@@ -96,8 +96,6 @@ func start(ctx context.Context, from func(context.Context) (int64, error), faile
 			return at, nil
 		case ctx.Err() != nil:
 			return 0, ctx.Err()
-		case errors.Is(err, errShorter):
-			return 0, err
 		}
 		failed(err)
 		pause(ctx, 200*time.Millisecond)
@@ -107,19 +105,20 @@ func start(ctx context.Context, from func(context.Context) (int64, error), faile
 // follow reads a partition until ctx ends, a callback fails, or the span of a rewind is read.
 func (l *lane) follow(ctx context.Context, f broker.Follower) error {
 	f.Doubt = l.doubt
-	if err := l.broker.Follow(ctx, f); !errors.Is(err, errRewound) {
+	switch err := l.broker.Follow(ctx, f); {
+	case errors.Is(err, errRewound):
+		return nil
+	case errors.Is(err, broker.ErrAnew):
+		return l.anew(err, f.Topic)
+	default:
 		return err
 	}
-	return nil
 }
 
 // from is where to begin. Everything that can still matter at watermark w was received less than fold.WarmUp before it, and nothing is
 // later than its record: so it is at or behind the first record of that time.
 func (s *source) from(ctx context.Context) (int64, error) {
-	first, end, err := s.broker.Bounds(ctx, topic.Events, s.partition)
-	if err == nil {
-		err = s.ends.at(s.lane, s.committed, end)
-	}
+	first, _, err := s.broker.Bounds(ctx, topic.Events, s.partition)
 	if err != nil || s.committed.Offset < 0 {
 		return first, err
 	}
@@ -130,7 +129,7 @@ func (s *source) from(ctx context.Context) (int64, error) {
 	if s.span.limited {
 		return max(first, s.span.read), nil
 	}
-	s.want, s.known = watermarkOf(s.committed)
+	s.want, s.known = noted(s.committed, "watermark")
 	if s.known && s.want != fold.None {
 		if from, err = s.broker.OffsetAt(ctx, topic.Events, s.partition, time.UnixMilli(s.want).Add(-fold.WarmUp)); err != nil {
 			return 0, err
@@ -141,9 +140,6 @@ func (s *source) from(ctx context.Context) (int64, error) {
 }
 
 func (s *source) record(ctx context.Context, r broker.Record) error {
-	if s.shorter != nil {
-		return s.shorter
-	}
 	s.reading.record(r.Time)
 	if err := s.span.take(r.Offset); err != nil {
 		return err
@@ -191,11 +187,8 @@ func (s *source) decode(r broker.Record) error {
 	return s.decoder.Err()
 }
 
-// The reasons for which a partition is left alone.
-var (
-	errWatermark = errors.New("the state rebuilt from the log isn't the one that was committed")
-	errShorter   = errors.New("the log is shorter than it was")
-)
+// errWatermark is one of the two reasons for which a partition is left alone; the other is broker.ErrAnew.
+var errWatermark = errors.New("the state rebuilt from the log isn't the one that was committed")
 
 // anew says how to mend what only a topic that was deleted and made again explains. To go on by itself would be to guess where.
 func (l *lane) anew(why error, of string) error {
@@ -205,30 +198,6 @@ func (l *lane) anew(why error, of string) error {
 
 // doubt is how long a log has to seem shorter than it was until that is believed: a broker that is cut off may say so until its session ends.
 const doubt = 4 * time.Second
-
-// ending watches where a log ends that has to be as long as a position.
-type ending struct {
-	short time.Time // since when it isn't
-}
-
-// at fails while the log ends before p, with errShorter when that is beyond doubt.
-func (e *ending) at(l *lane, p group.Position, end int64) error {
-	if end >= p.Offset {
-		e.short = time.Time{}
-		return nil
-	}
-	if e.short.IsZero() {
-		e.short = time.Now()
-	}
-	if time.Since(e.short) < l.doubt {
-		return fmt.Errorf("%s/%d seems to end at offset %d, before the committed %d", p.Topic, p.Partition, end, p.Offset)
-	}
-	return l.shorter(p, end)
-}
-
-func (l *lane) shorter(p group.Position, end int64) error {
-	return l.anew(fmt.Errorf("%w: %s/%d ends at offset %d, and everything up to %d had been read", errShorter, p.Topic, p.Partition, end, p.Offset), p.Topic)
-}
 
 // begin checks that the rebuilt state is the one that was committed, by its watermark, and ends the silence.
 func (s *source) begin() error {
@@ -252,15 +221,9 @@ func (s *source) begin() error {
 }
 
 func (s *source) fetched(ctx context.Context, next, end int64) error {
-	if s.shorter != nil {
-		return s.shorter
-	}
-	if !s.live {
-		if next >= s.committed.Offset {
-			if err := s.begin(); err != nil {
-				return err
-			}
-		} else if err := s.ends.at(s.lane, s.committed, end); errors.Is(err, errShorter) {
+	s.trouble.over()
+	if !s.live && next >= s.committed.Offset {
+		if err := s.begin(); err != nil {
 			return err
 		}
 	}
@@ -276,10 +239,6 @@ func (s *source) fetched(ctx context.Context, next, end int64) error {
 }
 
 func (s *source) gap(g broker.Gap) {
-	if g.To < g.From {
-		s.shorter = s.lane.shorter(group.Position{Topic: g.Topic, Partition: g.Partition, Offset: g.From}, g.To)
-		return
-	}
 	if !s.live {
 		// What retention takes from under a warm-up had been read once.
 		s.short = true
@@ -296,10 +255,45 @@ func missed(g broker.Gap, r *reading, log *slog.Logger) {
 	}
 }
 
-func (s *source) failed(err error) {
-	if s.said.now() {
-		s.log.Warn("can't read, trying again", "error", err)
+// trouble is that of reading a partition, told seldom.
+type trouble struct {
+	log  *slog.Logger
+	what string
+	said seldom
+
+	mu    sync.Mutex
+	since time.Time
+	last  error
+}
+
+// longTrouble is how long reading may fail until that is worth more than a line in the log. A new leader is there sooner.
+const longTrouble = 5 * time.Second
+
+func (t *trouble) failed(err error) {
+	if t.said.now() {
+		t.log.Warn("can't read, trying again", "error", err)
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.last = err; t.since.IsZero() {
+		t.since = time.Now()
+	}
+}
+
+func (t *trouble) over() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.since = time.Time{}
+}
+
+// unready says why, once it has lasted.
+func (t *trouble) unready() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.since.IsZero() || time.Since(t.since) < longTrouble {
+		return ""
+	}
+	return fmt.Sprintf("%s: %v", t.what, t.last)
 }
 
 // letter is the value of a record of nowcast.dead-letter.v1. The record that it is about stays where it is.

@@ -1,8 +1,11 @@
 package aggregator
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,8 +41,10 @@ func newStoreWork(l *lane, db inserter, committed []group.Position) work {
 			part.source.rest = storeRest
 			w.parts = append(w.parts, part)
 		} else {
-			w.tails = append(w.tails, &windowsTail{lane: l, log: l.log.With("topic", p.Topic, "partition", p.Partition), committed: p,
-				batcher: w.windows, reading: l.metrics.reading(l.name, topic.Windows, p.Partition)})
+			log := l.log.With("topic", p.Topic, "partition", p.Partition)
+			w.tails = append(w.tails, &windowsTail{lane: l, log: log, committed: p, batcher: w.windows,
+				trouble: trouble{log: log, what: fmt.Sprintf("can't read %s/%d", p.Topic, p.Partition)},
+				reading: l.metrics.reading(l.name, topic.Windows, p.Partition)})
 		}
 	}
 	return w
@@ -80,13 +85,21 @@ func (w *storeWork) Positions() []group.Position {
 }
 
 func (w *storeWork) unready() string {
-	for _, reason := range []string{w.events.unready(), w.windows.unready()} {
-		if reason != "" {
+	if reason := w.left.Load(); reason != nil {
+		return *reason
+	}
+	if reason := cmp.Or(w.events.unready(), w.windows.unready()); reason != "" {
+		return reason
+	}
+	for _, p := range w.parts {
+		if reason := p.source.trouble.unready(); reason != "" {
 			return reason
 		}
 	}
-	if reason := w.left.Load(); reason != nil {
-		return *reason
+	for _, t := range w.tails {
+		if reason := t.trouble.unready(); reason != "" {
+			return reason
+		}
 	}
 	return ""
 }
@@ -95,6 +108,7 @@ func (w *storeWork) unready() string {
 func (w *storeWork) leave(err error) {
 	reason := err.Error()
 	w.left.Store(&reason)
+	w.metrics.alone.WithLabelValues(w.name).Inc()
 }
 
 // eventsPart brings one partition's events into the table `events`.
@@ -147,41 +161,34 @@ type windowsTail struct {
 	committed group.Position
 	batcher   *batcher[*windowRows]
 	reading   reading
-	said      seldom
-	ends      ending
-	shorter   error // than it was: the log
+	trouble   trouble
 	emission  window.Emission
 	span      span // of a rewind; else all there is
 }
 
 // run reads until ctx ends, or until the log is found to be another one: then it returns why.
 func (t *windowsTail) run(ctx context.Context) error {
-	from, err := start(ctx, t.from, t.failed)
+	from, err := start(ctx, t.from, t.trouble.failed)
 	if err != nil || t.span.over(from) {
 		return err
 	}
-	return t.follow(ctx, broker.Follower{Topic: topic.Windows, Partition: t.committed.Partition, From: from,
+	before, _ := noted(t.committed, "time")
+	return t.follow(ctx, broker.Follower{Topic: topic.Windows, Partition: t.committed.Partition, From: from, Before: before,
 		Record: func(r broker.Record) error { return t.record(ctx, r) },
 		Batch:  func(next, end int64) error { return t.fetched(ctx, next, end) },
-		Gap:    t.gap, Fail: t.failed})
+		Gap:    t.gap, Fail: t.trouble.failed})
 }
 
 // from is where to begin.
 func (t *windowsTail) from(ctx context.Context) (int64, error) {
-	first, end, err := t.broker.Bounds(ctx, topic.Windows, t.committed.Partition)
-	if err == nil {
-		err = t.ends.at(t.lane, t.committed, end)
+	if t.committed.Offset >= 0 {
+		return t.committed.Offset, nil
 	}
-	if err != nil || t.committed.Offset < 0 {
-		return first, err
-	}
-	return t.committed.Offset, nil
+	first, _, err := t.broker.Bounds(ctx, topic.Windows, t.committed.Partition)
+	return first, err
 }
 
 func (t *windowsTail) record(ctx context.Context, r broker.Record) error {
-	if t.shorter != nil {
-		return t.shorter
-	}
 	t.reading.record(r.Time)
 	if err := t.span.take(r.Offset); err != nil {
 		return err
@@ -191,7 +198,7 @@ func (t *windowsTail) record(ctx context.Context, r broker.Record) error {
 		t.reading.unreadable.Inc()
 		return t.deadLetter(ctx, topic.Windows, t.committed.Partition, r.Offset, err)
 	}
-	reach := group.Position{Topic: topic.Windows, Partition: t.committed.Partition, Offset: r.Offset + 1}
+	reach := group.Position{Topic: topic.Windows, Partition: t.committed.Partition, Offset: r.Offset + 1, Metadata: "time=" + strconv.FormatInt(r.Time, 10)}
 	return t.batcher.add(ctx, reach, r.Value, func(rows *windowRows) {
 		for i := range e.Seconds {
 			if e.Seconds[i].Final {
@@ -202,9 +209,7 @@ func (t *windowsTail) record(ctx context.Context, r broker.Record) error {
 }
 
 func (t *windowsTail) fetched(ctx context.Context, next, end int64) error {
-	if t.shorter != nil {
-		return t.shorter
-	}
+	t.trouble.over()
 	if t.span.over(next) {
 		return errRewound
 	}
@@ -215,16 +220,4 @@ func (t *windowsTail) fetched(ctx context.Context, next, end int64) error {
 	return nil
 }
 
-func (t *windowsTail) gap(g broker.Gap) {
-	if g.To < g.From {
-		t.shorter = t.lane.shorter(group.Position{Topic: g.Topic, Partition: g.Partition, Offset: g.From}, g.To)
-		return
-	}
-	missed(g, &t.reading, t.log)
-}
-
-func (t *windowsTail) failed(err error) {
-	if t.said.now() {
-		t.log.Warn("can't read, trying again", "error", err)
-	}
-}
+func (t *windowsTail) gap(g broker.Gap) { missed(g, &t.reading, t.log) }

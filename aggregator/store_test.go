@@ -271,19 +271,28 @@ func (w *world) stored(s *sink) {
 	}
 }
 
-// committed are the offsets of a group, by topic and partition; -1 where there is none.
-func (w *world) committed(group string) map[partitionOf]int64 {
+// positions are those that a group has committed; of offset -1 where it has none.
+func (w *world) positions(id string) (positions []group.Position) {
 	w.t.Helper()
 	all := []int{0, 1}
-	r, err := w.kafka.OffsetFetch(w.t.Context(), &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic.Events: all, topic.Windows: all}})
+	r, err := w.kafka.OffsetFetch(w.t.Context(), &kafka.OffsetFetchRequest{GroupID: id, Topics: map[string][]int{topic.Events: all, topic.Windows: all}})
 	if err != nil || r.Error != nil && !errors.Is(r.Error, kafka.GroupIdNotFound) {
 		w.t.Fatal(err, r)
 	}
-	offsets := map[partitionOf]int64{}
 	for name, partitions := range r.Topics {
 		for _, p := range partitions {
-			offsets[partitionOf{name, p.Partition}] = p.CommittedOffset
+			positions = append(positions, group.Position{Topic: name, Partition: p.Partition, Offset: p.CommittedOffset, Metadata: p.Metadata})
 		}
+	}
+	return positions
+}
+
+// committed are the offsets of a group, by topic and partition.
+func (w *world) committed(id string) map[partitionOf]int64 {
+	w.t.Helper()
+	offsets := map[partitionOf]int64{}
+	for _, p := range w.positions(id) {
+		offsets[partitionOf{p.Topic, p.Partition}] = p.Offset
 	}
 	return offsets
 }

@@ -1,6 +1,7 @@
 package aggregator
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -53,10 +54,7 @@ func (w *windowsWork) Positions() []group.Position {
 func (w *windowsWork) unready() string {
 	for _, p := range w.parts {
 		p.mu.Lock()
-		reason := p.reason
-		if p.left != "" {
-			reason = p.left
-		}
+		reason := cmp.Or(p.left, p.source.trouble.unready(), p.reason)
 		p.mu.Unlock()
 		if reason != "" {
 			return reason
@@ -122,6 +120,7 @@ func (w *windowsPart) leave(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.left = err.Error()
+	w.metrics.alone.WithLabelValues(w.name).Inc()
 }
 
 // read folds an envelope. While more final rows wait than memory is for, it waits.

@@ -76,7 +76,7 @@ func (s *Service) StreamEvents(c *gin.Context, p api.StreamEventsParams) {
 	h.Set("X-Accel-Buffering", "no")
 	c.Status(http.StatusOK)
 	v.out, v.raw = http.NewResponseController(c.Writer), c.Writer
-	v.view = b.Watch(st.Domain)
+	v.board, v.view = b, b.Watch(st.Domain)
 	defer v.view.Close()
 	viewers := s.metrics.viewers.WithLabelValues(string(v.rate))
 	viewers.Inc()
@@ -98,6 +98,7 @@ type viewer struct {
 
 	out   *http.ResponseController
 	raw   http.ResponseWriter
+	board *board.Board
 	view  *board.Viewer
 	stays func() bool // it may still read the site
 
@@ -166,6 +167,9 @@ func (v *viewer) serve(ctx context.Context, lastID string) (reason string) {
 		}
 		if !v.stays() {
 			return "revoked"
+		}
+		if v.s.board.Load() != v.board { // the log begins anew, and so does whoever connects again
+			return "anew"
 		}
 	}
 }

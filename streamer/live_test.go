@@ -38,11 +38,12 @@ const adminSecret = "nck_an-operators-own-key"
 
 // world is a log with two partitions of windows, and streamers over it.
 type world struct {
-	t     *testing.T
-	kafka *broker.Client
-	sites *site.Registry
-	start int64 // of the test's seconds
-	at    int64 // the newest final second produced
+	t       *testing.T
+	cluster *kfake.Cluster
+	kafka   *broker.Client
+	sites   *site.Registry
+	start   int64 // of the test's seconds
+	at      int64 // the newest final second produced
 }
 
 func newWorld(t *testing.T) *world {
@@ -52,7 +53,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(k.Close)
-	w := &world{t: t, kafka: broker.New(broker.Config{Addrs: k.ListenAddrs()}), start: time.Now().Unix() - 60}
+	w := &world{t: t, cluster: k, kafka: broker.New(broker.Config{Addrs: k.ListenAddrs()}), start: time.Now().Unix() - 60}
 	w.at = w.start - 1
 	t.Cleanup(w.kafka.Close)
 	if err := w.kafka.Ensure(t.Context(), topic.Specs(2, 1), nil); err != nil {
@@ -321,6 +322,30 @@ func TestInstancesAgree(t *testing.T) {
 			t.Errorf("%s %v, %s %v", x.id, *x.Second, y.id, *y.Second)
 		}
 	}
+}
+
+// A windows topic that was made again: streams end, and who connects again sees the seconds of the new log.
+func TestTopicMadeAnew(t *testing.T) {
+	w := newWorld(t)
+	w.final(20)
+	base := w.streamer(Config{})
+	s, _ := w.open(base, nil)
+	s.next()
+	if err := w.cluster.DeleteTopic(topic.Windows); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.kafka.Ensure(t.Context(), topic.Specs(2, 1), nil); err != nil {
+		t.Fatal(err)
+	}
+	w.final(30)
+	for range s.msgs { // until it ends
+	}
+	w.soon("the new log", func() bool {
+		s, _ = w.open(base, nil)
+		defer s.cancel()
+		m := s.next()
+		return m.Second != nil && m.Second.At == stamp(w.at)
+	})
 }
 
 func TestOpenSecondIsShownAtOnce(t *testing.T) {

@@ -125,6 +125,9 @@ func (s *Service) say(state string) {
 // warmth is how far back a start reads: what a viewer can see, and some room for clocks.
 const warmth = 6 * time.Minute
 
+// doubt is how long the log may seem shorter than it was until that is believed.
+const doubt = 4 * time.Second
+
 // Run tails all partitions of the windows topic until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	for {
@@ -133,6 +136,9 @@ func (s *Service) Run(ctx context.Context) error {
 			return ctx.Err()
 		}
 		s.say(fmt.Sprintf("reading the windows from Kafka: %v", err))
+		if errors.Is(err, broker.ErrAnew) {
+			s.log.Error("the windows topic was made anew: beginning with its log", "error", err)
+		}
 		s.kafka.Refresh()
 		select {
 		case <-time.After(200 * time.Millisecond):
@@ -157,6 +163,8 @@ func (s *Service) tail(ctx context.Context) error {
 			return err
 		}
 	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	b := board.New(n)
 	s.board.Store(b)
 	s.mu.Lock()
@@ -168,7 +176,8 @@ func (s *Service) tail(ctx context.Context) error {
 		wg.Go(func() {
 			warm := false
 			var e window.Emission
-			_ = s.kafka.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: p, From: at.from,
+			// One that was made anew has other seconds than the board: a new board begins with its log.
+			stop(s.kafka.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: p, From: at.from, Reached: at.end, Doubt: doubt,
 				Record: func(r broker.Record) error {
 					if err := e.Decode(r.Value); err != nil {
 						s.metrics.unreadable.Inc()
@@ -187,11 +196,11 @@ func (s *Service) tail(ctx context.Context) error {
 				},
 				Gap:  func(g broker.Gap) { s.log.Warn("windows are gone before they were read", "gap", g.String()) },
 				Fail: func(err error) { s.metrics.fetchErrors.Inc(); s.log.Debug("fetch windows", "error", err) },
-			})
+			}))
 		})
 	}
 	wg.Wait()
-	return ctx.Err()
+	return context.Cause(ctx)
 }
 
 func (s *Service) warmed() {

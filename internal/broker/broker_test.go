@@ -24,6 +24,13 @@ func TestMain(m *testing.M) {
 // cluster is one broker in this process, and a client of it.
 func cluster(t *testing.T, opts ...kfake.Opt) *Client {
 	t.Helper()
+	_, c := brokerAndClient(t, opts...)
+	return c
+}
+
+// brokerAndClient is cluster, with the broker.
+func brokerAndClient(t *testing.T, opts ...kfake.Opt) (*kfake.Cluster, *Client) {
+	t.Helper()
 	k, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +38,7 @@ func cluster(t *testing.T, opts ...kfake.Opt) *Client {
 	t.Cleanup(k.Close)
 	c := New(Config{Addrs: k.ListenAddrs(), Timeout: 5 * time.Second})
 	t.Cleanup(c.Close)
-	return c
+	return k, c
 }
 
 func TestEnsure(t *testing.T) {
@@ -155,6 +162,79 @@ func TestFollowGap(t *testing.T) {
 	_ = c.Follow(ctx, Follower{Topic: "t", From: 7, Record: func(Record) error { return nil }, Gap: func(g Gap) { gap = g; cancel() }})
 	if gap != (Gap{"t", 0, 7, 1}) {
 		t.Errorf("gap %v", gap)
+	}
+}
+
+// A follower that insists on its log fails once there is another one, however long that is, and goes on where nothing is known.
+func TestFollowAnew(t *testing.T) {
+	k, c := brokerAndClient(t, kfake.SeedTopics(1, "t"))
+	at := time.UnixMilli(1_795_435_200_000)
+	fill := func(n int) {
+		for range n {
+			at = at.Add(time.Millisecond)
+			if _, err := c.Produce(t.Context(), "t", 0, at, []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	remake := func(n int) {
+		if err := k.DeleteTopic("t"); err != nil {
+			t.Fatal(err)
+		}
+		if err := k.CreateTopic("t", 1, nil); err != nil {
+			t.Fatal(err)
+		}
+		c.Refresh()
+		fill(n)
+	}
+	ends := errors.New("caught up")
+	follow := func(f Follower, records func(Record) error) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		f.Topic, f.MaxWait, f.Record = "t", 100*time.Millisecond, records
+		if f.Batch == nil {
+			f.Batch = func(next, end int64) error {
+				if next >= end {
+					return ends
+				}
+				return nil
+			}
+		}
+		return c.Follow(ctx, f)
+	}
+	ignore := func(Record) error { return nil }
+	const doubt = 50 * time.Millisecond
+	fill(10)
+	for name, x := range map[string]struct {
+		f    Follower
+		want error
+	}{
+		"the same":                   {Follower{From: 4, Before: 1_795_435_200_004, Reached: 10, Doubt: doubt}, ends},
+		"another record before":      {Follower{From: 4, Before: 1_795_435_200_005, Doubt: doubt}, ErrAnew},
+		"a record that is gone":      {Follower{From: 0, Before: 1_795_435_200_005, Doubt: doubt}, ends},
+		"shorter than the position":  {Follower{From: 11, Doubt: doubt}, ErrAnew},
+		"shorter than known":         {Follower{From: 4, Reached: 11, Doubt: doubt}, ErrAnew},
+		"nobody insists":             {Follower{From: 4, Before: 1, Reached: 11}, ends},
+		"shorter and nobody insists": {Follower{From: 11}, ends},
+	} {
+		if err := follow(x.f, ignore); !errors.Is(err, x.want) {
+			t.Errorf("%s: %v, want %v", name, err, x.want)
+		}
+	}
+	// While it runs.
+	for name, n := range map[string]int{"shorter": 3, "grown": 30} {
+		remade := false
+		err := follow(Follower{Doubt: doubt, Batch: func(next, end int64) error {
+			if !remade && next >= end {
+				remade = true
+				remake(n)
+				time.Sleep(time.Second)
+			}
+			return nil
+		}}, ignore)
+		if !errors.Is(err, ErrAnew) {
+			t.Errorf("%s while it was followed: %v", name, err)
+		}
 	}
 }
 
