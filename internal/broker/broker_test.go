@@ -228,7 +228,7 @@ func TestFollowAnew(t *testing.T) {
 			if !remade && next >= end {
 				remade = true
 				remake(n)
-				time.Sleep(time.Second)
+				time.Sleep(2 * time.Second)
 			}
 			return nil
 		}}, ignore)

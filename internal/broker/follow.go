@@ -64,6 +64,7 @@ func (c *Client) Follow(ctx context.Context, f Follower) error {
 	for size := minFetch; ctx.Err() == nil; {
 		var res *kafka.FetchResponse
 		err := c.same(ctx, &r)
+		asked := time.Now()
 		if err == nil {
 			res, err = c.fetch(ctx, &r, r.next, int64(size), f.MaxWait)
 		}
@@ -71,7 +72,7 @@ func (c *Client) Follow(ctx context.Context, f Follower) error {
 			err = c.short(ctx, &r)
 		}
 		if err == nil {
-			r.sure = time.Now()
+			r.sure = asked // the answer may be from before a pause of this process
 			before := r.next
 			var stop error
 			if stop, err = r.drain(res); stop != nil {
@@ -162,10 +163,10 @@ func (c *Client) short(ctx context.Context, r *reader) error {
 	return fmt.Errorf("%w: %w", ErrAnew, err)
 }
 
-// same looks again at the record before the next one, before the first fetch and after an error or a pause: a topic can't be deleted and made
-// again without either. It fails with ErrAnew when that record isn't of the time that it was of. Where retention has taken it, nothing is known.
+// same looks again at the record before the next one, before the first fetch and after an error or a pause: nobody deletes a topic, makes it again
+// and fills it without either. It fails with ErrAnew when that record isn't of the time that it was of. Where retention has taken it, nothing is known.
 func (c *Client) same(ctx context.Context, r *reader) error {
-	const pause = time.Second
+	const pause = 2 * time.Second
 	if r.Doubt == 0 || r.before == 0 || time.Since(r.sure) < pause {
 		return nil
 	}
@@ -200,7 +201,7 @@ type reader struct {
 	Follower
 	next       int64
 	before     int64     // timestamp of the record before the next one; 0 when it isn't known
-	sure       time.Time // when the last fetch succeeded that nothing has gone wrong since
+	sure       time.Time // when the last fetch began, if it succeeded
 	since      time.Time // when the log began to seem too short
 	key, value []byte
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os/exec"
 	"slices"
 	"strings"
@@ -162,4 +163,87 @@ func TestTakeover(t *testing.T) {
 	if now := generations(a) + generations(b); now != before {
 		t.Errorf("partitions were given out %d times when the coordinator moved", now-before)
 	}
+}
+
+// Topics made anew under a running aggregator, and grown past what it had read, on a real broker: it leaves them alone and says so, and goes on
+// with the new log when it is started again, since Kafka forgets positions with their topic.
+func TestMadeAnew(t *testing.T) {
+	k, err := kafkatest.Start(kafkatest.Config{Dir: t.TempDir(), Nodes: 1})
+	if errors.Is(err, kafkatest.ErrUnavailable) {
+		missing(t, err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.Stop)
+	client := broker.New(broker.Config{Addrs: k.Addrs()})
+	t.Cleanup(client.Close)
+	dsn := clickhouse(t)
+	specs := topic.Specs(1, 1)
+	const most = 200 // records of a log
+	at := time.Now().Add(-time.Minute)
+	sequence := uint64(0)
+	fill := func(n int) {
+		t.Helper()
+		if err := client.Ensure(t.Context(), specs, nil); err != nil {
+			t.Fatal(err)
+		}
+		for range n {
+			at, sequence = at.Add(10*time.Millisecond), sequence+1
+			h := event.AppendHeader(nil, event.Header{Version: event.Version, Node: 1, Sequence: sequence, Low: at.UnixMilli() - 1})
+			w := window.Emission{Version: window.Version, Epoch: window.Epoch, Watermark: at.UnixMilli(), Now: at.UnixMilli()}
+			for name, b := range map[string][]byte{topic.Events: h, topic.Windows: w.Append(nil)} {
+				eventually(t, 10*time.Second, "written", func(ctx context.Context) error {
+					_, err := client.Produce(ctx, name, 0, at, b)
+					if err != nil {
+						client.Refresh()
+					}
+					return err
+				})
+			}
+		}
+	}
+	fill(most / 10)
+	ops := port(t)
+	a := start(t, "aggregator", "--lanes", "store", "--ops-listen", ops, "--kafka", strings.Join(k.Addrs(), ","), "--clickhouse", dsn)
+	ready(t, a, ops)
+	eventually(t, 10*time.Second, "positions committed", func(ctx context.Context) error {
+		r, err := client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: "nowcast-store", Topics: map[string][]int{topic.Events: {0}, topic.Windows: {0}}})
+		if err != nil {
+			return err
+		}
+		for name, partitions := range r.Topics {
+			if partitions[0].CommittedOffset < most/10 {
+				return fmt.Errorf("%s at %d", name, partitions[0].CommittedOffset)
+			}
+		}
+		return nil
+	})
+	pid := a.cmd.Process.Pid
+	_ = syscall.Kill(pid, syscall.SIGSTOP)   // so that it sees nothing of how the logs grow
+	defer syscall.Kill(pid, syscall.SIGCONT) //nolint:errcheck // it is gone then, or goes on
+	gone, err := client.DeleteTopics(t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{topic.Events, topic.Windows}})
+	if err == nil {
+		err = errors.Join(gone.Errors[topic.Events], gone.Errors[topic.Windows])
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill(most)
+	time.Sleep(3 * time.Second) // nobody deletes, makes and fills a topic faster than that, but this test
+	_ = syscall.Kill(pid, syscall.SIGCONT)
+	for _, name := range []string{topic.Events, topic.Windows} {
+		eventually(t, 15*time.Second, name+" left alone", func(context.Context) error {
+			if out := a.out.String(); !strings.Contains(out, "--delete-offsets --topic "+name) {
+				return errors.New("it isn't said")
+			}
+			return nil
+		})
+	}
+	if r, err := (&world{}).call(t.Context(), http.MethodGet, "http://"+ops+"/readyz", "", nil); err != nil || r.status != http.StatusServiceUnavailable || !strings.Contains(r.body, "--delete-offsets") {
+		t.Errorf("/readyz: %v, %v", r, err)
+	}
+	a.stop(t)
+	a = start(t, "aggregator", "--lanes", "store", "--ops-listen", ops, "--kafka", strings.Join(k.Addrs(), ","), "--clickhouse", dsn)
+	ready(t, a, ops)
 }
