@@ -47,10 +47,6 @@ func (c *allCmd) Validate() error {
 	return nil
 }
 
-// soloSession is how long a start after a kill -9 waits for the partitions of the one before. Nobody else can want them, so it is short;
-// a real Kafka doesn't take less than 6 s.
-const soloSession = 3 * time.Second
-
 // Run is the command.
 func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	dir, err := openDataDir(c.DataDir)
@@ -94,7 +90,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	}
 	work := aggregator.Config{Windows: true, Store: true}
 	if len(c.Kafka) == 0 {
-		work.Session = soloSession
+		work.Instance = "all" // there is only one: after a kill -9 it has its partitions back at once
 	}
 	if err := h.aggregator(work, kafka, db); err != nil {
 		return err
