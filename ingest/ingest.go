@@ -1,8 +1,8 @@
 // Package ingest takes beacons over HTTP and puts them into the log.
 //
 // Its promise: a beacon that was answered 202 "ok" is acknowledged by every in-sync replica of the log, once, in the partition of
-// its visitor, with the time at which it came. When that can't be kept within Config.AckTimeout, the answer is 503 with
-// Retry-After. An event may still reach the log after a 503 (and does, once the log is back), so a client that sends it again
+// its visitor, with the time at which it came; or, while the log is away, it is on this machine's disk (Deps.Spool) and will be in the log once
+// that is back, as it would have been. When that can't be kept within Config.AckTimeout, the answer is 503 with Retry-After. An event may still reach the log after a 503 (and does, once the log is back), so a client that sends it again
 // should send the same event id: readers count one id once. Bad input is answered 400 and leaves nothing in the log.
 package ingest
 
@@ -18,6 +18,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"nowcast/ingest/spool"
 	"nowcast/internal/broker"
 	"nowcast/internal/site"
 	"nowcast/internal/topic"
@@ -42,6 +43,7 @@ type Deps struct {
 	Sites   *site.Registry
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
+	Spool   *spool.Spool // where events go while the log is away; nil: nowhere, and beacons get 503 then
 }
 
 // registry is the part of the sites that ingest needs.
@@ -96,7 +98,12 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		countries: places, salts: newSalts(deps.Broker, deps.Log), script: tracker,
 	}
 	s.work.New = func() any { return &work{} }
-	s.publisher = newPublisher(deps.Broker, deps.Log, m, s.stamp)
+	if deps.Spool != nil {
+		if err := spoolMetrics(deps.Metrics, deps.Spool); err != nil {
+			return nil, err
+		}
+	}
+	s.publisher = newPublisher(deps.Broker, deps.Spool, deps.Log, m, s.stamp)
 	s.waiting("this instance is starting")
 	return s, nil
 }

@@ -2,14 +2,17 @@ package ingest
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"nowcast/ingest/spool"
 )
 
 // meter is what ingest counts.
 type meter struct {
 	accepted, bots, unknown, invalid, timeouts, refused prometheus.Counter
-	retries, lost                                       prometheus.Counter
+	retries, lost, spooled                              prometheus.Counter
 	ack, envelopes                                      prometheus.Histogram
 }
 
@@ -26,6 +29,7 @@ func newMeter(reg prometheus.Registerer) (*meter, error) {
 		refused:  beacons.WithLabelValues("unavailable", "refused"),
 		retries:  prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_produce_retries_total", Help: "Envelopes sent once more."}),
 		lost:     prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_lost_events_total", Help: "Events, none of them acknowledged, that were given up: at a stop, or refused by the log for good."}),
+		spooled:  prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_spooled_events_total", Help: "Events that were acknowledged by this machine's disk, since the log was away."}),
 		ack: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "nowcast_ingest_ack_seconds", Help: "From a beacon's arrival to its acknowledgement by the log.",
 			Buckets: []float64{.0005, .001, .002, .004, .008, .016, .032, .064, .125, .25, .5, 1, 2, 4},
@@ -35,12 +39,42 @@ func newMeter(reg prometheus.Registerer) (*meter, error) {
 			Buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128, 256, fullEvents},
 		}),
 	}
-	for _, c := range []prometheus.Collector{beacons, m.retries, m.lost, m.ack, m.envelopes} {
+	for _, c := range []prometheus.Collector{beacons, m.retries, m.lost, m.spooled, m.ack, m.envelopes} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
 	}
 	return m, nil
+}
+
+// spool adds the gauges of a spool.
+func spoolMetrics(reg prometheus.Registerer, s *spool.Spool) error {
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nowcast_ingest_spool_" + name, Help: help}, value)
+	}
+	for _, c := range []prometheus.Collector{
+		gauge("bytes", "Bytes on disk that wait for the log.", func() float64 { return float64(s.Bytes()) }),
+		gauge("envelopes", "Envelopes on disk that wait for the log.", func() float64 { return float64(s.Envelopes()) }),
+		gauge("age_seconds", "Age of the oldest envelope on disk, 0 when there is none.", func() float64 {
+			if at := s.Oldest(); at != 0 {
+				return max(0, time.Since(time.UnixMilli(at)).Seconds())
+			}
+			return 0
+		}),
+		gauge("full", "1 while nothing may be put on disk.", func() float64 {
+			if s.Full() != nil {
+				return 1
+			}
+			return 0
+		}),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "nowcast_ingest_spool_cut_bytes_total",
+			Help: "Bytes on disk that could not be read back: a tail torn by a crash, or damage."}, func() float64 { return float64(s.Cut()) }),
+	} {
+		if err := reg.Register(c); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return nil
 }
 
 func (m *meter) envelope(events int) {

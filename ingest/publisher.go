@@ -9,7 +9,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/segmentio/kafka-go"
+
+	"nowcast/ingest/spool"
 	"nowcast/internal/event"
+	"nowcast/internal/topic"
 )
 
 // How envelopes are closed and how much may wait. An envelope's record timestamp is at most 250 ms after its first event and a
@@ -53,18 +57,23 @@ type publisher struct {
 	slog  *slog.Logger
 	meter *meter
 	stamp func(d *draft, at int64) error // sets the time and what depends on it
+	spool *spool.Spool                   // nil: an outage of the log is one of ours
 	node  uint64                         // tells readers this start of this process from all others
 	lanes []*lane
 }
 
-func newPublisher(log eventLog, logger *slog.Logger, m *meter, stamp func(*draft, int64) error) *publisher {
-	return &publisher{log: log, slog: logger, meter: m, stamp: stamp, node: rand.Uint64() | 1}
+func newPublisher(log eventLog, disk *spool.Spool, logger *slog.Logger, m *meter, stamp func(*draft, int64) error) *publisher {
+	return &publisher{log: log, spool: disk, slog: logger, meter: m, stamp: stamp, node: rand.Uint64() | 1}
 }
 
 // open makes the lanes, one a partition.
 func (p *publisher) open(partitions int) {
 	for i := range partitions {
-		p.lanes = append(p.lanes, &lane{p: p, id: i, last: time.Now().UnixMilli(), wake: make(chan struct{}, 1)})
+		l := &lane{p: p, id: i, last: time.Now().UnixMilli(), wake: make(chan struct{}, 1)}
+		if p.spool != nil {
+			l.spool = p.spool.Queue(p.node, i)
+		}
+		p.lanes = append(p.lanes, l)
 	}
 }
 
@@ -90,17 +99,65 @@ func (p *publisher) run(ctx context.Context) {
 	for _, l := range p.lanes {
 		lanes.Go(func() { l.run(ctx, sending) })
 	}
+	if p.spool != nil {
+		for _, q := range p.spool.Left() {
+			lanes.Go(func() { p.adopt(ctx, q) })
+		}
+	}
 	lanes.Wait()
 	close(sent)
 	patience.Wait()
 }
 
-// ready gives the first partition that has waited for the log for too long.
+// ready gives the first partition that can't be acknowledged, neither by the log nor by the disk.
 func (p *publisher) ready() (bool, string) {
 	for _, l := range p.lanes {
-		if since, err := l.stuck(); since > stuckAfter {
+		since, err := l.stuck()
+		if since <= stuckAfter {
+			continue
+		}
+		if errors.Is(err, kafka.InvalidTimestamp) {
+			return false, "this machine's clock is ahead of the brokers' by more than 5 s: set it right (NTP)"
+		}
+		if p.spool == nil {
 			return false, fmt.Sprintf("the log hasn't acknowledged partition %d for %s: %v", l.id, since.Round(time.Second), err)
+		}
+		if full := p.spool.Full(); full != nil {
+			return false, fmt.Sprintf("the log hasn't acknowledged partition %d for %s, and %v", l.id, since.Round(time.Second), full)
 		}
 	}
 	return true, ""
+}
+
+// deliver sends the same bytes until they are acknowledged. Readers know a repeat by node and sequence, so a try whose outcome is
+// unknown does no harm. It gives up when ctx ends, and on a record that no broker will ever take.
+func (p *publisher) deliver(ctx context.Context, partition int, e *envelope, failed func(error)) {
+	for pause := firstRetry; ; pause = min(2*pause, slowRetry) {
+		_, err := p.log.Produce(ctx, topic.Events, partition, time.UnixMilli(e.at), e.data)
+		if err == nil {
+			p.meter.envelope(e.events)
+			e.finish(nil)
+			return
+		}
+		failed(err)
+		refused := errors.Is(err, kafka.MessageSizeTooLarge) || errors.Is(err, kafka.InvalidRecord)
+		if refused || ctx.Err() != nil {
+			if !refused {
+				err = errLost
+			}
+			if (e.finish(err) || refused) && e.events > 0 { // else it is on disk
+				p.meter.lost.Add(float64(e.events))
+				p.slog.Error("events are lost: the log didn't take their envelope", "partition", partition, "events", e.events, "error", err)
+			}
+			return
+		}
+		p.meter.retries.Inc()
+		if pause == firstRetry {
+			p.slog.Warn("the log didn't take an envelope, trying again until it does", "partition", partition, "events", e.events, "error", err)
+		}
+		if !errors.Is(err, kafka.NotEnoughReplicas) && !errors.Is(err, kafka.NotEnoughReplicasAfterAppend) {
+			p.log.Refresh()
+		}
+		wait(ctx, pause)
+	}
 }

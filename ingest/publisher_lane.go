@@ -2,14 +2,11 @@ package ingest
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
-	"github.com/segmentio/kafka-go"
-
+	"nowcast/ingest/spool"
 	"nowcast/internal/event"
-	"nowcast/internal/topic"
 )
 
 // envelope is one record of the log on its way there.
@@ -18,8 +15,18 @@ type envelope struct {
 	events int
 	opened int64 // ms: of its first event
 	at     int64 // ms: the record's timestamp, once it is closed
+	once   sync.Once
 	done   chan struct{}
 	err    error // why it will never be acknowledged; to be read after done
+}
+
+// finish tells those who wait that the envelope is safe, or, with an error, that it never will be. Only the first call counts; it is told so.
+func (e *envelope) finish(err error) (first bool) {
+	e.once.Do(func() {
+		e.err, first = err, true
+		close(e.done)
+	})
+	return first
 }
 
 // lane is one partition. Under its lock time never runs backwards: events, closings and promises are stamped there, so no event
@@ -37,8 +44,13 @@ type lane struct {
 	queue    []*envelope // closed ones in order; the first may be in flight
 	waiting  int         // bytes in open and queue
 	stopping bool
-	since    time.Time // when the first of the queue was first sent; zero when none is in flight
+	since    time.Time // when the one in flight was first sent; zero when none is
 	failure  error     // of its newest try
+	spooling bool      // the log is away: what is closed goes to disk, and from there to the log
+	onDisk   bool      // the one in flight is
+
+	spool *spool.Queue // nil: there is no disk for it
+	pace  pace
 }
 
 // now is the wall clock, held where it steps back: by seconds at most, since the broker refuses a clock that is further ahead.
@@ -55,6 +67,10 @@ func (l *lane) add(d *draft) (*envelope, error) {
 		return nil, errStopping
 	case len(l.queue) >= maxQueue || l.waiting >= maxWaiting:
 		return nil, errFull
+	case l.spooling:
+		if err := l.p.spool.Full(); err != nil {
+			return nil, err
+		}
 	}
 	at := l.now()
 	if err := l.p.stamp(d, at); err != nil {
@@ -106,49 +122,58 @@ func (l *lane) push(e *envelope) {
 }
 
 // run decides when envelopes are closed, and hands them one by one to a goroutine that sends. The next one fills meanwhile: the
-// busier the partition, the larger its envelopes.
+// busier the partition, the larger its envelopes. While the log is away it puts them on disk.
 func (l *lane) run(ctx, sending context.Context) {
+	sending, give := context.WithCancel(sending)
 	send, sent := make(chan *envelope), make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for e := range send {
-			l.deliver(sending, e)
+			l.p.deliver(sending, l.id, e, l.fail)
 			sent <- struct{}{}
 		}
 	})
-	defer wg.Wait()
-	defer close(send)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	stopping, busy := ctx.Done(), false
 	for {
+		wait := l.keep(busy)
 		e, pause, over := l.next(busy)
 		if over {
-			return
+			break
 		}
 		if e != nil {
 			send <- e
 			busy = true
 			continue
 		}
-		timer.Reset(pause)
+		timer.Reset(min(wait, pause))
 		select {
 		case <-l.wake:
 		case <-timer.C:
 		case <-sent:
-			l.shift()
+			l.shift(sending)
 			busy = false
 		case <-stopping:
 			l.stop()
 			stopping = nil
 		}
 	}
+	give() // one that is in flight still is on disk
+	if busy {
+		<-sent
+	}
+	close(send)
+	wg.Wait()
 }
 
 // next returns the envelope to send now, or how long nothing need be done, or that all is done.
 func (l *lane) next(busy bool) (e *envelope, pause time.Duration, over bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.spooling {
+		return l.nextOnDisk(busy)
+	}
 	idle := !busy && len(l.queue) == 0
 	now := l.now()
 	if l.open != nil {
@@ -177,14 +202,30 @@ func since(now, from int64, d time.Duration) time.Duration {
 	return d - time.Duration(now-from)*time.Millisecond
 }
 
-// shift takes the envelope that was sent off the queue.
-func (l *lane) shift() {
+// shift takes the envelope that was sent off the queue, unless it was given up.
+func (l *lane) shift(sending context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.waiting -= len(l.queue[0].data)
-	l.queue[0] = nil
-	l.queue = l.queue[1:]
 	l.since = time.Time{}
+	switch {
+	case !l.onDisk:
+		l.drop(1)
+	case sending.Err() == nil:
+		l.spool.Shift()
+	}
+	l.onDisk = false
+	if l.spooling && l.spool.Len() == 0 {
+		l.spooling = false // the log is back, and has all
+	}
+}
+
+// drop takes envelopes off the queue.
+func (l *lane) drop(n int) {
+	for _, e := range l.queue[:n] {
+		l.waiting -= len(e.data)
+	}
+	clear(l.queue[:n])
+	l.queue = l.queue[n:]
 }
 
 // stop refuses further events and puts the farewell behind what is there.
@@ -208,40 +249,11 @@ func (l *lane) stuck() (time.Duration, error) {
 	return time.Since(l.since), l.failure
 }
 
-// deliver sends the same bytes until they are acknowledged. Readers know a repeat by node and sequence, so a try whose outcome is
-// unknown does no harm. It gives up when ctx ends, and on a record that no broker will ever take.
-func (l *lane) deliver(ctx context.Context, e *envelope) {
-	defer close(e.done)
-	for pause := firstRetry; ; pause = min(2*pause, slowRetry) {
-		_, err := l.p.log.Produce(ctx, topic.Events, l.id, time.UnixMilli(e.at), e.data)
-		if err == nil {
-			l.p.meter.envelope(e.events)
-			return
-		}
-		l.mu.Lock()
-		l.failure = err
-		l.mu.Unlock()
-		if ctx.Err() != nil {
-			e.err = errLost
-		} else if errors.Is(err, kafka.MessageSizeTooLarge) || errors.Is(err, kafka.InvalidRecord) {
-			e.err = err
-		}
-		if e.err != nil {
-			if e.events > 0 {
-				l.p.meter.lost.Add(float64(e.events))
-				l.p.slog.Error("events are lost: the log didn't take their envelope", "partition", l.id, "events", e.events, "error", err)
-			}
-			return
-		}
-		l.p.meter.retries.Inc()
-		if pause == firstRetry {
-			l.p.slog.Warn("the log didn't take an envelope, trying again until it does", "partition", l.id, "events", e.events, "error", err)
-		}
-		if !errors.Is(err, kafka.NotEnoughReplicas) && !errors.Is(err, kafka.NotEnoughReplicasAfterAppend) {
-			l.p.log.Refresh()
-		}
-		wait(ctx, pause)
-	}
+// fail keeps why the newest try failed.
+func (l *lane) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failure = err
 }
 
 // wait pauses for d or until ctx ends.

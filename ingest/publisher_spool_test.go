@@ -1,0 +1,244 @@
+package ingest
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"nowcast/ingest/spool"
+)
+
+var errAway = errors.New("nobody is there")
+
+// onDisk runs f with a spool in a bubble of its own time.
+func withSpool(t *testing.T, change func(*spool.Config), f func(t *testing.T, m *memory, open func() *spool.Spool)) {
+	t.Helper()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		f(t, &memory{values: map[int][]stored{}}, func() *spool.Spool {
+			cfg := spool.Config{Dir: dir, Free: 1, Log: slog.New(slog.DiscardHandler)}
+			if change != nil {
+				change(&cfg)
+			}
+			s, err := spool.Open(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		})
+	})
+}
+
+// The log is away for five minutes: what comes is acknowledged by the disk, and is in the log in its order once that is back, no faster than four
+// times as fast as it came. Then the disk has nothing more to do.
+func TestSpool(t *testing.T) {
+	withSpool(t, nil, func(t *testing.T, m *memory, open func() *spool.Spool) {
+		disk := open()
+		p, stop := m.publisher(t, disk, 1)
+		time.Sleep(time.Second)
+		m.set(0, errAway)
+		before := time.Now()
+		n := 0
+		for ; time.Since(before) < 5*time.Minute; n++ {
+			e := p.must(t, 0)
+			sent := time.Now()
+			<-e.done
+			took := time.Since(sent)
+			if e.err != nil || took > 100*time.Millisecond && time.Since(before) > 3*time.Second || took > stuckAfter+100*time.Millisecond {
+				t.Fatalf("acknowledged after %v: %v", took, e.err)
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
+		if ok, reason := p.ready(); !ok {
+			t.Errorf("unready while the disk takes events: %s", reason)
+		}
+		if m.events(t, 0) != 0 || disk.Envelopes() < int64(n) {
+			t.Fatalf("%d events in the log, %d envelopes on disk, of %d", m.events(t, 0), disk.Envelopes(), n)
+		}
+		m.set(0, nil)
+		back := time.Now()
+		for ; disk.Envelopes() > 0; time.Sleep(50 * time.Millisecond) {
+		}
+		if took := time.Since(back); took < 90*time.Second || took > 110*time.Second {
+			t.Errorf("5 minutes drained in %v", took)
+		}
+		if got := m.events(t, 0); got != n {
+			t.Errorf("%d of %d events in the log", got, n)
+		}
+		e := p.must(t, 0)
+		synctest.Wait()
+		if !acked(e) || disk.Envelopes() != 0 || p.lanes[0].spooling {
+			t.Error("the lane doesn't go on without the disk")
+		}
+		stop()
+		m.mu.Lock()
+		tries := m.tries
+		m.mu.Unlock()
+		if tries < 150 {
+			t.Errorf("tried %d times", tries)
+		}
+		_ = disk.Close()
+	})
+}
+
+// What is on disk when a process stops, or dies, is sent by the next one, each envelope by node and sequence once.
+func TestSpoolIsAdopted(t *testing.T) {
+	withSpool(t, nil, func(t *testing.T, m *memory, open func() *spool.Spool) {
+		n := 0
+		for range 3 {
+			disk := open()
+			m.set(0, errAway)
+			p, stop := m.publisher(t, disk, 2)
+			time.Sleep(time.Second)
+			var all []*envelope
+			for i := range 20 {
+				all = append(all, p.must(t, i%2))
+				time.Sleep(100 * time.Millisecond)
+			}
+			for _, e := range all {
+				if <-e.done; e.err != nil {
+					t.Fatal(e.err)
+				}
+				n++
+			}
+			last := p.must(t, 0) // nobody was told that it is safe when the stop begins
+			stop()
+			if <-last.done; last.err == nil {
+				n++
+			}
+			_ = disk.Close()
+		}
+		m.set(0, nil)
+		disk := open()
+		if len(disk.Left()) != 6 {
+			t.Errorf("%d queues are left", len(disk.Left()))
+		}
+		_, stop := m.publisher(t, disk, 2)
+		for ; disk.Envelopes() > 0; time.Sleep(50 * time.Millisecond) {
+		}
+		stop()
+		if got := m.events(t, 0) + m.events(t, 1); got != n {
+			t.Errorf("%d events in the log, %d were acknowledged", got, n)
+		}
+		_ = disk.Close()
+	})
+}
+
+// A full spool refuses before anything is lost, says so, and takes events again without a restart.
+func TestSpoolFull(t *testing.T) {
+	withSpool(t, func(c *spool.Config) { c.Size = 20_000 }, func(t *testing.T, m *memory, open func() *spool.Spool) {
+		disk := open()
+		p, stop := m.publisher(t, disk, 1)
+		m.set(0, errAway)
+		var all []*envelope
+		refused := 0
+		for range 1000 {
+			e, err := p.add(0, &draft{})
+			if err != nil {
+				if !errors.Is(err, spool.ErrFull) {
+					t.Fatal(err)
+				}
+				refused++
+			} else {
+				all = append(all, e)
+			}
+			time.Sleep(60 * time.Millisecond)
+		}
+		if refused == 0 {
+			t.Fatal("never full")
+		}
+		if ok, reason := p.ready(); ok {
+			t.Error("ready with a full spool")
+		} else {
+			t.Log(reason)
+		}
+		m.set(0, nil)
+		for ; disk.Envelopes() > 0; time.Sleep(50 * time.Millisecond) {
+		}
+		time.Sleep(time.Second)
+		for _, e := range all {
+			if !acked(e) {
+				t.Fatal("an event that was taken wasn't acknowledged")
+			}
+		}
+		if got := m.events(t, 0); got != len(all) {
+			t.Errorf("%d of %d events in the log", got, len(all))
+		}
+		if e := p.must(t, 0); e != nil {
+			synctest.Wait()
+			if !acked(e) {
+				t.Error("no event is taken afterwards")
+			}
+		}
+		stop()
+		_ = disk.Close()
+	})
+}
+
+// A disk that can't be written to is no worse than none: nothing is acknowledged, and what waits goes to the log once that is back.
+func TestSpoolBroken(t *testing.T) {
+	withSpool(t, nil, func(t *testing.T, m *memory, open func() *spool.Spool) {
+		disk := open()
+		p, stop := m.publisher(t, disk, 1)
+		if err := os.RemoveAll(p.lanes[0].spool.Dir()); err != nil {
+			t.Fatal(err)
+		}
+		m.set(0, errAway)
+		var all []*envelope
+		for range 20 {
+			e, err := p.add(0, &draft{})
+			if err == nil {
+				all = append(all, e)
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
+		for _, e := range all {
+			if acked(e) {
+				t.Fatal("acknowledged by nobody")
+			}
+		}
+		m.set(0, nil)
+		time.Sleep(5 * time.Second)
+		for _, e := range all {
+			if !acked(e) {
+				t.Fatal("not acknowledged by the log")
+			}
+		}
+		if got := m.events(t, 0); got != len(all) || got == 0 {
+			t.Errorf("%d of %d events in the log", got, len(all))
+		}
+		stop()
+		_ = disk.Close()
+	})
+}
+
+// An unknown outcome: what the log has taken without saying so is sent again under the same sequence.
+func TestSpoolUnknownOutcome(t *testing.T) {
+	withSpool(t, nil, func(t *testing.T, m *memory, open func() *spool.Spool) {
+		disk := open()
+		p, stop := m.publisher(t, disk, 1)
+		m.set(4*time.Second, nil) // slower than the patience of the lane
+		var all []*envelope
+		for range 30 {
+			all = append(all, p.must(t, 0))
+			time.Sleep(200 * time.Millisecond)
+		}
+		m.set(0, nil)
+		for ; disk.Envelopes() > 0; time.Sleep(50 * time.Millisecond) {
+		}
+		time.Sleep(time.Second)
+		for _, e := range all {
+			if !acked(e) {
+				t.Fatal("not acknowledged")
+			}
+		}
+		if got := m.events(t, 0); got != len(all) {
+			t.Errorf("%d of %d events in the log", got, len(all))
+		}
+		stop()
+		_ = disk.Close()
+	})
+}
