@@ -27,6 +27,7 @@ const (
 // table is what a batch is filled with: columns of an insert.
 type table interface {
 	rows() int
+	reset()
 	insert(ctx context.Context, db inserter, token string) error
 }
 
@@ -47,6 +48,7 @@ type batcher[T table] struct {
 	room    sync.Cond
 	filling *batch[T]
 	going   []*batch[T] // in their order, each until it and all before it are acknowledged
+	spare   []T         // of full batches that are acknowledged: to grow new ones costs more than to fill them
 	done    map[partitionOf]group.Position
 	said    seldom
 }
@@ -75,7 +77,13 @@ func newBatcher[T table](l *lane, name string, db inserter, empty func() T) *bat
 }
 
 func (b *batcher[T]) next() *batch[T] {
-	return &batch[T]{table: b.make(), hash: xxhash.New(), reach: map[partitionOf]group.Position{}}
+	f := &batch[T]{hash: xxhash.New(), reach: map[partitionOf]group.Position{}}
+	if n := len(b.spare); n > 0 {
+		f.table, b.spare = b.spare[n-1], b.spare[:n-1]
+	} else {
+		f.table = b.make()
+	}
+	return f
 }
 
 func (b *batch[T]) isFull() bool { return b.table.rows() >= batchRows || b.bytes >= batchBytes }
@@ -195,6 +203,10 @@ func (b *batcher[T]) acknowledge(f *batch[T]) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	f.acknowledged, f.reason = true, ""
+	if f.isFull() { // else there is so little to do that its memory had better go
+		f.table.reset()
+		b.spare = append(b.spare, f.table)
+	}
 	for len(b.going) > 0 && b.going[0].acknowledged {
 		maps.Copy(b.done, b.going[0].reach)
 		b.going = slices.Delete(b.going, 0, 1)
