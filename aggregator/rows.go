@@ -1,6 +1,7 @@
 package aggregator
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"encoding/binary"
@@ -8,7 +9,9 @@ import (
 	"math"
 	"strings"
 
+	chproto "github.com/ClickHouse/ch-go/proto"
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/dchest/siphash"
 
@@ -32,26 +35,15 @@ type inserter interface {
 // insert sends columns, all of the same length, as one block. A repeat with the same token adds nothing to the table, as long as the
 // table remembers the token. Rows of one key within it are left to merges and FINAL: they are few, and looking for them costs a fifth of an
 // insert (optimize_on_insert).
-func insert(ctx context.Context, db inserter, query, token string, columns []any, rows int) error {
+func insert(ctx context.Context, db inserter, query, token string, columns []vector, rows int) error {
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"insert_deduplication_token": token, "async_insert": 0, "optimize_on_insert": 0}))
 	b, err := db.PrepareBatch(ctx, query)
 	if err != nil {
 		return fmt.Errorf("prepare insert: %w", err)
 	}
 	defer func() { _ = b.Close() }() // after Send it has nothing to say
-	for i, c := range columns {
-		if err := b.Column(i).Append(c); err != nil {
-			return fmt.Errorf("append column %d: %w", i, err)
-		}
-	}
-	// The client would send columns of different lengths as nothing at all, and say that it went well.
-	for i, c := range b.Columns() {
-		if c.Rows() != rows {
-			return fmt.Errorf("column %s has %d rows, want %d", c.Name(), c.Rows(), rows)
-		}
-		if i >= len(columns) {
-			return fmt.Errorf("column %s has no values", c.Name())
-		}
+	if err := fill(b.Columns(), columns, rows); err != nil {
+		return err
 	}
 	if err := b.Send(); err != nil {
 		return fmt.Errorf("send rows: %w", err)
@@ -59,56 +51,68 @@ func insert(ctx context.Context, db inserter, query, token string, columns []any
 	return nil
 }
 
+// fill has the client's columns read ours as they read a server's: that copies bytes, where appending converts values one by one, and cost more
+// than all the rest of our work. Thus types have to be the same. Lengths too: the client would send columns of different ones as nothing at
+// all, and say that it went well.
+func fill(to []column.Interface, from []vector, rows int) error {
+	if len(to) != len(from) {
+		return fmt.Errorf("the table has %d of the columns, want %d", len(to), len(from))
+	}
+	var block chproto.Buffer
+	var source bytes.Reader
+	r := chproto.NewReader(&source)
+	for i, v := range from {
+		c := to[i]
+		if string(c.Type()) != string(v.Type()) {
+			return fmt.Errorf("column %s is of type %s, want %s", c.Name(), c.Type(), v.Type())
+		}
+		if v.Rows() != rows {
+			return fmt.Errorf("column %s has %d rows, want %d", c.Name(), v.Rows(), rows)
+		}
+		block.Reset()
+		v.EncodeColumn(&block)
+		source.Reset(block.Buf)
+		if err := c.Decode(r, rows); err != nil {
+			return fmt.Errorf("fill column %s: %w", c.Name(), err)
+		}
+	}
+	return nil
+}
+
 // eventRows are rows of the table `events`, by column in the order of insert_events.sql.
 type eventRows struct {
-	site                                                   []string
-	ts                                                     []int64 // ms
-	visitor                                                []uint64
-	id                                                     []string
-	kpart                                                  []uint16
-	koff                                                   []uint64
-	kidx                                                   []uint16
-	kind, name                                             []string
-	hostname, path, referrer, source                       []string
-	utmSource, utmMedium, utmCampaign, utmContent, utmTerm []string
-	country, region, device, browser, browserVersion       []string
-	os, osVersion, language                                []string
-	props                                                  []map[string]string
-	revenueMicros                                          []int64
-	currency                                               []string
-	scrollDepth                                            []uint8
-	engagedMS                                              []uint32
-	interactive, late, fresh                               []bool
-
-	names map[string]string // strings that come again and again
+	site                                                   names
+	ts                                                     milliseconds
+	visitor                                                chproto.ColUInt64
+	id                                                     chproto.ColFixedStr16
+	kpart                                                  chproto.ColUInt16
+	koff                                                   chproto.ColUInt64
+	kidx                                                   chproto.ColUInt16
+	kind, name, hostname                                   names
+	path, referrer                                         chproto.ColStr
+	source                                                 names
+	utmSource, utmMedium, utmCampaign, utmContent, utmTerm names
+	country, region, device, browser, browserVersion       names
+	os, osVersion, language                                names
+	props                                                  properties
+	revenueMicros                                          chproto.ColInt64
+	currency                                               names
+	scrollDepth                                            chproto.ColUInt8
+	engagedMS                                              chproto.ColUInt32
+	interactive, late, fresh                               chproto.ColBool
 }
 
-func (r *eventRows) columns() []any {
-	return []any{r.site, r.ts, r.visitor, r.id, r.kpart, r.koff, r.kidx, r.kind, r.name, r.hostname, r.path, r.referrer, r.source,
-		r.utmSource, r.utmMedium, r.utmCampaign, r.utmContent, r.utmTerm, r.country, r.region, r.device, r.browser, r.browserVersion,
-		r.os, r.osVersion, r.language, r.props, r.revenueMicros, r.currency, r.scrollDepth, r.engagedMS, r.interactive, r.late, r.fresh}
+func (r *eventRows) columns() []vector {
+	return []vector{&r.site, &r.ts, &r.visitor, &r.id, &r.kpart, &r.koff, &r.kidx, &r.kind, &r.name, &r.hostname, &r.path, &r.referrer, &r.source,
+		&r.utmSource, &r.utmMedium, &r.utmCampaign, &r.utmContent, &r.utmTerm, &r.country, &r.region, &r.device, &r.browser, &r.browserVersion,
+		&r.os, &r.osVersion, &r.language, &r.props, &r.revenueMicros, &r.currency, &r.scrollDepth, &r.engagedMS, &r.interactive, &r.late, &r.fresh}
 }
 
-func (r *eventRows) rows() int { return len(r.ts) }
+func (r *eventRows) rows() int { return r.ts.Rows() }
+func (r *eventRows) reset()    { reset(r.columns()) }
 
 func (r *eventRows) insert(ctx context.Context, db inserter, token string) error {
 	return insert(ctx, db, insertEvents, token, r.columns(), r.rows())
-}
-
-// name copies a string that many rows share.
-func (r *eventRows) nameOf(s string) string {
-	if s == "" {
-		return ""
-	}
-	if known, ok := r.names[s]; ok {
-		return known
-	}
-	if r.names == nil {
-		r.names = map[string]string{}
-	}
-	s = strings.Clone(s)
-	r.names[s] = s
-	return s
 }
 
 // add appends the event at index i of e, which was read from partition.
@@ -118,55 +122,40 @@ func (r *eventRows) add(partition int, e *fold.Envelope, i int, class fold.Class
 	if !x.HasID {
 		id = idOf(e.Header, i)
 	}
-	r.site = append(r.site, r.nameOf(x.Site))
-	r.ts = append(r.ts, x.Time)
-	r.visitor = append(r.visitor, x.Visitor)
-	r.id = append(r.id, string(id[:]))
-	r.kpart = append(r.kpart, uint16(partition))
-	r.koff = append(r.koff, uint64(e.Offset))
-	r.kidx = append(r.kidx, uint16(i))
-	r.kind = append(r.kind, x.Kind.String())
-	r.name = append(r.name, r.nameOf(x.Name))
-	r.hostname = append(r.hostname, r.nameOf(x.Hostname))
-	r.path = append(r.path, r.nameOf(x.Path))
-	r.referrer = append(r.referrer, r.nameOf(x.Referrer))
-	r.source = append(r.source, r.nameOf(x.Source))
-	r.utmSource = append(r.utmSource, r.nameOf(x.UTMSource))
-	r.utmMedium = append(r.utmMedium, r.nameOf(x.UTMMedium))
-	r.utmCampaign = append(r.utmCampaign, r.nameOf(x.UTMCampaign))
-	r.utmContent = append(r.utmContent, r.nameOf(x.UTMContent))
-	r.utmTerm = append(r.utmTerm, r.nameOf(x.UTMTerm))
-	r.country = append(r.country, r.nameOf(x.Country))
-	r.region = append(r.region, r.nameOf(x.Region))
-	r.device = append(r.device, r.nameOf(x.Device))
-	r.browser = append(r.browser, r.nameOf(x.Browser))
-	r.browserVersion = append(r.browserVersion, r.nameOf(x.BrowserVersion))
-	r.os = append(r.os, r.nameOf(x.OS))
-	r.osVersion = append(r.osVersion, r.nameOf(x.OSVersion))
-	r.language = append(r.language, r.nameOf(x.Language))
-	r.props = append(r.props, r.propsOf(x))
-	r.revenueMicros = append(r.revenueMicros, x.RevenueMicros)
-	r.currency = append(r.currency, r.nameOf(x.Currency))
-	r.scrollDepth = append(r.scrollDepth, uint8(min(x.ScrollDepth, 255)))
-	r.engagedMS = append(r.engagedMS, x.EngagedMS)
-	r.interactive = append(r.interactive, x.Interactive)
-	r.late = append(r.late, class == fold.Late)
-	r.fresh = append(r.fresh, class != fold.Stale)
-}
-
-var noProps = map[string]string{}
-
-func (r *eventRows) propsOf(x *event.Event) map[string]string {
-	if len(x.Props) == 0 {
-		return noProps
-	}
-	props := map[string]string{}
-	// What can't be read of them is as good as not sent: the event itself counts.
-	_ = event.EachProp(x.Props, func(key, value string) bool {
-		props[r.nameOf(key)] = r.nameOf(value)
-		return true
-	})
-	return props
+	r.site.add(x.Site)
+	r.ts.Append(x.Time)
+	r.visitor.Append(x.Visitor)
+	r.id.Append(id)
+	r.kpart.Append(uint16(partition))
+	r.koff.Append(uint64(e.Offset))
+	r.kidx.Append(uint16(i))
+	r.kind.add(x.Kind.String())
+	r.name.add(x.Name)
+	r.hostname.add(x.Hostname)
+	r.path.Append(x.Path)
+	r.referrer.Append(x.Referrer)
+	r.source.add(x.Source)
+	r.utmSource.add(x.UTMSource)
+	r.utmMedium.add(x.UTMMedium)
+	r.utmCampaign.add(x.UTMCampaign)
+	r.utmContent.add(x.UTMContent)
+	r.utmTerm.add(x.UTMTerm)
+	r.country.add(x.Country)
+	r.region.add(x.Region)
+	r.device.add(x.Device)
+	r.browser.add(x.Browser)
+	r.browserVersion.add(x.BrowserVersion)
+	r.os.add(x.OS)
+	r.osVersion.add(x.OSVersion)
+	r.language.add(x.Language)
+	r.props.add(x.Props)
+	r.revenueMicros.Append(x.RevenueMicros)
+	r.currency.add(x.Currency)
+	r.scrollDepth.Append(uint8(min(x.ScrollDepth, 255)))
+	r.engagedMS.Append(x.EngagedMS)
+	r.interactive.Append(x.Interactive)
+	r.late.Append(class == fold.Late)
+	r.fresh.Append(class != fold.Stale)
 }
 
 // idOf names an event whose client gave it no id. It is the same in every copy of its envelope.
@@ -183,18 +172,19 @@ func idOf(h event.Header, i int) (id [16]byte) {
 
 // windowRows are rows of the table `windows`, by column in the order of insert_windows.sql.
 type windowRows struct {
-	site                                []string
-	second                              []int64 // unix seconds
-	part                                []uint16
-	pageviews, visitors, events, active []uint32
-	version                             []uint64
+	site                                names
+	second                              seconds
+	part                                chproto.ColUInt16
+	pageviews, visitors, events, active chproto.ColUInt32
+	version                             chproto.ColUInt64
 }
 
-func (r *windowRows) columns() []any {
-	return []any{r.site, r.second, r.part, r.pageviews, r.visitors, r.events, r.active, r.version}
+func (r *windowRows) columns() []vector {
+	return []vector{&r.site, &r.second, &r.part, &r.pageviews, &r.visitors, &r.events, &r.active, &r.version}
 }
 
-func (r *windowRows) rows() int { return len(r.second) }
+func (r *windowRows) rows() int { return r.second.Rows() }
+func (r *windowRows) reset()    { reset(r.columns()) }
 
 func (r *windowRows) insert(ctx context.Context, db inserter, token string) error {
 	return insert(ctx, db, insertWindows, token, r.columns(), r.rows())
@@ -205,12 +195,153 @@ func (r *windowRows) add(partition uint32, s *window.Second) {
 	if s.At < 0 || s.At > math.MaxUint32 {
 		return // no such second in ClickHouse's DateTime, nor in any log that has clocks
 	}
-	r.site = append(r.site, strings.Clone(s.Site))
-	r.second = append(r.second, s.At)
-	r.part = append(r.part, uint16(partition))
-	r.pageviews = append(r.pageviews, s.Pageviews)
-	r.visitors = append(r.visitors, s.Visitors)
-	r.events = append(r.events, s.Events)
-	r.active = append(r.active, s.Active)
-	r.version = append(r.version, s.Version)
+	r.site.add(s.Site)
+	r.second.Append(uint32(s.At))
+	r.part.Append(uint16(partition))
+	r.pageviews.Append(s.Pageviews)
+	r.visitors.Append(s.Visitors)
+	r.events.Append(s.Events)
+	r.active.Append(s.Active)
+	r.version.Append(s.Version)
+}
+
+// vector is a column of an insert, in the form in which it is sent: ch-go's columns are ones, and those below.
+type vector interface {
+	Type() chproto.ColumnType
+	Rows() int
+	Reset()
+	EncodeColumn(to *chproto.Buffer)
+}
+
+func reset(columns []vector) {
+	for _, c := range columns {
+		c.Reset()
+	}
+}
+
+// milliseconds are times since 1970.
+type milliseconds struct{ chproto.ColInt64 }
+
+func (milliseconds) Type() chproto.ColumnType { return "DateTime64(3, 'UTC')" }
+
+// seconds are times since 1970.
+type seconds struct{ chproto.ColUInt32 }
+
+func (seconds) Type() chproto.ColumnType { return "DateTime('UTC')" }
+
+// names are strings that come again and again: each is kept once, and for each row which of them it has. 0 is "", n the nth other one.
+type names struct {
+	known map[string]uint32
+	list  []string
+	rows  []uint32
+	last  uint32 // that wasn't ""
+}
+
+func (*names) Type() chproto.ColumnType { return "LowCardinality(String)" }
+func (n *names) Rows() int              { return len(n.rows) }
+
+func (n *names) Reset() {
+	clear(n.known)
+	clear(n.list)
+	n.list, n.rows, n.last = n.list[:0], n.rows[:0], 0
+}
+
+// add appends a copy of s.
+func (n *names) add(s string) {
+	switch {
+	case s == "":
+		n.rows = append(n.rows, 0)
+		return
+	case n.last == 0 || n.list[n.last-1] != s: // a column often has the same value in a row
+		n.last = n.number(s)
+	}
+	n.rows = append(n.rows, n.last)
+}
+
+func (n *names) number(s string) uint32 {
+	if known, ok := n.known[s]; ok {
+		return known
+	}
+	if n.known == nil {
+		n.known = map[string]uint32{}
+	}
+	s = strings.Clone(s)
+	n.list = append(n.list, s)
+	n.known[s] = uint32(len(n.list))
+	return n.known[s]
+}
+
+// EncodeColumn writes a dictionary of this block alone, and the rows in the narrowest integers that can tell its values apart.
+func (n *names) EncodeColumn(b *chproto.Buffer) {
+	const ownDictionary = 1<<9 | 1<<10
+	values := len(n.list) + 1
+	width := chproto.KeyUInt32
+	switch {
+	case values <= math.MaxUint8+1:
+		width = chproto.KeyUInt8
+	case values <= math.MaxUint16+1:
+		width = chproto.KeyUInt16
+	}
+	b.PutUInt64(ownDictionary | uint64(width))
+	b.PutUInt64(uint64(values))
+	b.PutString("")
+	for _, s := range n.list {
+		b.PutString(s)
+	}
+	b.PutUInt64(uint64(len(n.rows)))
+	switch width {
+	case chproto.KeyUInt8:
+		for _, r := range n.rows {
+			b.Buf = append(b.Buf, byte(r))
+		}
+	case chproto.KeyUInt16:
+		for _, r := range n.rows {
+			b.Buf = append(b.Buf, byte(r), byte(r>>8))
+		}
+	default:
+		chproto.ColUInt32(n.rows).EncodeColumn(b)
+	}
+}
+
+// properties are the maps of events' own properties.
+type properties struct {
+	ends         chproto.ColUInt64 // of each row in keys and values
+	keys, values chproto.ColStr
+	row          [][2]string // that add works on
+}
+
+func (*properties) Type() chproto.ColumnType { return "Map(String, String)" }
+func (p *properties) Rows() int              { return p.ends.Rows() }
+
+func (p *properties) Reset() {
+	p.ends.Reset()
+	p.keys.Reset()
+	p.values.Reset()
+}
+
+// add appends an event's properties in their order, of those with the same key the last one.
+func (p *properties) add(props []byte) {
+	p.row = p.row[:0]
+	// What can't be read of them is as good as not sent: the event itself counts.
+	_ = event.EachProp(props, func(key, value string) bool {
+		for i := range p.row {
+			if p.row[i][0] == key {
+				p.row[i][1] = value
+				return true
+			}
+		}
+		p.row = append(p.row, [2]string{key, value})
+		return true
+	})
+	for _, kv := range p.row {
+		p.keys.Append(kv[0])
+		p.values.Append(kv[1])
+	}
+	p.ends.Append(uint64(p.keys.Rows()))
+}
+
+func (p *properties) EncodeColumn(b *chproto.Buffer) {
+	p.ends.EncodeColumn(b)
+	p.keys.EncodeColumn(b)
+	p.values.EncodeColumn(b)
 }
