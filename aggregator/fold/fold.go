@@ -42,7 +42,8 @@ type Fold struct {
 	news     []int32   // sites whose lists did
 	finals   []window.Second
 
-	ahead ahead
+	ahead []int32
+	seen  int64
 
 	// What a list needs while it is put in order.
 	merging []int32
@@ -155,9 +156,9 @@ func (f *Fold) final(second int64, version uint64, r *row) {
 		Events: r.events, Active: s.active, Final: true, Revision: r.events + 1, Version: version})
 }
 
-// Ahead prepares for adding events. It changes nothing but the time that takes.
+// Ahead prepares for adding events, see Reader.Ahead.
 func (f *Fold) Ahead(events []event.Event) {
-	places := f.ahead.places[:0]
+	places := f.ahead[:0]
 	for i := range events {
 		if site, known := f.siteOf[events[i].Site]; known {
 			places = append(places, int32(f.visitors.home(events[i].Visitor, site)))
@@ -172,7 +173,7 @@ func (f *Fold) Ahead(events []event.Event) {
 			seen += f.visitors.at(v).time
 		}
 	}
-	f.ahead = ahead{places, seen}
+	f.ahead, f.seen = places, seen
 }
 
 // Add counts an event that the reader has judged Counted.

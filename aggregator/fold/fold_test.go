@@ -287,7 +287,7 @@ func TestForgets(t *testing.T) {
 		}
 	})
 	got := []int{len(f.siteOf), f.visitors.len(), len(f.visitors.former), len(f.open), len(f.passed), f.sites.len(), f.visitors.slab.len(), f.values.len(),
-		len(f.changed), len(f.news), len(w.Reader.waiting), w.Reader.waitingN, w.Reader.ids.used, len(w.Reader.nodes) - 1}
+		len(f.changed), len(f.news), len(w.Reader.waiting), w.Reader.waitingN, int(w.Reader.ids.newest - None), len(w.Reader.nodes) - 1}
 	if !reflect.DeepEqual(got, make([]int, len(got))) {
 		t.Errorf("left over: %v", got)
 	}
