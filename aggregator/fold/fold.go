@@ -25,9 +25,9 @@ type Fold struct {
 	rules Rules
 
 	sites    slab[site]
-	siteOf   map[string]int32
+	siteOf   table // by name
 	visitors visitors
-	values   slab[value]
+	names    names
 
 	open   []*bucket // by second
 	passed []passed  // by second
@@ -46,7 +46,7 @@ type Fold struct {
 	seen  int64
 
 	// What a list needs while it is put in order.
-	merging []int32
+	merging []value
 	order   []uint64
 }
 
@@ -76,11 +76,12 @@ type row struct {
 
 type site struct {
 	name            string
+	hash            uint32 // of it
 	active, present uint32 // visitors; with nobody present the site is forgotten
 	second          int64  // of a bucket that has a row of it, …
 	row             int32  // … and which
 	news            bool   // its lists changed since they were last taken
-	lists           [dimensions]list
+	list            list
 	listed          int64 // log time at which its lists last changed, and of which envelope
 	listedOffset    int64
 	given           int64 // when its lists were last taken, by the taker's clock
@@ -90,7 +91,7 @@ type site struct {
 
 // New is at the log's start.
 func New(rules Rules) *Fold {
-	return &Fold{rules: rules, siteOf: map[string]int32{}, visitors: newVisitors(), envelope: 1}
+	return &Fold{rules: rules, visitors: newVisitors(), envelope: 1}
 }
 
 // Active is how many visitors are present, on all sites.
@@ -160,7 +161,7 @@ func (f *Fold) final(second int64, version uint64, r *row) {
 func (f *Fold) Ahead(events []event.Event) {
 	places := f.ahead[:0]
 	for i := range events {
-		if site, known := f.siteOf[events[i].Site]; known {
+		if site := f.known(events[i].Site, hashOf(events[i].Site)); site != nobody {
 			places = append(places, int32(f.visitors.home(events[i].Visitor, site)))
 		}
 	}
@@ -313,13 +314,22 @@ func (b *bucket) row(s *site, at int32) int32 {
 	return i
 }
 
+// known finds a site.
+func (f *Fold) known(name string, hash uint32) int32 {
+	slot, i := f.siteOf.first(hash)
+	for i != nobody && f.sites.at(i).name != name {
+		slot, i = f.siteOf.next(slot, hash)
+	}
+	return i
+}
+
 // site finds a site or makes it known.
 func (f *Fold) site(name string) int32 {
-	i, known := f.siteOf[name]
-	if !known {
-		name = strings.Clone(name)
-		i = f.sites.add(site{name: name, second: None, listed: None, given: None, left: None})
-		f.siteOf[name] = i
+	hash := hashOf(name)
+	i := f.known(name, hash)
+	if i == nobody {
+		i = f.sites.add(site{name: strings.Clone(name), hash: hash, second: None, listed: None, given: None, left: None})
+		f.siteOf.add(hash, i)
 	}
 	return i
 }
@@ -364,7 +374,7 @@ func (f *Fold) deactivate(v int32, passed, second int64) {
 	s.present--
 	f.list(x.site, s)
 	for d := range dimensions {
-		f.release(&s.lists[d], x.holds[d])
+		f.release(&s.list, d, x.holds[d])
 	}
 	f.visitors.remove(v)
 }
