@@ -231,6 +231,7 @@ func (f *Fold) list(at int32, s *site) {
 // then, and still a function of the log up to the envelope in its version: no later one has changed it. n is valid only during the call. The
 // name "" is that of an unknown value; of a source, that the visitor came by itself.
 func (f *Fold) News(at, pace int64, n *window.Now, give func()) {
+	f.touch(f.news)
 	rest := f.news[:0]
 	for _, i := range f.news {
 		s := f.sites.at(i)
@@ -249,6 +250,24 @@ func (f *Fold) News(at, pace int64, n *window.Now, give func()) {
 		}
 	}
 	f.news = rest
+}
+
+// touch looks at sites and their lists before they are given, see Reader.Ahead.
+func (f *Fold) touch(sites []int32) {
+	seen := uint64(0)
+	for _, i := range sites {
+		seen += uint64(f.sites.at(i).hash)
+	}
+	for _, i := range sites {
+		s := f.sites.at(i)
+		if len(s.name) > 0 {
+			seen += uint64(s.name[0])
+		}
+		if len(s.list.values) > 0 {
+			seen += uint64(s.list.values[0].key)
+		}
+	}
+	f.seen = seen
 }
 
 // fill puts what a list holds into n.

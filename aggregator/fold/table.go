@@ -27,6 +27,14 @@ func (t *table) first(hash uint32) (slot int, at int32) {
 	return t.next(int(hash)-1, hash)
 }
 
+// touch reads what first would begin with.
+func (t *table) touch(hash uint32) uint64 {
+	if len(t.slots) == 0 {
+		return 0
+	}
+	return uint64(t.slots[int(hash)&(len(t.slots)-1)].hash)
+}
+
 // next gives the next after a slot, with the same hash.
 func (t *table) next(slot int, hash uint32) (int, int32) {
 	mask := len(t.slots) - 1
