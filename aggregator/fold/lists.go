@@ -48,8 +48,8 @@ func (k valueKey) name() int32 { return int32(k >> dimensionBits) }
 type list struct {
 	values []value // in order as far as sorted, the rest is new since the list was last given
 	sorted int32
-	unheld int32 // of the values; they go when the list is given, or when there are too many
-	of     table // their places by key, once there are many
+	unheld int32  // of the values; they go when the list is given, or when there are too many
+	of     *table // their places by key, once there are many
 }
 
 const (
@@ -61,7 +61,7 @@ func (k valueKey) hash() uint32 { return uint32(k) * 0x9e3779b1 >> 8 }
 
 // find gives the place of a value; nobody: the list doesn't have it.
 func (l *list) find(k valueKey) int32 {
-	if len(l.of.slots) == 0 {
+	if l.of == nil {
 		for i := range l.values {
 			if l.values[i].key == k {
 				return int32(i)
@@ -79,8 +79,11 @@ func (l *list) find(k valueKey) int32 {
 // moved says that values aren't where they were.
 func (l *list) moved() {
 	if len(l.values) <= many {
-		l.of = table{}
+		l.of = nil
 		return
+	}
+	if l.of == nil {
+		l.of = &table{}
 	}
 	l.of.clear()
 	for i := range l.values {
@@ -104,7 +107,7 @@ func (f *Fold) value(l *list, d dimension, text string) *value {
 	l.values = append(l.values, value{key: keyOf(d, n)})
 	l.unheld++
 	switch i := len(l.values) - 1; {
-	case len(l.of.slots) > 0:
+	case l.of != nil:
 		l.of.add(keyOf(d, n).hash(), int32(i))
 	case i >= many:
 		l.moved()
