@@ -33,17 +33,24 @@ func run(w Windows, log []Envelope, from, to int, each func(i int, rows []window
 
 // lists are those of a site as they are.
 func lists(f *Fold, name string) (n window.Now) {
-	i, known := f.siteOf[name]
-	if !known {
+	i := f.known(name, hashOf(name))
+	if i == nobody {
 		return n
 	}
-	s := f.sites.at(i)
 	n.Site = name
-	n.Pages, n.RestPages = f.top(nil, s, page)
-	n.Sources, n.RestSources = f.top(nil, s, source)
-	n.Countries, n.RestCountries = f.top(nil, s, country)
-	n.Devices, n.RestDevices = f.top(nil, s, device)
+	f.fill(&n, &f.sites.at(i).list)
 	return n
+}
+
+// known are the sites that a fold knows.
+func known(f *Fold) (names []string) {
+	for _, s := range f.siteOf.slots {
+		if s.at != 0 {
+			names = append(names, f.sites.at(s.at-1).name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 var (
@@ -145,7 +152,7 @@ func TestHistories(t *testing.T) {
 // state is all that can be seen of the stages, now or later.
 func state(w Windows) string {
 	var all []window.Now
-	for _, site := range slices.Sorted(maps.Keys(w.Fold.siteOf)) {
+	for _, site := range known(w.Fold) {
 		if n := lists(w.Fold, site); len(n.Pages) > 0 {
 			all = append(all, n)
 		}
@@ -286,8 +293,8 @@ func TestForgets(t *testing.T) {
 			t.Errorf("somebody is left: %+v", n)
 		}
 	})
-	got := []int{len(f.siteOf), f.visitors.len(), len(f.visitors.former), len(f.open), len(f.passed), f.sites.len(), f.visitors.slab.len(), f.values.len(),
-		len(f.changed), len(f.news), len(w.Reader.waiting), w.Reader.waitingN, w.Reader.ids.used, len(w.Reader.nodes) - 1}
+	got := []int{f.siteOf.used, f.visitors.len(), len(f.visitors.former), len(f.open), len(f.passed), f.sites.len(), f.visitors.slab.len(), f.names.slab.len(), f.names.of.used,
+		len(f.changed), len(f.news), len(w.Reader.waiting), w.Reader.waitingN, int(w.Reader.ids.newest - None), len(w.Reader.nodes) - 1}
 	if !reflect.DeepEqual(got, make([]int, len(got))) {
 		t.Errorf("left over: %v", got)
 	}

@@ -55,7 +55,7 @@ func (w Windows) Apply(e *Envelope) ([]window.Second, Outcome) {
 	for i := range e.Events {
 		class := w.Reader.Judge(&e.Events[i])
 		if class == Counted {
-			w.Fold.Add(&e.Events[i])
+			w.Fold.Add(i)
 		}
 		o.Add(class)
 	}
