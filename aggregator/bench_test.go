@@ -22,6 +22,7 @@ type traffic struct {
 	sites    int
 	visitors int  // who come back again and again
 	skew     bool // nine of ten events are of one site
+	zipf     bool // sites have as many visitors as is usual: a few very many, most very few
 	ids      bool // clients give ids
 	paths    int
 }
@@ -42,13 +43,20 @@ func (t traffic) records(start, seconds int64) []broker.Record {
 		name = append(strconv.AppendInt(append(name[:0], before...), int64(n), 10), after...)
 		return string(name)
 	}
+	siteOf := make([]int32, t.visitors)
+	zipf := rand.NewZipf(rand.New(rand.NewPCG(2, 0)), 1.07, 1, uint64(t.sites-1))
+	for v := range siteOf {
+		if siteOf[v] = int32(v % t.sites); t.zipf {
+			siteOf[v] = int32(zipf.Uint64())
+		}
+	}
 	var e event.Event
 	for at := start * 1000; at < (start+seconds)*1000; at += step {
 		sequence++
 		b := event.AppendHeader(make([]byte, 0, perEnvelope*180), event.Header{Version: event.Version, Node: 7, Sequence: sequence, Low: at - 1})
 		for i := range int64(perEnvelope) {
 			v := r.IntN(t.visitors)
-			site := v % t.sites
+			site := int(siteOf[v])
 			if t.skew && r.IntN(10) != 0 {
 				site = 0
 			}
@@ -120,6 +128,7 @@ func BenchmarkWindowsLane(b *testing.B) {
 		{"without-ids", with(func(t *traffic) { t.ids = false })},
 		{"one-site-has-90%", with(func(t *traffic) { t.skew = true })},
 		{"100000-sites", with(func(t *traffic) { t.sites = 100_000 })},
+		{"100000-sites-zipf", with(func(t *traffic) { t.sites, t.zipf = 100_000, true })},
 		{"1M-active-visitors", with(func(t *traffic) { t.visitors = 1_000_000 })},
 	} {
 		b.Run(c.name, func(b *testing.B) {

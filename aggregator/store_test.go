@@ -3,12 +3,14 @@ package aggregator
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -75,7 +77,7 @@ func (s *sink) PrepareBatch(ctx context.Context, query string, _ ...driver.Prepa
 		return nil, away
 	}
 	words := strings.FieldsFunc(query, func(r rune) bool { return strings.ContainsRune(" \n(),", r) })
-	return &sinkBatch{sink: s, token: tokenOf(ctx), table: words[2], columns: make([]sinkColumn, len(words)-3)}, nil
+	return &sinkBatch{sink: s, token: tokenOf(ctx), table: words[2], columns: columnsOf(s.t, words[2], words[3:])}, nil
 }
 
 // tokenOf digs out what clickhouse-go keeps for itself.
@@ -91,33 +93,50 @@ type sinkBatch struct {
 	driver.Batch
 	sink         *sink
 	token, table string
-	columns      []sinkColumn
+	columns      []column.Interface
 }
 
-type sinkColumn struct{ values reflect.Value }
+func (b *sinkBatch) Close() error                { return nil }
+func (b *sinkBatch) Columns() []column.Interface { return b.columns }
 
-func (c *sinkColumn) Append(v any) error    { c.values = reflect.ValueOf(v); return nil }
-func (c *sinkColumn) AppendRow(v any) error { return fmt.Errorf("a single row: %v", v) }
-
-type filled struct {
-	column.Interface
-	rows int
-}
-
-func (c filled) Rows() int { return c.rows }
-
-func (b *sinkBatch) Column(i int) driver.BatchColumn { return &b.columns[i] }
-func (b *sinkBatch) Close() error                    { return nil }
-func (b *sinkBatch) Columns() (all []column.Interface) {
-	for i := range b.columns {
-		all = append(all, filled{rows: b.columns[i].values.Len()})
+// columnsOf are the client's columns for an insert into a table.
+func columnsOf(t *testing.T, table string, names []string) (columns []column.Interface) {
+	ours := (&eventRows{}).columns()
+	if table == "windows" {
+		ours = (&windowRows{}).columns()
 	}
-	return all
+	for i, name := range names {
+		c, err := column.Type(ours[i].Type()).Column(name, &column.ServerContext{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		columns = append(columns, c)
+	}
+	return columns
+}
+
+// sent are rows as they arrive at the other end.
+func sent(t *testing.T, table string, from []vector) []column.Interface {
+	t.Helper()
+	to := columnsOf(t, table, make([]string, len(from)))
+	if err := fill(to, from, from[0].Rows()); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// value is a cell, times as seconds of 1970.
+func value(c column.Interface, i int) any {
+	v := c.Row(i, false)
+	if at, ok := v.(time.Time); ok {
+		return strconv.FormatFloat(float64(at.UnixMilli())/1000, 'f', -1, 64)
+	}
+	return v
 }
 
 // keyOf is what a row is told by: where in the log the event was, or what the version of which second.
-func keyOf(table string, columns []any, i int) string {
-	at := func(c int) any { return reflect.ValueOf(columns[c]).Index(i) }
+func keyOf(table string, columns []column.Interface, i int) string {
+	at := func(c int) any { return value(columns[c], i) }
 	if table == "events" {
 		return fmt.Sprint(at(4), "/", at(5), "/", at(6))
 	}
@@ -125,11 +144,11 @@ func keyOf(table string, columns []any, i int) string {
 }
 
 // texts are the rows with all their columns, by key.
-func texts(table string, columns []any) (keys, rows []string) {
-	for i := range reflect.ValueOf(columns[0]).Len() {
+func texts(table string, columns []column.Interface) (keys, rows []string) {
+	for i := range columns[0].Rows() {
 		var row strings.Builder
 		for _, c := range columns {
-			fmt.Fprintf(&row, "%v|", reflect.ValueOf(c).Index(i))
+			fmt.Fprintf(&row, "%v|", value(c, i))
 		}
 		keys, rows = append(keys, keyOf(table, columns, i)), append(rows, row.String())
 	}
@@ -137,11 +156,7 @@ func texts(table string, columns []any) (keys, rows []string) {
 }
 
 func (b *sinkBatch) Send() error {
-	var columns []any
-	for _, c := range b.columns {
-		columns = append(columns, c.values.Interface())
-	}
-	keys, rows := texts(b.table, columns)
+	keys, rows := texts(b.table, b.columns)
 	s := b.sink
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -238,7 +253,7 @@ func (w *world) wantEvents() (want map[string]string, sum fold.Outcome) {
 			}
 			r.End()
 		}
-		keys, texts := texts("events", rows.columns())
+		keys, texts := texts("events", sent(w.t, "events", rows.columns()))
 		for i, key := range keys {
 			want[key] = texts[i]
 		}
@@ -254,7 +269,7 @@ func (w *world) wantWindows() map[string]string {
 			rows.add(uint32(key[0]-'0'), &s)
 		}
 	}
-	keys, texts := texts("windows", rows.columns())
+	keys, texts := texts("windows", sent(w.t, "windows", rows.columns()))
 	want := map[string]string{}
 	for i, key := range keys {
 		want[key] = texts[i]
@@ -417,6 +432,7 @@ type blank struct {
 }
 
 func (k *blank) rows() int { return k.n }
+func (k *blank) reset()    { k.n = 0 }
 func (k *blank) insert(ctx context.Context, _ inserter, token string) error {
 	return k.send(ctx, k.n, token)
 }
@@ -451,7 +467,7 @@ func TestBatcherEnds(t *testing.T) {
 	})
 }
 
-// While ClickHouse is away there are two batches, and whoever has more waits. A batch that isn't acknowledged reaches nothing.
+// While ClickHouse is away there are three batches, and whoever has more waits. A batch that isn't acknowledged reaches nothing.
 func TestBatcherBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const piece = batchRows / 4
@@ -506,19 +522,24 @@ func TestBatcherBounds(t *testing.T) {
 			}
 		})
 		time.Sleep(time.Minute)
-		// One batch is being inserted, and one is full: reading waited for either.
-		if added, _, _ := now(); added != 8 || testutil.ToFloat64(m.waits.WithLabelValues("events")) != 2 {
+		// Two batches are being inserted, and one is full: reading waited for each.
+		if added, _, _ := now(); added != 12 || testutil.ToFloat64(m.waits.WithLabelValues("events")) != 3 {
 			t.Errorf("%d pieces are held, %v waits", added, testutil.ToFloat64(m.waits.WithLabelValues("events")))
 		}
 		if r := b.unready(); r != "can't insert into ClickHouse: connection refused" || len(b.positions()) != 0 {
 			t.Errorf("unready %q, reached %v", r, b.positions())
 		}
-		if _, _, tokens := now(); slices.ContainsFunc(tokens, func(s string) bool { return s != tokens[0] }) || len(tokens) < 10 {
-			t.Errorf("tokens %q", tokens)
+		_, _, used := now()
+		attempts := map[string]int{}
+		for _, token := range used {
+			attempts[token]++
+		}
+		if len(attempts) != 2 || attempts[used[0]] < 10 || len(used)-attempts[used[0]] < 10 {
+			t.Errorf("attempts by token: %v", attempts)
 		}
 		be(nil, true)
 		time.Sleep(2*tryInsert + longInsert)
-		if added, _, _ := now(); !strings.Contains(b.unready(), "can't insert into ClickHouse: context deadline exceeded") || added != 8 {
+		if added, _, _ := now(); !strings.Contains(b.unready(), "can't insert into ClickHouse: context deadline exceeded") || added != 12 {
 			t.Errorf("unready %q with %d pieces", b.unready(), added)
 		}
 		be(nil, false)
@@ -542,6 +563,267 @@ func TestBatcherBounds(t *testing.T) {
 			t.Errorf("reached %v by an insert without an answer", b.positions())
 		}
 	})
+}
+
+// desk is where inserts of a batcher wait until the test answers them.
+type desk struct {
+	*batcher[*blank]
+	t       *testing.T
+	metrics *metrics
+	calls   chan call
+	end     context.CancelFunc // of the run
+	cut     context.CancelFunc // of what is under way
+	ended   chan struct{}
+	offset  int64
+}
+
+type call struct {
+	rows   int
+	token  string
+	answer chan error
+}
+
+func newDesk(t *testing.T) *desk {
+	d := &desk{t: t, metrics: newMetrics(prometheus.NewRegistry()), calls: make(chan call, 10), ended: make(chan struct{})}
+	d.batcher = newBatcher(&lane{name: "store", log: slog.New(slog.DiscardHandler), metrics: d.metrics}, "events", nil, func() *blank {
+		return &blank{send: func(ctx context.Context, rows int, token string) error {
+			c := call{rows, token, make(chan error, 1)}
+			d.calls <- c
+			select {
+			case err := <-c.answer:
+				return err
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}}
+	})
+	running, end := context.WithCancel(t.Context())
+	hard, cut := context.WithCancel(t.Context())
+	d.end, d.cut = end, cut
+	go func() { defer close(d.ended); d.run(running, hard) }()
+	return d
+}
+
+// add brings the next record, with rows.
+func (d *desk) add(rows int) {
+	d.t.Helper()
+	d.offset++
+	err := d.batcher.add(d.t.Context(), group.Position{Topic: topic.Events, Offset: d.offset}, binary.LittleEndian.AppendUint64(nil, uint64(d.offset)), func(k *blank) { k.n += rows })
+	if err != nil {
+		d.t.Error(err)
+	}
+}
+
+// insert is the next one that arrives within the time; none has no rows.
+func (d *desk) insert(within time.Duration) call {
+	select {
+	case c := <-d.calls:
+		return c
+	case <-time.After(within):
+		return call{answer: make(chan error, 1)}
+	}
+}
+
+func (d *desk) reached(want int64) {
+	d.t.Helper()
+	synctest.Wait()
+	var got int64
+	for _, p := range d.positions() {
+		got = p.Offset
+	}
+	if got != want {
+		d.t.Errorf("reached %d, want %d", got, want)
+	}
+}
+
+// A batch that is acknowledged before an earlier one moves no position, and makes no room. The earlier one keeps its token.
+func TestBatcherOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		d.add(batchRows)
+		first := d.insert(time.Millisecond)
+		d.add(batchRows + 1)
+		second := d.insert(time.Millisecond)
+		d.add(batchRows + 2)
+		if first.rows != batchRows || second.rows != batchRows+1 {
+			t.Fatalf("inserts of %d and %d rows", first.rows, second.rows)
+		}
+		d.reached(0)
+		second.answer <- nil
+		d.reached(0)
+		if third := d.insert(5 * time.Second); third.rows != 0 {
+			t.Errorf("%d rows are inserted while the oldest batch isn't acknowledged", third.rows)
+		}
+		for range 3 {
+			first.answer <- errors.New("read: connection reset by peer")
+			again := d.insert(5 * time.Second)
+			if again.rows != first.rows || again.token != first.token {
+				t.Errorf("%d rows under %q were repeated as %d under %q", first.rows, first.token, again.rows, again.token)
+			}
+			first = again
+			d.reached(0)
+			if r := d.unready(); !strings.Contains(r, "reset by peer") {
+				t.Errorf("unready %q", r)
+			}
+		}
+		first.answer <- nil
+		d.reached(2)
+		third := d.insert(time.Millisecond)
+		third.answer <- nil
+		d.reached(3)
+		if r := d.unready(); r != "" || third.rows != batchRows+2 {
+			t.Errorf("unready %q after %d rows", r, third.rows)
+		}
+		d.end()
+		<-d.ended
+	})
+}
+
+// What isn't full goes once a second, and waits for what is under way, also when that takes longer.
+func TestBatcherTrickle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t)
+		var inserts []int
+		time.Sleep(100 * time.Millisecond) // so that nothing happens at the moment of a tick
+		for range 40 {
+			d.add(1)
+			time.Sleep(250 * time.Millisecond)
+			for len(d.calls) > 0 {
+				c := <-d.calls
+				c.answer <- nil
+				inserts = append(inserts, c.rows)
+			}
+		}
+		if len(inserts) != 10 {
+			t.Errorf("in ten seconds there were inserts of %v rows", inserts)
+		}
+		d.add(1)
+		slow := d.insert(2 * time.Second)
+		for range 10 {
+			d.add(1)
+		}
+		if c := d.insert(5 * time.Second); c.rows != 0 {
+			t.Errorf("%d rows are inserted beside %d", c.rows, slow.rows)
+		}
+		slow.answer <- nil
+		c := d.insert(time.Millisecond)
+		if c.rows != 10 {
+			t.Errorf("%d rows are inserted after a slow insert", c.rows)
+		}
+		c.answer <- nil
+		d.reached(51)
+		d.end()
+		<-d.ended
+	})
+}
+
+// At its end a run brings in all three batches when there is time, and says nothing of those for which there was none.
+func TestBatcherDrain(t *testing.T) {
+	for _, enough := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDesk(t)
+			d.add(batchRows)
+			first := d.insert(time.Millisecond)
+			d.add(batchRows)
+			second := d.insert(time.Millisecond)
+			d.add(7)
+			d.end()
+			second.answer <- nil
+			d.reached(0)
+			if !enough {
+				d.cut()
+				<-d.ended
+				d.reached(0)
+				return
+			}
+			if c := d.insert(time.Second); c.rows != 0 {
+				t.Errorf("a third insert, of %d rows, is under way", c.rows)
+			}
+			first.answer <- nil
+			last := d.insert(time.Millisecond)
+			d.reached(2)
+			last.answer <- nil
+			<-d.ended
+			d.reached(3)
+			if last.rows != 7 {
+				t.Errorf("the last insert has %d rows", last.rows)
+			}
+		})
+	}
+}
+
+// A column of names arrives as it is, however many different ones it has, and again when its memory is used again.
+func TestNames(t *testing.T) {
+	var n names
+	for _, different := range []int{0, 1, 255, 256, 65_535, 65_536, 3} {
+		n.Reset()
+		var want []string
+		for i := range 2*different + 3 {
+			s := ""
+			if i%3 != 0 && different > 0 {
+				s = fmt.Sprint("n", i/2%different)
+			}
+			want = append(want, s)
+			n.add(s)
+		}
+		c, err := column.Type(n.Type()).Column("", &column.ServerContext{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := fill([]column.Interface{c}, []vector{&n}, len(want)); err != nil {
+			t.Fatal(err)
+		}
+		for i := range want {
+			if got := c.Row(i, false); got != want[i] {
+				t.Fatalf("of %d: row %d is %v, want %s", different, i, got, want[i])
+			}
+		}
+	}
+}
+
+// Of properties with the same key the last one counts, and what can't be read does no harm.
+func TestProperties(t *testing.T) {
+	var p properties
+	twice := event.AppendProp(event.AppendProp(event.AppendProp(nil, "a", "1"), "b", ""), "a", "2")
+	for range 2 {
+		p.Reset()
+		for _, props := range [][]byte{nil, twice, nil, append(slices.Clone(twice), 0xff), event.AppendProp(nil, "c", "日本")} {
+			p.add(props)
+		}
+		c, err := column.Type(p.Type()).Column("", &column.ServerContext{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := fill([]column.Interface{c}, []vector{&p}, 5); err != nil {
+			t.Fatal(err)
+		}
+		var got []any
+		for i := range 5 {
+			got = append(got, c.Row(i, false))
+		}
+		ab := map[string]string{"a": "2", "b": ""}
+		if want := []any{map[string]string{}, ab, map[string]string{}, ab, map[string]string{"c": "日本"}}; !reflect.DeepEqual(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+}
+
+// A table that isn't as it should be, and columns that aren't of one length, are said and not sent.
+func TestFillMismatch(t *testing.T) {
+	for kind, want := range map[column.Type]string{"String": "column c is of type String, want LowCardinality(String)", "LowCardinality(String)": "column c has 1 rows, want 2"} {
+		var n names
+		n.add("x")
+		c, err := kind.Column("c", &column.ServerContext{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := fill([]column.Interface{c}, []vector{&n}, 2); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+		if err := fill([]column.Interface{c, c}, []vector{&n}, 1); err == nil {
+			t.Error("a column without values was filled")
+		}
+	}
 }
 
 // What can't be read of either topic is written down and left out.
@@ -706,5 +988,20 @@ func TestStoreEngine(t *testing.T) {
 	if len(rows) != 1 || rows[0].Path != rich.Path || !maps.Equal(rows[0].Props, map[string]string{"plan": "pro", "n": "2"}) || rows[0].Revenue != -1_500_000 ||
 		rows[0].Depth != 255 || rows[0].Engaged != 4_000_000_000 || rows[0].TS.UnixMilli() != rich.Time {
 		t.Errorf("got %+v, want %+v", rows, rich)
+	} // More different names than fit into 16 bits.
+	many, e := &eventRows{}, fold.Envelope{Events: []event.Event{{Kind: event.Pageview}}}
+	for i := range 70_000 {
+		x := &e.Events[0]
+		x.Time, x.Site, x.Path = rich.Time, fmt.Sprint("s", i), fmt.Sprint("/", i)
+		many.add(0, &e, 0, 0)
+	}
+	if err := many.insert(t.Context(), w.db, "many"); err != nil {
+		t.Fatal(err)
+	}
+	var n []struct {
+		N uint64 `ch:"n"`
+	}
+	if err := w.db.Select(t.Context(), &n, "SELECT uniqExact(site) n FROM events WHERE substring(site, 2) = substring(path, 2) AND kind = 'pageview'"); err != nil || n[0].N != 70_000 {
+		t.Errorf("%+v %v", n, err)
 	}
 }

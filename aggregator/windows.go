@@ -9,6 +9,7 @@ import (
 	"nowcast/aggregator/fold"
 	"nowcast/aggregator/group"
 	"nowcast/internal/topic"
+	"nowcast/internal/window"
 )
 
 // beat is the pace of emissions. Beats are multiples of it since 1970, so that all partitions of all instances emit at the same moments
@@ -141,7 +142,11 @@ func (w *windowsPart) read(ctx context.Context, e *fold.Envelope, _ []byte) (fol
 			w.room.Wait()
 		}
 	}
-	finals, outcome := w.windows.Apply(e)
+	apply := w.windows.Apply
+	if !w.live && w.source.known {
+		apply = func(e *fold.Envelope) ([]window.Second, fold.Outcome) { return w.windows.Warm(e, w.source.want) }
+	}
+	finals, outcome := apply(e)
 	w.pending.take(finals, e.Offset, w.windows.Reader)
 	if !w.live {
 		w.pending.silence()

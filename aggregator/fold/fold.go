@@ -25,9 +25,9 @@ type Fold struct {
 	rules Rules
 
 	sites    slab[site]
-	siteOf   map[string]int32
+	siteOf   table // by name
 	visitors visitors
-	values   slab[value]
+	names    names
 
 	open   []*bucket // by second
 	passed []passed  // by second
@@ -42,10 +42,12 @@ type Fold struct {
 	news     []int32   // sites whose lists did
 	finals   []window.Second
 
-	ahead ahead
+	events []event.Event
+	ahead  []found // of the current envelope's events
+	seen   uint64  // kept so that the compiler lets it be read
 
 	// What a list needs while it is put in order.
-	merging []int32
+	merging []value
 	order   []uint64
 }
 
@@ -58,7 +60,7 @@ type passed struct {
 type bucket struct {
 	second  int64
 	rows    []row
-	rowOf   map[int32]int32    // by site
+	rowOf   map[int32]int32    // by site; of those that don't remember it
 	seen    []int32            // visitors, in the order of the log
 	others  map[int32]struct{} // of them, those of whom the visitor itself can't tell
 	moved   []int32            // rows that the current envelope changed
@@ -75,11 +77,11 @@ type row struct {
 
 type site struct {
 	name            string
-	active, present uint32 // visitors; with nobody present the site is forgotten
-	second          int64  // of a bucket that has a row of it, …
-	row             int32  // … and which
-	news            bool   // its lists changed since they were last taken
-	lists           [dimensions]list
+	hash            uint32   // of it
+	active, present uint32   // visitors; with nobody present the site is forgotten
+	rows            [2]rowOf // of the two seconds in which it was last counted
+	news            bool     // its lists changed since they were last taken
+	list            list
 	listed          int64 // log time at which its lists last changed, and of which envelope
 	listedOffset    int64
 	given           int64 // when its lists were last taken, by the taker's clock
@@ -87,9 +89,16 @@ type site struct {
 	left            int64 // newest second in which it lost somebody
 }
 
+type rowOf struct {
+	second int64
+	row    int32
+}
+
+var noRows = [2]rowOf{{second: None}, {second: None}}
+
 // New is at the log's start.
 func New(rules Rules) *Fold {
-	return &Fold{rules: rules, siteOf: map[string]int32{}, visitors: newVisitors(), envelope: 1}
+	return &Fold{rules: rules, visitors: newVisitors(), envelope: 1}
 }
 
 // Active is how many visitors are present, on all sites.
@@ -137,7 +146,7 @@ func (f *Fold) finish(second int64, version uint64) {
 	for _, s := range f.left {
 		has := false
 		if b != nil {
-			_, has = b.rowOf[s]
+			_, has = b.find(f.sites.at(s), s)
 		}
 		if !has {
 			f.final(second, version, &row{site: s})
@@ -155,32 +164,57 @@ func (f *Fold) final(second int64, version uint64, r *row) {
 		Events: r.events, Active: s.active, Final: true, Revision: r.events + 1, Version: version})
 }
 
-// Ahead prepares for adding events. It changes nothing but the time that takes.
-func (f *Fold) Ahead(events []event.Event) {
-	places := f.ahead.places[:0]
-	for i := range events {
-		if site, known := f.siteOf[events[i].Site]; known {
-			places = append(places, int32(f.visitors.home(events[i].Visitor, site)))
-		}
-	}
-	for i, p := range places {
-		places[i] = f.visitors.table[p]
-	}
-	seen := int64(0)
-	for _, v := range places {
-		if v != nobody {
-			seen += f.visitors.at(v).time
-		}
-	}
-	f.ahead = ahead{places, seen}
+// found is where an event's site and visitor were found ahead of its turn.
+type found struct {
+	hash uint32 // of the site
+	site int32  // nobody: it isn't known yet
+	slot int32  // where to look for the visitor
 }
 
-// Add counts an event that the reader has judged Counted.
-func (f *Fold) Add(e *event.Event) {
+// Ahead takes the events of an envelope, of which Add will count some. It finds their sites, and looks at all that Add will need: see
+// Reader.Ahead. Each loop reads what the one before has led to.
+func (f *Fold) Ahead(events []event.Event) {
+	places, seen := f.ahead[:0], uint64(0)
+	for i := range events {
+		hash := hashOf(events[i].Site)
+		seen += f.siteOf.touch(hash)
+		places = append(places, found{hash: hash})
+	}
+	for i := range places {
+		if _, at := f.siteOf.first(places[i].hash); at != nobody {
+			seen += uint64(f.sites.at(at).hash)
+		}
+	}
+	for i := range places {
+		p := &places[i]
+		if p.site = f.known(events[i].Site, p.hash); p.site != nobody {
+			p.slot = int32(f.visitors.home(events[i].Visitor, p.site))
+			seen += uint64(f.visitors.table[p.slot])
+			if values := f.sites.at(p.site).list.values; len(values) > 0 {
+				seen += uint64(values[0].key)
+			}
+		}
+	}
+	for _, p := range places {
+		if p.site != nobody {
+			if v := f.visitors.table[p.slot]; v != nobody {
+				seen += f.visitors.at(v).id
+			}
+		}
+	}
+	f.events, f.ahead, f.seen = events, places, seen
+}
+
+// Add counts the event at a place of those that Ahead was given, which the reader has judged Counted.
+func (f *Fold) Add(i int) {
+	e := &f.events[i]
 	if e.Kind == event.Engagement {
 		return
 	}
-	at := f.site(e.Site)
+	at := f.ahead[i].site
+	if at == nobody {
+		at = f.site(e.Site, f.ahead[i].hash)
+	}
 	s := f.sites.at(at)
 	v, x := f.visitors.find(e.Visitor, e.PreviousVisitor, at)
 	if x == nil {
@@ -188,8 +222,8 @@ func (f *Fold) Add(e *event.Event) {
 		s.present++
 	}
 	b := f.bucket(e.Time / 1000)
-	i := b.row(s, at)
-	r := &b.rows[i]
+	row := f.row(b, s, at)
+	r := &b.rows[row]
 	if e.Kind == event.Pageview {
 		r.pageviews++
 	}
@@ -205,7 +239,7 @@ func (f *Fold) Add(e *event.Event) {
 		if len(b.moved) == 0 {
 			f.moved = append(f.moved, b)
 		}
-		b.moved = append(b.moved, i)
+		b.moved = append(b.moved, row)
 	}
 }
 
@@ -274,7 +308,7 @@ func (f *Fold) bucket(second int64) *bucket {
 	if i > 0 && f.open[i-1].second == second {
 		return f.open[i-1]
 	}
-	b := &bucket{rowOf: map[int32]int32{}}
+	b := &bucket{}
 	if n := len(f.free); n > 0 {
 		b, f.free = f.free[n-1], f.free[:n-1]
 	}
@@ -288,37 +322,61 @@ func (f *Fold) recycle(b *bucket) {
 	if len(b.changed) > 0 {
 		f.changed = slices.DeleteFunc(f.changed, func(c *bucket) bool { return c == b })
 	}
-	rows := len(b.rows)
-	*b = bucket{rows: b.rows[:0], rowOf: b.rowOf, seen: b.seen[:0], moved: b.moved[:0], changed: b.changed[:0]}
-	// Clearing a map costs as much as it ever held, so one of a rush isn't kept.
-	if rows < 1<<16 && len(f.free) < 16 {
-		clear(b.rowOf)
+	if len(f.free) < 16 {
+		*b = bucket{rows: b.rows[:0], seen: b.seen[:0], moved: b.moved[:0], changed: b.changed[:0]}
 		f.free = append(f.free, b)
 	}
 }
 
-// row is the number of a site's row. A site remembers the bucket it was last counted in, which nearly always is the one in question.
-func (b *bucket) row(s *site, at int32) int32 {
-	if s.second == b.second {
-		return s.row
+// find gives the number of a site's row.
+func (b *bucket) find(s *site, at int32) (row int32, has bool) {
+	for i := range s.rows {
+		if s.rows[i].second == b.second {
+			return s.rows[i].row, true
+		}
 	}
-	i, has := b.rowOf[at]
+	row, has = b.rowOf[at]
+	return row, has
+}
+
+// row finds a site's row or adds it. A site remembers two rows, which nearly always are all that it has in open seconds: only when there is
+// another, a bucket has to.
+func (f *Fold) row(b *bucket, s *site, at int32) int32 {
+	last := &s.rows[0]
+	if last.second == b.second {
+		return last.row
+	}
+	i, has := b.find(s, at)
 	if !has {
 		i = int32(len(b.rows))
-		b.rowOf[at] = i
 		b.rows = append(b.rows, row{site: at})
 	}
-	s.second, s.row = b.second, i
+	if old := s.rows[1]; old.second != b.second && old.second >= f.open[0].second {
+		o := f.bucket(old.second)
+		if o.rowOf == nil {
+			o.rowOf = map[int32]int32{}
+		}
+		o.rowOf[at] = old.row
+	}
+	s.rows = [2]rowOf{{b.second, i}, *last}
+	return i
+}
+
+// known finds a site.
+func (f *Fold) known(name string, hash uint32) int32 {
+	slot, i := f.siteOf.first(hash)
+	for i != nobody && f.sites.at(i).name != name {
+		slot, i = f.siteOf.next(slot, hash)
+	}
 	return i
 }
 
 // site finds a site or makes it known.
-func (f *Fold) site(name string) int32 {
-	i, known := f.siteOf[name]
-	if !known {
-		name = strings.Clone(name)
-		i = f.sites.add(site{name: name, second: None, listed: None, given: None, left: None})
-		f.siteOf[name] = i
+func (f *Fold) site(name string, hash uint32) int32 {
+	i := f.known(name, hash)
+	if i == nobody {
+		i = f.sites.add(site{name: strings.Clone(name), hash: hash, rows: noRows, listed: None, given: None, left: None})
+		f.siteOf.add(hash, i)
 	}
 	return i
 }
@@ -363,7 +421,7 @@ func (f *Fold) deactivate(v int32, passed, second int64) {
 	s.present--
 	f.list(x.site, s)
 	for d := range dimensions {
-		f.release(&s.lists[d], x.holds[d])
+		f.release(&s.list, d, x.holds[d])
 	}
 	f.visitors.remove(v)
 }

@@ -1,6 +1,7 @@
 package fold
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"strings"
@@ -25,54 +26,100 @@ var holdsNothing = [dimensions]int32{nobody, nobody, nobody, nobody}
 // never is the age of the source of a visitor who has had none.
 const never = math.MaxUint32
 
-// value is one name in one list of one site.
+// value is one name in one list of one site, in 8 bytes.
 type value struct {
-	name   string
+	key    valueKey
 	active uint32 // visitors who hold it
 }
 
-// list is the values that the visitors of a site hold. To give it, values are put into an order in which names only decide between equal
-// numbers: so they are kept in the order of names, where comparing numbers is all that is left to do.
+// valueKey is the place of a name and, in the lowest bits, the dimension.
+type valueKey uint32
+
+const dimensionBits = 2
+
+func keyOf(d dimension, name int32) valueKey { return valueKey(name)<<dimensionBits | valueKey(d) }
+
+func (k valueKey) dimension() dimension { return dimension(k & (1<<dimensionBits - 1)) }
+
+func (k valueKey) name() int32 { return int32(k >> dimensionBits) }
+
+// list is the values that the visitors of a site hold, of all dimensions. To give it, values are put into an order in which names only decide
+// between equal numbers: so they are kept in the order of dimensions and names, where comparing numbers is all that is left to do.
 type list struct {
-	values []int32 // by name as far as sorted, the rest is new since the list was last given
+	values []value // in order as far as sorted, the rest is new since the list was last given
 	sorted int32
-	unheld int32            // of the values; they go when the list is given, or when there are too many
-	of     map[string]int32 // by name, once there are many
+	unheld int32  // of the values; they go when the list is given, or when there are too many
+	of     *table // their places by key, once there are many
 }
 
-// few values are searched one by one.
-const few = 8
+const (
+	few  = 8  // values that nobody holds are nothing to care about
+	many = 64 // values are too many to be searched one by one
+)
 
-func (f *Fold) value(l *list, name string) int32 {
+func (k valueKey) hash() uint32 { return uint32(k) * 0x9e3779b1 >> 8 }
+
+// find gives the place of a value; nobody: the list doesn't have it.
+func (l *list) find(k valueKey) int32 {
 	if l.of == nil {
-		for _, i := range l.values {
-			if f.values.at(i).name == name {
-				return i
+		for i := range l.values {
+			if l.values[i].key == k {
+				return int32(i)
 			}
 		}
-	} else if i, known := l.of[name]; known {
-		return i
+		return nobody
 	}
-	name = strings.Clone(name)
-	i := f.values.add(value{name: name})
-	l.values = append(l.values, i)
-	l.unheld++
-	if l.of != nil {
-		l.of[name] = i
-	} else if len(l.values) > few {
-		l.of = map[string]int32{}
-		for _, i := range l.values {
-			l.of[f.values.at(i).name] = i
-		}
+	slot, i := l.of.first(k.hash())
+	for i != nobody && l.values[i].key != k {
+		slot, i = l.of.next(slot, k.hash())
 	}
 	return i
 }
 
-func (f *Fold) release(l *list, i int32) {
-	if i == nobody {
+// moved says that values aren't where they were.
+func (l *list) moved() {
+	if len(l.values) <= many {
+		l.of = nil
 		return
 	}
-	v := f.values.at(i)
+	if l.of == nil {
+		l.of = &table{}
+	}
+	l.of.clear()
+	for i := range l.values {
+		l.of.add(l.values[i].key.hash(), int32(i))
+	}
+}
+
+// value finds a value or adds it.
+func (f *Fold) value(l *list, d dimension, text string) *value {
+	hash := hashOf(text)
+	n := f.names.find(text, hash)
+	if n != nobody {
+		if i := l.find(keyOf(d, n)); i != nobody {
+			return &l.values[i]
+		}
+	} else {
+		n = f.names.slab.add(name{text: strings.Clone(text), hash: hash})
+		f.names.of.add(hash, n)
+	}
+	f.names.slab.at(n).uses++
+	l.values = append(l.values, value{key: keyOf(d, n)})
+	l.unheld++
+	switch i := len(l.values) - 1; {
+	case l.of != nil:
+		l.of.add(keyOf(d, n).hash(), int32(i))
+	case i >= many:
+		l.moved()
+	}
+	return &l.values[len(l.values)-1]
+}
+
+func (f *Fold) release(l *list, d dimension, n int32) {
+	if n == nobody {
+		return
+	}
+	v := &l.values[l.find(keyOf(d, n))]
 	v.active--
 	if v.active > 0 {
 		return
@@ -89,34 +136,36 @@ func (f *Fold) sweep(l *list) {
 		return
 	}
 	rest, sorted := l.values[:0], int32(0)
-	for place, i := range l.values {
-		v := f.values.at(i)
-		if v.active > 0 {
-			rest = append(rest, i)
-			if place < int(l.sorted) {
-				sorted++
-			}
+	for place, v := range l.values {
+		if v.active == 0 {
+			f.names.release(v.key.name())
 			continue
 		}
-		if l.of != nil {
-			delete(l.of, v.name)
+		rest = append(rest, v)
+		if place < int(l.sorted) {
+			sorted++
 		}
-		f.values.remove(i)
 	}
 	l.values, l.sorted, l.unheld = rest, sorted, 0
+	l.moved()
 }
 
-// sort brings the values into the order of their names. The new ones are sorted by themselves and then merged, from behind.
+// sort brings the values into their order. The new ones are sorted by themselves and then merged, from behind.
 func (f *Fold) sort(l *list) {
 	n := int(l.sorted)
 	if n == len(l.values) {
 		return
 	}
-	byName := func(a, b int32) int { return strings.Compare(f.values.at(a).name, f.values.at(b).name) }
-	slices.SortFunc(l.values[n:], byName)
+	order := func(a, b value) int {
+		if d := cmp.Compare(a.key.dimension(), b.key.dimension()); d != 0 {
+			return d
+		}
+		return strings.Compare(f.names.text(a.key.name()), f.names.text(b.key.name()))
+	}
+	slices.SortFunc(l.values[n:], order)
 	f.merging = append(f.merging[:0], l.values[n:]...)
 	for to, j := len(l.values)-1, len(f.merging)-1; j >= 0; to-- {
-		if n > 0 && byName(l.values[n-1], f.merging[j]) > 0 {
+		if n > 0 && order(l.values[n-1], f.merging[j]) > 0 {
 			n--
 			l.values[to] = l.values[n]
 		} else {
@@ -125,6 +174,7 @@ func (f *Fold) sort(l *list) {
 		}
 	}
 	l.sorted = int32(len(l.values))
+	l.moved()
 }
 
 // place puts a visitor where its latest event was: latest by time, and of two at the same time the later one in the log. A custom event
@@ -144,7 +194,7 @@ func (f *Fold) place(at int32, s *site, x *visitor, e *event.Event) {
 	}
 	from := ""
 	if x.holds[source] != nobody {
-		from = f.values.at(x.holds[source]).name
+		from = f.names.text(x.holds[source])
 	}
 	if age := x.time - e.Time; e.Source != "" && age <= int64(x.sourceAge) {
 		from, x.sourceAge = e.Source, uint32(age)
@@ -158,18 +208,16 @@ func (f *Fold) place(at int32, s *site, x *visitor, e *event.Event) {
 // hold moves a visitor from one value of a list to another.
 func (f *Fold) hold(at int32, s *site, x *visitor, d dimension, name string) {
 	held := x.holds[d]
-	if held != nobody && f.values.at(held).name == name {
+	if held != nobody && f.names.text(held) == name {
 		return
 	}
-	l := &s.lists[d]
-	i := f.value(l, name)
-	v := f.values.at(i)
+	v := f.value(&s.list, d, name)
 	if v.active == 0 {
-		l.unheld--
+		s.list.unheld--
 	}
 	v.active++
-	f.release(l, held)
-	x.holds[d] = i
+	x.holds[d] = v.key.name()
+	f.release(&s.list, d, held)
 	f.list(at, s)
 }
 
@@ -186,6 +234,7 @@ func (f *Fold) list(at int32, s *site) {
 // then, and still a function of the log up to the envelope in its version: no later one has changed it. n is valid only during the call. The
 // name "" is that of an unknown value; of a source, that the visitor came by itself.
 func (f *Fold) News(at, pace int64, n *window.Now, give func()) {
+	f.touch(f.news)
 	rest := f.news[:0]
 	for _, i := range f.news {
 		s := f.sites.at(i)
@@ -196,37 +245,63 @@ func (f *Fold) News(at, pace int64, n *window.Now, give func()) {
 		}
 		s.news, s.given = false, at
 		n.Site, n.At, n.Version = s.name, s.listed/1000, window.RowVersion(window.Epoch, false, s.listedOffset)
-		n.Pages, n.RestPages = f.top(n.Pages[:0], s, page)
-		n.Sources, n.RestSources = f.top(n.Sources[:0], s, source)
-		n.Countries, n.RestCountries = f.top(n.Countries[:0], s, country)
-		n.Devices, n.RestDevices = f.top(n.Devices[:0], s, device)
+		f.fill(n, &s.list)
 		give()
 		if s.present == 0 { // everybody has left, and now that is known
-			delete(f.siteOf, s.name)
+			f.siteOf.remove(s.hash, i)
 			f.sites.remove(i)
 		}
 	}
 	f.news = rest
 }
 
-// top appends the values that most visitors hold to c, of two with as many the one whose name comes first.
-func (f *Fold) top(c []window.Count, s *site, d dimension) (top []window.Count, rest uint32) {
-	l := &s.lists[d]
+// touch looks at sites and their lists before they are given, see Reader.Ahead.
+func (f *Fold) touch(sites []int32) {
+	seen := uint64(0)
+	for _, i := range sites {
+		seen += uint64(f.sites.at(i).hash)
+	}
+	for _, i := range sites {
+		s := f.sites.at(i)
+		if len(s.name) > 0 {
+			seen += uint64(s.name[0])
+		}
+		if len(s.list.values) > 0 {
+			seen += uint64(s.list.values[0].key)
+		}
+	}
+	f.seen = seen
+}
+
+// fill puts what a list holds into n.
+func (f *Fold) fill(n *window.Now, l *list) {
 	f.sweep(l)
 	f.sort(l)
+	all := l.values
+	n.Pages, n.RestPages, all = f.top(n.Pages[:0], all, page)
+	n.Sources, n.RestSources, all = f.top(n.Sources[:0], all, source)
+	n.Countries, n.RestCountries, all = f.top(n.Countries[:0], all, country)
+	n.Devices, n.RestDevices, _ = f.top(n.Devices[:0], all, device)
+}
+
+// top takes those of a dimension, with which all begins, and appends to c the ones that most visitors hold, of two with as many the one whose
+// name comes first.
+func (f *Fold) top(c []window.Count, all []value, d dimension) (top []window.Count, others uint32, rest []value) {
 	order := f.order[:0]
-	for place, i := range l.values {
-		order = append(order, uint64(math.MaxUint32-f.values.at(i).active)<<32|uint64(place))
+	for place := 0; place < len(all) && all[place].key.dimension() == d; place++ {
+		order = append(order, uint64(math.MaxUint32-all[place].active)<<32|uint64(place))
 	}
-	slices.Sort(order)
+	if len(order) > 1 {
+		slices.Sort(order)
+	}
 	for n, at := range order {
-		v := f.values.at(l.values[uint32(at)])
+		v := all[uint32(at)]
 		if n < window.MaxCounts {
-			c = append(c, window.Count{Name: v.name, Active: v.active})
+			c = append(c, window.Count{Name: f.names.text(v.key.name()), Active: v.active})
 		} else {
-			rest += v.active
+			others += v.active
 		}
 	}
 	f.order = order
-	return c, rest
+	return c, others, all[len(order):]
 }

@@ -33,6 +33,7 @@ import (
 type trial struct {
 	rules  Rules
 	warmUp int64 // how much an owner reads again
+	lazy   int64 // ms by which it folds less of that than it has to
 	pace   int64 // of lists, in steps
 	early  bool  // a mutation: to commit before the acknowledgement
 	inside bool  // a mutation: to commit inside an envelope

@@ -25,6 +25,7 @@ func TestBadOwners(t *testing.T) {
 		{"an owner as it should be", func(*trial) {}, "none"},
 		{"half a warm-up", func(t *trial) { t.warmUp /= 2 }, ""},
 		{"a warm-up that is as long as the ids are remembered", func(t *trial) { t.warmUp = t.rules.IDs }, ""},
+		{"a fold that is warmed up by half of what it needs", func(t *trial) { t.lazy = (2*t.rules.Active*1000 + t.rules.IDs/5) / 2 }, ""},
 		{"a commit before the acknowledgement", func(t *trial) { t.early = true }, "8"},
 		{"a commit inside an envelope", func(t *trial) { t.inside = true }, "8"},
 	} {

@@ -46,6 +46,8 @@ type owner struct {
 	last    int              // how many of raws came from the last envelope
 	given   map[place]uint64 // the newest version of each row that was collected; of a site's lists by second -1
 	said    int64            // watermark
+	warm    bool             // reading in silence, until the watermark is at until
+	until   int64
 
 	sending       []record // not acknowledged yet
 	reaches, done position // after it, and without it
@@ -72,9 +74,11 @@ func (o *owner) warmUp(head int, c position) {
 			from++
 		}
 	}
+	o.warm, o.until = true, c.watermark
 	for o.next = from; o.next < c.offset; {
 		o.read()
 	}
+	o.warm = false
 	o.finals, o.raws, o.stored, o.last = nil, nil, nil, 0
 	o.tail, o.reaches, o.done = c.tail, c, c
 }
@@ -87,7 +91,12 @@ func (o *owner) read() {
 	e := o.tape.at(o.next)
 	o.next++
 	if o.lane == windowsLane {
-		finals, _ := o.windows.Apply(e)
+		var finals []window.Second
+		if o.warm {
+			finals, _ = o.windows.Warm(e, o.until+o.trial.lazy)
+		} else {
+			finals, _ = o.windows.Apply(e)
+		}
 		o.finals = append(o.finals, finals...)
 		return
 	}

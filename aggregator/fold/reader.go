@@ -30,7 +30,9 @@ type Reader struct {
 
 	time  int64 // of the current envelope
 	stale bool  // it is
-	ahead ahead
+
+	ahead []id
+	seen  uint64 // kept so that the compiler lets it be read
 }
 
 type node struct {
@@ -118,27 +120,22 @@ func (r *Reader) forget() {
 	r.ids.forget(r.watermark)
 }
 
-// Ahead prepares for judging events of the current envelope. It changes nothing but the time that takes.
+// Ahead prepares for judging events of the current envelope. It changes nothing but the time that takes: it looks at places in large tables
+// before they are needed. They aren't in the processor's cache, and one after the other, with work in between that waits for each, they
+// take many times as long as in a row.
 func (r *Reader) Ahead(events []event.Event) {
-	mask := len(r.ids.slots) - 1
-	places := r.ahead.places[:0]
+	ids := r.ahead[:0]
 	for i := range events {
 		if events[i].HasID {
-			places = append(places, int32(int(idOf(&events[i])[0])&mask))
+			ids = append(ids, idOf(&events[i]))
 		}
 	}
-	seen := int64(0)
-	for _, p := range places {
-		seen += r.ids.slots[p].time
+	seen := uint64(0)
+	for _, k := range ids {
+		t := r.ids.table(k)
+		seen += t.slots[t.home(k)].rest
 	}
-	r.ahead = ahead{places, seen}
-}
-
-// ahead is for looking at places in a large table before they are needed. They aren't in the processor's cache, and one after the other, with
-// work in between that waits for each, they take many times as long as in a row. What was seen is kept so that the compiler lets it be read.
-type ahead struct {
-	places []int32
-	seen   int64
+	r.ahead, r.seen = ids, seen
 }
 
 // Judge says what an event of the current envelope is. It clamps the event's time to its record's.

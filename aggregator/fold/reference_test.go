@@ -151,7 +151,7 @@ func refer(rules Rules, log []Envelope) (*reference, error) {
 
 // list keeps what the lists of all sites are after an envelope. Everybody else gets them by News, so does the reference forget sites.
 func (f *reference) list(stage *Fold, offset int) {
-	for _, site := range slices.Sorted(maps.Keys(stage.siteOf)) {
+	for _, site := range known(stage) {
 		n := lists(stage, site)
 		n.Version = uint64(offset)
 		if all := f.lists[site]; len(all) == 0 || !sameLists(&all[len(all)-1], &n) {

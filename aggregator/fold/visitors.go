@@ -5,7 +5,7 @@ type visitor struct {
 	id        uint64            // of the day
 	mask      uint64            // bit i: seen in the open second base+i
 	time      int64             // of the latest event, ms
-	holds     [dimensions]int32 // values
+	holds     [dimensions]int32 // names
 	site      int32
 	base      uint32 // unix seconds
 	last      uint32 // newest final second in which they were seen, unix seconds; 0 when not active

@@ -75,6 +75,19 @@ func (d *Decoder) event(e *Event, b []byte) error {
 	*e = Event{}
 	propsAt, propsEnd := -1, -1 // the run of properties so far, in b
 	for at := 0; at < len(b); {
+		// Nearly every field is a short string whose tag takes one or two bytes. A call for each would cost more than reading it.
+		tag, text := uint(b[at]), at+1
+		if tag >= oneByte && text < len(b) {
+			tag = tag&(oneByte-1) | uint(b[text])<<7
+			text++
+		}
+		if tag&7 == uint(protowire.BytesType) && tag < fieldID<<3 && tag >= noNumber && text < len(b) && b[text] < oneByte {
+			if end := text + 1 + int(b[text]); end <= len(b) {
+				e.setString(protowire.Number(tag>>3), b[text+1:end])
+				at = end
+				continue
+			}
+		}
 		num, typ, v, n := field(b[at:])
 		if n < 0 {
 			return fmt.Errorf("read event: %w", ErrCorrupt)
@@ -227,10 +240,12 @@ type value struct {
 	bytes []byte
 }
 
+// A byte less than oneByte is a whole varint; a tag less than noNumber has no number.
+const oneByte, noNumber = 0x80, 1 << 3
+
 // field reads one field; n < 0 when b doesn't begin with one. Values of types that the schema doesn't use are skipped. Nearly every field
 // is a short string with a small number, which takes no more than a look at two bytes.
 func field(b []byte) (num protowire.Number, typ protowire.Type, v value, n int) {
-	const oneByte, noNumber = 0x80, 1 << 3
 	if len(b) > 2 && b[0] < oneByte && b[0] >= noNumber && protowire.Type(b[0]&7) == protowire.BytesType && b[1] < oneByte {
 		if n = 2 + int(b[1]); n <= len(b) {
 			v.bytes = b[2:n]
