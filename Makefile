@@ -81,6 +81,14 @@ model:
 chaos: build kafka
 	go test -timeout 0 -count=1 -v -run TestChaos ./internal/e2e/ -faults $(N)
 
+## chaos-ingest: kill ingest and take all brokers away N (1000) times under load, and verify
+chaos-ingest: build kafka
+	go test -timeout 0 -count=1 -v -run TestIngestChaos ./internal/e2e/ -kills $(N)
+
+## outage: take Kafka away for five minutes under load; every beacon answered 202 has to be in the log once
+outage: build kafka
+	go test -timeout 0 -count=1 -v -run TestOutage ./internal/e2e/ -outage 5m
+
 ## bench-glass: time from beacon to glass at 1,000 beacons/s, and where it goes
 bench-glass: build
 	go run ./internal/e2e/bench glass

@@ -20,6 +20,7 @@ type allCmd struct {
 	webFlags
 	opsFlags
 	streamerFlags
+	spoolFlags
 	DataDir    string   `default:"./.nowcast" placeholder:"DIR" help:"Where everything is kept (${default})."`
 	Partitions int      `default:"4" placeholder:"N" help:"Partitions of the events topic, 1 to 256; fixed once it exists (${default})."`
 	Kafka      []string `placeholder:"HOST:PORT" help:"Kafka's brokers, instead of the embedded one."`
@@ -44,7 +45,7 @@ func (c *allCmd) Validate() error {
 	if c.Partitions < 1 || c.Partitions > 256 {
 		return fmt.Errorf("--partitions is %d: give 1 to 256", c.Partitions)
 	}
-	return nil
+	return c.spoolFlags.Validate()
 }
 
 // Run is the command.
@@ -95,7 +96,12 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	if err := h.aggregator(work, kafka, db); err != nil {
 		return err
 	}
-	beacons, err := h.ingest(&c.webFlags, kafka, sites)
+	disk, err := c.openSpool(dir.file("spool"), log)
+	if err != nil {
+		return err
+	}
+	defer disk.Close() //nolint:errcheck // what was acknowledged is synced
+	beacons, err := h.ingest(&c.webFlags, kafka, sites, disk)
 	if err != nil {
 		return err
 	}

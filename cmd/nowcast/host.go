@@ -34,6 +34,11 @@ type (
 		Listen         string    `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address for browsers and beacons (${default})."`
 		TrustedProxies []network `placeholder:"CIDR" help:"Networks of proxies that may name a visitor's address by X-Forwarded-For."`
 	}
+	spoolFlags struct {
+		SpoolSize int64         `default:"1024" placeholder:"MB" help:"How much may wait on disk while Kafka is away (${default} MB); then beacons get 503."`
+		SpoolFree int64         `default:"256" placeholder:"MB" help:"How much of the disk has to stay free (${default} MB)."`
+		SpoolAge  time.Duration `default:"24h" placeholder:"TIME" help:"How old the oldest event on disk may become (${default})."`
+	}
 	kafkaFlags struct {
 		Kafka []string `required:"" placeholder:"HOST:PORT" help:"One or more of Kafka's brokers."`
 	}

@@ -11,6 +11,7 @@ import (
 	"nowcast/aggregator"
 	"nowcast/frontend"
 	"nowcast/ingest"
+	"nowcast/ingest/spool"
 	"nowcast/internal/broker"
 	"nowcast/internal/process"
 	"nowcast/internal/site"
@@ -49,15 +50,38 @@ type ingestCmd struct {
 	webFlags
 	opsFlags
 	kafkaFlags
+	SpoolDir string `placeholder:"DIR" help:"Where events are kept while Kafka is away, one directory for each instance; without it, beacons get 503 then."`
+	spoolFlags
 }
 
 // Help is shown by --help.
 func (ingestCmd) Help() string {
 	return `Answers 202 when every in-sync replica of the log has the beacon. Any number of these can run side by side.
 
-Example:
+With --spool-dir a beacon is also safe when Kafka is away: after two seconds it is kept on this machine's disk, answered 202, and sent when Kafka is back.
+The next process that starts with the same directory sends what the last one left there. When the disk's share is nearly used up, beacons get 503 with
+Retry-After before anything is lost.
 
-	nowcast ingest --kafka kafka-1:9092,kafka-2:9092 --listen 0.0.0.0:8080 --trusted-proxies 10.0.0.0/8`
+Examples:
+
+	nowcast ingest --kafka kafka-1:9092,kafka-2:9092 --listen 0.0.0.0:8080 --trusted-proxies 10.0.0.0/8 --spool-dir /var/lib/nowcast/spool
+	nowcast ingest --kafka kafka-1:9092 --spool-dir /data/spool --spool-size 20480 --spool-age 6h`
+}
+
+// Validate says what can't be meant.
+func (f *spoolFlags) Validate() error {
+	if f.SpoolSize < 16 || f.SpoolFree < 0 || f.SpoolAge < time.Minute {
+		return fmt.Errorf("the spool needs a --spool-size of at least 16 MB, a --spool-free of at least 0 and a --spool-age of at least 1m")
+	}
+	return nil
+}
+
+// openSpool opens a spool in a directory; without one there is none.
+func (f *spoolFlags) openSpool(dir string, log *slog.Logger) (*spool.Spool, error) {
+	if dir == "" {
+		return nil, nil
+	}
+	return spool.Open(spool.Config{Dir: dir, Size: f.SpoolSize << 20, Free: max(1, f.SpoolFree<<20), Age: f.SpoolAge, Log: log})
 }
 
 // Run is the command.
@@ -76,7 +100,12 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	kafka := h.kafka(c.Kafka, 0)
 	defer kafka.Close()
-	service, err := h.ingest(&c.webFlags, kafka, h.sites(kafka))
+	disk, err := c.openSpool(c.SpoolDir, log)
+	if err != nil {
+		return err
+	}
+	defer disk.Close() //nolint:errcheck // what was acknowledged is synced
+	service, err := h.ingest(&c.webFlags, kafka, h.sites(kafka), disk)
 	if err != nil {
 		return err
 	}
@@ -85,9 +114,9 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 	return h.run(ctx)
 }
 
-func (h *host) ingest(f *webFlags, kafka *broker.Client, sites *site.Registry) (*ingest.Service, error) {
+func (h *host) ingest(f *webFlags, kafka *broker.Client, sites *site.Registry, disk *spool.Spool) (*ingest.Service, error) {
 	s, err := ingest.New(ingest.Config{TrustedProxies: f.proxies(), Script: tracker(h.log)},
-		ingest.Deps{Broker: kafka, Sites: sites, Log: h.log, Metrics: h.metrics})
+		ingest.Deps{Broker: kafka, Sites: sites, Log: h.log, Metrics: h.metrics, Spool: disk})
 	if err != nil {
 		return nil, fmt.Errorf("set up ingest: %w", err)
 	}

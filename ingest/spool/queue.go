@@ -33,7 +33,8 @@ type Queue struct {
 	grows bool    // the last file is being written
 }
 
-// file is a part of a queue: envelopes one after the other. It goes when all of them are in the log.
+// file is a part of a queue: a prologue, then envelopes one after the other. It goes when all of them are in the log. The prologue says how far
+// that had come. It isn't synced: after a loss of power some are sent again, which readers notice.
 type file struct {
 	f          *os.File
 	name       string
@@ -46,8 +47,10 @@ type file struct {
 const (
 	fileName = "%016x-%05d-%08d.spool" // node, partition, number
 	fileSize = 16 << 20                // about; then the next one begins
-	header   = 4 + 4 + 8 + 4           // checksum of the rest, length of the data, timestamp, events
-	maxData  = 1 << 24                 // of an envelope; a larger length is none
+	magic    = "nowcast1"
+	prologue = int64(len(magic)) + 8 // and the offset of the first envelope that isn't in the log
+	header   = 4 + 4 + 8 + 4         // checksum of the rest, length of the data, timestamp, events
+	maxData  = 1 << 24               // of an envelope; a larger length is none
 )
 
 var table = crc32.MakeTable(crc32.Castagnoli)
@@ -131,17 +134,25 @@ func (q *Queue) tail() (*file, error) {
 		return q.files[n-1], nil
 	}
 	name := filepath.Join(q.s.cfg.Dir, fmt.Sprintf(fileName, q.node, q.partition, q.next))
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	h, err := os.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	f := &file{f: h, name: name, read: prologue, size: prologue}
+	if err == nil {
+		_, err = h.WriteAt([]byte(magic), 0)
+	}
+	if err == nil {
+		err = f.mark()
+	}
 	if err == nil {
 		err = syncDir(q.s.cfg.Dir)
 	}
 	if err != nil {
 		q.grows = false
+		h.Close()
 		return nil, fmt.Errorf("make spool file: %w", err)
 	}
 	q.next++
-	q.files = append(q.files, &file{f: f, name: name})
-	return q.files[len(q.files)-1], nil
+	q.files = append(q.files, f)
+	return f, nil
 }
 
 // hold counts envelopes that came to a file, or left it.
@@ -185,7 +196,14 @@ func (q *Queue) Shift() {
 	f.read += q.head
 	q.hold(f, -1, -q.head)
 	q.head = 0
+	_ = f.mark() // at worst some are sent again
 	q.tidy()
+}
+
+// mark writes how far the file is in the log.
+func (f *file) mark() error {
+	_, err := f.f.WriteAt(binary.LittleEndian.AppendUint64(nil, uint64(f.read)), int64(len(magic)))
+	return err
 }
 
 // tidy removes files from which nothing is left to read. That one comes back after a crash does no harm: readers know its envelopes.
@@ -221,12 +239,23 @@ func (q *Queue) adopt(number int) error {
 		h.Close()
 		return fmt.Errorf("open spool file: %w", err)
 	}
-	f := &file{f: h, name: name, sealed: true}
+	f := &file{f: h, name: name, read: prologue, size: prologue, sealed: true}
+	r := bufio.NewReaderSize(h, 1<<20)
+	var begin [prologue]byte
+	if n, err := io.ReadFull(r, begin[:]); err == nil && string(begin[:len(magic)]) != magic {
+		h.Close()
+		q.s.cfg.Log.Error("a file in the spool was written by another program, or another version of this one: it is left alone", "file", name)
+		return nil
+	} else if err != nil { // the process ended while it made the file
+		h.Close()
+		q.s.cut.Add(int64(n))
+		return os.Remove(name)
+	}
+	mark := int64(binary.LittleEndian.Uint64(begin[len(magic):]))
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.files = append(q.files, f)
 	q.next = number + 1
-	r := bufio.NewReaderSize(h, 1<<20)
 	for {
 		e, n, err := f.envelope(r)
 		if errors.Is(err, io.EOF) {
@@ -244,6 +273,10 @@ func (q *Queue) adopt(number int) error {
 		}
 		f.size += n
 		q.hold(f, 1, n)
+		if f.size == mark {
+			q.hold(f, -f.held, -(mark - f.read))
+			f.read = mark
+		}
 	}
 	if f.held == 0 {
 		q.files = q.files[:len(q.files)-1]

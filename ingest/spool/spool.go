@@ -81,8 +81,11 @@ func setDefault[T int64 | time.Duration](v *T, to T) {
 	}
 }
 
-// Close gives the directory back. Nothing may be in use then.
+// Close gives the directory back. Nothing may be in use then. A nil Spool is closed.
 func (s *Spool) Close() error {
+	if s == nil {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, q := range s.queues {

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -129,7 +130,7 @@ func TestLeft(t *testing.T) {
 	}
 	got := take(t, left[0])
 	check(t, got, got[0], 40)
-	if got[0] != 16 { // the file that had been begun is read again
+	if got[0] != 25 {
 		t.Errorf("the next process begins at envelope %d", got[0])
 	}
 	check(t, take(t, left[1]), 0, 3)
@@ -140,18 +141,19 @@ func TestLeft(t *testing.T) {
 
 // A tail that was torn or altered is cut off and counted; what is before it is given.
 func TestDamage(t *testing.T) {
-	const size = header + 50
+	const at = int(prologue) + 5*(header+50)
 	for name, x := range map[string]struct {
 		harm func(b []byte) []byte
 		want int
 	}{
-		"cut in a header": {func(b []byte) []byte { return b[:5*size+7] }, 5},
-		"cut in the data": {func(b []byte) []byte { return b[:5*size+header+9] }, 5},
-		"a flipped bit":   {func(b []byte) []byte { b[5*size+header+9] ^= 1; return b }, 5},
-		"a long length":   {func(b []byte) []byte { b[5*size+7] = 0xff; return b }, 5},
-		"zeros behind":    {func(b []byte) []byte { return append(b, make([]byte, 4096)...) }, 10},
-		"all of it":       {func([]byte) []byte { return []byte("nonsense") }, 0},
-		"nothing":         {func([]byte) []byte { return nil }, 0},
+		"cut in a header":     {func(b []byte) []byte { return b[:at+7] }, 5},
+		"cut in the data":     {func(b []byte) []byte { return b[:at+header+9] }, 5},
+		"a flipped bit":       {func(b []byte) []byte { b[at+header+9] ^= 1; return b }, 5},
+		"a long length":       {func(b []byte) []byte { b[at+7] = 0xff; return b }, 5},
+		"zeros behind":        {func(b []byte) []byte { return append(b, make([]byte, 4096)...) }, 10},
+		"cut in the prologue": {func(b []byte) []byte { return b[:9] }, 0},
+		"a mark in between":   {func(b []byte) []byte { b[len(magic)] += 7; return b }, 10},
+		"a mark":              {func(b []byte) []byte { binary.LittleEndian.PutUint64(b[len(magic):], uint64(at)); return b }, -5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -171,14 +173,34 @@ func TestDamage(t *testing.T) {
 			for _, q := range s.Left() {
 				got = append(got, take(t, q)...)
 			}
-			check(t, got, 0, x.want)
-			if damaged := name != "nothing"; damaged != (s.Cut() > 0) {
+			if x.want < 0 {
+				check(t, got, -x.want, 10)
+			} else {
+				check(t, got, 0, x.want)
+			}
+			if damaged := !strings.HasPrefix(name, "a mark"); damaged != (s.Cut() > 0) {
 				t.Errorf("%d bytes are said to be cut", s.Cut())
 			}
 			if s.Bytes() != 0 || s.Envelopes() != 0 {
 				t.Errorf("%d bytes, %d envelopes", s.Bytes(), s.Envelopes())
 			}
 		})
+	}
+}
+
+// What isn't ours isn't touched.
+func TestForeignFile(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, fmt.Sprintf(fileName, 1, 0, 0))
+	content := []byte("nowcast9 with a prologue of its own")
+	if err := os.WriteFile(name, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s := open(t, dir); len(s.Left()) != 0 {
+		t.Error(s.Left())
+	}
+	if b, err := os.ReadFile(name); err != nil || !bytes.Equal(b, content) {
+		t.Error(b, err)
 	}
 }
 
@@ -191,7 +213,7 @@ func TestDamageWhileRunning(t *testing.T) {
 	put(t, q, numbered(17, 20, 10))
 	f, err := os.OpenFile(files(t, dir)[0], os.O_RDWR, 0)
 	if err == nil {
-		_, err = f.WriteAt([]byte{0xff}, 3*(header+1<<20)+100)
+		_, err = f.WriteAt([]byte{0xff}, int64(prologue)+3*(header+1<<20)+100)
 	}
 	if err != nil {
 		t.Fatal(err)

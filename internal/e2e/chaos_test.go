@@ -19,25 +19,31 @@ import (
 
 var (
 	faults    = flag.Int("faults", 30, "how many faults TestChaos injects")
+	kills     = flag.Int("kills", 12, "how many faults TestIngestChaos injects")
 	chaosSeed = flag.Uint64("chaos-seed", 1, "of the choice of faults")
 	checkEach = flag.Int("check", 100, "verify after so many faults, and at the end")
 )
 
 // Under load, whatever is killed, stopped, cut off or delayed: aggregators, ingest nodes, ClickHouse, Kafka's brokers and the way to
 // them. Afterwards each beacon that was answered 202 is stored exactly once, and `nowcast verify` finds nothing that it can't explain.
-func TestChaos(t *testing.T) {
+func TestChaos(t *testing.T) { chaos(t, *faults, kinds) }
+
+// The same with nothing but what hurts ingest: it is killed, and all brokers come and go at once.
+func TestIngestChaos(t *testing.T) { chaos(t, *kills, ingestKinds) }
+
+func chaos(t *testing.T, faults int, of []kind) {
 	w := startCluster(t)
 	senders := w.load(t)
 	r := rand.New(rand.NewPCG(*chaosSeed, 1))
 	begin := time.Now()
 	from := begin
 	kinds := map[string]int{}
-	for i := 1; i <= *faults; i++ {
-		name, says := w.fault(t, r)
+	for i := 1; i <= faults; i++ {
+		name, says := w.fault(t, r, of)
 		kinds[name]++
 		t.Logf("%4d  %6.1f s  %s", i, time.Since(begin).Seconds(), says)
 		time.Sleep(300*time.Millisecond + time.Duration(r.Int64N(int64(3*time.Second))))
-		if i%*checkEach == 0 && i < *faults {
+		if i%*checkEach == 0 && i < faults {
 			from = w.check(t, from)
 			if t.Failed() {
 				break

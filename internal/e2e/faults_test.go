@@ -141,7 +141,7 @@ func startCluster(t *testing.T) *cluster {
 		r.args = []string{name, "--ops-listen", r.ops, "--kafka", strings.Join(w.kafka.Door(d), ",")}
 		if name == "ingest" {
 			l := port(t)
-			r.args = append(r.args, "--listen", l)
+			r.args = append(r.args, "--listen", l, "--spool-dir", filepath.Join(dir, d+".spool"))
 			w.worlds = append(w.worlds, &world{ingest: "http://" + l, streamers: []string{"http://" + listen}, key: clusterKey})
 		} else {
 			r.args = append(r.args, "--clickhouse", w.clickhouse)
@@ -188,7 +188,7 @@ func engine(t *testing.T) *embedded.ClickHouse {
 
 // fault hurts one part that isn't hurt already, and has it healed after a while. At most three are hurt at a time, and of the brokers only
 // one, once all copies are in sync: two of three have to be there for any beacon to be acknowledged.
-func (w *cluster) fault(t *testing.T, r *rand.Rand) (name, says string) {
+func (w *cluster) fault(t *testing.T, r *rand.Rand, kinds []kind) (name, says string) {
 	t.Helper()
 	for {
 		k := kinds[r.IntN(len(kinds))]
@@ -376,6 +376,37 @@ var kinds = []kind{
 		return fmt.Sprintf(`{"latency":%d,"jitter":%d}`, 10+r.IntN(600), r.IntN(100))
 	})},
 	{"narrow", time.Second, 6 * time.Second, links, toxic("bandwidth", func(r *rand.Rand) string { return fmt.Sprintf(`{"rate":%d}`, 2+r.IntN(40)) })},
+}
+
+// What a 202 has to survive: ingest is killed, and all brokers come and go.
+var ingestKinds = []kind{
+	{"kill -9", 0, 3 * time.Second, ingests, killed(syscall.SIGKILL)},
+	{"kill -9", 0, 3 * time.Second, ingests, killed(syscall.SIGKILL)},
+	{"outage", 2 * time.Second, 8 * time.Second, func(*cluster, int) string { return "brokers all" }, func(w *cluster, _ string, _ time.Duration, r *rand.Rand) func() error {
+		if r.IntN(2) == 0 {
+			for _, n := range w.kafka.Nodes {
+				n.Pause()
+			}
+			return func() error {
+				for _, n := range w.kafka.Nodes {
+					n.Resume()
+				}
+				return nil
+			}
+		}
+		for _, n := range w.kafka.Nodes {
+			n.Kill()
+		}
+		return func() error {
+			errs := make([]error, len(w.kafka.Nodes))
+			var all sync.WaitGroup
+			for i, n := range w.kafka.Nodes {
+				all.Go(func() { errs[i] = n.Start() })
+			}
+			all.Wait()
+			return errors.Join(errs...)
+		}
+	}},
 }
 
 // settle waits until everything is healed, in sync and ready.
