@@ -97,6 +97,16 @@ bench-glass: build
 bench-beacons: build
 	go run ./internal/e2e/bench beacons
 
+## bench-ingest: what a beacon costs ingest on real Kafka, beside a route that does nothing and kafka-go's Writer
+bench-ingest: build kafka
+	go test -run '^$$' -bench Beacon -benchmem ./ingest | grep -v '^ok'
+	go run ./internal/e2e/bench ingest
+
+## overload: send ingest twice what it can take for SPAN (10m)
+SPAN ?= 10m
+overload: build kafka
+	SPAN=$(SPAN) go run ./internal/e2e/bench overload
+
 ## bench-idle: memory of everything when idle
 bench-idle: build
 	go run ./internal/e2e/bench idle

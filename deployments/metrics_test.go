@@ -19,6 +19,7 @@ import (
 
 	"nowcast/aggregator"
 	"nowcast/ingest"
+	"nowcast/ingest/spool"
 	"nowcast/internal/broker"
 	"nowcast/internal/site"
 	"nowcast/internal/warehouse"
@@ -94,7 +95,12 @@ func registered(t *testing.T) map[string]labels {
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	sites := site.NewRegistry(kafka, log)
-	if _, err := ingest.New(ingest.Config{}, ingest.Deps{Broker: kafka, Sites: sites, Log: log, Metrics: r}); err != nil {
+	disk, err := spool.Open(spool.Config{Dir: t.TempDir(), Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	if _, err := ingest.New(ingest.Config{}, ingest.Deps{Broker: kafka, Sites: sites, Log: log, Metrics: r, Spool: disk}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := aggregator.New(aggregator.Config{Windows: true, Store: true}, aggregator.Deps{Broker: kafka, Warehouse: db, Log: log, Metrics: r}); err != nil {

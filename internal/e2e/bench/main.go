@@ -3,6 +3,8 @@
 //
 //	bench glass     beacon to glass at rate=100ms: when idle and under 1,000 beacons/s, and where the time goes
 //	bench beacons   durable beacons a second by single posts, beside the same server's cheapest route
+//	bench ingest    the ingest role on a real Kafka beside a gin route that does nothing and one with kafka-go's Writer
+//	bench overload  twice what ingest can take, for SPAN (1m): its answers, its memory, and how soon it is as before
 //	bench idle      memory of all processes when nothing happens
 //	bench aggregator
 //	                that role on a long log in a real Kafka: CPU of the windows lane beside a loop that only fetches, warm-up,
@@ -47,10 +49,16 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	programs := map[string]func(context.Context, *server) error{"glass": glass, "beacons": beacons, "idle": idle}
 	switch {
-	case len(args) == 1 && args[0] == "aggregator": // brings a Kafka of its own
+	case len(args) == 1 && args[0] == "aggregator": // these bring a Kafka of their own
 		return aggregate(ctx)
+	case len(args) == 1 && args[0] == "ingest":
+		return ingests(ctx)
+	case len(args) == 1 && args[0] == "overload":
+		return overload(ctx)
+	case len(args) == 3 && strings.HasPrefix(args[0], "serve-"):
+		return serveOther(args[0], args[1], args[2])
 	case len(args) != 1 || programs[args[0]] == nil:
-		return errors.New("usage: bench glass|beacons|idle|aggregator")
+		return errors.New("usage: bench glass|beacons|ingest|overload|idle|aggregator")
 	}
 	s, err := start(ctx)
 	if err != nil {
