@@ -360,3 +360,62 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("%d acknowledged, %d refused: no test", len(c.acked), c.refused.Load())
 	}
 }
+
+// A salt is on no disk two days after it was made: Kafka deletes what is older than the topic's retention, by files that close within an hour. This has
+// a real broker look often, and looks for the bytes.
+func TestSaltsLeaveTheDisk(t *testing.T) {
+	dir := t.TempDir()
+	k, err := kafkatest.Start(kafkatest.Config{Dir: dir, Nodes: 1, Props: map[string]string{"log.retention.check.interval.ms": "500", "log.initial.task.delay.ms": "500", "log.segment.delete.delay.ms": "500"}})
+	if errors.Is(err, kafkatest.ErrUnavailable) {
+		missing(t, err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.Stop)
+	client := broker.New(broker.Config{Addrs: k.Addrs()})
+	t.Cleanup(client.Close)
+	if err := client.Ensure(t.Context(), topic.Specs(1, 1), nil); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	salts := map[time.Duration]string{-73 * time.Hour: "c0ffee00c0ffee00c0ffee00c0ffee01", -49 * time.Hour: "c0ffee00c0ffee00c0ffee00c0ffee02", -25 * time.Hour: "c0ffee00c0ffee00c0ffee00c0ffee03",
+		-time.Hour: "c0ffee00c0ffee00c0ffee00c0ffee04"}
+	onDisk := func(salt string) (found bool) {
+		_ = filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+			if err == nil && e.Type().IsRegular() {
+				b, _ := os.ReadFile(name)
+				found = found || bytes.Contains(b, []byte(salt))
+			}
+			return nil
+		})
+		return found
+	}
+	for _, ago := range []time.Duration{-73 * time.Hour, -49 * time.Hour, -25 * time.Hour, -time.Hour} {
+		at := now.Add(ago)
+		value := fmt.Sprintf(`{"day":%q,"salt":%q}`, at.UTC().Format(time.DateOnly), salts[ago])
+		eventually(t, 20*time.Second, "the salt is written", func(ctx context.Context) error {
+			_, err := client.Produce(ctx, topic.Salts, 0, at, []byte(value))
+			if err != nil {
+				client.Refresh()
+			}
+			return err
+		})
+	}
+	if !onDisk(salts[-time.Hour]) {
+		t.Fatal("the search doesn't find what is there")
+	}
+	eventually(t, 90*time.Second, "old salts are gone", func(context.Context) error {
+		for ago, salt := range salts {
+			if old := ago < -48*time.Hour; old && onDisk(salt) {
+				return fmt.Errorf("the salt of %v ago is on disk", ago)
+			}
+		}
+		return nil
+	})
+	for ago, salt := range salts {
+		if ago > -48*time.Hour && !onDisk(salt) {
+			t.Errorf("the salt of %v ago is gone too early", ago)
+		}
+	}
+}
