@@ -14,11 +14,12 @@ type sender struct {
 	agent    string // the user agent, cut
 	language string
 	says     agent
+	early    bool // a page that nobody looks at yet
 }
 
 func (s *Service) sender(r *http.Request) sender {
 	ua := cut(strings.ToValidUTF8(r.UserAgent(), "\uFFFD"), maxAgent)
-	return sender{addr: clientAddr(r, s.cfg.TrustedProxies), agent: ua, language: language(r.Header.Get("Accept-Language")), says: s.agents.parse(ua)}
+	return sender{addr: clientAddr(r, s.cfg.TrustedProxies), agent: ua, language: language(r.Header.Get("Accept-Language")), says: s.agents.parse(ua), early: prefetched(r.Header)}
 }
 
 // language is the first tag of Accept-Language.

@@ -45,6 +45,11 @@ func TestSources(t *testing.T) {
 }
 
 func TestAgents(t *testing.T) {
+	bots, err := newCrawlers(slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := newAgents(bots)
 	for _, c := range []struct{ ua, want string }{
 		{chrome, "Desktop Chrome 126.0 Windows 10"},
 		{"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.4.1 Safari/605.1.15", "Desktop Safari 17.4 macOS 10.15"},
@@ -56,16 +61,16 @@ func TestAgents(t *testing.T) {
 		{"curl/8.5.0", " curl 8.5  "},
 		{strings.Repeat("made up ", 40), "    "},
 	} {
-		a := newAgents().parse(c.ua)
+		a := known.parse(c.ua)
 		if got := strings.Join([]string{a.device, a.browser, a.browserVersion, a.os, a.osVersion}, " "); got != c.want || a.bot {
 			t.Errorf("%s: %q bot %v, want %q", c.ua, got, a.bot, c.want)
 		}
 	}
-	cache := newAgents()
+	cache := newAgents(&crawlers{})
 	for i := range 3 * agentsMax {
 		cache.parse("curl/8." + strings.Repeat("1", i%7) + string(rune('a'+i%26)) + strings.Repeat("x", i%601))
-		if len(cache.young)+len(cache.old) > 2*agentsMax {
-			t.Fatalf("%d user agents in memory", len(cache.young)+len(cache.old))
+		if n := len(cache.known.young) + len(cache.known.old); n > 2*agentsMax {
+			t.Fatalf("%d user agents in memory", n)
 		}
 	}
 }

@@ -89,12 +89,16 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	bots, err := newCrawlers(deps.Log)
+	if err != nil {
+		return nil, err
+	}
 	tracker, err := newScript(cfg.Script)
 	if err != nil {
 		return nil, err
 	}
 	s := &Service{
-		cfg: cfg, broker: deps.Broker, sites: deps.Sites, log: deps.Log, meter: m, sources: newSources(sourceList), agents: newAgents(),
+		cfg: cfg, broker: deps.Broker, sites: deps.Sites, log: deps.Log, meter: m, sources: newSources(sourceList), agents: newAgents(bots),
 		countries: places, salts: newSalts(deps.Broker, deps.Log), script: tracker,
 	}
 	s.work.New = func() any { return &work{} }
