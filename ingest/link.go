@@ -44,14 +44,15 @@ func hostOnly(s string) string {
 	return s
 }
 
-// pathname is the page's name: the decoded path, with the fragment where the page navigates by it.
+// pathname is the page's name: the decoded path, with the fragment where the page navigates by it, and never a query: that may hold anything.
 func (l *link) pathname(fragment bool) string {
 	p := strings.TrimRight(decode(l.path, false), " \t\r\n")
 	if !strings.HasPrefix(p, "/") {
 		p = "/" + p
 	}
 	if fragment && l.hasFragment {
-		p += "#" + decode(l.fragment, false)
+		route, _, _ := strings.Cut(l.fragment, "?") // a fragment that is a route has a query of its own
+		p += "#" + decode(route, false)
 	}
 	return cut(p, maxURL)
 }

@@ -11,9 +11,9 @@ import (
 
 // meter is what ingest counts.
 type meter struct {
-	accepted, bots, early, unknown, invalid, timeouts, refused prometheus.Counter
-	retries, lost, spooled                                     prometheus.Counter
-	ack, envelopes                                             prometheus.Histogram
+	accepted, bots, early, spam, unknown, invalid, timeouts, refused prometheus.Counter
+	retries, lost, spooled                                           prometheus.Counter
+	ack, envelopes                                                   prometheus.Histogram
 }
 
 func newMeter(reg prometheus.Registerer) (*meter, error) {
@@ -24,6 +24,7 @@ func newMeter(reg prometheus.Registerer) (*meter, error) {
 		accepted: beacons.WithLabelValues("accepted", ""),
 		bots:     beacons.WithLabelValues("dropped", "bot"),
 		early:    beacons.WithLabelValues("dropped", "prefetch"),
+		spam:     beacons.WithLabelValues("dropped", "spam_referrer"),
 		unknown:  beacons.WithLabelValues("dropped", "unknown_site"),
 		invalid:  beacons.WithLabelValues("invalid", ""),
 		timeouts: beacons.WithLabelValues("unavailable", "not_acknowledged"),

@@ -18,6 +18,7 @@ import (
 
 type allCmd struct {
 	webFlags
+	geoFlags
 	opsFlags
 	streamerFlags
 	DataDir    string   `default:"./.nowcast" placeholder:"DIR" help:"Where everything is kept (${default})."`
@@ -95,7 +96,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	if err := h.aggregator(work, kafka, db); err != nil {
 		return err
 	}
-	beacons, err := h.ingest(&c.webFlags, kafka, sites)
+	beacons, err := h.ingest(&c.webFlags, c.geoFlags, kafka, sites)
 	if err != nil {
 		return err
 	}

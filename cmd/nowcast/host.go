@@ -34,6 +34,9 @@ type (
 		Listen         string    `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address for browsers and beacons (${default})."`
 		TrustedProxies []network `placeholder:"CIDR" help:"Networks of proxies that may name a visitor's address by X-Forwarded-For."`
 	}
+	geoFlags struct {
+		GeoFile string `placeholder:"FILE" help:"A database in the MaxMind format (GeoLite2-City.mmdb), for regions and cities too, instead of the countries built in; read again when it is replaced."`
+	}
 	kafkaFlags struct {
 		Kafka []string `required:"" placeholder:"HOST:PORT" help:"One or more of Kafka's brokers."`
 	}

@@ -47,6 +47,7 @@ func dashboard(log *slog.Logger) fs.FS {
 
 type ingestCmd struct {
 	webFlags
+	geoFlags
 	opsFlags
 	kafkaFlags
 }
@@ -76,7 +77,7 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	kafka := h.kafka(c.Kafka, 0)
 	defer kafka.Close()
-	service, err := h.ingest(&c.webFlags, kafka, h.sites(kafka))
+	service, err := h.ingest(&c.webFlags, c.geoFlags, kafka, h.sites(kafka))
 	if err != nil {
 		return err
 	}
@@ -85,8 +86,8 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 	return h.run(ctx)
 }
 
-func (h *host) ingest(f *webFlags, kafka *broker.Client, sites *site.Registry) (*ingest.Service, error) {
-	s, err := ingest.New(ingest.Config{TrustedProxies: f.proxies(), Script: tracker(h.log)},
+func (h *host) ingest(f *webFlags, geo geoFlags, kafka *broker.Client, sites *site.Registry) (*ingest.Service, error) {
+	s, err := ingest.New(ingest.Config{TrustedProxies: f.proxies(), Script: tracker(h.log), GeoFile: geo.GeoFile},
 		ingest.Deps{Broker: kafka, Sites: sites, Log: h.log, Metrics: h.metrics})
 	if err != nil {
 		return nil, fmt.Errorf("set up ingest: %w", err)
