@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ const (
 	maxURL       = 2_000     // bytes
 	maxName      = 120       // characters
 	maxProps     = 30
+	propHead     = 10    // bytes that a prop takes beside its key and value, mostly
 	maxPropKey   = 300   // bytes
 	maxPropValue = 2_000 // bytes
 	maxDomains   = 50
@@ -252,6 +254,11 @@ func (b *beacon) setProps(v value, errs *problems) {
 	case long:
 		errs.add("props", "keys should have at most "+strconv.Itoa(maxPropKey)+" bytes and values "+strconv.Itoa(maxPropValue)+" bytes")
 	default:
+		size := 0
+		for i := range n {
+			size += len(keys[i]) + len(values[i]) + propHead
+		}
+		b.props = slices.Grow(b.props, size)
 		for i := range n {
 			b.props = event.AppendProp(b.props, keys[i], values[i])
 		}

@@ -65,25 +65,26 @@ func decode(s string, plus bool) string {
 	if strings.IndexByte(s, '%') < 0 && (!plus || strings.IndexByte(s, '+') < 0) {
 		return s
 	}
-	b := make([]byte, 0, len(s))
+	var b strings.Builder
+	b.Grow(len(s))
 	for i := 0; i < len(s); i++ {
 		switch {
 		case s[i] == '+' && plus:
-			b = append(b, ' ')
+			b.WriteByte(' ')
 		case s[i] == '%' && i+2 < len(s):
 			high, ok1 := hexDigit(s[i+1])
 			low, ok2 := hexDigit(s[i+2])
 			if !ok1 || !ok2 {
-				b = append(b, '%')
+				b.WriteByte('%')
 				continue
 			}
-			b = append(b, high<<4|low)
+			b.WriteByte(high<<4 | low)
 			i += 2
 		default:
-			b = append(b, s[i])
+			b.WriteByte(s[i])
 		}
 	}
-	return strings.ToValidUTF8(string(b), "\uFFFD")
+	return strings.ToValidUTF8(b.String(), "\uFFFD")
 }
 
 // cut shortens s to at most n bytes, at a character's start.
