@@ -24,8 +24,8 @@ help:
 run: build
 	@bin/nowcast all
 
-## build: make bin/nowcast, with the dashboard, the tracker and the country database inside
-build: bin/libchdb.so ingest/geodata/country.mmdb frontend/dist/index.html
+## build: make bin/nowcast, with the dashboard, the tracker, the country database and the list of crawlers inside
+build: bin/libchdb.so ingest/geodata/country.mmdb ingest/crawlers/crawler-user-agents.json frontend/dist/index.html
 	@go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/nowcast ./cmd/nowcast
 
 ## test: everything: lint, Go with the race detector, frontend, whole pipeline, real browser, real Kafka, containers
@@ -139,7 +139,7 @@ frontend/node_modules/.package-lock.json: frontend/package.json frontend/package
 	@touch $@
 
 deployments/npm/node_modules/.package-lock.json: deployments/npm/package.json deployments/npm/package-lock.json
-	@echo "fetching the embedded ClickHouse and the country database (180 MB, once)"
+	@echo "fetching the embedded ClickHouse, the country database and the list of crawlers (180 MB, once)"
 	$(NPM) --prefix deployments/npm ci
 	@touch $@
 
@@ -149,6 +149,9 @@ bin/libchdb.so: deployments/npm/node_modules/.package-lock.json
 
 ingest/geodata/country.mmdb: deployments/npm/node_modules/.package-lock.json
 	@cp deployments/npm/node_modules/@ip-location-db/geo-whois-asn-country-mmdb/geo-whois-asn-country.mmdb $@
+
+ingest/crawlers/crawler-user-agents.json: deployments/npm/node_modules/.package-lock.json
+	@cp deployments/npm/node_modules/crawler-user-agents/crawler-user-agents.json $@
 
 frontend/dist/index.html: frontend/node_modules/.package-lock.json streamer/openapi.yaml $(UI)
 	$(NPM) --prefix frontend run build

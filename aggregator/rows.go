@@ -42,12 +42,14 @@ type eventRows struct {
 	scrollDepth                                            chproto.ColUInt8
 	engagedMS                                              chproto.ColUInt32
 	interactive, late, fresh                               chproto.ColBool
+	channel, city, screen                                  names
 }
 
 func (r *eventRows) columns() []vector {
 	return []vector{&r.site, &r.ts, &r.visitor, &r.id, &r.kpart, &r.koff, &r.kidx, &r.kind, &r.name, &r.hostname, &r.path, &r.referrer, &r.source,
 		&r.utmSource, &r.utmMedium, &r.utmCampaign, &r.utmContent, &r.utmTerm, &r.country, &r.region, &r.device, &r.browser, &r.browserVersion,
-		&r.os, &r.osVersion, &r.language, &r.props, &r.revenueMicros, &r.currency, &r.scrollDepth, &r.engagedMS, &r.interactive, &r.late, &r.fresh}
+		&r.os, &r.osVersion, &r.language, &r.props, &r.revenueMicros, &r.currency, &r.scrollDepth, &r.engagedMS, &r.interactive, &r.late, &r.fresh,
+		&r.channel, &r.city, &r.screen}
 }
 
 func (r *eventRows) rows() int { return r.ts.Rows() }
@@ -98,6 +100,9 @@ func (r *eventRows) add(partition int, e *fold.Envelope, i int, class fold.Class
 	r.interactive.Append(x.Interactive)
 	r.late.Append(class == fold.Late)
 	r.fresh.Append(class != fold.Stale)
+	r.channel.add(x.Channel)
+	r.city.add(x.City)
+	r.screen.add(x.Screen)
 }
 
 // idOf names an event whose client gave it no id. It is the same in every copy of its envelope.

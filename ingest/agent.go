@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"strings"
-	"sync"
 
 	"github.com/mileusna/useragent"
 )
@@ -10,7 +9,7 @@ import (
 const (
 	maxAgent  = 1024  // bytes of a user agent that count
 	maxLabel  = 40    // bytes of a browser's name; the rest of a made-up user agent would be one
-	agentsMax = 4_096 // parsed user agents in each of two generations
+	agentsMax = 4_096 // parsed user agents that are remembered, and as many older ones
 )
 
 // agent is what a user agent says.
@@ -19,33 +18,22 @@ type agent struct {
 	bot                                            bool
 }
 
-// agents remembers parsed user agents: parsing takes longer than all the rest of a beacon. Two generations bound it: a full
-// young one becomes the old one, which is then forgotten.
+// agents remembers parsed user agents: parsing takes longer than all the rest of a beacon.
 type agents struct {
-	mu         sync.RWMutex
-	young, old map[string]agent
+	known    *recent[string, agent]
+	crawlers *crawlers
 }
 
-func newAgents() *agents { return &agents{young: map[string]agent{}} }
+func newAgents(c *crawlers) *agents { return &agents{newRecent[string, agent](agentsMax), c} }
 
 func (a *agents) parse(s string) agent {
-	a.mu.RLock()
-	p, ok := a.young[s]
-	if ok {
-		a.mu.RUnlock()
+	if p, ok := a.known.get(s); ok {
 		return p
 	}
-	p, ok = a.old[s]
-	a.mu.RUnlock()
-	if !ok {
-		p = parseAgent(s)
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.young) >= agentsMax {
-		a.young, a.old = make(map[string]agent, agentsMax), a.young
-	}
-	a.young[strings.Clone(s)] = p
+	s = strings.Clone(s) // its parts stay in memory, the rest of the request mustn't
+	p := parseAgent(s)
+	p.bot = p.bot || a.crawlers.match(s)
+	a.known.put(s, p)
 	return p
 }
 
@@ -73,11 +61,13 @@ func parseAgent(s string) agent {
 	return p
 }
 
-// isBot knows what the parser doesn't. "bot" must end a word, else phones by Cubot are bots; an empty user agent comes from
+// isBot knows what neither the parser nor the list of crawlers does: words of the trade in made-up names, and the marks of
+// browsers that no person drives. "bot" must end a word, else phones by Cubot are bots; an empty user agent comes from
 // no browser.
 func isBot(s string) bool {
 	l := strings.ToLower(s)
-	for _, word := range [...]string{"headless", "spider", "crawler", "lighthouse", "phantomjs", "facebookexternalhit", "slurp", "pingdom", "gptbot", "ia_archiver"} {
+	for _, word := range [...]string{"headless", "spider", "crawler", "lighthouse", "facebookexternalhit", "slurp", "pingdom", "gptbot", "ia_archiver",
+		"phantomjs", "slimerjs", "htmlunit", "playwright", "puppeteer", "selenium", "webdriver", "cypress/", "jsdom/", "happydom/", "zombie.js"} {
 		if strings.Contains(l, word) {
 			return true
 		}

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ const (
 	maxURL       = 2_000     // bytes
 	maxName      = 120       // characters
 	maxProps     = 30
+	propHead     = 10    // bytes that a prop takes beside its key and value, mostly
 	maxPropKey   = 300   // bytes
 	maxPropValue = 2_000 // bytes
 	maxDomains   = 50
@@ -40,7 +42,7 @@ type beacon struct {
 	page          link
 	hostname      string // "(none)" where the URL has none
 	domains       []string
-	referrer      string
+	referrer      link
 	fragment      bool // pages are told apart by the URL's fragment
 	props         []byte
 	revenueMicros int64
@@ -49,11 +51,12 @@ type beacon struct {
 	engagedMS     uint32
 	interactive   bool
 	id            string
+	width         int64 // of the window, in CSS pixels; 0: not said
 }
 
 // fields are a beacon's members by their long names; the short ones are in short, at the same place.
 type fields struct {
-	name, url, domain, referrer, props, meta, interactive, hash, revenue, depth, engaged, id value
+	name, url, domain, referrer, props, meta, interactive, hash, revenue, depth, engaged, id, width value
 }
 
 // parseBeacon reads a beacon of the Plausible Events API. Keys that it doesn't know are ignored.
@@ -101,6 +104,10 @@ func parseBeacon(body string) (*beacon, problems) {
 			short.depth = v
 		case "e":
 			short.engaged = v
+		case "w":
+			short.width = v
+		case "screen_width":
+			long.width = v
 		case "id":
 			short.id = v
 		case "eid":
@@ -121,8 +128,9 @@ func parseBeacon(body string) (*beacon, problems) {
 		b.setEngagement(short.depth, short.engaged, &errs)
 	}
 	if r := either(short.referrer, long.referrer); r.kind == kindString {
-		b.referrer = cut(r.str(), maxURL)
+		b.referrer = parseLink(cut(r.str(), maxURL))
 	}
+	b.width, _ = either(short.width, long.width).integer()
 	h := either(short.hash, long.hash)
 	b.fragment = h.raw == "1" || h.raw == "true"
 	b.interactive = short.interactive.raw != "false" && long.interactive.raw != "false"
@@ -246,6 +254,11 @@ func (b *beacon) setProps(v value, errs *problems) {
 	case long:
 		errs.add("props", "keys should have at most "+strconv.Itoa(maxPropKey)+" bytes and values "+strconv.Itoa(maxPropValue)+" bytes")
 	default:
+		size := 0
+		for i := range n {
+			size += len(keys[i]) + len(values[i]) + propHead
+		}
+		b.props = slices.Grow(b.props, size)
 		for i := range n {
 			b.props = event.AppendProp(b.props, keys[i], values[i])
 		}

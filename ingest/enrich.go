@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -14,11 +15,12 @@ type sender struct {
 	agent    string // the user agent, cut
 	language string
 	says     agent
+	early    bool // a page that nobody looks at yet
 }
 
 func (s *Service) sender(r *http.Request) sender {
 	ua := cut(strings.ToValidUTF8(r.UserAgent(), "\uFFFD"), maxAgent)
-	return sender{addr: clientAddr(r, s.cfg.TrustedProxies), agent: ua, language: language(r.Header.Get("Accept-Language")), says: s.agents.parse(ua)}
+	return sender{addr: clientAddr(r, s.cfg.TrustedProxies), agent: ua, language: language(r.Header.Get("Accept-Language")), says: s.agents.parse(ua), early: prefetched(r.Header)}
 }
 
 // language is the first tag of Accept-Language.
@@ -40,18 +42,30 @@ func language(header string) string {
 // fill makes a beacon an event of a site: all but its time and what depends on that.
 func (s *Service) fill(d *draft, b *beacon, from *sender, site string) {
 	d.who = appendIdentity(d.who[:0], site, from.addr, from.agent)
+	where := s.places.of(from.addr)
 	d.Event = event.Event{
 		Kind: b.kind, Name: b.name,
 		Site: site, Hostname: b.hostname, Path: b.page.pathname(b.fragment),
-		Country: s.countries.code(from.addr),
-		Device:  from.says.device, Browser: from.says.browser, BrowserVersion: from.says.browserVersion,
+		Country: where.country, Region: where.region, City: where.city,
+		Device: from.says.device, Browser: from.says.browser, BrowserVersion: from.says.browserVersion,
 		OS: from.says.os, OSVersion: from.says.osVersion, Language: from.language,
 		Props: b.props, RevenueMicros: b.revenueMicros, Currency: b.currency,
 		ScrollDepth: b.scrollDepth, EngagedMS: b.engagedMS, Interactive: b.interactive,
 	}
-	d.Referrer, d.Source = s.sources.referral(b.referrer, b.hostname)
-	var source, ref string
-	for pair := range strings.SplitSeq(b.page.query, "&") {
+	d.Screen = screenClass(b.width)
+	s.acquire(d, b)
+}
+
+// acquire says where a visitor came from, and by which channel. Of the page's query it reads the parameters below and nothing else; the
+// rest of it is kept nowhere.
+func (s *Service) acquire(d *draft, b *beacon) {
+	var from source
+	var a acquisition
+	d.Referrer, from = s.sources.referral(&b.referrer, b.hostname)
+	var tag, ref string
+	for query := b.page.query; query != ""; {
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
 		key, v, _ := strings.Cut(pair, "=")
 		switch key {
 		case "utm_source":
@@ -65,17 +79,23 @@ func (s *Service) fill(d *draft, b *beacon, from *sender, site string) {
 		case "utm_term":
 			d.UTMTerm = decode(v, true)
 		case "source":
-			source = decode(v, true)
+			tag = decode(v, true)
 		case "ref":
 			ref = decode(v, true)
+		default:
+			if found, ok := clickOf(key); ok && v != "" && !a.click.paid {
+				a.click = found
+			}
 		}
 	}
-	for _, tag := range [...]string{d.UTMSource, source, ref} {
-		if tag != "" {
-			d.Source = s.sources.tagged(tag)
-			break
-		}
+	if word := cmp.Or(d.UTMSource, tag, ref); word != "" {
+		from = s.sources.tagged(word)
+	} else if from.name == "" {
+		from = source{a.click.source, a.click.medium}
 	}
+	d.Source = from.name
+	a.source, a.medium, a.utmSource, a.utmMedium, a.utmCampaign = from.name, from.medium, d.UTMSource, d.UTMMedium, d.UTMCampaign
+	d.Channel = a.channel()
 }
 
 // stamp gives a draft its time, and its visitor the ids of that day.

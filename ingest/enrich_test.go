@@ -33,18 +33,24 @@ func TestSources(t *testing.T) {
 		{"garbage", "", ""},
 		{"", "", ""},
 	} {
-		if page, source := s.referral(c.referrer, "own.example"); page != c.page || source != c.source {
+		l := parseLink(c.referrer)
+		if page, source := s.referral(&l, "own.example"); page != c.page || source.name != c.source {
 			t.Errorf("%s: %q %q, want %q %q", c.referrer, page, source, c.page, c.source)
 		}
 	}
 	for word, want := range map[string]string{"google": "Google", "FB": "Facebook", "Hacker News": "Hacker News", "my newsletter": "my newsletter", "www.reddit.com": "Reddit", "x": "X"} {
-		if got := s.tagged(word); got != want {
+		if got := s.tagged(word); got.name != want {
 			t.Errorf("utm_source=%s: %q, want %q", word, got, want)
 		}
 	}
 }
 
 func TestAgents(t *testing.T) {
+	bots, err := newCrawlers(slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := newAgents(bots)
 	for _, c := range []struct{ ua, want string }{
 		{chrome, "Desktop Chrome 126.0 Windows 10"},
 		{"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.4.1 Safari/605.1.15", "Desktop Safari 17.4 macOS 10.15"},
@@ -56,36 +62,16 @@ func TestAgents(t *testing.T) {
 		{"curl/8.5.0", " curl 8.5  "},
 		{strings.Repeat("made up ", 40), "    "},
 	} {
-		a := newAgents().parse(c.ua)
+		a := known.parse(c.ua)
 		if got := strings.Join([]string{a.device, a.browser, a.browserVersion, a.os, a.osVersion}, " "); got != c.want || a.bot {
 			t.Errorf("%s: %q bot %v, want %q", c.ua, got, a.bot, c.want)
 		}
 	}
-	cache := newAgents()
+	cache := newAgents(&crawlers{})
 	for i := range 3 * agentsMax {
 		cache.parse("curl/8." + strings.Repeat("1", i%7) + string(rune('a'+i%26)) + strings.Repeat("x", i%601))
-		if len(cache.young)+len(cache.old) > 2*agentsMax {
-			t.Fatalf("%d user agents in memory", len(cache.young)+len(cache.old))
-		}
-	}
-}
-
-func TestCountries(t *testing.T) {
-	c, err := newCountries(slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := c.code(netip.MustParseAddr("127.0.0.1")) + c.code(netip.MustParseAddr("::1")) + c.code(netip.MustParseAddr("192.168.1.1")) + c.code(netip.Addr{}); got != "" {
-		t.Errorf("private addresses are in %s", got)
-	}
-	if c.db == nil {
-		t.Skip("built without the country database")
-	}
-	for addr, want := range map[string]string{"8.8.8.8": "US", "193.0.6.139": "NL", "2001:67c:2e8:22::c100:68b": "NL"} {
-		for range 2 {
-			if got := c.code(netip.MustParseAddr(addr)); got != want {
-				t.Errorf("%s is in %q, want %q", addr, got, want)
-			}
+		if n := len(cache.known.young) + len(cache.known.old); n > 2*agentsMax {
+			t.Fatalf("%d user agents in memory", n)
 		}
 	}
 }

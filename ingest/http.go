@@ -81,6 +81,14 @@ func (s *Service) publish(d *draft, b *beacon, from *sender, start time.Time) (d
 		s.meter.bots.Add(float64(len(b.domains)))
 		return len(b.domains), nil
 	}
+	if from.early {
+		s.meter.early.Add(float64(len(b.domains)))
+		return len(b.domains), nil
+	}
+	if s.spammers.has(b.referrer.host) {
+		s.meter.spam.Add(float64(len(b.domains)))
+		return len(b.domains), nil
+	}
 	ids := s.identity.Load()
 	if ids == nil {
 		s.meter.refused.Inc()

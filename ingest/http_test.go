@@ -17,7 +17,7 @@ func show(e event.Event) string {
 		name string
 		v    any
 	}{
-		{"host", strings.TrimSuffix(e.Hostname, e.Site)}, {"ref", e.Referrer}, {"src", e.Source}, {"utm", e.UTMSource + "/" + e.UTMMedium + "/" + e.UTMCampaign + "/" + e.UTMContent + "/" + e.UTMTerm},
+		{"host", strings.TrimSuffix(e.Hostname, e.Site)}, {"ref", e.Referrer}, {"src", e.Source}, {"by", strings.ReplaceAll(strings.TrimSuffix(e.Channel, "Direct"), " ", "-")}, {"screen", e.Screen}, {"utm", e.UTMSource + "/" + e.UTMMedium + "/" + e.UTMCampaign + "/" + e.UTMContent + "/" + e.UTMTerm},
 		{"rev", strings.TrimSpace(fmt.Sprintf("%d %s", e.RevenueMicros, e.Currency))}, {"sd", e.ScrollDepth}, {"e", e.EngagedMS},
 	} {
 		if s := fmt.Sprint(f.v); s != "" && s != "0" && s != "////" {
@@ -38,11 +38,11 @@ func TestDialect(t *testing.T) {
 	const pv = `"n":"pageview",` + u
 	for _, c := range []struct{ name, body, want string }{
 		{"short keys", `{"n":"pageview","u":"https://example.com/home","d":"example.com"}`, `pageview pageview example.com /home`},
-		{"long keys", `{"name":"pageview","url":"https://example.com/home","domain":"example.com","referrer":"https://news.ycombinator.com/item?id=1"}`, `pageview pageview example.com /home ref=news.ycombinator.com/item src=Hacker News`},
+		{"long keys", `{"name":"pageview","url":"https://example.com/home","domain":"example.com","referrer":"https://news.ycombinator.com/item?id=1"}`, `pageview pageview example.com /home ref=news.ycombinator.com/item src=Hacker News by=Organic-Social`},
 		{"short goes first", `{"name":"x","n":"pageview","url":"http://b/","u":"https://example.com/s","d":"example.com"}`, `pageview pageview example.com /s`},
 		{"null gives way", `{"n":null,"name":"pageview","u":false,"url":"https://example.com/l","d":"example.com"}`, `pageview pageview example.com /l`},
-		{"new tracker", `{"n":"pageview","v":36,"u":"https://example.com/home?utm_source=news","d":"example.com","r":"https://ref.example/","p":{"plan":"pro"}}`, `pageview pageview example.com /home ref=ref.example src=news utm=news//// plan:pro`},
-		{"old tracker", `{"n":"pageview","u":"https://example.com/","d":"example.com","r":null,"w":1280,"h":0,"p":"{\"tier\":\"gold\"}"}`, `pageview pageview example.com / tier:gold`},
+		{"new tracker", `{"n":"pageview","v":36,"u":"https://example.com/home?utm_source=news","d":"example.com","r":"https://ref.example/","p":{"plan":"pro"}}`, `pageview pageview example.com /home ref=ref.example src=news by=Referral utm=news//// plan:pro`},
+		{"old tracker", `{"n":"pageview","u":"https://example.com/","d":"example.com","r":null,"w":1280,"h":0,"p":"{\"tier\":\"gold\"}"}`, `pageview pageview example.com / screen=Laptop tier:gold`},
 		{"custom", `{"n":"Signup",` + u + `,"$":{"amount":9.99,"currency":"USD"}}`, `custom Signup example.com /a rev=9990000 USD`},
 		{"revenue as text", `{"n":"Buy",` + u + `,"revenue":"{\"amount\":\"-1000.5\",\"currency\":\"eur\"}"}`, `custom Buy example.com /a rev=-1000500000 EUR`},
 		{"revenue that is none", `{"n":"Buy",` + u + `,"$":{"amount":"much","currency":"USD"}}`, `custom Buy example.com /a`},
@@ -62,17 +62,28 @@ func TestDialect(t *testing.T) {
 		{"url with spaces", `{"n":"pageview","u":"https://example.com/a b%20%zz%"}`, `pageview pageview example.com /a b %zz%`},
 		{"path that isn't UTF-8", `{"n":"pageview","u":"https://example.com/%ff%C3%A9"}`, "pageview pageview example.com /\uFFFDé"},
 		{"path in escapes", `{"n":"pageview","u":"https://example.com/\u00e9\ud83d\ude00"}`, `pageview pageview example.com /é😀`},
-		{"hash mode", `{` + pv[:len(pv)-1] + `#/x%20y?z","h":1}`, `pageview pageview example.com /a#/x y?z`},
+		{"hash mode", `{` + pv[:len(pv)-1] + `#/x%20y?z","h":1}`, `pageview pageview example.com /a#/x y`},
 		{"no hash mode", `{` + pv[:len(pv)-1] + `#/x","h":0}`, `pageview pageview example.com /a`},
 		{"app", `{"n":"pageview","u":"app://home/list","d":"example.com"}`, `pageview pageview example.com /list host=home`},
 		{"no host", `{"n":"pageview","u":"/list","d":"example.com"}`, `pageview pageview example.com /list host=(none)`},
 		{"own referrer", `{` + pv + `,"r":"https://www.example.com/b"}`, `pageview pageview example.com /a`},
 		{"referrer of localhost", `{` + pv + `,"r":"http://localhost:3000/b"}`, `pageview pageview example.com /a`},
-		{"referrer from an app", `{` + pv + `,"r":"android-app://com.google.android.gm/"}`, `pageview pageview example.com /a ref=com.google.android.gm src=Gmail`},
+		{"referrer from an app", `{` + pv + `,"r":"android-app://com.google.android.gm/"}`, `pageview pageview example.com /a ref=com.google.android.gm src=Gmail by=Email`},
 		{"referrer that is no string", `{` + pv + `,"r":7}`, `pageview pageview example.com /a`},
 		{"referrer that is no url", `{` + pv + `,"r":"javascript:alert(1)"}`, `pageview pageview example.com /a`},
-		{"all of utm", `{"n":"pageview","u":"https://example.com/?utm_source=fb&utm_medium=paid+social&utm_campaign=a%26b&utm_content=c&utm_term=d","r":"https://x.com/p"}`, `pageview pageview example.com / ref=x.com/p src=Facebook utm=fb/paid social/a&b/c/d`},
-		{"ref for a source", `{"n":"pageview","u":"https://example.com/?ref=ProductHunt"}`, `pageview pageview example.com / src=Product Hunt`},
+		{"all of utm", `{"n":"pageview","u":"https://example.com/?utm_source=fb&utm_medium=paid+social&utm_campaign=a%26b&utm_content=c&utm_term=d","r":"https://x.com/p"}`, `pageview pageview example.com / ref=x.com/p src=Facebook by=Paid-Social utm=fb/paid social/a&b/c/d`},
+		{"ref for a source", `{"n":"pageview","u":"https://example.com/?ref=ProductHunt"}`, `pageview pageview example.com / src=Product Hunt by=Organic-Social`},
+		{"click on an ad", `{"n":"pageview","u":"https://example.com/?gclid=secret","d":"example.com","r":"https://www.google.com/"}`, `pageview pageview example.com / ref=google.com src=Google by=Paid-Search`},
+		{"click without a referrer", `{"n":"pageview","u":"https://example.com/?x=1&msclkid=secret","d":"example.com"}`, `pageview pageview example.com / src=Bing by=Paid-Search`},
+		{"empty click", `{"n":"pageview","u":"https://example.com/?gclid=","d":"example.com"}`, `pageview pageview example.com /`},
+		{"parameters that nobody allowed", `{"n":"pageview","u":"https://example.com/a?email=secret&token=secret","d":"example.com","r":"https://ref.example/p?q=secret#secret"}`, `pageview pageview example.com /a ref=ref.example/p src=ref.example by=Referral`},
+		{"name and password", `{"n":"pageview","u":"https://secret:secret@example.com/a","d":"example.com","r":"https://secret:secret@ref.example/p"}`, `pageview pageview example.com /a ref=ref.example/p src=ref.example by=Referral`},
+		{"route with a query", `{` + pv[:len(pv)-1] + `?secret#/reset?token=secret","h":1}`, `pageview pageview example.com /a#/reset`},
+		{"phone", `{` + pv + `,"w":390}`, `pageview pageview example.com /a screen=Mobile`},
+		{"tablet", `{` + pv + `,"screen_width":"820"}`, `pageview pageview example.com /a screen=Tablet`},
+		{"large", `{` + pv + `,"w":1440}`, `pageview pageview example.com /a screen=Desktop`},
+		{"width that is none", `{` + pv + `,"w":"wide"}`, `pageview pageview example.com /a`},
+		{"width below nothing", `{` + pv + `,"w":-5}`, `pageview pageview example.com /a`},
 		{"props of all types", `{` + pv + `,"p":{"s":"x","i":7,"f":1.50,"b":true,"n":null,"o":{},"a":[1],"blank":" ","":"x","s":"y"}}`, `pageview pageview example.com /a s:y i:7 f:1.50 b:true`},
 		{"meta before props", `{` + pv + `,"p":{"a":1},"m":{"b":2}}`, `pageview pageview example.com /a b:2`},
 		{"props that are none", `{` + pv + `,"p":[1,2]}`, `pageview pageview example.com /a`},
@@ -88,6 +99,9 @@ func TestDialect(t *testing.T) {
 		if len(after) != before+1 {
 			t.Errorf("%s: %d events in the log, want 1", c.name, len(after)-before)
 			continue
+		}
+		if strings.Contains(fmt.Sprintf("%+v %s", after[before], after[before].Props), "secret") {
+			t.Errorf("%s: kept a secret: %+v", c.name, after[before])
 		}
 		if got := show(after[before]); got != c.want {
 			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)

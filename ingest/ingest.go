@@ -33,6 +33,9 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	// AckTimeout is how long a request waits for the log; 0 means 5 s, at most 1 minute.
 	AckTimeout time.Duration
+	// GeoFile is a database in the MaxMind format, for countries, regions and cities in place of the one that is built in. It is read
+	// again when it is replaced.
+	GeoFile string
 	// Script is the tracker, served at /js/script.js. Without one that answers 404.
 	Script []byte
 }
@@ -61,8 +64,10 @@ type Service struct {
 	log       *slog.Logger
 	meter     *meter
 	sources   *sources
+	spammers  spammers
 	agents    *agents
-	countries *countries
+	places    *places
+	geo       *geoFile // nil: none
 	salts     *salts
 	publisher *publisher
 	script    *script
@@ -85,7 +90,17 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	places, err := newCountries(deps.Log)
+	where, err := newPlaces(deps.Log)
+	if err != nil {
+		return nil, err
+	}
+	var geo *geoFile
+	if cfg.GeoFile != "" {
+		if geo, err = newGeoFile(cfg.GeoFile, where, deps.Log, deps.Metrics); err != nil {
+			return nil, err
+		}
+	}
+	bots, err := newCrawlers(deps.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -94,8 +109,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		cfg: cfg, broker: deps.Broker, sites: deps.Sites, log: deps.Log, meter: m, sources: newSources(sourceList), agents: newAgents(),
-		countries: places, salts: newSalts(deps.Broker, deps.Log), script: tracker,
+		cfg: cfg, broker: deps.Broker, sites: deps.Sites, log: deps.Log, meter: m, sources: newSources(sourceList), spammers: newSpammers(spammerList), agents: newAgents(bots),
+		places: where, geo: geo, salts: newSalts(deps.Broker, deps.Log), script: tracker,
 	}
 	s.work.New = func() any { return &work{} }
 	if deps.Spool != nil {
@@ -139,6 +154,9 @@ func (s *Service) Run(ctx context.Context) error {
 	salting, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	wg.Go(func() { s.salts.run(salting) })
+	if s.geo != nil {
+		wg.Go(func() { s.geo.watch(ctx) })
+	}
 	n, err := s.start(ctx)
 	if ctx.Err() != nil {
 		return nil

@@ -44,14 +44,15 @@ func hostOnly(s string) string {
 	return s
 }
 
-// pathname is the page's name: the decoded path, with the fragment where the page navigates by it.
+// pathname is the page's name: the decoded path, with the fragment where the page navigates by it, and never a query: that may hold anything.
 func (l *link) pathname(fragment bool) string {
 	p := strings.TrimRight(decode(l.path, false), " \t\r\n")
 	if !strings.HasPrefix(p, "/") {
 		p = "/" + p
 	}
 	if fragment && l.hasFragment {
-		p += "#" + decode(l.fragment, false)
+		route, _, _ := strings.Cut(l.fragment, "?") // a fragment that is a route has a query of its own
+		p += "#" + decode(route, false)
 	}
 	return cut(p, maxURL)
 }
@@ -64,25 +65,26 @@ func decode(s string, plus bool) string {
 	if strings.IndexByte(s, '%') < 0 && (!plus || strings.IndexByte(s, '+') < 0) {
 		return s
 	}
-	b := make([]byte, 0, len(s))
+	var b strings.Builder
+	b.Grow(len(s))
 	for i := 0; i < len(s); i++ {
 		switch {
 		case s[i] == '+' && plus:
-			b = append(b, ' ')
+			b.WriteByte(' ')
 		case s[i] == '%' && i+2 < len(s):
 			high, ok1 := hexDigit(s[i+1])
 			low, ok2 := hexDigit(s[i+2])
 			if !ok1 || !ok2 {
-				b = append(b, '%')
+				b.WriteByte('%')
 				continue
 			}
-			b = append(b, high<<4|low)
+			b.WriteByte(high<<4 | low)
 			i += 2
 		default:
-			b = append(b, s[i])
+			b.WriteByte(s[i])
 		}
 	}
-	return strings.ToValidUTF8(string(b), "\uFFFD")
+	return strings.ToValidUTF8(b.String(), "\uFFFD")
 }
 
 // cut shortens s to at most n bytes, at a character's start.

@@ -11,9 +11,9 @@ import (
 
 // meter is what ingest counts.
 type meter struct {
-	accepted, bots, unknown, invalid, timeouts, refused prometheus.Counter
-	retries, lost, spooled                              prometheus.Counter
-	ack, envelopes                                      prometheus.Histogram
+	accepted, bots, early, spam, unknown, invalid, timeouts, refused prometheus.Counter
+	retries, lost, spooled                                           prometheus.Counter
+	ack, envelopes                                                   prometheus.Histogram
 }
 
 func newMeter(reg prometheus.Registerer) (*meter, error) {
@@ -23,6 +23,8 @@ func newMeter(reg prometheus.Registerer) (*meter, error) {
 	m := &meter{
 		accepted: beacons.WithLabelValues("accepted", ""),
 		bots:     beacons.WithLabelValues("dropped", "bot"),
+		early:    beacons.WithLabelValues("dropped", "prefetch"),
+		spam:     beacons.WithLabelValues("dropped", "spam_referrer"),
 		unknown:  beacons.WithLabelValues("dropped", "unknown_site"),
 		invalid:  beacons.WithLabelValues("invalid", ""),
 		timeouts: beacons.WithLabelValues("unavailable", "not_acknowledged"),

@@ -18,6 +18,7 @@ import (
 
 type allCmd struct {
 	webFlags
+	geoFlags
 	opsFlags
 	streamerFlags
 	spoolFlags
@@ -101,7 +102,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 		return err
 	}
 	defer disk.Close() //nolint:errcheck // what was acknowledged is synced
-	beacons, err := h.ingest(&c.webFlags, kafka, sites, disk)
+	beacons, err := h.ingest(&c.webFlags, c.geoFlags, kafka, sites, disk)
 	if err != nil {
 		return err
 	}

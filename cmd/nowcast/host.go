@@ -39,6 +39,9 @@ type (
 		SpoolFree int64         `default:"256" placeholder:"MB" help:"How much of the disk has to stay free (${default} MB)."`
 		SpoolAge  time.Duration `default:"24h" placeholder:"TIME" help:"How old the oldest event on disk may become (${default})."`
 	}
+	geoFlags struct {
+		GeoFile string `placeholder:"FILE" help:"A database in the MaxMind format (GeoLite2-City.mmdb), for regions and cities too, instead of the countries built in; read again when it is replaced."`
+	}
 	kafkaFlags struct {
 		Kafka []string `required:"" placeholder:"HOST:PORT" help:"One or more of Kafka's brokers."`
 	}

@@ -48,6 +48,7 @@ func dashboard(log *slog.Logger) fs.FS {
 
 type ingestCmd struct {
 	webFlags
+	geoFlags
 	opsFlags
 	kafkaFlags
 	SpoolDir string `placeholder:"DIR" help:"Where events are kept while Kafka is away, one directory for each instance; without it, beacons get 503 then."`
@@ -105,7 +106,7 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer disk.Close() //nolint:errcheck // what was acknowledged is synced
-	service, err := h.ingest(&c.webFlags, kafka, h.sites(kafka), disk)
+	service, err := h.ingest(&c.webFlags, c.geoFlags, kafka, h.sites(kafka), disk)
 	if err != nil {
 		return err
 	}
@@ -114,8 +115,8 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 	return h.run(ctx)
 }
 
-func (h *host) ingest(f *webFlags, kafka *broker.Client, sites *site.Registry, disk *spool.Spool) (*ingest.Service, error) {
-	s, err := ingest.New(ingest.Config{TrustedProxies: f.proxies(), Script: tracker(h.log)},
+func (h *host) ingest(f *webFlags, geo geoFlags, kafka *broker.Client, sites *site.Registry, disk *spool.Spool) (*ingest.Service, error) {
+	s, err := ingest.New(ingest.Config{TrustedProxies: f.proxies(), Script: tracker(h.log), GeoFile: geo.GeoFile},
 		ingest.Deps{Broker: kafka, Sites: sites, Log: h.log, Metrics: h.metrics, Spool: disk})
 	if err != nil {
 		return nil, fmt.Errorf("set up ingest: %w", err)

@@ -208,7 +208,7 @@ func (f *file) mark() error {
 
 // tidy removes files from which nothing is left to read. That one comes back after a crash does no harm: readers know its envelopes.
 func (q *Queue) tidy() {
-	for len(q.files) > 0 && q.files[0].held == 0 && !(q.grows && len(q.files) == 1) {
+	for len(q.files) > 0 && q.files[0].held == 0 && (!q.grows || len(q.files) > 1) {
 		f := q.files[0]
 		f.f.Close()
 		if err := os.Remove(f.name); err != nil {

@@ -213,7 +213,7 @@ func TestDamageWhileRunning(t *testing.T) {
 	put(t, q, numbered(17, 20, 10))
 	f, err := os.OpenFile(files(t, dir)[0], os.O_RDWR, 0)
 	if err == nil {
-		_, err = f.WriteAt([]byte{0xff}, int64(prologue)+3*(header+1<<20)+100)
+		_, err = f.WriteAt([]byte{0xff}, prologue+3*(header+1<<20)+100)
 	}
 	if err != nil {
 		t.Fatal(err)

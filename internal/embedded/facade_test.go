@@ -101,6 +101,9 @@ type event struct {
 	Interactive    bool              `ch:"interactive"`
 	Late           bool              `ch:"late"`
 	Fresh          bool              `ch:"fresh"`
+	Channel        string            `ch:"channel"`
+	City           string            `ch:"city"`
+	Screen         string            `ch:"screen"`
 }
 
 // someEvent has a value of its own in every column, with what is hard in text formats.

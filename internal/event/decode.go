@@ -81,7 +81,7 @@ func (d *Decoder) event(e *Event, b []byte) error {
 			tag = tag&(oneByte-1) | uint(b[text])<<7
 			text++
 		}
-		if tag&7 == uint(protowire.BytesType) && tag < fieldID<<3 && tag >= noNumber && text < len(b) && b[text] < oneByte {
+		if tag&7 == uint(protowire.BytesType) && (tag < fieldID<<3 && tag >= noNumber || tag >= fieldCity<<3 && tag < (fieldScreen+1)<<3) && text < len(b) && b[text] < oneByte {
 			if end := text + 1 + int(b[text]); end <= len(b) {
 				e.setString(protowire.Number(tag>>3), b[text+1:end])
 				at = end
@@ -196,6 +196,12 @@ func (e *Event) setString(num protowire.Number, v []byte) {
 		e.UTMTerm = s
 	case fieldCurrency:
 		e.Currency = s
+	case fieldCity:
+		e.City = s
+	case fieldChannel:
+		e.Channel = s
+	case fieldScreen:
+		e.Screen = s
 	}
 }
 

@@ -55,6 +55,9 @@ func AppendEvent(b []byte, e *Event) []byte {
 	b = appendUint(b, fieldScrollDepth, uint64(e.ScrollDepth))
 	b = appendUint(b, fieldEngagedMS, uint64(e.EngagedMS))
 	b = appendBool(b, fieldInteractive, e.Interactive)
+	b = appendString(b, fieldCity, e.City)
+	b = appendString(b, fieldChannel, e.Channel)
+	b = appendString(b, fieldScreen, e.Screen)
 
 	size := len(b) - start
 	var length [10]byte

@@ -65,9 +65,12 @@ type Event struct {
 	Name            string // "pageview", "engagement" or the custom event's name
 
 	Site, Hostname, Path, Referrer, Source                   string
+	Channel                                                  string // "Organic Search", "Direct" and the like; "" in events of before there were any
 	UTMSource, UTMMedium, UTMCampaign, UTMContent, UTMTerm   string
-	Country, Region                                          string // Country: ISO 3166-1 alpha-2 or ""
+	Country, Region, City                                    string // ISO 3166-1 alpha-2, ISO 3166-2, English name; or ""
 	Device, Browser, BrowserVersion, OS, OSVersion, Language string // Device: "Desktop", "Mobile", "Tablet" or ""
+
+	Screen string // class by width: "Mobile", "Tablet", "Laptop", "Desktop" or ""
 
 	Props []byte // built by AppendProp, read by EachProp
 }
@@ -111,6 +114,9 @@ const (
 	fieldScrollDepth     = 28
 	fieldEngagedMS       = 29
 	fieldInteractive     = 30
+	fieldCity            = 31
+	fieldChannel         = 32
+	fieldScreen          = 33
 
 	fieldPropKey   = 1
 	fieldPropValue = 2

@@ -9,7 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// full is an event that has every field.
+// full is an event that has every field of the first release.
 func full() Event {
 	e := Event{
 		Time: 1795435200123, Visitor: 0xfedcba9876543210, PreviousVisitor: 7, ID: [16]byte{1, 2, 15: 16}, HasID: true, Interactive: true,
@@ -19,6 +19,13 @@ func full() Event {
 		Country: "DE", Region: "DE-BE", Device: "Desktop", Browser: "Firefox", BrowserVersion: "144.0", OS: "GNU/Linux", OSVersion: "6.1", Language: "de-DE",
 	}
 	e.Props = AppendProp(AppendProp(nil, "plan", "team"), "seats", "12")
+	return e
+}
+
+// acquired is an event that has also the fields that came after the first release.
+func acquired() Event {
+	e := full()
+	e.City, e.Channel, e.Screen = "Köln", "Paid Search", "Laptop"
 	return e
 }
 

@@ -33,6 +33,7 @@ func goldens() []golden {
 		{name: "minimal", header: h, events: []Event{minimal}},
 		{name: "full", header: h, events: []Event{full(), minimal, full()}},
 		{name: "unicode", header: h, events: []Event{unicode}},
+		{name: "acquired", header: h, events: []Event{acquired(), minimal, acquired()}},
 	}
 	for i, g := range all {
 		all[i].record = envelope(g.header, g.events...)

@@ -80,6 +80,7 @@ func same(t *testing.T, m protoreflect.Message, e Event) {
 		"device": e.Device, "browser": e.Browser, "browser_version": e.BrowserVersion, "os": e.OS, "os_version": e.OSVersion, "language": e.Language,
 		"utm_source": e.UTMSource, "utm_medium": e.UTMMedium, "utm_campaign": e.UTMCampaign, "utm_content": e.UTMContent, "utm_term": e.UTMTerm,
 		"revenue_micros": e.RevenueMicros, "currency": e.Currency, "scroll_depth": e.ScrollDepth, "engaged_ms": e.EngagedMS, "interactive": e.Interactive,
+		"city": e.City, "channel": e.Channel, "screen": e.Screen,
 	}
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {

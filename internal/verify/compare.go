@@ -278,7 +278,7 @@ func (r *run) compareEvents(ctx context.Context, p int, rc *recount, to int64) e
 		var late, fresh bool
 		if err := rows.Scan(&e.Site, &e.Time, &e.Visitor, &offset, &index, &kind, &e.Name, &e.Hostname, &e.Path, &e.Referrer, &e.Source, &e.UTMSource, &e.UTMMedium,
 			&e.UTMCampaign, &e.UTMContent, &e.UTMTerm, &e.Country, &e.Region, &e.Device, &e.Browser, &e.BrowserVersion, &e.OS, &e.OSVersion, &e.Language,
-			&props, &e.RevenueMicros, &e.Currency, &scroll, &e.EngagedMS, &e.Interactive, &late, &fresh); err != nil {
+			&props, &e.RevenueMicros, &e.Currency, &scroll, &e.EngagedMS, &e.Interactive, &late, &fresh, &e.Channel, &e.City, &e.Screen); err != nil {
 			return fmt.Errorf("read events from ClickHouse: %w", err)
 		}
 		if int64(offset) >= to && int64(offset) < end || int64(offset) < first {

@@ -37,7 +37,8 @@ func contentOf(e *event.Event, late, fresh bool) uint64 {
 	var d digest
 	d.Reset()
 	for _, s := range []string{e.Site, e.Kind.String(), e.Name, e.Hostname, e.Path, e.Referrer, e.Source, e.UTMSource, e.UTMMedium, e.UTMCampaign,
-		e.UTMContent, e.UTMTerm, e.Country, e.Region, e.Device, e.Browser, e.BrowserVersion, e.OS, e.OSVersion, e.Language, e.Currency} {
+		e.UTMContent, e.UTMTerm, e.Country, e.Region, e.Device, e.Browser, e.BrowserVersion, e.OS, e.OSVersion, e.Language, e.Currency,
+		e.Channel, e.City, e.Screen} {
 		d.text(s)
 	}
 	for _, n := range []uint64{uint64(e.Time), e.Visitor, uint64(e.RevenueMicros), uint64(min(e.ScrollDepth, 255)), uint64(e.EngagedMS)} {

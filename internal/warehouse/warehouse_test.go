@@ -114,9 +114,9 @@ func TestMigrateSends(t *testing.T) {
 		applied []uint32
 	}{
 		{"first", nil},
-		{"again", []uint32{1, 2, 3, 4}},
+		{"again", []uint32{1, 2, 3, 4, 5}},
 		{"half", []uint32{1, 2}},
-		{"newer", []uint32{1, 2, 3, 4, 4000}},
+		{"newer", []uint32{1, 2, 3, 4, 5, 4000}},
 	} {
 		r := &recorder{applied: c.applied}
 		if err := (&DB{r}).Migrate(t.Context()); err != nil {

@@ -120,8 +120,10 @@ type KeyList struct {
 // QueryRequest defines model for QueryRequest.
 type QueryRequest struct {
 	// DateRange A name (`day`, `24h`, `7d`, `28d`, `30d`, `91d`, `month`, `6mo`, `12mo`, `year`, `all`) or two ISO dates or times.
-	DateRange  QueryRequest_DateRange `json:"date_range"`
-	Dimensions *[]string              `json:"dimensions,omitempty"`
+	DateRange QueryRequest_DateRange `json:"date_range"`
+
+	// Dimensions `event:page`, `event:name`, `event:hostname`, `event:props:…`; `visit:entry_page`, `visit:exit_page`, `visit:source`, `visit:channel`, `visit:referrer`, `visit:utm_source` and the other utm tags, `visit:country` (ISO 3166-1), `visit:region` (ISO 3166-2), `visit:city` (its English name, also as `visit:city_name`), `visit:device`, `visit:screen` (Mobile, Tablet, Laptop or Desktop by the window's width, where the tracker says it), `visit:browser`, `visit:os` and their versions; `time` and `time:second` to `time:month`.
+	Dimensions *[]string `json:"dimensions,omitempty"`
 
 	// Filters `["is", dimension, [values]]`, `["and"|"or", [filters]]`, `["not", filter]`.
 	Filters *[]interface{} `json:"filters,omitempty"`

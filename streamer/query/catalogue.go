@@ -33,6 +33,7 @@ var dimensions = func() map[string]dimension {
 		{Name: "visit:entry_page", Column: "entry_page", Blank: notSet, Visit: true},
 		{Name: "visit:exit_page", Column: "exit_page", Blank: notSet, Visit: true},
 		{Name: "visit:source", Column: "source", Blank: direct, Visit: true},
+		{Name: "visit:channel", Column: "channel", Blank: notSet, Visit: true},
 		{Name: "visit:referrer", Column: "referrer", Blank: direct, Visit: true},
 		{Name: "visit:utm_source", Column: "utm_source", Blank: notSet, Visit: true},
 		{Name: "visit:utm_medium", Column: "utm_medium", Blank: notSet, Visit: true},
@@ -41,6 +42,9 @@ var dimensions = func() map[string]dimension {
 		{Name: "visit:utm_term", Column: "utm_term", Blank: notSet, Visit: true},
 		{Name: "visit:country", Column: "country", Blank: notSet, Visit: true},
 		{Name: "visit:region", Column: "region", Blank: notSet, Visit: true},
+		{Name: "visit:city", Column: "city", Blank: notSet, Visit: true},
+		{Name: "visit:city_name", Column: "city", Blank: notSet, Visit: true}, // what Plausible calls the city by its name
+		{Name: "visit:screen", Column: "screen", Blank: notSet, Visit: true},
 		{Name: "visit:device", Column: "device", Blank: notSet, Visit: true},
 		{Name: "visit:browser", Column: "browser", Blank: notSet, Visit: true},
 		{Name: "visit:browser_version", Column: "browser_version", Blank: notSet, Visit: true},

@@ -17,7 +17,7 @@ import (
 var (
 	someNames = []string{"event:page", "event:name", "event:hostname", "visit:entry_page", "visit:exit_page", "visit:source", "visit:referrer",
 		"visit:utm_source", "visit:utm_medium", "visit:utm_campaign", "visit:utm_content", "visit:utm_term", "visit:country", "visit:region",
-		"visit:device", "visit:browser", "visit:browser_version", "visit:os", "visit:os_version", "event:props:plan", "event:props:it's", `event:props:\`}
+		"visit:device", "visit:browser", "visit:browser_version", "visit:os", "visit:os_version", "visit:channel", "visit:city", "visit:city_name", "visit:screen", "event:props:plan", "event:props:it's", `event:props:\`}
 	timeNames = []string{"time", "time:minute", "time:hour", "time:day", "time:week", "time:month"}
 )
 

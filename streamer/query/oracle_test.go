@@ -99,7 +99,7 @@ func (c counted) value(name string) string {
 	return or(map[string]string{"visit:utm_source": first.utmSource, "visit:utm_medium": first.utmMedium, "visit:utm_campaign": first.utmCampaign,
 		"visit:utm_content": first.utmContent, "visit:utm_term": first.utmTerm, "visit:country": first.country, "visit:region": first.region,
 		"visit:device": first.device, "visit:browser": first.browser, "visit:browser_version": first.browserVersion, "visit:os": first.os,
-		"visit:os_version": first.osVersion}[name], "(not set)")
+		"visit:os_version": first.osVersion, "visit:channel": first.channel, "visit:city": first.city, "visit:city_name": first.city, "visit:screen": first.screen}[name], "(not set)")
 }
 
 func (c counted) passes(f Filter) bool {

@@ -119,12 +119,13 @@ type event struct {
 	kind, name, hostname, path, referrer, source                    string
 	utmSource, utmMedium, utmCampaign, utmContent, utmTerm          string
 	country, region, device, browser, browserVersion, os, osVersion string
+	channel, city, screen                                           string
 	props                                                           map[string]string
 	interactive, late, fresh                                        bool
 }
 
 const insert = `INSERT INTO events (site, ts, visitor, id, kpart, koff, kidx, kind, name, hostname, path, referrer, source, utm_source, utm_medium,
-utm_campaign, utm_content, utm_term, country, region, device, browser, browser_version, os, os_version, props, interactive, late, fresh)`
+utm_campaign, utm_content, utm_term, country, region, device, browser, browser_version, os, os_version, props, interactive, late, fresh, channel, city, screen)`
 
 // put writes events, and each one that again picks a second time, as a replay would.
 func put(t testing.TB, site string, events []event, again func(i int) bool) {
@@ -145,7 +146,7 @@ func put(t testing.TB, site string, events []event, again func(i int) bool) {
 			binary.LittleEndian.PutUint64(id, e.offset)
 			err := b.Append(site, e.at, e.visitor, string(id), uint16(e.visitor%4), e.offset, uint16(0), e.kind, e.name, e.hostname, e.path, e.referrer, e.source,
 				e.utmSource, e.utmMedium, e.utmCampaign, e.utmContent, e.utmTerm, e.country, e.region, e.device, e.browser, e.browserVersion, e.os,
-				e.osVersion, e.props, e.interactive, e.late, e.fresh)
+				e.osVersion, e.props, e.interactive, e.late, e.fresh, e.channel, e.city, e.screen)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -186,6 +187,7 @@ func history(r *rand.Rand, n int, from time.Time, length time.Duration) []event 
 			e.visitor = visitorID(person, at)
 			e.path, e.referrer, e.source = hostile[r.IntN(len(hostile))], one(r, "", "https://a.example/"), one(r, "", "", "Google", "google", hostile[r.IntN(len(hostile))])
 			e.utmSource, e.utmMedium, e.utmCampaign = one(r, "", "news"), one(r, "", "mail", "cpc"), one(r, "", "may", "(not set)")
+			e.channel, e.city, e.screen = one(r, "", "Direct", "Organic Search"), one(r, "", "Köln", "São Paulo"), one(r, "", "Laptop")
 			e.utmContent, e.utmTerm = one(r, "", "x"), one(r, "", "shoes")
 			switch r.IntN(6) {
 			case 0:

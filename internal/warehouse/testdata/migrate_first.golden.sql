@@ -97,3 +97,10 @@ ALTER TABLE events MODIFY SETTING
     min_rows_for_wide_part = 10000000;
 
 INSERT INTO migrations (version, name) VALUES (4, 'events_in_compact_parts');
+
+ALTER TABLE events
+    ADD COLUMN IF NOT EXISTS channel LowCardinality(String) AFTER source,
+    ADD COLUMN IF NOT EXISTS city LowCardinality(String) AFTER region,
+    ADD COLUMN IF NOT EXISTS screen LowCardinality(String) AFTER device;
+
+INSERT INTO migrations (version, name) VALUES (5, 'channel_city_screen');
