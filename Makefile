@@ -71,6 +71,11 @@ fuzz:
 	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
 	  for f in $$(grep -ho '^func Fuzz[A-Za-z]*' $$p/*_test.go | cut -c6-); do echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; done; done
 
+## fuzz-http: hold the running program to its contract with EXAMPLES (300) generated requests an operation (needs python 3.10)
+EXAMPLES ?= 300
+fuzz-http: build
+	@internal/e2e/fuzzhttp/run.sh $(EXAMPLES)
+
 N ?= 1000
 
 ## model: check the protocol of aggregation on N (1000) random histories, with crashes, zombies and late writes
@@ -161,4 +166,4 @@ deployments/tools/golangci-lint: deployments/tools/go.mod
 	go build -modfile=deployments/tools/go.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
 
-.PHONY: help run build test lint generate generate-check test-frontend test-go test-e2e test-browser fuzz model chaos bench-glass bench-beacons bench-idle bench-aggregator image kafka clean
+.PHONY: help run build test lint generate generate-check test-frontend test-go test-e2e test-browser fuzz fuzz-http model chaos bench-glass bench-beacons bench-idle bench-aggregator image kafka clean

@@ -156,7 +156,10 @@ func (b *beacon) setPage(v value, errs *problems) {
 		errs.add("url", "must be a valid url")
 		return
 	}
-	s := v.str()
+	b.setURL(v.str(), errs)
+}
+
+func (b *beacon) setURL(s string, errs *problems) {
 	if len(s) > maxURL {
 		errs.add("url", "must be a valid url of at most "+strconv.Itoa(maxURL)+" bytes")
 		return
@@ -197,13 +200,15 @@ func (b *beacon) setName(v value, errs *problems) {
 
 // setDomains takes a comma list; a beacon counts for each site in it.
 func (b *beacon) setDomains(v value, errs *problems) {
-	var list string
+	list := b.page.host
 	if v.kind == kindString {
-		if list = strings.TrimSpace(v.str()); list == "" {
-			errs.add("domain", "can't be blank")
-			return
-		}
-	} else if list = b.page.host; list == "" {
+		list = v.str()
+	}
+	b.setDomainList(list, errs)
+}
+
+func (b *beacon) setDomainList(list string, errs *problems) {
+	if list = strings.TrimSpace(list); list == "" {
 		errs.add("domain", "can't be blank")
 		return
 	}
@@ -225,8 +230,7 @@ func (b *beacon) setProps(v value, errs *problems) {
 	case v.kind != kindObject:
 		return
 	}
-	var keys, values [maxProps]string
-	n, long := 0, false
+	var list propList
 	ok := members(raw, func(key string, v value) {
 		if v.kind == kindObject || v.kind == kindArray || v.kind == kindNull {
 			return
@@ -235,34 +239,50 @@ func (b *beacon) setProps(v value, errs *problems) {
 		if v.kind == kindString {
 			text = v.str()
 		}
-		if strings.TrimSpace(key) == "" || strings.TrimSpace(text) == "" {
-			return
-		}
-		at := 0
-		for at < n && keys[at] != key {
-			at++
-		}
-		if at == maxProps {
-			return
-		}
-		n = max(n, at+1)
-		keys[at], values[at] = key, text
-		long = long || len(key) > maxPropKey || len(text) > maxPropValue
+		list.put(key, text)
 	})
 	switch {
 	case !ok: // a string that is no object: the dialect takes it for none
-	case long:
+	case list.long:
 		errs.add("props", "keys should have at most "+strconv.Itoa(maxPropKey)+" bytes and values "+strconv.Itoa(maxPropValue)+" bytes")
 	default:
-		size := 0
-		for i := range n {
-			size += len(keys[i]) + len(values[i]) + propHead
-		}
-		b.props = slices.Grow(b.props, size)
-		for i := range n {
-			b.props = event.AppendProp(b.props, keys[i], values[i])
-		}
+		b.props = list.append(b.props)
 	}
+}
+
+// propList collects properties: the first maxProps keys, and of each the last value. Blank ones are left out.
+type propList struct {
+	keys, values [maxProps]string
+	n            int
+	long         bool // a key or a value was over its limit
+}
+
+func (l *propList) put(key, value string) {
+	if strings.TrimSpace(key) == "" || strings.TrimSpace(value) == "" {
+		return
+	}
+	at := 0
+	for at < l.n && l.keys[at] != key {
+		at++
+	}
+	if at == maxProps {
+		return
+	}
+	l.n = max(l.n, at+1)
+	l.keys[at], l.values[at] = key, value
+	l.long = l.long || len(key) > maxPropKey || len(value) > maxPropValue
+}
+
+func (l *propList) append(b []byte) []byte {
+	size := 0
+	for i := range l.n {
+		size += len(l.keys[i]) + len(l.values[i]) + propHead
+	}
+	b = slices.Grow(b, size)
+	for i := range l.n {
+		b = event.AppendProp(b, l.keys[i], l.values[i])
+	}
+	return b
 }
 
 // setRevenue takes {amount, currency}, also as a string that holds it. What isn't that is left out, as in the dialect.
@@ -285,6 +305,10 @@ func (b *beacon) setRevenue(v value) {
 	}) {
 		return
 	}
+	b.setAmount(amount, currency)
+}
+
+func (b *beacon) setAmount(amount, currency value) {
 	code := strings.ToUpper(currency.str())
 	if amount.kind != kindNumber && amount.kind != kindString || currency.kind != kindString || len(code) != 3 || strings.Trim(code, letters) != "" {
 		return

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+
+	"nowcast/internal/site"
 )
 
 // work is what a request needs and the next one can use again.
@@ -29,11 +31,7 @@ func (s *Service) postEvent(c *gin.Context) {
 	c.Header("Access-Control-Allow-Origin", "*")
 	c.Header("Access-Control-Expose-Headers", "x-plausible-dropped")
 	w := s.work.Get().(*work)
-	defer func() {
-		if w.body.Cap() <= keepBody {
-			s.work.Put(w)
-		}
-	}()
+	defer s.putBack(w)
 	body, errs := w.read(c.Request.Body)
 	var b *beacon
 	if errs == nil {
@@ -61,6 +59,12 @@ func (s *Service) postEvent(c *gin.Context) {
 	c.String(http.StatusAccepted, "ok")
 }
 
+func (s *Service) putBack(w *work) {
+	if w.body.Cap() <= keepBody {
+		s.work.Put(w)
+	}
+}
+
 // read returns the whole body. A connection that breaks is no JSON either.
 func (w *work) read(r io.Reader) (string, problems) {
 	w.body.Reset()
@@ -77,30 +81,35 @@ func (w *work) read(r io.Reader) (string, problems) {
 // publish puts a beacon into the log once for each of its sites and returns when all of them are acknowledged, with the number
 // of those that don't count.
 func (s *Service) publish(d *draft, b *beacon, from *sender, start time.Time) (dropped int, err error) {
+	var few [4]*envelope
+	pending, dropped, err := s.enqueue(few[:0], d, b, from)
+	if err != nil {
+		return dropped, err
+	}
+	return dropped, s.acknowledged(pending, start)
+}
+
+// enqueue puts a beacon on its way to the log once for each of its sites, and adds to pending what has to be acknowledged.
+func (s *Service) enqueue(pending []*envelope, d *draft, b *beacon, from *sender) (_ []*envelope, dropped int, err error) {
 	if from.says.bot {
 		s.meter.bots.Add(float64(len(b.domains)))
-		return len(b.domains), nil
+		return pending, len(b.domains), nil
 	}
 	if from.early {
 		s.meter.early.Add(float64(len(b.domains)))
-		return len(b.domains), nil
+		return pending, len(b.domains), nil
 	}
 	if s.spammers.has(b.referrer.host) {
 		s.meter.spam.Add(float64(len(b.domains)))
-		return len(b.domains), nil
+		return pending, len(b.domains), nil
 	}
 	ids := s.identity.Load()
 	if ids == nil {
 		s.meter.refused.Inc()
-		return 0, fmt.Errorf("%s", *s.waits.Load())
+		return pending, 0, fmt.Errorf("%s", *s.waits.Load())
 	}
-	var few [4]*envelope
-	pending := few[:0]
 	for _, domain := range b.domains {
-		found, ok := s.sites.Lookup(domain)
-		if !ok {
-			found, ok = s.sites.Lookup(bare(domain))
-		}
+		found, ok := s.lookup(domain)
 		if !ok {
 			s.meter.unknown.Inc()
 			dropped++
@@ -113,11 +122,20 @@ func (s *Service) publish(d *draft, b *beacon, from *sender, start time.Time) (d
 		e, err := s.publisher.add(ids.partitionOf(d.who), d)
 		if err != nil {
 			s.meter.refused.Inc()
-			return dropped, err
+			return pending, dropped, err
 		}
 		pending = append(pending, e)
 	}
-	return dropped, s.acknowledged(pending, start)
+	return pending, dropped, nil
+}
+
+// lookup finds a site by its domain, also with "www." in front.
+func (s *Service) lookup(domain string) (site.Site, bool) {
+	found, ok := s.sites.Lookup(domain)
+	if !ok {
+		found, ok = s.sites.Lookup(bare(domain))
+	}
+	return found, ok
 }
 
 // acknowledged waits for the log. A client that went away meanwhile changes nothing: its event is on its way.
@@ -144,12 +162,15 @@ func (s *Service) acknowledged(pending []*envelope, start time.Time) error {
 	return nil
 }
 
-func preflight(c *gin.Context) {
-	c.Header("Access-Control-Allow-Origin", "*")
-	c.Header("Access-Control-Allow-Methods", "POST, OPTIONS")
-	c.Header("Access-Control-Allow-Headers", "Content-Type, X-Debug-Request")
-	c.Header("Access-Control-Max-Age", "86400")
-	c.Status(http.StatusNoContent)
+// preflight lets pages of any origin post, with the headers that the dialect's clients set.
+func preflight(headers string) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		c.Header("Access-Control-Allow-Origin", "*")
+		c.Header("Access-Control-Allow-Methods", "POST, OPTIONS")
+		c.Header("Access-Control-Allow-Headers", headers)
+		c.Header("Access-Control-Max-Age", "86400")
+		c.Status(http.StatusNoContent)
+	}
 }
 
 // script is the tracker as it is sent.

@@ -302,6 +302,11 @@ func TestPreflightAndScript(t *testing.T) {
 	if r := get("OPTIONS", "/api/event"); r.StatusCode != 204 || r.Header.Get("Access-Control-Allow-Origin") != "*" || !strings.Contains(r.Header.Get("Access-Control-Allow-Headers"), "Content-Type") {
 		t.Errorf("preflight: %v", r)
 	}
+	for _, path := range []string{"/api/send", "/api/batch"} {
+		if r := get("OPTIONS", path); r.StatusCode != 204 || r.Header.Get("Access-Control-Allow-Origin") != "*" || !strings.Contains(r.Header.Get("Access-Control-Allow-Headers"), "Content-Type, X-Umami-Cache") {
+			t.Errorf("preflight of %s: %v", path, r)
+		}
+	}
 	if a := w.post(t, `{}`); a.header.Get("Access-Control-Allow-Origin") != "*" {
 		t.Errorf("an error that no page can read: %v", a)
 	}

@@ -128,7 +128,13 @@ func (s *Service) waiting(what string) { s.waits.Store(&what) }
 // Routes adds the public paths of ingest.
 func (s *Service) Routes(r gin.IRouter) {
 	r.POST("/api/event", s.postEvent)
-	r.OPTIONS("/api/event", preflight)
+	r.OPTIONS("/api/event", preflight("Content-Type, X-Debug-Request"))
+	for path, post := range map[string]gin.HandlerFunc{"/api/send": s.postSend, "/api/batch": s.postBatch} {
+		r.POST(path, post)
+		r.OPTIONS(path, preflight("Content-Type, X-Umami-Cache, X-Umami-Website-Id, X-Umami-Hostname"))
+	}
+	r.GET("/pixel.gif", s.getPixel)
+	r.HEAD("/pixel.gif", headPixel)
 	r.GET("/js/script.js", s.getScript)
 	r.HEAD("/js/script.js", s.getScript)
 }

@@ -71,6 +71,17 @@ func members(s string, f func(key string, v value)) bool {
 	return sc.i == len(s)
 }
 
+// elements calls f for each element of the array that is the whole of s, and returns false when s isn't one valid JSON array.
+func elements(s string, f func(v value)) bool {
+	sc := scanner{s: s}
+	sc.space()
+	if !sc.array(0, f) {
+		return false
+	}
+	sc.space()
+	return sc.i == len(s)
+}
+
 func (sc *scanner) space() {
 	for sc.i < len(sc.s) {
 		switch sc.s[sc.i] {
@@ -126,7 +137,7 @@ func (sc *scanner) object(depth int, f func(key string, v value)) bool {
 	}
 }
 
-func (sc *scanner) array(depth int) bool {
+func (sc *scanner) array(depth int, f func(v value)) bool {
 	if depth >= maxDepth || !sc.take('[') {
 		return false
 	}
@@ -135,8 +146,12 @@ func (sc *scanner) array(depth int) bool {
 		return true
 	}
 	for {
-		if _, ok := sc.value(depth); !ok {
+		v, ok := sc.value(depth)
+		if !ok {
 			return false
+		}
+		if f != nil {
+			f(v)
 		}
 		sc.space()
 		if sc.take(']') {
@@ -162,7 +177,7 @@ func (sc *scanner) value(depth int) (v value, ok bool) {
 	case '{':
 		v.kind, ok = kindObject, sc.object(depth+1, nil)
 	case '[':
-		v.kind, ok = kindArray, sc.array(depth+1)
+		v.kind, ok = kindArray, sc.array(depth+1, nil)
 	case 't':
 		v.kind, ok = kindBool, sc.word("true")
 	case 'f':

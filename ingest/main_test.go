@@ -109,7 +109,14 @@ type answer struct {
 // post sends a beacon; header are pairs of name and value.
 func (w *world) post(t *testing.T, body string, header ...string) answer {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.url+"/api/event", strings.NewReader(body))
+	return w.request(t, "POST /api/event", body, header...)
+}
+
+// request asks for what ("POST /api/event").
+func (w *world) request(t *testing.T, what, body string, header ...string) answer {
+	t.Helper()
+	method, path, _ := strings.Cut(what, " ")
+	req, err := http.NewRequestWithContext(t.Context(), method, w.url+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,9 +11,9 @@ import (
 
 // meter is what ingest counts.
 type meter struct {
-	accepted, bots, early, spam, unknown, invalid, timeouts, refused prometheus.Counter
-	retries, lost, spooled                                           prometheus.Counter
-	ack, envelopes                                                   prometheus.Histogram
+	accepted, bots, early, spam, unknown, unkept, invalid, timeouts, refused prometheus.Counter
+	retries, lost, spooled                                                   prometheus.Counter
+	ack, envelopes                                                           prometheus.Histogram
 }
 
 func newMeter(reg prometheus.Registerer) (*meter, error) {
@@ -26,6 +26,7 @@ func newMeter(reg prometheus.Registerer) (*meter, error) {
 		early:    beacons.WithLabelValues("dropped", "prefetch"),
 		spam:     beacons.WithLabelValues("dropped", "spam_referrer"),
 		unknown:  beacons.WithLabelValues("dropped", "unknown_site"),
+		unkept:   beacons.WithLabelValues("dropped", "not_kept"),
 		invalid:  beacons.WithLabelValues("invalid", ""),
 		timeouts: beacons.WithLabelValues("unavailable", "not_acknowledged"),
 		refused:  beacons.WithLabelValues("unavailable", "refused"),

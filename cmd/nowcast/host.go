@@ -247,5 +247,9 @@ func (h *host) engine(f *webFlags) (*gin.Engine, error) {
 		h.log.Error("a request failed", "path", c.Request.URL.Path, "panic", cause, "stack", string(debug.Stack()))
 		c.AbortWithStatusJSON(http.StatusInternalServerError, gin.H{"error": "this is a mistake of nowcast's: see its log"})
 	}))
+	e.HandleMethodNotAllowed = true
+	e.NoMethod(func(c *gin.Context) {
+		c.JSON(http.StatusMethodNotAllowed, gin.H{"error": "that path takes " + c.Writer.Header().Get("Allow") + "; the contract is at /api/openapi.yaml"})
+	})
 	return e, nil
 }

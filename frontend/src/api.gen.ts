@@ -21,6 +21,65 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/send": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take one beacon, in the dialect of Umami
+         * @description Of the types only `event` is kept. The others are understood, and answered as Umami does. The visitor is told apart by their
+         *     address and user agent: `payload.ip`, `payload.userAgent`, `payload.timestamp` and `payload.id` are ignored.
+         */
+        post: operations["postUmami"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/batch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take up to 1,000 beacons of one visitor, in the dialect of Umami */
+        post: operations["postUmamiBatch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/pixel.gif": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Count a page view where no script runs
+         * @description The answer is always a transparent GIF of 43 bytes that no cache keeps.
+         */
+        get: operations["getPixel"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        /** The headers of the image; counts nothing */
+        head: operations["headPixel"];
+        patch?: never;
+        trace?: never;
+    };
     "/js/script.js": {
         parameters: {
             query?: never;
@@ -34,7 +93,8 @@ export interface paths {
         post?: never;
         delete?: never;
         options?: never;
-        head?: never;
+        /** The headers of the tracker */
+        head: operations["headTracker"];
         patch?: never;
         trace?: never;
     };
@@ -194,22 +254,98 @@ export interface components {
             /** @description One sentence that says what to do. */
             error: string;
         };
-        /** @description Keys are long or short (`name|n`, `url|u`, `domain|d`, `referrer|r`, `props|p`, `interactive|i`, `hashMode|h`, `revenue|$`). */
-        Beacon: {
-            name?: string;
-            url?: string;
+        /**
+         * @description Keys are long or short (`name|n`, `url|u`, `domain|d`, `referrer|r`, `props|p|meta|m`, `interactive|i`, `hashMode|h`, `revenue|$`,
+         *     `id|eid`). What isn't of a property's type and isn't needed is ignored.
+         */
+        Beacon: ({
+            /** @description `pageview`, `engagement` or an event's own name of at most 120 characters. */
+            name?: string | number | null | boolean;
+            /** @description A page, at most 2,000 bytes; no `data:`. */
+            url?: string | null | boolean;
             /** @description One site or a comma list; without it the URL's host. */
-            domain?: string;
-            referrer?: string;
-            props?: {
-                [key: string]: unknown;
-            };
-            /** @default true */
-            interactive: boolean;
+            domain?: unknown;
+            /** @description A string, the referring page. */
+            referrer?: unknown;
+            /** @description An object, or a string that holds one: at most 30 scalars, keys of 300 bytes, values of 2,000. */
+            props?: unknown;
+            /**
+             * @description `false`: a custom event doesn't end a bounce.
+             * @default true
+             */
+            interactive: unknown;
+            /** @description `{amount, currency}` */
+            revenue?: unknown;
+            /** @description Scroll depth of an engagement, 0 to 100. */
+            sd?: unknown;
+            /** @description Time engaged of an engagement, in ms. */
+            e?: unknown;
             /** @description The event's own id; the same id within five minutes counts once. */
-            id?: string;
+            id?: string | null | boolean;
         } & {
             [key: string]: unknown;
+        }) & ((unknown | unknown) & (unknown | unknown));
+        UmamiBeacon: {
+            /** @enum {string} */
+            type: "event" | "identify" | "performance" | "engagement" | "error";
+            payload: {
+                /** @description A site's domain. */
+                website: string;
+                /** @description A page or its path; no `data:`. */
+                url?: string | null;
+                referrer?: string | null;
+                hostname?: string | null;
+                /** @description Goes before `Accept-Language`. */
+                language?: string | null;
+                /** @description Of a custom event, cut to 50 characters; without it, a page view. */
+                name?: string | null;
+                /** @description Kept as the property `tag`. */
+                tag?: string | null;
+                /** @description Flattened with dotted keys to at most 30 properties. `revenue` and `currency` are also the event's revenue. */
+                data?: {
+                    [key: string]: unknown;
+                } | null;
+                /** @description Ours: the event's own id; the same id within five minutes counts once. */
+                eid?: string | null;
+            } & {
+                [key: string]: unknown;
+            };
+        } & {
+            [key: string]: unknown;
+        };
+        UmamiTaken: {
+            /** @description The same for everybody; clients send it back as `X-Umami-Cache`. */
+            cache: string;
+            /**
+             * Format: uuid
+             * @description The nil UUID: nobody is told who a visitor is.
+             */
+            sessionId: string;
+            /** Format: uuid */
+            visitId: string;
+        };
+        UmamiBot: {
+            /** @enum {string} */
+            beep: "boop";
+        };
+        UmamiError: {
+            error: {
+                /** @description One sentence that says what to do. */
+                message: string;
+                /** @enum {string} */
+                code: "bad-request" | "service-unavailable";
+                /** @enum {integer} */
+                status: 400 | 503;
+            };
+        };
+        UmamiBatch: {
+            size: number;
+            processed: number;
+            errors: number;
+            details: {
+                index: number;
+                response: components["schemas"]["UmamiError"];
+            }[];
         };
         BeaconErrors: {
             errors: {
@@ -362,6 +498,25 @@ export interface components {
         };
     };
     responses: {
+        /** @description It isn't valid, or there is no such website; nothing was counted. */
+        UmamiInvalid: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["UmamiError"];
+            };
+        };
+        /** @description The log didn't acknowledge in time. Send it again after `Retry-After` seconds, with the same `payload.eid`. */
+        UmamiUnavailable: {
+            headers: {
+                "Retry-After": components["headers"]["RetryAfter"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["UmamiError"];
+            };
+        };
         /** @description The request isn't valid. */
         Invalid: {
             headers: {
@@ -427,9 +582,17 @@ export interface components {
             };
         };
     };
-    parameters: never;
+    parameters: {
+        /** @description The `cache` of an earlier answer. It is the same for everybody and is ignored. */
+        UmamiCache: string;
+    };
     requestBodies: never;
-    headers: never;
+    headers: {
+        /** @description How many were understood and not counted. */
+        Dropped: string;
+        /** @description Seconds. */
+        RetryAfter: string;
+    };
     pathItems: never;
 }
 export type $defs = Record<string, never>;
@@ -437,7 +600,10 @@ export interface operations {
     postEvent: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description `true` counts nothing and shows the visitor's address as it was seen. */
+                "X-Debug-Request"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -458,12 +624,12 @@ export interface operations {
                 };
             };
             /**
-             * @description Every in-sync replica of the log has it. With `x-plausible-dropped` the beacon was understood and not counted (a bot, an
-             *     unknown site).
+             * @description Every in-sync replica of the log has it; or, while the log is away, this instance's disk, and the log will. With
+             *     `x-plausible-dropped` the beacon was understood and not counted for that many of its sites (a bot, an unknown site).
              */
             202: {
                 headers: {
-                    "x-plausible-dropped"?: string;
+                    "x-plausible-dropped": components["headers"]["Dropped"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -482,12 +648,141 @@ export interface operations {
             /** @description The log didn't acknowledge in time. Send it again after `Retry-After` seconds, with the same event id. */
             503: {
                 headers: {
-                    "Retry-After"?: string;
+                    "Retry-After": components["headers"]["RetryAfter"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["Error"];
                 };
+            };
+        };
+    };
+    postUmami: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The `cache` of an earlier answer. It is the same for everybody and is ignored. */
+                "X-Umami-Cache"?: components["parameters"]["UmamiCache"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UmamiBeacon"];
+                "text/plain": string;
+            };
+        };
+        responses: {
+            /** @description It is acknowledged as by `/api/event`; or it is a bot's, or not kept, and then `x-plausible-dropped` says so. */
+            200: {
+                headers: {
+                    "x-plausible-dropped": components["headers"]["Dropped"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UmamiTaken"] | components["schemas"]["UmamiBot"];
+                };
+            };
+            400: components["responses"]["UmamiInvalid"];
+            503: components["responses"]["UmamiUnavailable"];
+        };
+    };
+    postUmamiBatch: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The `cache` of an earlier answer. It is the same for everybody and is ignored. */
+                "X-Umami-Cache"?: components["parameters"]["UmamiCache"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    [key: string]: unknown;
+                }[];
+            };
+        };
+        responses: {
+            /** @description All that aren't in `details` are acknowledged, or dropped; `x-plausible-dropped` says how many. */
+            200: {
+                headers: {
+                    "x-plausible-dropped": components["headers"]["Dropped"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UmamiBatch"];
+                };
+            };
+            400: components["responses"]["UmamiInvalid"];
+            503: components["responses"]["UmamiUnavailable"];
+        };
+    };
+    getPixel: {
+        parameters: {
+            query?: {
+                /** @description One site or a comma list; without it the URL's host. */
+                site?: string;
+                /** @description The page; without it, the one that shows the image, by `Referer`. */
+                url?: string;
+                /** @description Where the visitor came from. */
+                referrer?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is acknowledged as by `/api/event`, or dropped; `x-plausible-dropped` says for how many sites. */
+            200: {
+                headers: {
+                    "x-plausible-dropped": components["headers"]["Dropped"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/gif": unknown;
+                };
+            };
+            /** @description Nothing was counted, for the reason in `x-nowcast-error`. */
+            400: {
+                headers: {
+                    "x-nowcast-error"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/gif": unknown;
+                };
+            };
+            /** @description The log didn't acknowledge in time. */
+            503: {
+                headers: {
+                    "Retry-After": components["headers"]["RetryAfter"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/gif": unknown;
+                };
+            };
+        };
+    };
+    headPixel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The headers. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };
@@ -503,6 +798,7 @@ export interface operations {
             /** @description JavaScript, under 1 KB gzipped. */
             200: {
                 headers: {
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -517,6 +813,38 @@ export interface operations {
                 content?: never;
             };
             404: components["responses"]["NotFound"];
+        };
+    };
+    headTracker: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The headers. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description It hasn't changed. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description This program was built without it. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
         };
     };
     streamEvents: {

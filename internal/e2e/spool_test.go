@@ -145,6 +145,13 @@ func (l *lonely) load(t *testing.T, senders int, busy func(answer)) *crowd {
 	return c
 }
 
+// count is how many were answered 202.
+func (c *crowd) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.acked)
+}
+
 // secret posts a beacon from an address and an agent that nobody may ever find again.
 func (l *lonely) secret(ctx context.Context, page string, i int) (answer, error) {
 	body := fmt.Sprintf(`{"n":"pageview","d":"example.com","u":"https://example.com%s"}`, page)
@@ -210,15 +217,16 @@ func TestOutage(t *testing.T) {
 	time.Sleep(time.Second)
 	l.node.Kill()
 	time.Sleep(4 * time.Second)
-	refused, at := c.refused.Load(), len(spoolFiles(t, l.dir))
-	if at == 0 {
+	if len(spoolFiles(t, l.dir)) == 0 {
 		t.Error("nothing is on disk")
 	}
+	before, refused := c.count(), c.refused.Load()
 	for begin := time.Now(); time.Since(begin) < *outage; time.Sleep(100 * time.Millisecond) {
 		l.hasNoSecret(t, "spool")
 	}
-	if now := c.refused.Load(); now != refused {
-		t.Errorf("%d beacons were refused while the disk takes them", now-refused)
+	// A disk that is busy with other things may take its seconds for a sync, and is too late then.
+	if taken, refused := c.count()-before, int(c.refused.Load()-refused); taken < 100 || refused > taken/50 {
+		t.Errorf("%d beacons were taken and %d refused while the disk takes them", taken, refused)
 	}
 	l.proc.kill(syscall.SIGKILL)
 	if err := l.node.Start(); err != nil {

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Holds a running nowcast to its contract: schemathesis makes requests of it, valid ones and others, and looks at every answer.
+# usage: run.sh EXAMPLES, the number of examples an operation. It starts a `nowcast all` of its own and leaves nothing behind but the venv.
+set -euo pipefail
+cd "$(dirname "$0")/../../.."
+root=$PWD
+examples=${1:-300}
+version=4.32.5
+venv=bin/schemathesis-$version
+
+python=$(command -v python3 || true)
+if [ -z "$python" ] || ! "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+  echo "fuzz-http: LEFT OUT, it needs python 3.10 or newer with venv and pip"
+  exit 0
+fi
+if [ ! -x "$venv/bin/schemathesis" ]; then
+  "$python" -m venv "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$version" || { rm -rf "$venv"; echo "fuzz-http: LEFT OUT, schemathesis can't be fetched"; exit 0; }
+fi
+
+free() { "$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+dir=$(mktemp -d)
+port=$(free) ops=$(free)
+bin/nowcast all --listen "127.0.0.1:$port" --ops-listen "127.0.0.1:$ops" --data-dir "$dir/data" >"$dir/log" 2>&1 &
+nowcast=$!
+trap 'kill "$nowcast" 2>/dev/null || true; wait "$nowcast" || true; rm -rf "$dir"' EXIT
+for _ in $(seq 600); do
+  curl -fs -o /dev/null "http://127.0.0.1:$ops/readyz" && break
+  kill -0 "$nowcast" 2>/dev/null || { cat "$dir/log"; exit 1; }
+  sleep 0.1
+done
+
+# What positive_data_acceptance asks can't be promised: that a URL has a host where no site is named, or that a site exists, isn't in a schema.
+# It leaves caches where it runs, which is why that is a directory of its own.
+status=0
+cd "$dir"
+SCHEMATHESIS_HOOKS=$root/internal/e2e/fuzzhttp/hooks.py PYTHONDONTWRITEBYTECODE=1 "$root/$venv/bin/schemathesis" run "http://127.0.0.1:$port/api/openapi.yaml" \
+  --include-path-regex '^/(api/(event|send|batch)|pixel\.gif|js/script\.js)$' --phases examples,coverage,fuzzing \
+  --checks all --exclude-checks positive_data_acceptance --max-examples "$examples" --no-color --continue-on-failure || status=$?
+cd "$root"
+curl -fs "http://127.0.0.1:$ops/metrics" | grep '^nowcast_ingest_beacons_total'
+if grep -q 'a request failed' "$dir/log"; then
+  echo "fuzz-http: a handler panicked:"
+  grep -m 3 'a request failed' "$dir/log"
+  exit 1
+fi
+exit "$status"
