@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -26,8 +27,7 @@ const keepBody = 64 << 10
 
 func (s *Service) postEvent(c *gin.Context) {
 	start := time.Now()
-	c.Header("Access-Control-Allow-Origin", "*")
-	c.Header("Access-Control-Expose-Headers", "x-plausible-dropped")
+	allowAny(c)
 	w := s.work.Get().(*work)
 	defer func() {
 		if w.body.Cap() <= keepBody {
@@ -49,7 +49,15 @@ func (s *Service) postEvent(c *gin.Context) {
 		c.String(http.StatusOK, from.addr.String())
 		return
 	}
+	if !s.alsoFrom(c, from.addr, len(b.domains)-1) {
+		return
+	}
 	dropped, err := s.publish(&w.draft, b, &from, start)
+	var over *overRate
+	if errors.As(err, &over) {
+		tooMany(c, over.wait, err.Error())
+		return
+	}
 	if err != nil {
 		c.Header("Retry-After", "1")
 		c.JSON(http.StatusServiceUnavailable, gin.H{"error": "not counted yet: " + err.Error() + "; send it again, with the same id"})
@@ -59,6 +67,12 @@ func (s *Service) postEvent(c *gin.Context) {
 		c.Header("x-plausible-dropped", strconv.Itoa(dropped))
 	}
 	c.String(http.StatusAccepted, "ok")
+}
+
+// allowAny lets pages of any origin send and read the answer: a tracker is on other people's pages, and no cookie or key is looked at.
+func allowAny(c *gin.Context) {
+	c.Header("Access-Control-Allow-Origin", "*")
+	c.Header("Access-Control-Expose-Headers", "x-plausible-dropped, Retry-After")
 }
 
 // read returns the whole body. A connection that breaks is no JSON either.
@@ -74,8 +88,13 @@ func (w *work) read(r io.Reader) (string, problems) {
 	return w.body.String(), nil
 }
 
+// overRate says that none of a beacon's sites may have more events now.
+type overRate struct{ wait time.Duration }
+
+func (*overRate) Error() string { return "too many events for this site" }
+
 // publish puts a beacon into the log once for each of its sites and returns when all of them are acknowledged, with the number
-// of those that don't count.
+// of those that don't count. A site over its rate is left out; where that leaves none, the error is *overRate.
 func (s *Service) publish(d *draft, b *beacon, from *sender, start time.Time) (dropped int, err error) {
 	if from.says.bot {
 		s.meter.bots.Add(float64(len(b.domains)))
@@ -86,6 +105,7 @@ func (s *Service) publish(d *draft, b *beacon, from *sender, start time.Time) (d
 		s.meter.refused.Inc()
 		return 0, fmt.Errorf("%s", *s.waits.Load())
 	}
+	var over *overRate
 	var few [4]*envelope
 	pending := few[:0]
 	for _, domain := range b.domains {
@@ -99,6 +119,12 @@ func (s *Service) publish(d *draft, b *beacon, from *sender, start time.Time) (d
 			continue
 		}
 		s.fill(d, b, from, found.Domain)
+		if wait, ok := s.limits.to(found.Domain, start); !ok {
+			s.meter.limitedSite.Inc()
+			over = &overRate{wait}
+			dropped++
+			continue
+		}
 		if b.id != "" {
 			d.ID, d.HasID = ids.eventID(d.who, b.id), true
 		}
@@ -108,6 +134,9 @@ func (s *Service) publish(d *draft, b *beacon, from *sender, start time.Time) (d
 			return dropped, err
 		}
 		pending = append(pending, e)
+	}
+	if over != nil && len(pending) == 0 {
+		return dropped, over
 	}
 	return dropped, s.acknowledged(pending, start)
 }

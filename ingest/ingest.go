@@ -35,6 +35,8 @@ type Config struct {
 	AckTimeout time.Duration
 	// Script is the tracker, served at /js/script.js. Without one that answers 404.
 	Script []byte
+	// AddressLimit and SiteLimit are what one sender and one site may send; zero: any number. Above it the answer is 429.
+	AddressLimit, SiteLimit Limit
 }
 
 // Deps are the parts that ingest works with. None of them is started or closed by it.
@@ -65,6 +67,7 @@ type Service struct {
 	countries *countries
 	salts     *salts
 	publisher *publisher
+	limits    *limiter
 	script    *script
 	work      sync.Pool // *work
 
@@ -89,13 +92,17 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	limits, err := newLimiter(cfg.AddressLimit, cfg.SiteLimit)
+	if err != nil {
+		return nil, err
+	}
 	tracker, err := newScript(cfg.Script)
 	if err != nil {
 		return nil, err
 	}
 	s := &Service{
 		cfg: cfg, broker: deps.Broker, sites: deps.Sites, log: deps.Log, meter: m, sources: newSources(sourceList), agents: newAgents(),
-		countries: places, salts: newSalts(deps.Broker, deps.Log), script: tracker,
+		countries: places, salts: newSalts(deps.Broker, deps.Log), limits: limits, script: tracker,
 	}
 	s.work.New = func() any { return &work{} }
 	if deps.Spool != nil {
@@ -112,7 +119,7 @@ func (s *Service) waiting(what string) { s.waits.Store(&what) }
 
 // Routes adds the public paths of ingest.
 func (s *Service) Routes(r gin.IRouter) {
-	r.POST("/api/event", s.postEvent)
+	r.POST("/api/event", s.throttle, s.postEvent)
 	r.OPTIONS("/api/event", preflight)
 	r.GET("/js/script.js", s.getScript)
 	r.HEAD("/js/script.js", s.getScript)

@@ -18,6 +18,7 @@ import (
 
 type allCmd struct {
 	webFlags
+	limitFlags
 	opsFlags
 	streamerFlags
 	DataDir    string   `default:"./.nowcast" placeholder:"DIR" help:"Where everything is kept (${default})."`
@@ -44,7 +45,7 @@ func (c *allCmd) Validate() error {
 	if c.Partitions < 1 || c.Partitions > 256 {
 		return fmt.Errorf("--partitions is %d: give 1 to 256", c.Partitions)
 	}
-	return nil
+	return c.validate()
 }
 
 // Run is the command.
@@ -95,7 +96,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	if err := h.aggregator(work, kafka, db); err != nil {
 		return err
 	}
-	beacons, err := h.ingest(&c.webFlags, kafka, sites)
+	beacons, err := h.ingest(&c.webFlags, &c.limitFlags, kafka, sites)
 	if err != nil {
 		return err
 	}

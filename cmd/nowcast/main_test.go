@@ -82,6 +82,8 @@ func TestWrongUsageEndsWith2(t *testing.T) {
 		{"all --log-level loud", "loud"},
 		{"all --trusted-proxies nowhere", "10.0.0.0/8"},
 		{"ingest", "--kafka"},
+		{"ingest --kafka a:1 --address-rate=-1", "--address-rate and --address-burst: rate is -1: give 0"},
+		{"all --site-rate 1 --site-burst 0.5", "--site-rate and --site-burst: burst is 0.5: give 0"},
 		{"aggregator --kafka a:1", "needs --clickhouse"},
 		{"aggregator --kafka a:1 --lanes sideways", "sideways"},
 		{"aggregator --clickhouse clickhouse://a:1/b", "--kafka"},

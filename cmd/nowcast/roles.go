@@ -47,6 +47,7 @@ func dashboard(log *slog.Logger) fs.FS {
 
 type ingestCmd struct {
 	webFlags
+	limitFlags
 	opsFlags
 	kafkaFlags
 }
@@ -59,6 +60,9 @@ Example:
 
 	nowcast ingest --kafka kafka-1:9092,kafka-2:9092 --listen 0.0.0.0:8080 --trusted-proxies 10.0.0.0/8`
 }
+
+// Validate says what can't be meant.
+func (c *ingestCmd) Validate() error { return c.validate() }
 
 // Run is the command.
 func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
@@ -76,7 +80,7 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	kafka := h.kafka(c.Kafka, 0)
 	defer kafka.Close()
-	service, err := h.ingest(&c.webFlags, kafka, h.sites(kafka))
+	service, err := h.ingest(&c.webFlags, &c.limitFlags, kafka, h.sites(kafka))
 	if err != nil {
 		return err
 	}
@@ -85,8 +89,10 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 	return h.run(ctx)
 }
 
-func (h *host) ingest(f *webFlags, kafka *broker.Client, sites *site.Registry) (*ingest.Service, error) {
-	s, err := ingest.New(ingest.Config{TrustedProxies: f.proxies(), Script: tracker(h.log)},
+func (h *host) ingest(f *webFlags, limits *limitFlags, kafka *broker.Client, sites *site.Registry) (*ingest.Service, error) {
+	cfg := ingest.Config{TrustedProxies: f.proxies(), Script: tracker(h.log)}
+	limits.apply(&cfg)
+	s, err := ingest.New(cfg,
 		ingest.Deps{Broker: kafka, Sites: sites, Log: h.log, Metrics: h.metrics})
 	if err != nil {
 		return nil, fmt.Errorf("set up ingest: %w", err)

@@ -478,6 +478,16 @@ export interface operations {
                     "application/json": components["schemas"]["BeaconErrors"];
                 };
             };
+            /** @description Too many events from this address, or for this site. Send it again after `Retry-After` seconds, with the same event id. */
+            429: {
+                headers: {
+                    "Retry-After"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description The log didn't acknowledge in time. Send it again after `Retry-After` seconds, with the same event id. */
             503: {
                 headers: {
