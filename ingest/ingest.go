@@ -69,7 +69,8 @@ type Service struct {
 	publisher *publisher
 	limits    *limiter
 	script    *script
-	work      sync.Pool // *work
+	room      chan struct{} // for large bodies
+	work      sync.Pool     // *work
 
 	identity atomic.Pointer[identity] // nil until beacons can be taken
 	waits    atomic.Pointer[string]   // what the start waits for
@@ -102,7 +103,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s := &Service{
 		cfg: cfg, broker: deps.Broker, sites: deps.Sites, log: deps.Log, meter: m, sources: newSources(sourceList), agents: newAgents(),
-		countries: places, salts: newSalts(deps.Broker, deps.Log), limits: limits, script: tracker,
+		countries: places, salts: newSalts(deps.Broker, deps.Log), limits: limits, script: tracker, room: make(chan struct{}, largeBodies),
 	}
 	s.work.New = func() any { return &work{} }
 	if deps.Spool != nil {
@@ -119,7 +120,7 @@ func (s *Service) waiting(what string) { s.waits.Store(&what) }
 
 // Routes adds the public paths of ingest.
 func (s *Service) Routes(r gin.IRouter) {
-	r.POST("/api/event", s.throttle, s.postEvent)
+	r.POST("/api/event", s.throttle, s.large, s.postEvent)
 	r.OPTIONS("/api/event", preflight)
 	r.GET("/js/script.js", s.getScript)
 	r.HEAD("/js/script.js", s.getScript)

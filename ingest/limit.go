@@ -184,6 +184,30 @@ func (s *Service) alsoFrom(c *gin.Context, addr netip.Addr, n int) bool {
 	return ok
 }
 
+// Bodies beyond smallBody, or of a length that isn't said, are for few requests at a time: an ordinary beacon has under 2 KB, and a sender who
+// stalls shortly before the end of a megabyte holds it until the server cuts them off.
+const (
+	smallBody   = 16 << 10
+	largeBodies = 64
+)
+
+// large lets through what is small, and the rest while there is room.
+func (s *Service) large(c *gin.Context) {
+	if n := c.Request.ContentLength; n >= 0 && n <= smallBody {
+		return
+	}
+	select {
+	case s.room <- struct{}{}:
+		defer func() { <-s.room }()
+		c.Next()
+	default:
+		s.meter.refused.Inc()
+		allowAny(c)
+		c.Header("Retry-After", "1")
+		c.AbortWithStatusJSON(http.StatusServiceUnavailable, gin.H{"error": "too many large requests at a time; send it again, with the same id"})
+	}
+}
+
 // tooMany answers 429.
 func tooMany(c *gin.Context, wait time.Duration, what string) {
 	allowAny(c)
