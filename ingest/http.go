@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+
+	"nowcast/internal/site"
 )
 
 // work is what a request needs and the next one can use again.
@@ -119,6 +121,15 @@ func (s *Service) publish(d *draft, b *beacon, from *sender, start time.Time) (d
 			continue
 		}
 		s.fill(d, b, from, found.Domain)
+		host := b.page.host
+		if host == "" {
+			host = b.hostname
+		}
+		if reason := found.Filter().Refuses(host, from.addr, d.Country, d.Path); reason != site.Counts {
+			s.meter.ruled[reason].Inc()
+			dropped++
+			continue
+		}
 		if wait, ok := s.limits.to(found.Domain, start); !ok {
 			s.meter.limitedSite.Inc()
 			over = &overRate{wait}

@@ -7,12 +7,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"nowcast/ingest/spool"
+	"nowcast/internal/site"
 )
 
 // meter is what ingest counts.
 type meter struct {
 	accepted, bots, unknown, invalid, timeouts, refused prometheus.Counter
 	limitedAddress, limitedSite                         prometheus.Counter
+	ruled                                               [site.PathBlocked + 1]prometheus.Counter // by the reason
 	retries, lost, spooled                              prometheus.Counter
 	ack, envelopes                                      prometheus.Histogram
 }
@@ -27,12 +29,18 @@ func newMeter(reg prometheus.Registerer) (*meter, error) {
 		unknown:        beacons.WithLabelValues("dropped", "unknown_site"),
 		limitedAddress: beacons.WithLabelValues("limited", "address"),
 		limitedSite:    beacons.WithLabelValues("limited", "site"),
-		invalid:        beacons.WithLabelValues("invalid", ""),
-		timeouts:       beacons.WithLabelValues("unavailable", "not_acknowledged"),
-		refused:        beacons.WithLabelValues("unavailable", "refused"),
-		retries:        prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_produce_retries_total", Help: "Envelopes sent once more."}),
-		lost:           prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_lost_events_total", Help: "Events, none of them acknowledged, that were given up: at a stop, or refused by the log for good."}),
-		spooled:        prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_spooled_events_total", Help: "Events that were acknowledged by this machine's disk, since the log was away."}),
+		ruled: [...]prometheus.Counter{
+			site.HostnameNotListed: beacons.WithLabelValues("dropped", "hostname"),
+			site.AddressBlocked:    beacons.WithLabelValues("dropped", "address"),
+			site.CountryBlocked:    beacons.WithLabelValues("dropped", "country"),
+			site.PathBlocked:       beacons.WithLabelValues("dropped", "path"),
+		},
+		invalid:  beacons.WithLabelValues("invalid", ""),
+		timeouts: beacons.WithLabelValues("unavailable", "not_acknowledged"),
+		refused:  beacons.WithLabelValues("unavailable", "refused"),
+		retries:  prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_produce_retries_total", Help: "Envelopes sent once more."}),
+		lost:     prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_lost_events_total", Help: "Events, none of them acknowledged, that were given up: at a stop, or refused by the log for good."}),
+		spooled:  prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_spooled_events_total", Help: "Events that were acknowledged by this machine's disk, since the log was away."}),
 		ack: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "nowcast_ingest_ack_seconds", Help: "From a beacon's arrival to its acknowledgement by the log.",
 			Buckets: []float64{.0005, .001, .002, .004, .008, .016, .032, .064, .125, .25, .5, 1, 2, 4},

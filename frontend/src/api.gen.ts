@@ -323,6 +323,21 @@ export interface components {
             timezone: string;
             /** Format: date-time */
             created: string;
+            rules?: components["schemas"]["SiteRules"];
+        };
+        /**
+         * @description Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays and an empty one
+         *     takes the rules away.
+         */
+        SiteRules: {
+            /** @description Only pages of these hosts count, as `example.com` (and its www) or `*.example.com` (all that is under it); none, all hosts. */
+            hostnames?: string[];
+            /** @description Of visitors, as `192.0.2.1` or `192.0.2.0/24`. */
+            blocked_addresses?: string[];
+            /** @description Of visitors, as `DE`. */
+            blocked_countries?: string[];
+            /** @description Of pages, as `/admin/**`; `*` is anything up to the next slash, `**` anything at all. */
+            blocked_paths?: string[];
         };
         SiteList: {
             sites: components["schemas"]["Site"][];
@@ -333,10 +348,12 @@ export interface components {
             public: boolean;
             /** @default UTC */
             timezone: string;
+            rules?: components["schemas"]["SiteRules"];
         };
         SiteUpdate: {
             public?: boolean;
             timezone?: string;
+            rules?: components["schemas"]["SiteRules"];
         };
         Key: {
             id: string;
@@ -458,7 +475,7 @@ export interface operations {
             };
             /**
              * @description Every in-sync replica of the log has it. With `x-plausible-dropped` the beacon was understood and not counted (a bot, an
-             *     unknown site).
+             *     unknown site, what the site's rules refuse).
              */
             202: {
                 headers: {
