@@ -14,12 +14,17 @@ type sender struct {
 	agent    string // the user agent, cut
 	language string
 	says     agent
+	optedOut bool // they asked not to be counted, and that is honoured
 }
 
 func (s *Service) sender(r *http.Request) sender {
 	ua := cut(strings.ToValidUTF8(r.UserAgent(), "\uFFFD"), maxAgent)
-	return sender{addr: clientAddr(r, s.cfg.TrustedProxies), agent: ua, language: language(r.Header.Get("Accept-Language")), says: s.agents.parse(ua)}
+	return sender{addr: clientAddr(r, s.cfg.TrustedProxies), agent: ua, language: language(r.Header.Get("Accept-Language")), says: s.agents.parse(ua),
+		optedOut: s.cfg.RespectOptOut && optsOut(r.Header)}
 }
+
+// optsOut is Do Not Track, or Global Privacy Control.
+func optsOut(h http.Header) bool { return h.Get("Dnt") == "1" || h.Get("Sec-Gpc") == "1" }
 
 // language is the first tag of Accept-Language.
 func language(header string) string {

@@ -102,6 +102,10 @@ func (s *Service) publish(d *draft, b *beacon, from *sender, start time.Time) (d
 		s.meter.bots.Add(float64(len(b.domains)))
 		return len(b.domains), nil
 	}
+	if from.optedOut {
+		s.meter.optedOut.Add(float64(len(b.domains)))
+		return len(b.domains), nil
+	}
 	ids := s.identity.Load()
 	if ids == nil {
 		s.meter.refused.Inc()

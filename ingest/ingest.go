@@ -35,6 +35,8 @@ type Config struct {
 	AckTimeout time.Duration
 	// Script is the tracker, served at /js/script.js. Without one that answers 404.
 	Script []byte
+	// RespectOptOut drops what comes with DNT: 1 or Sec-GPC: 1.
+	RespectOptOut bool
 	// AddressLimit and SiteLimit are what one sender and one site may send; zero: any number. Above it the answer is 429.
 	AddressLimit, SiteLimit Limit
 }

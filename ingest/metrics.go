@@ -13,7 +13,7 @@ import (
 // meter is what ingest counts.
 type meter struct {
 	accepted, bots, unknown, invalid, timeouts, refused prometheus.Counter
-	limitedAddress, limitedSite                         prometheus.Counter
+	optedOut, limitedAddress, limitedSite               prometheus.Counter
 	ruled                                               [site.PathBlocked + 1]prometheus.Counter // by the reason
 	retries, lost, spooled                              prometheus.Counter
 	ack, envelopes                                      prometheus.Histogram
@@ -29,6 +29,7 @@ func newMeter(reg prometheus.Registerer) (*meter, error) {
 		unknown:        beacons.WithLabelValues("dropped", "unknown_site"),
 		limitedAddress: beacons.WithLabelValues("limited", "address"),
 		limitedSite:    beacons.WithLabelValues("limited", "site"),
+		optedOut:       beacons.WithLabelValues("dropped", "opted_out"),
 		ruled: [...]prometheus.Counter{
 			site.HostnameNotListed: beacons.WithLabelValues("dropped", "hostname"),
 			site.AddressBlocked:    beacons.WithLabelValues("dropped", "address"),
