@@ -140,6 +140,7 @@ func (s *Service) publish(d *draft, b *beacon, from *sender, start time.Time) (d
 			dropped++
 			continue
 		}
+		s.guard.bound(&d.Event, start)
 		if b.id != "" {
 			d.ID, d.HasID = ids.eventID(d.who, b.id), true
 		}

@@ -70,6 +70,7 @@ type Service struct {
 	salts     *salts
 	publisher *publisher
 	limits    *limiter
+	guard     *guard
 	script    *script
 	room      chan struct{} // for large bodies
 	work      sync.Pool     // *work
@@ -105,7 +106,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s := &Service{
 		cfg: cfg, broker: deps.Broker, sites: deps.Sites, log: deps.Log, meter: m, sources: newSources(sourceList), agents: newAgents(),
-		countries: places, salts: newSalts(deps.Broker, deps.Log), limits: limits, script: tracker, room: make(chan struct{}, largeBodies),
+		countries: places, salts: newSalts(deps.Broker, deps.Log), limits: limits, guard: newGuard(deps.Log, m.others), script: tracker, room: make(chan struct{}, largeBodies),
 	}
 	s.work.New = func() any { return &work{} }
 	if deps.Spool != nil {

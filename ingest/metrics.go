@@ -12,6 +12,7 @@ import (
 
 // meter is what ingest counts.
 type meter struct {
+	others                                              *prometheus.CounterVec // by dimension
 	accepted, bots, unknown, invalid, timeouts, refused prometheus.Counter
 	optedOut, limitedAddress, limitedSite               prometheus.Counter
 	ruled                                               [site.PathBlocked + 1]prometheus.Counter // by the reason
@@ -39,9 +40,11 @@ func newMeter(reg prometheus.Registerer) (*meter, error) {
 		invalid:  beacons.WithLabelValues("invalid", ""),
 		timeouts: beacons.WithLabelValues("unavailable", "not_acknowledged"),
 		refused:  beacons.WithLabelValues("unavailable", "refused"),
-		retries:  prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_produce_retries_total", Help: "Envelopes sent once more."}),
-		lost:     prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_lost_events_total", Help: "Events, none of them acknowledged, that were given up: at a stop, or refused by the log for good."}),
-		spooled:  prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_spooled_events_total", Help: "Events that were acknowledged by this machine's disk, since the log was away."}),
+		others: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nowcast_ingest_other_values_total", Help: "Values that count as (other), and properties left out, since a site has too many different ones."},
+			[]string{"dimension"}),
+		retries: prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_produce_retries_total", Help: "Envelopes sent once more."}),
+		lost:    prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_lost_events_total", Help: "Events, none of them acknowledged, that were given up: at a stop, or refused by the log for good."}),
+		spooled: prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_spooled_events_total", Help: "Events that were acknowledged by this machine's disk, since the log was away."}),
 		ack: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "nowcast_ingest_ack_seconds", Help: "From a beacon's arrival to its acknowledgement by the log.",
 			Buckets: []float64{.0005, .001, .002, .004, .008, .016, .032, .064, .125, .25, .5, 1, 2, 4},
@@ -51,7 +54,7 @@ func newMeter(reg prometheus.Registerer) (*meter, error) {
 			Buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128, 256, fullEvents},
 		}),
 	}
-	for _, c := range []prometheus.Collector{beacons, m.retries, m.lost, m.spooled, m.ack, m.envelopes} {
+	for _, c := range []prometheus.Collector{beacons, m.others, m.retries, m.lost, m.spooled, m.ack, m.envelopes} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
