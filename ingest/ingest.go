@@ -121,9 +121,11 @@ func New(cfg Config, deps Deps) (*Service, error) {
 
 func (s *Service) waiting(what string) { s.waits.Store(&what) }
 
-// Routes adds the public paths of ingest.
+// Routes adds the public paths of ingest. What takes beacons is in a group that keeps senders to their limits.
 func (s *Service) Routes(r gin.IRouter) {
-	r.POST("/api/event", s.throttle, s.large, s.postEvent)
+	r = r.Group("", nosniff)
+	beacons := r.Group("", s.throttle, s.large)
+	beacons.POST("/api/event", s.postEvent)
 	r.OPTIONS("/api/event", preflight)
 	r.GET("/js/script.js", s.getScript)
 	r.HEAD("/js/script.js", s.getScript)
