@@ -109,7 +109,7 @@ func (s *Service) publish(d *draft, b *beacon, from *sender, start time.Time) (d
 	ids := s.identity.Load()
 	if ids == nil {
 		s.meter.refused.Inc()
-		return 0, fmt.Errorf("%s", *s.waits.Load())
+		return 0, errStarting // what it waits for is for operators, in Ready
 	}
 	var over *overRate
 	var few [4]*envelope
