@@ -51,6 +51,7 @@ func BenchmarkBeacon(b *testing.B) {
 				from := sender{addr: addr, agent: chrome, language: language("de-CH,de;q=0.9"), says: s.agents.parse(chrome)}
 				found, _ := s.sites.Lookup(bc.domains[0])
 				s.fill(d, bc, &from, found.Domain)
+				s.guard.bound(&d.Event, s.guard.begin)
 				ids := s.identity.Load()
 				d.ID, d.HasID = ids.eventID(d.who, bc.id), true
 				_ = ids.partitionOf(d.who)

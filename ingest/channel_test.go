@@ -128,13 +128,13 @@ func TestSpammers(t *testing.T) {
 		{"https://com/", false},
 		{"", false},
 	} {
-		spam, events := testutil.ToFloat64(w.meter.spam), len(w.events(t))
+		spam, events := testutil.ToFloat64(w.meter.dropped("spam_referrer")), len(w.events(t))
 		a := w.post(t, `{"n":"pageview","u":"https://example.com/a","d":"example.com","r":"`+c.referrer+`"}`)
 		dropped, more := "", 1
 		if c.spam {
 			dropped, more = "1", 0
 		}
-		if a.status != 202 || a.header.Get("x-plausible-dropped") != dropped || len(w.events(t))-events != more || testutil.ToFloat64(w.meter.spam)-spam != float64(1-more) {
+		if a.status != 202 || a.header.Get("x-plausible-dropped") != dropped || len(w.events(t))-events != more || testutil.ToFloat64(w.meter.dropped("spam_referrer"))-spam != float64(1-more) {
 			t.Errorf("%s: %+v, %d events more", c.referrer, a, len(w.events(t))-events)
 		}
 	}

@@ -130,7 +130,7 @@ func TestBotsByHTTP(t *testing.T) {
 		{"preview", "X-Purpose", "preview", "early"},
 		{"another purpose", "Sec-Purpose", "navigate", ""},
 	} {
-		before := fmt.Sprint(testutil.ToFloat64(w.meter.bots), testutil.ToFloat64(w.meter.early), len(w.events(t)))
+		before := fmt.Sprint(testutil.ToFloat64(w.meter.dropped("bot")), testutil.ToFloat64(w.meter.dropped("prefetch")), len(w.events(t)))
 		a := w.post(t, pv, c.header, c.value)
 		bots, early, events := 0.0, 0.0, 0
 		fmt.Sscan(before, &bots, &early, &events)
@@ -143,7 +143,7 @@ func TestBotsByHTTP(t *testing.T) {
 		default:
 			events++
 		}
-		after := fmt.Sprint(testutil.ToFloat64(w.meter.bots), testutil.ToFloat64(w.meter.early), len(w.events(t)))
+		after := fmt.Sprint(testutil.ToFloat64(w.meter.dropped("bot")), testutil.ToFloat64(w.meter.dropped("prefetch")), len(w.events(t)))
 		if want := fmt.Sprint(bots, early, events); a.status != 202 || a.body != "ok" || a.header.Get("x-plausible-dropped") != dropped || after != want {
 			t.Errorf("%s: %d %q, counters %s, want %s", c.name, a.status, a.header.Get("x-plausible-dropped"), after, want)
 		}

@@ -16,12 +16,17 @@ type sender struct {
 	language string
 	says     agent
 	early    bool // a page that nobody looks at yet
+	optedOut bool // they asked not to be counted, and that is honoured
 }
 
 func (s *Service) sender(r *http.Request) sender {
 	ua := cut(strings.ToValidUTF8(r.UserAgent(), "\uFFFD"), maxAgent)
-	return sender{addr: clientAddr(r, s.cfg.TrustedProxies), agent: ua, language: language(r.Header.Get("Accept-Language")), says: s.agents.parse(ua), early: prefetched(r.Header)}
+	return sender{addr: clientAddr(r, s.cfg.TrustedProxies), agent: ua, language: language(r.Header.Get("Accept-Language")), says: s.agents.parse(ua),
+		early: prefetched(r.Header), optedOut: s.cfg.RespectOptOut && optsOut(r.Header)}
 }
+
+// optsOut is Do Not Track, or Global Privacy Control.
+func optsOut(h http.Header) bool { return h.Get("Dnt") == "1" || h.Get("Sec-Gpc") == "1" }
 
 // language is the first tag of Accept-Language.
 func language(header string) string {

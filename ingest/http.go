@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -28,8 +29,7 @@ const keepBody = 64 << 10
 
 func (s *Service) postEvent(c *gin.Context) {
 	start := time.Now()
-	c.Header("Access-Control-Allow-Origin", "*")
-	c.Header("Access-Control-Expose-Headers", "x-plausible-dropped")
+	allowAny(c)
 	w := s.work.Get().(*work)
 	defer s.putBack(w)
 	body, errs := w.read(c.Request.Body)
@@ -47,7 +47,15 @@ func (s *Service) postEvent(c *gin.Context) {
 		c.String(http.StatusOK, from.addr.String())
 		return
 	}
+	if !s.alsoFrom(c, from.addr, len(b.domains)-1) {
+		return
+	}
 	dropped, err := s.publish(&w.draft, b, &from, start)
+	var over *overRate
+	if errors.As(err, &over) {
+		tooMany(c, over.wait, err.Error())
+		return
+	}
 	if err != nil {
 		c.Header("Retry-After", "1")
 		c.JSON(http.StatusServiceUnavailable, gin.H{"error": "not counted yet: " + err.Error() + "; send it again, with the same id"})
@@ -65,6 +73,12 @@ func (s *Service) putBack(w *work) {
 	}
 }
 
+// allowAny lets pages of any origin send and read the answer: a tracker is on other people's pages, and no cookie or key is looked at.
+func allowAny(c *gin.Context) {
+	c.Header("Access-Control-Allow-Origin", "*")
+	c.Header("Access-Control-Expose-Headers", "x-plausible-dropped, Retry-After")
+}
+
 // read returns the whole body. A connection that breaks is no JSON either.
 func (w *work) read(r io.Reader) (string, problems) {
 	w.body.Reset()
@@ -78,11 +92,16 @@ func (w *work) read(r io.Reader) (string, problems) {
 	return w.body.String(), nil
 }
 
+// overRate says that none of a beacon's sites may have more events now.
+type overRate struct{ wait time.Duration }
+
+func (*overRate) Error() string { return "too many events for this site" }
+
 // publish puts a beacon into the log once for each of its sites and returns when all of them are acknowledged, with the number
-// of those that don't count.
+// of those that don't count. A site over its rate is left out; where that leaves none, the error is *overRate.
 func (s *Service) publish(d *draft, b *beacon, from *sender, start time.Time) (dropped int, err error) {
 	var few [4]*envelope
-	pending, dropped, err := s.enqueue(few[:0], d, b, from)
+	pending, dropped, err := s.enqueue(few[:0], d, b, from, start)
 	if err != nil {
 		return dropped, err
 	}
@@ -90,24 +109,14 @@ func (s *Service) publish(d *draft, b *beacon, from *sender, start time.Time) (d
 }
 
 // enqueue puts a beacon on its way to the log once for each of its sites, and adds to pending what has to be acknowledged.
-func (s *Service) enqueue(pending []*envelope, d *draft, b *beacon, from *sender) (_ []*envelope, dropped int, err error) {
-	if from.says.bot {
-		s.meter.bots.Add(float64(len(b.domains)))
-		return pending, len(b.domains), nil
-	}
-	if from.early {
-		s.meter.early.Add(float64(len(b.domains)))
-		return pending, len(b.domains), nil
-	}
-	if s.spammers.has(b.referrer.host) {
-		s.meter.spam.Add(float64(len(b.domains)))
-		return pending, len(b.domains), nil
-	}
+func (s *Service) enqueue(pending []*envelope, d *draft, b *beacon, from *sender, start time.Time) (_ []*envelope, dropped int, err error) {
 	ids := s.identity.Load()
 	if ids == nil {
 		s.meter.refused.Inc()
-		return pending, 0, fmt.Errorf("%s", *s.waits.Load())
+		return pending, 0, errStarting // what it waits for is for operators, in Ready
 	}
+	var over *overRate
+	taken := len(pending)
 	for _, domain := range b.domains {
 		found, ok := s.lookup(domain)
 		if !ok {
@@ -115,7 +124,23 @@ func (s *Service) enqueue(pending []*envelope, d *draft, b *beacon, from *sender
 			dropped++
 			continue
 		}
-		s.fill(d, b, from, found.Domain)
+		reason := s.uncounted(b, from)
+		if reason == "" {
+			s.fill(d, b, from, found.Domain)
+			reason = ruled(&found, b, d, from)
+		}
+		if reason != "" {
+			s.drop(found.Domain, reason)
+			dropped++
+			continue
+		}
+		if wait, ok := s.limits.to(found.Domain, start); !ok {
+			s.meter.limitedSite.Inc()
+			over = &overRate{wait}
+			dropped++
+			continue
+		}
+		s.guard.bound(&d.Event, start)
 		if b.id != "" {
 			d.ID, d.HasID = ids.eventID(d.who, b.id), true
 		}
@@ -126,7 +151,45 @@ func (s *Service) enqueue(pending []*envelope, d *draft, b *beacon, from *sender
 		}
 		pending = append(pending, e)
 	}
+	if over != nil && len(pending) == taken {
+		return pending, dropped, over
+	}
 	return pending, dropped, nil
+}
+
+// uncounted says why a beacon counts for no site, "" if it may.
+func (s *Service) uncounted(b *beacon, from *sender) string {
+	switch {
+	case from.says.bot:
+		return "bot"
+	case from.early:
+		return "prefetch"
+	case from.optedOut:
+		return "opted_out"
+	case s.spammers.has(b.referrer.host):
+		return "spam_referrer"
+	}
+	return ""
+}
+
+// ruled says why the site's own rules leave a beacon out, "" if they don't.
+func ruled(of *site.Site, b *beacon, d *draft, from *sender) string {
+	host := b.page.host
+	if host == "" {
+		host = b.hostname
+	}
+	switch of.Filter().Refuses(host, from.addr, d.Country, d.Path) {
+	case site.HostnameNotListed:
+		return "hostname"
+	case site.AddressBlocked:
+		return "address"
+	case site.CountryBlocked:
+		return "country"
+	case site.PathBlocked:
+		return "path"
+	default:
+		return ""
+	}
 }
 
 // lookup finds a site by its domain, also with "www." in front.
@@ -173,6 +236,11 @@ func preflight(headers string) gin.HandlerFunc {
 	}
 }
 
+// nosniff keeps browsers from taking an answer for something else than its type says.
+func nosniff(c *gin.Context) { c.Header("X-Content-Type-Options", "nosniff") }
+
+func (s *Service) drop(_, reason string) { s.meter.dropped(reason).Inc() }
+
 // script is the tracker as it is sent.
 type script struct {
 	plain, zipped []byte
@@ -211,7 +279,6 @@ func (s *Service) getScript(c *gin.Context) {
 	h.Set("Cache-Control", "public, max-age=86400, stale-while-revalidate=604800")
 	h.Set("ETag", s.script.etag)
 	h.Set("Vary", "Accept-Encoding")
-	h.Set("X-Content-Type-Options", "nosniff")
 	b := s.script.plain
 	if acceptsGzip(c.GetHeader("Accept-Encoding")) {
 		b = s.script.zipped

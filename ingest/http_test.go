@@ -198,6 +198,25 @@ func TestDropped(t *testing.T) {
 	}
 }
 
+// TestOptOut sends with the headers by which people ask not to be counted.
+func TestOptOut(t *testing.T) {
+	asked, deaf := start(t, Config{RespectOptOut: true}), start(t, Config{})
+	const two = `{"n":"pageview","u":"https://example.com/a","d":"example.com,other.example"}`
+	for _, c := range []struct{ header, value, dropped string }{
+		{"DNT", "1", "2"}, {"Sec-GPC", "1", "2"}, {"DNT", "0", ""}, {"Sec-GPC", "0", ""}, {"DNT", "unspecified", ""}, {"DNT", "", ""},
+	} {
+		if a := asked.post(t, two, c.header, c.value); a.status != 202 || a.header.Get("x-plausible-dropped") != c.dropped {
+			t.Errorf("%s: %q: %+v", c.header, c.value, a)
+		}
+		if a := deaf.post(t, two, c.header, c.value); a.status != 202 || a.header.Get("x-plausible-dropped") != "" {
+			t.Errorf("%s: %q, without the option: %+v", c.header, c.value, a)
+		}
+	}
+	if n := len(asked.events(t)); n != 8 {
+		t.Errorf("%d events in the log, want 8", n)
+	}
+}
+
 // TestVisitor looks at who is who.
 func TestVisitor(t *testing.T) {
 	w := start(t, Config{TrustedProxies: prefixes("127.0.0.0/8")})

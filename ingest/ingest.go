@@ -38,6 +38,10 @@ type Config struct {
 	GeoFile string
 	// Script is the tracker, served at /js/script.js. Without one that answers 404.
 	Script []byte
+	// RespectOptOut drops what comes with DNT: 1 or Sec-GPC: 1.
+	RespectOptOut bool
+	// AddressLimit and SiteLimit are what one sender and one site may send; zero: any number. Above it the answer is 429.
+	AddressLimit, SiteLimit Limit
 }
 
 // Deps are the parts that ingest works with. None of them is started or closed by it.
@@ -70,8 +74,11 @@ type Service struct {
 	geo       *geoFile // nil: none
 	salts     *salts
 	publisher *publisher
+	limits    *limiter
+	guard     *guard
 	script    *script
-	work      sync.Pool // *work
+	room      chan struct{} // for large bodies
+	work      sync.Pool     // *work
 
 	identity atomic.Pointer[identity] // nil until beacons can be taken
 	waits    atomic.Pointer[string]   // what the start waits for
@@ -104,13 +111,17 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	limits, err := newLimiter(cfg.AddressLimit, cfg.SiteLimit)
+	if err != nil {
+		return nil, err
+	}
 	tracker, err := newScript(cfg.Script)
 	if err != nil {
 		return nil, err
 	}
 	s := &Service{
 		cfg: cfg, broker: deps.Broker, sites: deps.Sites, log: deps.Log, meter: m, sources: newSources(sourceList), spammers: newSpammers(spammerList), agents: newAgents(bots),
-		places: where, geo: geo, salts: newSalts(deps.Broker, deps.Log), script: tracker,
+		places: where, geo: geo, salts: newSalts(deps.Broker, deps.Log), limits: limits, guard: newGuard(deps.Log, m.others), script: tracker, room: make(chan struct{}, largeBodies),
 	}
 	s.work.New = func() any { return &work{} }
 	if deps.Spool != nil {
@@ -125,15 +136,17 @@ func New(cfg Config, deps Deps) (*Service, error) {
 
 func (s *Service) waiting(what string) { s.waits.Store(&what) }
 
-// Routes adds the public paths of ingest.
+// Routes adds the public paths of ingest. What takes beacons is in a group that keeps senders to their limits.
 func (s *Service) Routes(r gin.IRouter) {
-	r.POST("/api/event", s.postEvent)
+	r = r.Group("", nosniff)
+	beacons := r.Group("", s.throttle, s.large)
+	beacons.POST("/api/event", s.postEvent)
 	r.OPTIONS("/api/event", preflight("Content-Type, X-Debug-Request"))
 	for path, post := range map[string]gin.HandlerFunc{"/api/send": s.postSend, "/api/batch": s.postBatch} {
-		r.POST(path, post)
+		beacons.POST(path, post)
 		r.OPTIONS(path, preflight("Content-Type, X-Umami-Cache, X-Umami-Website-Id, X-Umami-Hostname"))
 	}
-	r.GET("/pixel.gif", s.getPixel)
+	beacons.GET("/pixel.gif", s.getPixel)
 	r.HEAD("/pixel.gif", headPixel)
 	r.GET("/js/script.js", s.getScript)
 	r.HEAD("/js/script.js", s.getScript)

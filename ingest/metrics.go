@@ -11,28 +11,35 @@ import (
 
 // meter is what ingest counts.
 type meter struct {
-	accepted, bots, early, spam, unknown, unkept, invalid, timeouts, refused prometheus.Counter
-	retries, lost, spooled                                                   prometheus.Counter
-	ack, envelopes                                                           prometheus.Histogram
+	others                                        *prometheus.CounterVec // by dimension
+	beacons                                       *prometheus.CounterVec // by result and reason
+	accepted, unknown, invalid, timeouts, refused prometheus.Counter
+	limitedAddress, limitedSite                   prometheus.Counter
+	retries, lost, spooled                        prometheus.Counter
+	ack, envelopes                                prometheus.Histogram
 }
+
+// reasons for which a beacon for a site that exists is left out: short lower-case words, those of the metric and of the site's ledger.
+var reasons = []string{"bot", "prefetch", "opted_out", "spam_referrer", "hostname", "address", "country", "path", "not_kept"}
 
 func newMeter(reg prometheus.Registerer) (*meter, error) {
 	beacons := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "nowcast_ingest_beacons_total", Help: "Beacons by what became of them; one for several sites counts for each.",
 	}, []string{"result", "reason"})
 	m := &meter{
-		accepted: beacons.WithLabelValues("accepted", ""),
-		bots:     beacons.WithLabelValues("dropped", "bot"),
-		early:    beacons.WithLabelValues("dropped", "prefetch"),
-		spam:     beacons.WithLabelValues("dropped", "spam_referrer"),
-		unknown:  beacons.WithLabelValues("dropped", "unknown_site"),
-		unkept:   beacons.WithLabelValues("dropped", "not_kept"),
-		invalid:  beacons.WithLabelValues("invalid", ""),
-		timeouts: beacons.WithLabelValues("unavailable", "not_acknowledged"),
-		refused:  beacons.WithLabelValues("unavailable", "refused"),
-		retries:  prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_produce_retries_total", Help: "Envelopes sent once more."}),
-		lost:     prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_lost_events_total", Help: "Events, none of them acknowledged, that were given up: at a stop, or refused by the log for good."}),
-		spooled:  prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_spooled_events_total", Help: "Events that were acknowledged by this machine's disk, since the log was away."}),
+		beacons:        beacons,
+		accepted:       beacons.WithLabelValues("accepted", ""),
+		unknown:        beacons.WithLabelValues("dropped", "unknown_site"),
+		limitedAddress: beacons.WithLabelValues("limited", "address"),
+		limitedSite:    beacons.WithLabelValues("limited", "site"),
+		invalid:        beacons.WithLabelValues("invalid", ""),
+		timeouts:       beacons.WithLabelValues("unavailable", "not_acknowledged"),
+		refused:        beacons.WithLabelValues("unavailable", "refused"),
+		others: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nowcast_ingest_other_values_total", Help: "Values that count as (other), and properties left out, since a site has too many different ones."},
+			[]string{"dimension"}),
+		retries: prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_produce_retries_total", Help: "Envelopes sent once more."}),
+		lost:    prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_lost_events_total", Help: "Events, none of them acknowledged, that were given up: at a stop, or refused by the log for good."}),
+		spooled: prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_spooled_events_total", Help: "Events that were acknowledged by this machine's disk, since the log was away."}),
 		ack: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "nowcast_ingest_ack_seconds", Help: "From a beacon's arrival to its acknowledgement by the log.",
 			Buckets: []float64{.0005, .001, .002, .004, .008, .016, .032, .064, .125, .25, .5, 1, 2, 4},
@@ -42,7 +49,10 @@ func newMeter(reg prometheus.Registerer) (*meter, error) {
 			Buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128, 256, fullEvents},
 		}),
 	}
-	for _, c := range []prometheus.Collector{beacons, m.retries, m.lost, m.spooled, m.ack, m.envelopes} {
+	for _, reason := range reasons { // there from the start
+		m.dropped(reason)
+	}
+	for _, c := range []prometheus.Collector{beacons, m.others, m.retries, m.lost, m.spooled, m.ack, m.envelopes} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
@@ -78,6 +88,11 @@ func spoolMetrics(reg prometheus.Registerer, s *spool.Spool) error {
 		}
 	}
 	return nil
+}
+
+// dropped counts the beacons that were dropped for a reason.
+func (m *meter) dropped(reason string) prometheus.Counter {
+	return m.beacons.WithLabelValues("dropped", reason)
 }
 
 func (m *meter) envelope(events int) {

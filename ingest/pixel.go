@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -36,6 +37,12 @@ func (s *Service) getPixel(c *gin.Context) {
 	}
 	from := s.sender(c.Request)
 	dropped, err := s.publish(&w.draft, b, &from, start)
+	var over *overRate
+	if errors.As(err, &over) {
+		retryAfter(c, over.wait)
+		c.Data(http.StatusTooManyRequests, "image/gif", []byte(pixel))
+		return
+	}
 	if err != nil {
 		c.Header("Retry-After", "1")
 		c.Data(http.StatusServiceUnavailable, "image/gif", []byte(pixel))
@@ -60,9 +67,8 @@ func pixelHeaders(h http.Header) {
 	h.Set("Pragma", "no-cache")
 	h.Set("Expires", "0")
 	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Access-Control-Expose-Headers", "x-plausible-dropped, x-nowcast-error")
+	h.Set("Access-Control-Expose-Headers", "x-plausible-dropped, x-nowcast-error, Retry-After")
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
-	h.Set("X-Content-Type-Options", "nosniff")
 }
 
 // parsePixel reads site, url and referrer. Without a url the page is the one that shows the image, without a site it is the url's host.

@@ -34,6 +34,7 @@ const (
 // Why an event can't be taken or wasn't acknowledged. All of them mean: send it again later.
 var (
 	errFull     = errors.New("too many events wait for the log")
+	errStarting = errors.New("this instance is starting")
 	errStopping = errors.New("this instance is stopping")
 	errNoSalt   = errors.New("the salt of today isn't known yet")
 	errLost     = errors.New("the log didn't acknowledge before this instance stopped")

@@ -135,7 +135,7 @@ func checkAccepted(t *testing.T, body, dropped string, events []event.Event) {
 		if short := sent["n"]; short == nil || short == false {
 			name, ok = sent["name"].(string)
 		}
-		if ok && e.Name != name {
+		if ok && e.Name != name && e.Name != other {
 			t.Fatalf("%q: name %q", body, e.Name)
 		}
 		if passive := sent["i"] == false || sent["interactive"] == false; e.Interactive == passive && strings.Count(body, `"i`) == 1 {
@@ -156,11 +156,15 @@ func TestAccepted(t *testing.T) {
 		return "x" + b.String()
 	}
 	quoted := func(v any) string { b, _ := json.Marshal(v); return string(b) }
+	var keys [50]string // a site may have so many without further ado
+	for i := range keys {
+		keys[i] = text(10)
+	}
 	want := map[string]int{}
 	for i := range 300 {
 		path := fmt.Sprintf("/%d/%s", i, strings.NewReplacer("%", "", "#", "", "?", "").Replace(text(8)))
 		path = strings.TrimRight(path, " ")
-		name, key, value, eid := text(20), text(10), text(40), fmt.Sprint("id", i)
+		name, key, value, eid := text(20), keys[r.IntN(len(keys))], text(40), fmt.Sprint("id", i)
 		address := "https://example.com" + path
 		custom := event.Event{Kind: event.Custom, Name: name, Site: "example.com", Hostname: "example.com", Path: path, Interactive: true, Props: event.AppendProp(nil, key, value)}
 		view := event.Event{Kind: event.Pageview, Name: "pageview", Site: "example.com", Hostname: "example.com", Path: path, Interactive: true}

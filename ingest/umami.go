@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -59,7 +60,7 @@ func (s *Service) postSend(c *gin.Context) {
 		return
 	}
 	from := s.sender(c.Request)
-	pending, dropped, problem, err := s.offer(nil, &w.draft, body, &from)
+	pending, dropped, problem, err := s.offer(nil, &w.draft, body, &from, start)
 	if err == nil {
 		err = s.acknowledged(pending, start)
 	}
@@ -111,6 +112,9 @@ func (s *Service) postBatch(c *gin.Context) {
 		dropped int
 	)
 	from, at, details := s.sender(c.Request), 0, []batchError{}
+	if !s.alsoFrom(c, from.addr, size-1) {
+		return
+	}
 	elements(body, func(v value) {
 		if err != nil {
 			return
@@ -119,7 +123,7 @@ func (s *Service) postBatch(c *gin.Context) {
 			drop    bool
 			problem string
 		)
-		pending, drop, problem, err = s.offer(pending, &w.draft, v.raw, &from)
+		pending, drop, problem, err = s.offer(pending, &w.draft, v.raw, &from, start)
 		if problem != "" {
 			details = append(details, batchError{at, newUmamiError(http.StatusBadRequest, problem)})
 		}
@@ -143,8 +147,7 @@ func (s *Service) postBatch(c *gin.Context) {
 
 // readUmami reads the body, or answers why it can't.
 func (s *Service) readUmami(c *gin.Context, w *work) (string, bool) {
-	c.Header("Access-Control-Allow-Origin", "*")
-	c.Header("Access-Control-Expose-Headers", "x-plausible-dropped")
+	allowAny(c)
 	body, errs := w.read(c.Request.Body)
 	if errs != nil {
 		s.meter.invalid.Inc()
@@ -155,32 +158,40 @@ func (s *Service) readUmami(c *gin.Context, w *work) (string, bool) {
 }
 
 func (s *Service) unavailable(c *gin.Context, err error) {
+	var over *overRate
+	if errors.As(err, &over) {
+		tooMany(c, over.wait, err.Error())
+		return
+	}
 	c.Header("Retry-After", "1")
 	c.JSON(http.StatusServiceUnavailable, newUmamiError(http.StatusServiceUnavailable, "not counted yet: "+err.Error()+"; send it again, with the same payload.eid"))
 }
 
 // offer puts a beacon on its way and adds to pending what has to be acknowledged. A problem is the client's, an error is ours.
-func (s *Service) offer(pending []*envelope, d *draft, body string, from *sender) (_ []*envelope, dropped bool, problem string, err error) {
+func (s *Service) offer(pending []*envelope, d *draft, body string, from *sender, start time.Time) (_ []*envelope, dropped bool, problem string, err error) {
 	sent, problem := parseUmami(body)
 	if problem != "" {
 		s.meter.invalid.Inc()
 		return pending, false, problem, nil
 	}
-	if s.identity.Load() != nil { // else the sites aren't known yet
-		if _, ok := s.lookup(sent.domains[0]); !ok {
-			s.meter.unknown.Inc()
-			return pending, false, noWebsite, nil
-		}
+	if s.identity.Load() == nil {
+		s.meter.refused.Inc()
+		return pending, false, "", errStarting
+	}
+	found, ok := s.lookup(sent.domains[0])
+	if !ok {
+		s.meter.unknown.Inc()
+		return pending, false, noWebsite, nil
 	}
 	if !sent.kept && !from.says.bot {
-		s.meter.unkept.Inc()
+		s.drop(found.Domain, "not_kept")
 		return pending, true, "", nil
 	}
 	who := *from
 	if sent.language != "" {
 		who.language = sent.language
 	}
-	pending, n, err := s.enqueue(pending, d, &sent.beacon, &who)
+	pending, n, err := s.enqueue(pending, d, &sent.beacon, &who, start)
 	return pending, n > 0, "", err
 }
 

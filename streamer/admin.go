@@ -68,13 +68,50 @@ func publicSite(st site.Site) api.Site {
 	return api.Site{Domain: st.Domain, Public: st.Public, Timezone: st.Timezone, Created: st.Created}
 }
 
+// adminSite shows the rules too: whom a site keeps out is nobody's business but its admins'.
+func adminSite(st site.Site) api.Site {
+	out := publicSite(st)
+	r := st.Rules
+	list := func(s []string) *[]string { // in JSON a list, also when it is empty
+		out := append([]string{}, s...)
+		return &out
+	}
+	out.Rules = &api.SiteRules{
+		Hostnames: list(r.Hostnames), BlockedAddresses: list(r.BlockedAddresses),
+		BlockedCountries: list(r.BlockedCountries), BlockedPaths: list(r.BlockedPaths),
+	}
+	return out
+}
+
+// change puts the lists that are given into rules; an empty one takes a list away.
+func change(r *site.Rules, in *api.SiteRules) {
+	if in == nil {
+		return
+	}
+	for _, l := range []struct {
+		into *[]string
+		from *[]string
+	}{
+		{&r.Hostnames, in.Hostnames}, {&r.BlockedAddresses, in.BlockedAddresses},
+		{&r.BlockedCountries, in.BlockedCountries}, {&r.BlockedPaths, in.BlockedPaths},
+	} {
+		if l.from != nil {
+			*l.into = *l.from
+		}
+	}
+}
+
 // ListSites is GET /api/v1/sites: those that the asker may read.
 func (s *Service) ListSites(c *gin.Context) {
 	key, known := s.who(c)
 	out := api.SiteList{Sites: []api.Site{}}
 	for _, st := range s.sites.Sites() {
 		if st.Public || known && key.MayRead(st.Domain) {
-			out.Sites = append(out.Sites, publicSite(st))
+			show := publicSite
+			if known && key.Admin {
+				show = adminSite
+			}
+			out.Sites = append(out.Sites, show(st))
 		}
 	}
 	c.Header("Cache-Control", "no-store")
@@ -103,6 +140,7 @@ func (s *Service) CreateSite(c *gin.Context) {
 	if in.Timezone != nil {
 		st.Timezone = *in.Timezone
 	}
+	change(&st.Rules, in.Rules)
 	s.put(c, st, http.StatusCreated)
 }
 
@@ -112,14 +150,21 @@ func (s *Service) put(c *gin.Context, st site.Site, status int) {
 		return
 	}
 	st, _ = s.sites.Lookup(st.Domain)
-	c.JSON(status, publicSite(st))
+	c.JSON(status, adminSite(st))
 }
 
 // GetSite is GET /api/v1/sites/{domain}.
 func (s *Service) GetSite(c *gin.Context, domain string) {
-	if st, ok := s.readable(c, domain); ok {
-		c.JSON(http.StatusOK, publicSite(st))
+	st, ok := s.readable(c, domain)
+	if !ok {
+		return
 	}
+	show := publicSite
+	if key, known := s.who(c); known && key.Admin {
+		show = adminSite
+	}
+	c.Header("Cache-Control", "no-store")
+	c.JSON(http.StatusOK, show(st))
 }
 
 // UpdateSite is PATCH /api/v1/sites/{domain}.
@@ -138,6 +183,7 @@ func (s *Service) UpdateSite(c *gin.Context, domain string) {
 	if in.Timezone != nil {
 		st.Timezone = *in.Timezone
 	}
+	change(&st.Rules, in.Rules)
 	s.put(c, st, http.StatusOK)
 }
 

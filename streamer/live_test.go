@@ -533,6 +533,10 @@ func TestAccess(t *testing.T) {
 		{"POST", "/api/v1/sites", adminSecret, `{"domain":"` + strings.Repeat("a", 300_000) + `"}`, 400},
 		{"PATCH", "/api/v1/sites/new.example.com", adminSecret, `{"public":true}`, 200},
 		{"PATCH", "/api/v1/sites/new.example.com", adminSecret, `{"timezone":"Nowhere"}`, 400},
+		{"PATCH", "/api/v1/sites/new.example.com", adminSecret, `{"rules":{"hostnames":["*.example.com"],"blocked_countries":["de"]}}`, 200},
+		{"PATCH", "/api/v1/sites/new.example.com", adminSecret, `{"rules":{"blocked_addresses":["10.0.0.0/99"]}}`, 400},
+		{"PATCH", "/api/v1/sites/new.example.com", adminSecret, `{"rules":{"hostnames":"example.com"}}`, 400},
+		{"PATCH", "/api/v1/sites/new.example.com", reader, `{"rules":{}}`, 403},
 		{"PATCH", "/api/v1/sites/nobody.example", adminSecret, `{}`, 404},
 		{"DELETE", "/api/v1/sites/new.example.com", adminSecret, "", 204},
 		{"DELETE", "/api/v1/sites/new.example.com", adminSecret, "", 404},
@@ -555,6 +559,47 @@ func TestAccess(t *testing.T) {
 			t.Errorf("%s %s %.60s: %d, want %d: %.200s", row.method, row.path, row.body, res.StatusCode, row.status, body)
 		}
 	}
+}
+
+// Rules are changed list by list, and only admins see them.
+func TestSiteRules(t *testing.T) {
+	w := newWorld(t)
+	base := w.streamer(Config{})
+	const all = `{"hostnames":["a.example","*.b.example"],"blocked_addresses":["10.0.0.0/8"],"blocked_countries":["DE"],"blocked_paths":["/x/**"]}`
+	for _, row := range []struct{ method, path, body, want string }{
+		{"POST", "", `{"domain":"new.example.com","public":true,"rules":` + all + `}`, all},
+		{"PATCH", "/new.example.com", `{"public":true}`, all},
+		{"PATCH", "/new.example.com", `{"rules":{"blocked_addresses":[],"blocked_countries":["fr"]}}`, `{"hostnames":["a.example","*.b.example"],"blocked_addresses":[],"blocked_countries":["FR"],"blocked_paths":["/x/**"]}`},
+		{"GET", "/new.example.com", ``, `"blocked_countries":["FR"]`},
+		{"GET", "", ``, `"blocked_countries":["FR"]`},
+		{"PATCH", "/new.example.com", `{"rules":{"blocked_paths":["admin"]}}`, `{"error":"not valid: \"admin\" is no path; begin it with / or *`},
+		{"PATCH", "/new.example.com", `{"rules":{"hostnames":[],"blocked_countries":[],"blocked_paths":[]}}`, `{"hostnames":[],"blocked_addresses":[],"blocked_countries":[],"blocked_paths":[]}`},
+		{"PATCH", "/new.example.com", `{"rules":` + all + `}`, all},
+	} {
+		_, body := w.get(row.method, base+"/api/v1/sites"+row.path, adminSecret, row.body)
+		if keys := sorted(t, row.want); !strings.Contains(sorted(t, body), keys) {
+			t.Errorf("%s %s: %s, want %s", row.method, row.body, body, row.want)
+		}
+	}
+	for _, path := range []string{"", "/new.example.com"} {
+		if res, body := w.get("GET", base+"/api/v1/sites"+path, "", ""); res.StatusCode != 200 || !strings.Contains(body, "new.example.com") || strings.Contains(body, "blocked") {
+			t.Errorf("without a key: %d %s", res.StatusCode, body)
+		}
+	}
+}
+
+// sorted writes the keys of JSON's objects in order; what is no JSON stays.
+func sorted(t *testing.T, s string) string {
+	t.Helper()
+	var v any
+	if json.Unmarshal([]byte(s), &v) != nil {
+		return s
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 func TestSession(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 type allCmd struct {
 	webFlags
 	geoFlags
+	limitFlags
 	opsFlags
 	streamerFlags
 	spoolFlags
@@ -46,7 +47,7 @@ func (c *allCmd) Validate() error {
 	if c.Partitions < 1 || c.Partitions > 256 {
 		return fmt.Errorf("--partitions is %d: give 1 to 256", c.Partitions)
 	}
-	return c.spoolFlags.Validate()
+	return errors.Join(c.spoolFlags.Validate(), c.validate())
 }
 
 // Run is the command.
@@ -102,7 +103,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 		return err
 	}
 	defer disk.Close() //nolint:errcheck // what was acknowledged is synced
-	beacons, err := h.ingest(&c.webFlags, c.geoFlags, kafka, sites, disk)
+	beacons, err := h.ingest(&c.webFlags, c.geoFlags, &c.limitFlags, kafka, sites, disk)
 	if err != nil {
 		return err
 	}

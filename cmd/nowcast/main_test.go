@@ -82,6 +82,8 @@ func TestWrongUsageEndsWith2(t *testing.T) {
 		{"all --log-level loud", "loud"},
 		{"all --trusted-proxies nowhere", "10.0.0.0/8"},
 		{"ingest", "--kafka"},
+		{"ingest --kafka a:1 --address-rate=-1", "--address-rate and --address-burst: rate is -1: give 0"},
+		{"all --site-rate 1 --site-burst 0.5", "--site-rate and --site-burst: burst is 0.5: give 0"},
 		{"aggregator --kafka a:1", "needs --clickhouse"},
 		{"aggregator --kafka a:1 --lanes sideways", "sideways"},
 		{"aggregator --clickhouse clickhouse://a:1/b", "--kafka"},
@@ -234,7 +236,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodGet && r.URL.Path == "/api/v1/sites":
 		fmt.Fprint(w, `{"sites":[{"domain":"example.com","public":true,"timezone":"UTC","created":"2026-11-23T12:00:00Z"}]}`)
 	case strings.HasPrefix(r.URL.Path, "/api/v1/sites"):
-		fmt.Fprint(w, `{"domain":"example.com","public":false,"timezone":"Europe/Berlin","created":"2026-11-23T12:00:00Z"}`)
+		fmt.Fprint(w, `{"domain":"example.com","public":false,"timezone":"Europe/Berlin","created":"2026-11-23T12:00:00Z","rules":{"hostnames":[],"blocked_countries":["DE","FR"]}}`)
 	case r.Method == http.MethodGet:
 		fmt.Fprint(w, `{"keys":[{"id":"k1","name":"screen","admin":false,"sites":["example.com"],"created":"2026-11-23T12:00:00Z"},{"id":"k2","name":"boss","admin":true,"created":"2026-11-23T12:00:00Z"}]}`)
 	default:
@@ -255,6 +257,7 @@ func TestSiteAndKey(t *testing.T) {
 		{"site list", `GET /api/v1/sites `, "example.com  yes"},
 		{"site set example.com --no-public", `PATCH /api/v1/sites/example.com {"public":false}`, "Europe/Berlin"},
 		{"site set example.com --timezone Europe/Berlin", `PATCH /api/v1/sites/example.com {"timezone":"Europe/Berlin"}`, "example.com  no"},
+		{"site set example.com --hostname example.com,*.example.com --block-address none --block-path /a/**", `PATCH /api/v1/sites/example.com {"rules":{"hostnames":["example.com","*.example.com"],"blocked_addresses":[],"blocked_paths":["/a/**"]}}`, "blocked countries  DE  FR"},
 		{"site remove a/b", `DELETE /api/v1/sites/a%2Fb `, "a/b is removed"},
 		{"key add screen --site example.com,b.com", `POST /api/v1/keys {"name":"screen","admin":false,"sites":["example.com","b.com"]}`, "nck_new"},
 		{"key list", `GET /api/v1/keys `, "k2  boss    yes    all"},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -49,6 +50,7 @@ func dashboard(log *slog.Logger) fs.FS {
 type ingestCmd struct {
 	webFlags
 	geoFlags
+	limitFlags
 	opsFlags
 	kafkaFlags
 	SpoolDir string `placeholder:"DIR" help:"Where events are kept while Kafka is away, one directory for each instance; without it, beacons get 503 then."`
@@ -85,6 +87,9 @@ func (f *spoolFlags) openSpool(dir string, log *slog.Logger) (*spool.Spool, erro
 	return spool.Open(spool.Config{Dir: dir, Size: f.SpoolSize << 20, Free: max(1, f.SpoolFree<<20), Age: f.SpoolAge, Log: log})
 }
 
+// Validate says what can't be meant.
+func (c *ingestCmd) Validate() error { return errors.Join(c.spoolFlags.Validate(), c.validate()) }
+
 // Run is the command.
 func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 	h, err := newHost(log, c.opsFlags)
@@ -106,7 +111,7 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer disk.Close() //nolint:errcheck // what was acknowledged is synced
-	service, err := h.ingest(&c.webFlags, c.geoFlags, kafka, h.sites(kafka), disk)
+	service, err := h.ingest(&c.webFlags, c.geoFlags, &c.limitFlags, kafka, h.sites(kafka), disk)
 	if err != nil {
 		return err
 	}
@@ -115,9 +120,10 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 	return h.run(ctx)
 }
 
-func (h *host) ingest(f *webFlags, geo geoFlags, kafka *broker.Client, sites *site.Registry, disk *spool.Spool) (*ingest.Service, error) {
-	s, err := ingest.New(ingest.Config{TrustedProxies: f.proxies(), Script: tracker(h.log), GeoFile: geo.GeoFile},
-		ingest.Deps{Broker: kafka, Sites: sites, Log: h.log, Metrics: h.metrics, Spool: disk})
+func (h *host) ingest(f *webFlags, geo geoFlags, limits *limitFlags, kafka *broker.Client, sites *site.Registry, disk *spool.Spool) (*ingest.Service, error) {
+	cfg := ingest.Config{TrustedProxies: f.proxies(), Script: tracker(h.log), GeoFile: geo.GeoFile}
+	limits.apply(&cfg)
+	s, err := ingest.New(cfg, ingest.Deps{Broker: kafka, Sites: sites, Log: h.log, Metrics: h.metrics, Spool: disk})
 	if err != nil {
 		return nil, fmt.Errorf("set up ingest: %w", err)
 	}

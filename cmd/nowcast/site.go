@@ -33,6 +33,8 @@ type siteJSON struct {
 	Public   bool      `json:"public"`
 	Timezone string    `json:"timezone"`
 	Created  time.Time `json:"created"`
+
+	Rules *rulesJSON `json:"rules"`
 }
 
 func printSites(w io.Writer, sites ...siteJSON) error {
@@ -108,19 +110,75 @@ type siteSetCmd struct {
 	Domain   string  `arg:"" placeholder:"DOMAIN" help:"Which site."`
 	Public   *bool   `negatable:"" help:"Let anybody read it, or nobody without a key."`
 	Timezone *string `placeholder:"ZONE" help:"In whose time its days begin."`
+	ruleFlags
 }
 
 // Help is shown by --help.
 func (siteSetCmd) Help() string {
-	return `Example:
+	return `The rules say which beacons don't count. Each flag gives the whole list, in place of the one before; "none" takes it away. In paths, * stands
+for anything up to the next slash and ** for anything at all.
 
-	nowcast site set example.com --no-public --timezone America/New_York`
+Examples:
+
+	nowcast site set example.com --no-public --timezone America/New_York
+	nowcast site set example.com --hostname example.com --hostname '*.example.com'
+	nowcast site set example.com --block-address 192.0.2.0/24 --block-country DE,FR --block-path '/admin/**'
+	nowcast site set example.com --block-path none`
+}
+
+// ruleFlags are a site's rules.
+type ruleFlags struct {
+	Hostname     []string `placeholder:"HOST" help:"Count only pages of these hosts, as example.com or *.example.com."`
+	BlockAddress []string `placeholder:"CIDR" help:"Don't count visitors from these addresses or networks."`
+	BlockCountry []string `placeholder:"CODE" help:"Don't count visitors from these countries, as DE."`
+	BlockPath    []string `placeholder:"PATH" help:"Don't count these pages, as /admin/**."`
+}
+
+// rulesJSON are a site's rules as the API has them.
+type rulesJSON struct {
+	Hostnames        *[]string `json:"hostnames,omitempty"`
+	BlockedAddresses *[]string `json:"blocked_addresses,omitempty"`
+	BlockedCountries *[]string `json:"blocked_countries,omitempty"`
+	BlockedPaths     *[]string `json:"blocked_paths,omitempty"`
+}
+
+// json is nil when nothing is given.
+func (f *ruleFlags) json() *rulesJSON {
+	list := func(given []string) *[]string {
+		switch {
+		case len(given) == 0:
+			return nil
+		case len(given) == 1 && given[0] == "none":
+			return &[]string{}
+		}
+		return &given
+	}
+	r := rulesJSON{list(f.Hostname), list(f.BlockAddress), list(f.BlockCountry), list(f.BlockPath)}
+	if r == (rulesJSON{}) {
+		return nil
+	}
+	return &r
+}
+
+// print says the rules that there are.
+func (r *rulesJSON) print(w io.Writer) {
+	if r == nil {
+		return
+	}
+	for _, l := range []struct {
+		name string
+		list *[]string
+	}{{"counted hosts", r.Hostnames}, {"blocked addresses", r.BlockedAddresses}, {"blocked countries", r.BlockedCountries}, {"blocked paths", r.BlockedPaths}} {
+		if l.list != nil && len(*l.list) > 0 {
+			fmt.Fprintf(w, "  %-18s %s\n", l.name, strings.Join(*l.list, "  "))
+		}
+	}
 }
 
 // Validate says what is missing.
 func (c *siteSetCmd) Validate() error {
-	if c.Public == nil && c.Timezone == nil {
-		return fmt.Errorf("there is nothing to change: give --public, --no-public or --timezone")
+	if c.Public == nil && c.Timezone == nil && c.json() == nil {
+		return fmt.Errorf("there is nothing to change: give --public, --no-public, --timezone, --hostname, --block-address, --block-country or --block-path")
 	}
 	return nil
 }
@@ -129,12 +187,17 @@ func (c *siteSetCmd) Validate() error {
 func (c *siteSetCmd) Run(ctx context.Context, std *stdio) error {
 	var now siteJSON
 	if err := c.call(ctx, http.MethodPatch, "/api/v1/sites/"+url.PathEscape(c.Domain), struct {
-		Public   *bool   `json:"public,omitempty"`
-		Timezone *string `json:"timezone,omitempty"`
-	}{c.Public, c.Timezone}, &now); err != nil {
+		Public   *bool      `json:"public,omitempty"`
+		Timezone *string    `json:"timezone,omitempty"`
+		Rules    *rulesJSON `json:"rules,omitempty"`
+	}{c.Public, c.Timezone, c.json()}, &now); err != nil {
 		return err
 	}
-	return printSites(std.out, now)
+	if err := printSites(std.out, now); err != nil {
+		return err
+	}
+	now.Rules.print(std.out)
+	return nil
 }
 
 type siteRemoveCmd struct {

@@ -460,6 +460,21 @@ export interface components {
             timezone: string;
             /** Format: date-time */
             created: string;
+            rules?: components["schemas"]["SiteRules"];
+        };
+        /**
+         * @description Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays and an empty one
+         *     takes the rules away.
+         */
+        SiteRules: {
+            /** @description Only pages of these hosts count, as `example.com` (and its www) or `*.example.com` (all that is under it); none, all hosts. */
+            hostnames?: string[];
+            /** @description Of visitors, as `192.0.2.1` or `192.0.2.0/24`. */
+            blocked_addresses?: string[];
+            /** @description Of visitors, as `DE`. */
+            blocked_countries?: string[];
+            /** @description Of pages, as `/admin/**`; `*` is anything up to the next slash, `**` anything at all. */
+            blocked_paths?: string[];
         };
         SiteList: {
             sites: components["schemas"]["Site"][];
@@ -470,10 +485,12 @@ export interface components {
             public: boolean;
             /** @default UTC */
             timezone: string;
+            rules?: components["schemas"]["SiteRules"];
         };
         SiteUpdate: {
             public?: boolean;
             timezone?: string;
+            rules?: components["schemas"]["SiteRules"];
         };
         Key: {
             id: string;
@@ -505,6 +522,16 @@ export interface components {
             };
             content: {
                 "application/json": components["schemas"]["UmamiError"];
+            };
+        };
+        /** @description Too many events from this address, or for this site. Send it again after `Retry-After` seconds, with the same `payload.eid`. */
+        TooMany: {
+            headers: {
+                "Retry-After": components["headers"]["RetryAfter"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Error"];
             };
         };
         /** @description The log didn't acknowledge in time. Send it again after `Retry-After` seconds, with the same `payload.eid`. */
@@ -625,7 +652,8 @@ export interface operations {
             };
             /**
              * @description Every in-sync replica of the log has it; or, while the log is away, this instance's disk, and the log will. With
-             *     `x-plausible-dropped` the beacon was understood and not counted for that many of its sites (a bot, an unknown site).
+             *     `x-plausible-dropped` the beacon was understood and not counted for that many of its sites (a bot, an unknown site, what the
+             *     site's rules refuse).
              */
             202: {
                 headers: {
@@ -643,6 +671,16 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["BeaconErrors"];
+                };
+            };
+            /** @description Too many events from this address, or for this site. Send it again after `Retry-After` seconds, with the same event id. */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["RetryAfter"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description The log didn't acknowledge in time. Send it again after `Retry-After` seconds, with the same event id. */
@@ -685,6 +723,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["UmamiInvalid"];
+            429: components["responses"]["TooMany"];
             503: components["responses"]["UmamiUnavailable"];
         };
     };
@@ -717,6 +756,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["UmamiInvalid"];
+            429: components["responses"]["TooMany"];
             503: components["responses"]["UmamiUnavailable"];
         };
     };
@@ -754,6 +794,17 @@ export interface operations {
                 };
                 content: {
                     "image/gif": unknown;
+                };
+            };
+            /** @description Too many events from this address, or for this site (then it is the image). */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["RetryAfter"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/gif": unknown;
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description The log didn't acknowledge in time. */

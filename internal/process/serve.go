@@ -30,8 +30,8 @@ func Listen(addr string) (net.Listener, error) {
 const (
 	headerTime = 10 * time.Second // for a request's header to arrive
 	idleTime   = 2 * time.Minute  // of a connection between two requests
-	headerSize = 64 << 10
-	cutTime    = 2 * time.Second // for handlers whose connection was cut to notice
+	headerSize = 16 << 10         // more gets 431; net/http adds 4 KB
+	cutTime    = 2 * time.Second  // for handlers whose connection was cut to notice
 )
 
 // Serve answers requests on l until ctx ends. Then it takes no new ones, ends the context of those that run, so that endless ones
@@ -40,6 +40,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, drain time.Durat
 	base, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	var running sync.WaitGroup
+	h = hurry(h, bodyTime)
 	srv := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			running.Add(1)

@@ -30,7 +30,7 @@ func (r *Registry) Default() (Site, bool) {
 	return all[0], true
 }
 
-// Put makes or changes a site. It fails with ErrInvalid when the domain or the time zone isn't one.
+// Put makes or changes a site. It fails with ErrInvalid when the domain, the time zone or a rule isn't one.
 func (r *Registry) Put(ctx context.Context, s Site) error {
 	s.Timezone = cmp.Or(s.Timezone, "UTC")
 	if s.Created.IsZero() {
@@ -39,6 +39,11 @@ func (r *Registry) Put(ctx context.Context, s Site) error {
 	if err := s.check(); err != nil {
 		return err
 	}
+	rules, err := s.Rules.Clean()
+	if err != nil {
+		return err
+	}
+	s.Rules = rules
 	return r.set(ctx, siteKey+s.Domain, s)
 }
 

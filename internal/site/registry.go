@@ -194,6 +194,9 @@ func (r *Registry) apply(rec broker.Record) error {
 			if err = json.Unmarshal(rec.Value, &v); err == nil && v.Domain != k[len(siteKey):] {
 				err = errors.New("key and value name different sites")
 			}
+			if err == nil {
+				v.filter, err = NewFilter(v.Rules)
+			}
 			s.sites[v.Domain] = v
 		}
 		s.ordered = slices.SortedFunc(maps.Values(s.sites), func(a, b Site) int {

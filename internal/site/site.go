@@ -30,7 +30,13 @@ type Site struct {
 	Public   bool      `json:"public"`   // anybody may read it
 	Timezone string    `json:"timezone"` // IANA name
 	Created  time.Time `json:"created"`
+	Rules    Rules     `json:"rules,omitzero"`
+
+	filter *Filter // of the rules, in sites that a registry found
 }
+
+// Filter says which of its beacons count.
+func (s Site) Filter() *Filter { return s.filter }
 
 // Key lets its holder read sites, and administer if it is an admin's. Only the hash of its secret is kept.
 type Key struct {

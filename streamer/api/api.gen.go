@@ -195,15 +195,23 @@ type Site struct {
 	// Public Anybody may read it.
 	Public bool `json:"public"`
 
+	// Rules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays and an empty one
+	// takes the rules away.
+	Rules *SiteRules `json:"rules,omitempty"`
+
 	// Timezone An IANA name.
 	Timezone string `json:"timezone"`
 }
 
 // SiteCreate defines model for SiteCreate.
 type SiteCreate struct {
-	Domain   string  `json:"domain"`
-	Public   *bool   `json:"public,omitempty"`
-	Timezone *string `json:"timezone,omitempty"`
+	Domain string `json:"domain"`
+	Public *bool  `json:"public,omitempty"`
+
+	// Rules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays and an empty one
+	// takes the rules away.
+	Rules    *SiteRules `json:"rules,omitempty"`
+	Timezone *string    `json:"timezone,omitempty"`
 }
 
 // SiteList defines model for SiteList.
@@ -211,10 +219,30 @@ type SiteList struct {
 	Sites []Site `json:"sites"`
 }
 
+// SiteRules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays and an empty one
+// takes the rules away.
+type SiteRules struct {
+	// BlockedAddresses Of visitors, as `192.0.2.1` or `192.0.2.0/24`.
+	BlockedAddresses *[]string `json:"blocked_addresses,omitempty"`
+
+	// BlockedCountries Of visitors, as `DE`.
+	BlockedCountries *[]string `json:"blocked_countries,omitempty"`
+
+	// BlockedPaths Of pages, as `/admin/**`; `*` is anything up to the next slash, `**` anything at all.
+	BlockedPaths *[]string `json:"blocked_paths,omitempty"`
+
+	// Hostnames Only pages of these hosts count, as `example.com` (and its www) or `*.example.com` (all that is under it); none, all hosts.
+	Hostnames *[]string `json:"hostnames,omitempty"`
+}
+
 // SiteUpdate defines model for SiteUpdate.
 type SiteUpdate struct {
-	Public   *bool   `json:"public,omitempty"`
-	Timezone *string `json:"timezone,omitempty"`
+	Public *bool `json:"public,omitempty"`
+
+	// Rules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays and an empty one
+	// takes the rules away.
+	Rules    *SiteRules `json:"rules,omitempty"`
+	Timezone *string    `json:"timezone,omitempty"`
 }
 
 // Conflict defines model for Conflict.

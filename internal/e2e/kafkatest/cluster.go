@@ -202,7 +202,15 @@ func (k *Cluster) Door(name string) []string {
 }
 
 // Stop kills all nodes at once. Their data stays: Node.Start starts them again.
-func (k *Cluster) Stop() { _ = k.each(func(n *Node) error { n.Kill(); return nil }) }
+func (k *Cluster) Stop() {
+	_ = k.each(func(n *Node) error {
+		n.Kill()
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.release()
+		return nil
+	})
+}
 
 func (k *Cluster) each(f func(*Node) error) error {
 	errs := make([]error, len(k.Nodes))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +29,7 @@ type Node struct {
 	mu   sync.Mutex
 	cmd  *exec.Cmd
 	gone chan struct{}
+	held int // a socket that keeps the port while the process is away; 0: none
 }
 
 // door is one more listener of a node, and the address under which its clients know it.
@@ -79,6 +81,7 @@ func (n *Node) Launch() error {
 	if n.cmd != nil {
 		return fmt.Errorf("start Kafka node %d: it is running", n.ID)
 	}
+	n.release()
 	f, err := os.Create(n.Log)
 	if err != nil {
 		return fmt.Errorf("start Kafka node %d: %w", n.ID, err)
@@ -150,4 +153,30 @@ func (n *Node) end(s syscall.Signal) {
 	_ = n.cmd.Process.Signal(s)
 	<-n.gone
 	n.cmd = nil
+	n.hold()
+}
+
+// hold keeps the port for this node without listening on it: another Kafka that got it meanwhile would take what is meant for this one.
+func (n *Node) hold() {
+	addr, err := netip.ParseAddrPort(n.Addr)
+	if err != nil {
+		return
+	}
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}); err != nil {
+		_ = syscall.Close(fd)
+		return
+	}
+	n.held = fd
+}
+
+func (n *Node) release() {
+	if n.held > 0 {
+		_ = syscall.Close(n.held)
+		n.held = 0
+	}
 }

@@ -1,0 +1,209 @@
+package ingest
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A bucket gives its burst at once, then what its rate brings, and says when there will be enough.
+func TestBuckets(t *testing.T) {
+	const s = int64(time.Second)
+	for _, c := range []struct {
+		limit Limit
+		n, at []int64 // in order: how many, and when
+		want  string  // of each: ok, or for how long to wait
+	}{
+		{Limit{10, 3}, []int64{1, 1, 1, 1, 1}, []int64{0, 0, 0, 0, s / 10}, "ok ok ok 100ms ok"},
+		{Limit{10, 4}, []int64{3, 1, 1, 3, 3}, []int64{0, 0, s / 20, s / 4, s}, "ok ok 50ms 50ms ok"},
+		{Limit{10, 3}, []int64{1, 99, 1}, []int64{0, 0, 0}, "ok ok 100ms"},
+		{Limit{2, 0}, []int64{9, 1, 1}, []int64{0, 0, 0}, "ok ok 500ms"},
+		{Limit{0.1, 0}, []int64{1, 1}, []int64{0, s}, "ok 9s"},
+		{Limit{1e6, 1}, []int64{1, 1, 1}, []int64{5, 6, 1005}, "ok 999ns ok"},
+	} {
+		b := &buckets{}
+		var got []string
+		for i := range c.n {
+			if wait, ok := b.take(7, c.limit.allowance(), c.n[i], c.at[i]); ok {
+				got = append(got, "ok")
+			} else {
+				got = append(got, wait.String())
+			}
+		}
+		if s := strings.Join(got, " "); s != c.want {
+			t.Errorf("%v: %s, want %s", c, s, c.want)
+		}
+	}
+}
+
+// A million senders neither make the table grow nor give one that is over its rate a new burst, nor are they refused themselves.
+func TestBucketsOfAMillion(t *testing.T) {
+	b, p := &buckets{}, Limit{100, 500}.allowance()
+	l, err := newLimiter(Limit{Rate: 1}, Limit{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := func(n int) uint64 {
+		return l.key(netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}))
+	}
+	for range 500 {
+		if _, ok := b.take(key(0), p, 1, 0); !ok {
+			t.Fatal("refused within its burst")
+		}
+	}
+	for n := 1; n <= 1_000_000; n++ {
+		now := int64(n) * 1000 // a second in all: 100 more events of the first
+		if _, ok := b.take(key(n), p, 1, now); !ok {
+			t.Fatalf("sender %d refused", n)
+		}
+	}
+	taken := 0
+	for range 1000 {
+		if _, ok := b.take(key(0), p, 1, int64(time.Second)); ok {
+			taken++
+		}
+	}
+	if taken != 100 {
+		t.Errorf("the first one had %d events more, want 100", taken)
+	}
+}
+
+// However many take at a time, no more than a burst is given.
+func TestBucketsInParallel(t *testing.T) {
+	b, p := &buckets{}, Limit{1, 1000}.allowance()
+	var given [3]atomic.Int64
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for i := range 3000 {
+				if _, ok := b.take(uint64(i%3)*groups, p, 1, 0); ok { // one group
+					given[i%3].Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for i := range given {
+		if n := given[i].Load(); n != 1000 {
+			t.Errorf("%d given, want 1000", n)
+		}
+	}
+}
+
+func TestAddressLimit(t *testing.T) {
+	w := start(t, Config{TrustedProxies: prefixes("127.0.0.0/8"), AddressLimit: Limit{Rate: 0.01, Burst: 3}})
+	to := func(domains string) string {
+		return `{"n":"pageview","u":"https://example.com/a","d":"` + domains + `"}`
+	}
+	for _, c := range []struct {
+		name, addr, body string
+		want             int
+	}{
+		{"first", "8.8.8.8", page, 202},
+		{"two sites", "8.8.8.8", to("example.com,other.example"), 202},
+		{"fourth", "8.8.8.8", page, 429},
+		{"what isn't valid counts too", "8.8.8.8", `{`, 429},
+		{"another address", "8.8.4.4", page, 202},
+		{"more sites than are left", "8.8.4.4", to("example.com,other.example,nobody.example"), 429},
+		{"more sites than a burst", "1.1.1.1", to("a.example,b.example,c.example,d.example,e.example,f.example"), 202},
+		{"and then no more", "1.1.1.1", page, 429},
+		{"IPv6", "2001:db8:1:2::1", page, 202},
+		{"the same /64", "2001:db8:1:2::2", page, 202},
+		{"the same /64", "2001:db8:1:2:3::", page, 202},
+		{"the same /64", "2001:db8:1:2:ffff::", page, 429},
+		{"the next /64", "2001:db8:1:3::1", page, 202},
+	} {
+		if a := w.post(t, c.body, "X-Forwarded-For", c.addr); a.status != c.want {
+			t.Errorf("%s: %+v, want %d", c.name, a, c.want)
+		}
+	}
+	a := w.post(t, page, "X-Forwarded-For", "8.8.8.8")
+	if after, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || after < 90 || after > 100 ||
+		!strings.HasPrefix(a.body, `{"error":"too many events from this address; `) || a.header.Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("%+v", a)
+	}
+	for range 20 { // this machine, through the trusted proxy that names nobody
+		if a := w.post(t, page); a.status != 202 {
+			t.Fatalf("from loopback: %+v", a)
+		}
+	}
+	for i := range 4 { // who says so by way of a proxy isn't this machine
+		if a := w.post(t, page, "X-Plausible-IP", "127.0.0.9"); (a.status == 429) != (i == 3) {
+			t.Errorf("loopback by a header, %d: %+v", i, a)
+		}
+	}
+}
+
+func TestSiteLimit(t *testing.T) {
+	w := start(t, Config{SiteLimit: Limit{Rate: 0.01, Burst: 2}})
+	to := func(domains string) string {
+		return `{"n":"pageview","u":"https://example.com/a","d":"` + domains + `"}`
+	}
+	for _, c := range []struct {
+		domains, dropped string
+		want             int
+	}{
+		{"example.com", "", 202},
+		{"example.com", "", 202},
+		{"example.com", "", 429},
+		{"www.example.com", "", 429},            // the same site
+		{"other.example,example.com", "1", 202}, // one has room
+		{"nobody.example,example.com", "", 429}, // none has
+		{"other.example,localhost", "", 202},    //
+		{"nobody.example", "1", 202},            // is no site
+		{"other.example", "", 429},
+	} {
+		if a := w.post(t, to(c.domains)); a.status != c.want || a.header.Get("x-plausible-dropped") != c.dropped || (c.want == 429) != (a.header.Get("Retry-After") != "") {
+			t.Errorf("%s: %+v, want %d", c.domains, a, c.want)
+		}
+	}
+	if n := len(w.events(t)); n != 5 {
+		t.Errorf("%d events in the log, want 5", n)
+	}
+}
+
+func TestLimitCheck(t *testing.T) {
+	for _, l := range []Limit{{-1, 0}, {1e7, 0}, {1, -1}, {1, 0.5}, {1, 1e10}} {
+		if _, err := newLimiter(l, Limit{}); err == nil || !strings.HasPrefix(err.Error(), "address limit: ") {
+			t.Errorf("%v: %v", l, err)
+		}
+		if _, err := newLimiter(Limit{}, l); err == nil || !strings.HasPrefix(err.Error(), "site limit: ") {
+			t.Errorf("%v: %v", l, err)
+		}
+	}
+}
+
+func BenchmarkLimiter(b *testing.B) {
+	l, err := newLimiter(Limit{Rate: 1e6}, Limit{Rate: 1e6})
+	if err != nil {
+		b.Fatal(err)
+	}
+	addrs := make([]netip.Addr, 1<<12)
+	for i := range addrs {
+		addrs[i] = netip.MustParseAddr(fmt.Sprintf("10.0.%d.%d", i>>8, i&255))
+	}
+	b.Run("address", func(b *testing.B) {
+		b.ReportAllocs()
+		for i, now := 0, time.Now(); b.Loop(); i++ {
+			l.from(addrs[i%len(addrs)], 1, now)
+		}
+	})
+	b.Run("site", func(b *testing.B) {
+		b.ReportAllocs()
+		for now := time.Now(); b.Loop(); {
+			l.to("example.com", now)
+		}
+	})
+	b.Run("one address, in parallel", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			for now := time.Now(); pb.Next(); {
+				l.from(addrs[0], 1, now)
+			}
+		})
+	})
+}
