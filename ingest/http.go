@@ -77,10 +77,6 @@ func (w *work) read(r io.Reader) (string, problems) {
 // publish puts a beacon into the log once for each of its sites and returns when all of them are acknowledged, with the number
 // of those that don't count.
 func (s *Service) publish(d *draft, b *beacon, from *sender, start time.Time) (dropped int, err error) {
-	if from.says.bot {
-		s.meter.bots.Add(float64(len(b.domains)))
-		return len(b.domains), nil
-	}
 	ids := s.identity.Load()
 	if ids == nil {
 		s.meter.refused.Inc()
@@ -95,6 +91,11 @@ func (s *Service) publish(d *draft, b *beacon, from *sender, start time.Time) (d
 		}
 		if !ok {
 			s.meter.unknown.Inc()
+			dropped++
+			continue
+		}
+		if from.says.bot {
+			s.drop(found.Domain, "bot")
 			dropped++
 			continue
 		}

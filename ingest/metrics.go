@@ -11,9 +11,11 @@ import (
 
 // meter is what ingest counts.
 type meter struct {
-	accepted, bots, unknown, invalid, timeouts, refused prometheus.Counter
-	retries, lost, spooled                              prometheus.Counter
-	ack, envelopes                                      prometheus.Histogram
+	accepted, unknown, invalid, timeouts, refused prometheus.Counter
+	retries, lost, spooled, untallied             prometheus.Counter
+	ack, envelopes                                prometheus.Histogram
+
+	beacons *prometheus.CounterVec
 }
 
 func newMeter(reg prometheus.Registerer) (*meter, error) {
@@ -21,8 +23,8 @@ func newMeter(reg prometheus.Registerer) (*meter, error) {
 		Name: "nowcast_ingest_beacons_total", Help: "Beacons by what became of them; one for several sites counts for each.",
 	}, []string{"result", "reason"})
 	m := &meter{
+		beacons:  beacons,
 		accepted: beacons.WithLabelValues("accepted", ""),
-		bots:     beacons.WithLabelValues("dropped", "bot"),
 		unknown:  beacons.WithLabelValues("dropped", "unknown_site"),
 		invalid:  beacons.WithLabelValues("invalid", ""),
 		timeouts: beacons.WithLabelValues("unavailable", "not_acknowledged"),
@@ -30,6 +32,8 @@ func newMeter(reg prometheus.Registerer) (*meter, error) {
 		retries:  prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_produce_retries_total", Help: "Envelopes sent once more."}),
 		lost:     prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_lost_events_total", Help: "Events, none of them acknowledged, that were given up: at a stop, or refused by the log for good."}),
 		spooled:  prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_spooled_events_total", Help: "Events that were acknowledged by this machine's disk, since the log was away."}),
+		untallied: prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_untallied_beacons_total",
+			Help: "Dropped beacons that are missing in their site's ledger: too many waited for the log."}),
 		ack: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "nowcast_ingest_ack_seconds", Help: "From a beacon's arrival to its acknowledgement by the log.",
 			Buckets: []float64{.0005, .001, .002, .004, .008, .016, .032, .064, .125, .25, .5, 1, 2, 4},
@@ -39,7 +43,7 @@ func newMeter(reg prometheus.Registerer) (*meter, error) {
 			Buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128, 256, fullEvents},
 		}),
 	}
-	for _, c := range []prometheus.Collector{beacons, m.retries, m.lost, m.spooled, m.ack, m.envelopes} {
+	for _, c := range []prometheus.Collector{beacons, m.retries, m.lost, m.spooled, m.untallied, m.ack, m.envelopes} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
@@ -75,6 +79,11 @@ func spoolMetrics(reg prometheus.Registerer, s *spool.Spool) error {
 		}
 	}
 	return nil
+}
+
+// dropped counts the beacons that were dropped for a reason.
+func (m *meter) dropped(reason string) prometheus.Counter {
+	return m.beacons.WithLabelValues("dropped", reason)
 }
 
 func (m *meter) envelope(events int) {
