@@ -43,6 +43,7 @@ func newMeter(reg prometheus.Registerer) (*meter, error) {
 			Buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128, 256, fullEvents},
 		}),
 	}
+	m.dropped("bot") // there from the start
 	for _, c := range []prometheus.Collector{beacons, m.retries, m.lost, m.spooled, m.untallied, m.ack, m.envelopes} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)

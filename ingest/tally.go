@@ -19,32 +19,45 @@ type tallyOf struct {
 // tallies are the beacons that a lane took since its last envelope. They go with the next one, in which the events of those that weren't dropped
 // are too. So the log has an event exactly if it has its beacon's tally, and a reader can check one by the other.
 type tallies struct {
-	counts map[tallyOf]uint64
-	bytes  int // at most, as they will be written
+	list  []event.Tally
+	at    map[tallyOf]int // in list
+	last  int             // the one that was counted last: most often it is the next one too
+	bytes int             // at most, as they will be written
 }
 
 // add counts a beacon received at a time in ms.
 func (t *tallies) add(site string, at int64, reason string) {
-	k := tallyOf{site, at / 60_000, reason}
-	n := t.counts[k]
-	if n == 0 {
-		if t.counts == nil {
-			t.counts = map[tallyOf]uint64{}
+	minute := at / 60_000
+	if t.last < len(t.list) {
+		if x := &t.list[t.last]; x.Minute == minute && x.Site == site && x.Reason == reason {
+			x.Count++
+			return
 		}
+	}
+	k := tallyOf{site, minute, reason}
+	i, has := t.at[k]
+	if !has {
+		if t.at == nil {
+			t.at = map[tallyOf]int{}
+		}
+		i = len(t.list)
+		t.at[k], t.list = i, append(t.list, event.Tally{Site: site, Minute: minute, Reason: reason})
 		t.bytes += len(site) + len(reason) + 24
 	}
-	t.counts[k] = n + 1
+	t.list[i].Count++
+	t.last = i
 }
 
 func (t *tallies) full() bool { return t.bytes >= maxTallies }
 
 // flush appends all to an envelope, and begins anew.
 func (t *tallies) flush(b []byte) []byte {
-	for k, n := range t.counts {
-		b = event.AppendTally(b, event.Tally{Site: k.site, Minute: k.minute, Reason: k.reason, Count: n})
+	for _, x := range t.list {
+		b = event.AppendTally(b, x)
 	}
-	clear(t.counts)
-	t.bytes = 0
+	clear(t.at)
+	clear(t.list)
+	t.list, t.bytes = t.list[:0], 0
 	return b
 }
 

@@ -136,3 +136,23 @@ func TestTalliesThroughOutage(t *testing.T) {
 		tallied(t, m.records(t, 0))
 	})
 }
+
+func BenchmarkTally(b *testing.B) {
+	for _, sites := range []int{1, 100} {
+		b.Run(fmt.Sprint(sites), func(b *testing.B) {
+			b.ReportAllocs()
+			var names []string
+			for i := range sites {
+				names = append(names, fmt.Sprintf("%d.example.com", i))
+			}
+			var t tallies
+			var buf []byte
+			for i := 0; b.Loop(); i++ {
+				t.add(names[i%sites], 1795435200000, "")
+				if i%500 == 499 {
+					buf = t.flush(buf[:0])
+				}
+			}
+		})
+	}
+}
