@@ -264,3 +264,30 @@ func TestBothPositions(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkLedger is what the ledger adds to an event of the store lane, in envelopes of a hundred.
+func BenchmarkLedger(b *testing.B) {
+	for _, sites := range []int{1, 100} {
+		b.Run(fmt.Sprint(sites), func(b *testing.B) {
+			e := fold.Envelope{Time: 1795435200000}
+			classes := make([]fold.Class, 100)
+			for i := range classes {
+				classes[i] = fold.Counted
+				e.Events = append(e.Events, event.Event{Site: fmt.Sprintf("%d.example.com", i%sites), Time: e.Time})
+			}
+			for i := range sites {
+				e.Tallies = append(e.Tallies, event.Tally{Site: e.Events[i].Site, Minute: e.Time / 60_000, Count: uint64(100 / sites)})
+			}
+			var l ledger
+			var rows ledgerRows
+			n := 0
+			for b.Loop() {
+				e.Offset++
+				l.take(&e, classes, e.Time)
+				rows.add(0, l.touched)
+				n += len(classes)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/event")
+		})
+	}
+}
