@@ -1,7 +1,7 @@
 // Package aggregator is the role that turns the log into windows and history. It has two lanes, each a consumer group of its own:
 //
 //	windows: nowcast.events.v1 ─► fold ─► nowcast.windows.v1
-//	store:   nowcast.events.v1 ─► ClickHouse `events`,  nowcast.windows.v1 ─► ClickHouse `windows`
+//	store:   nowcast.events.v1 ─► ClickHouse `events` and `ledger`,  nowcast.windows.v1 ─► ClickHouse `windows`
 //
 // It promises that each event of the log counts once in its second, or is late and marked so; that a row which was said to be final never
 // changes; and that each event is in ClickHouse once, for whoever reads with FINAL. It keeps nothing for that but positions in the log:

@@ -25,8 +25,8 @@ type Rewind struct {
 
 // RewindProgress is how far a Rewind has come.
 type RewindProgress struct {
-	Read, Records   int64 // of both topics, the warm-up included
-	Events, Windows int64 // rows that ClickHouse has acknowledged
+	Read, Records           int64 // of both topics, the warm-up included
+	Events, Windows, Ledger int64 // rows that ClickHouse has acknowledged
 }
 
 // rewindWarmUp is read in silence before the first record that is written. The watermark there isn't known, so it is counted from the time
@@ -71,7 +71,7 @@ func (r Rewind) Run(ctx context.Context, deps Deps) (RewindProgress, error) {
 		t.span = spans[partitionOf{topic.Windows, t.committed.Partition}].counted(&read)
 	}
 	now := func() RewindProgress {
-		return RewindProgress{read.Load(), all.Records, w.events.stored.Load(), w.windows.stored.Load()}
+		return RewindProgress{read.Load(), all.Records, w.events.stored.Load(), w.windows.stored.Load(), w.ledger.stored.Load()}
 	}
 	done := make(chan struct{})
 	go func() { defer close(done); w.Run(ctx) }()

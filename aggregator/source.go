@@ -183,7 +183,7 @@ func (s *source) decode(r broker.Record) error {
 			return fmt.Errorf("read envelope: more than %d events: %w", most, event.ErrCorrupt)
 		}
 	}
-	s.envelope = fold.Envelope{Offset: r.Offset, Time: r.Time, Header: h, Events: events[:n]}
+	s.envelope = fold.Envelope{Offset: r.Offset, Time: r.Time, Header: h, Events: events[:n], Tallies: s.decoder.Tallies()}
 	return s.decoder.Err()
 }
 

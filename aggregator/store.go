@@ -20,10 +20,11 @@ import (
 // storeRest is between the fetches of a lane that writes once a second anyhow.
 const storeRest = 500 * time.Millisecond
 
-// storeWork is the store lane's work on the partitions of one generation: of each, events and windows.
+// storeWork is the store lane's work on the partitions of one generation: of each, events, their ledger, and windows.
 type storeWork struct {
 	*lane
 	events  *batcher[*eventRows]
+	ledger  *batcher[*ledgerRows]
 	windows *batcher[*windowRows]
 	parts   []*eventsPart
 	tails   []*windowsTail
@@ -33,10 +34,11 @@ type storeWork struct {
 func newStoreWork(l *lane, db inserter, committed []group.Position) work {
 	w := &storeWork{lane: l,
 		events:  newBatcher(l, "events", db, func() *eventRows { return &eventRows{} }),
+		ledger:  newBatcher(l, "ledger", db, func() *ledgerRows { return &ledgerRows{} }),
 		windows: newBatcher(l, "windows", db, func() *windowRows { return &windowRows{} })}
 	for _, p := range committed {
 		if p.Topic == topic.Events {
-			part := &eventsPart{partition: p.Partition, reader: fold.NewReader(fold.Standard()), batcher: w.events}
+			part := &eventsPart{partition: p.Partition, reader: fold.NewReader(fold.Standard()), batcher: w.events, entries: w.ledger}
 			part.source = newSource(l, part, part.reader, p)
 			part.source.rest = storeRest
 			w.parts = append(w.parts, part)
@@ -59,6 +61,7 @@ func (w *storeWork) Run(ctx context.Context) {
 	defer stop()
 	var batchers, readers sync.WaitGroup
 	batchers.Go(func() { w.events.run(batching, hard) })
+	batchers.Go(func() { w.ledger.run(batching, hard) })
 	batchers.Go(func() { w.windows.run(batching, hard) })
 	read := func(log *slog.Logger, run func(context.Context) error) {
 		readers.Go(func() {
@@ -81,14 +84,14 @@ func (w *storeWork) Run(ctx context.Context) {
 
 // Positions are those up to which everything is in ClickHouse.
 func (w *storeWork) Positions() []group.Position {
-	return append(w.events.positions(), w.windows.positions()...)
+	return append(both(w.events.positions(), w.ledger.positions()), w.windows.positions()...)
 }
 
 func (w *storeWork) unready() string {
 	if reason := w.left.Load(); reason != nil {
 		return *reason
 	}
-	if reason := cmp.Or(w.events.unready(), w.windows.unready()); reason != "" {
+	if reason := cmp.Or(w.events.unready(), w.ledger.unready(), w.windows.unready()); reason != "" {
 		return reason
 	}
 	for _, p := range w.parts {
@@ -111,12 +114,14 @@ func (w *storeWork) leave(err error) {
 	w.metrics.alone.WithLabelValues(w.name).Inc()
 }
 
-// eventsPart brings one partition's events into the table `events`.
+// eventsPart brings one partition's events into the table `events`, and what became of its beacons into `ledger`.
 type eventsPart struct {
 	partition int
 	source    *source
 	reader    *fold.Reader
 	batcher   *batcher[*eventRows]
+	ledger    ledger
+	entries   *batcher[*ledgerRows]
 	live      bool
 	classes   []fold.Class // of the envelope's events
 }
@@ -134,6 +139,7 @@ func (p *eventsPart) read(ctx context.Context, e *fold.Envelope, record []byte) 
 		o.Add(class)
 		p.classes = append(p.classes, class)
 	}
+	p.ledger.take(e, p.classes, p.reader.Now())
 	p.reader.End()
 	return o, p.reached(ctx, e, record)
 }
@@ -142,7 +148,8 @@ func (p *eventsPart) reached(ctx context.Context, e *fold.Envelope, record []byt
 	if !p.live {
 		return nil
 	}
-	return p.batcher.add(ctx, position(p.partition, e.Offset+1, p.reader.Watermark()), record, func(rows *eventRows) {
+	reach := position(p.partition, e.Offset+1, p.reader.Watermark())
+	if err := p.batcher.add(ctx, reach, record, func(rows *eventRows) {
 		if record == nil {
 			return
 		}
@@ -150,6 +157,13 @@ func (p *eventsPart) reached(ctx context.Context, e *fold.Envelope, record []byt
 			if class != fold.Repeated {
 				rows.add(p.partition, e, i, class)
 			}
+		}
+	}); err != nil {
+		return err
+	}
+	return p.entries.add(ctx, reach, record, func(rows *ledgerRows) {
+		if record != nil {
+			rows.add(p.partition, p.ledger.touched)
 		}
 	})
 }

@@ -34,22 +34,23 @@ import (
 	"nowcast/internal/window"
 )
 
-// sink is a ClickHouse of the two tables in memory. Like the real one it drops an insert whose token it knows; unlike it, it minds when
+// sink is a ClickHouse of the three tables in memory. Like the real one it drops an insert whose token it knows; unlike it, it minds when
 // the rows aren't the same.
 type sink struct {
 	t *testing.T
 
 	mu     sync.Mutex
-	away   error // what an insert fails with
-	hung   bool  // an insert takes until its caller gives up
-	lose   int   // so many inserts are done and not acknowledged
+	away   error  // what an insert fails with
+	only   string // the table whose inserts fail; of all when empty
+	hung   bool   // an insert takes until its caller gives up
+	lose   int    // so many inserts are done and not acknowledged
 	tokens map[string][]string
 	again  int // inserts with a known token
 	tables map[string]map[string]string
 }
 
 func newSink(t *testing.T) *sink {
-	return &sink{t: t, tokens: map[string][]string{}, tables: map[string]map[string]string{"events": {}, "windows": {}}}
+	return &sink{t: t, tokens: map[string][]string{}, tables: map[string]map[string]string{"events": {}, "windows": {}, "ledger": {}}}
 }
 
 // be changes what the sink does with inserts.
@@ -66,8 +67,12 @@ func (s *sink) rows(table string) map[string]string {
 }
 
 func (s *sink) PrepareBatch(ctx context.Context, query string, _ ...driver.PrepareBatchOption) (driver.Batch, error) {
+	words := strings.FieldsFunc(query, func(r rune) bool { return strings.ContainsRune(" \n(),", r) })
 	s.mu.Lock()
 	away, hung := s.away, s.hung
+	if s.only != "" && s.only != words[2] {
+		away = nil
+	}
 	s.mu.Unlock()
 	if hung {
 		<-ctx.Done()
@@ -76,7 +81,6 @@ func (s *sink) PrepareBatch(ctx context.Context, query string, _ ...driver.Prepa
 	if away != nil {
 		return nil, away
 	}
-	words := strings.FieldsFunc(query, func(r rune) bool { return strings.ContainsRune(" \n(),", r) })
 	return &sinkBatch{sink: s, token: tokenOf(ctx), table: words[2], columns: columnsOf(s.t, words[2], words[3:])}, nil
 }
 
@@ -102,8 +106,11 @@ func (b *sinkBatch) Columns() []column.Interface { return b.columns }
 // columnsOf are the client's columns for an insert into a table.
 func columnsOf(t *testing.T, table string, names []string) (columns []column.Interface) {
 	ours := (&eventRows{}).columns()
-	if table == "windows" {
+	switch table {
+	case "windows":
 		ours = (&windowRows{}).columns()
+	case "ledger":
+		ours = (&ledgerRows{}).columns()
 	}
 	for i, name := range names {
 		c, err := column.Type(ours[i].Type()).Column(name, &column.ServerContext{})
@@ -137,8 +144,11 @@ func value(c column.Interface, i int) any {
 // keyOf is what a row is told by: where in the log the event was, or what the version of which second.
 func keyOf(table string, columns []column.Interface, i int) string {
 	at := func(c int) any { return value(columns[c], i) }
-	if table == "events" {
+	switch table {
+	case "events":
 		return fmt.Sprint(at(4), "/", at(5), "/", at(6))
+	case "ledger":
+		return fmt.Sprint(at(0), "/", at(1), "/", at(2), "/", at(3), "/", at(10))
 	}
 	return fmt.Sprint(at(0), "/", at(1), "/", at(2), "/", at(7))
 }
@@ -284,6 +294,8 @@ func (w *world) stored(s *sink) {
 	for table, want := range map[string]map[string]string{"events": events, "windows": w.wantWindows()} {
 		w.until(10*time.Second, table+" stored", func() string { return differs(s.rows(table), want) })
 	}
+	want := w.wantLedger()
+	w.until(10*time.Second, "ledger stored", func() string { return differs(s.ledger(w.t), want) })
 }
 
 // positions are those that a group has committed; of offset -1 where it has none.

@@ -153,6 +153,9 @@ func (w *world) append(partition int, e fold.Envelope) {
 	for i := range e.Events {
 		b = event.AppendEvent(b, &e.Events[i])
 	}
+	for _, x := range e.Tallies {
+		b = event.AppendTally(b, x)
+	}
 	if _, err := w.kafka.Produce(w.t.Context(), topic.Events, partition, time.UnixMilli(e.Time), b); err != nil {
 		w.t.Fatal(err)
 	}

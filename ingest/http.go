@@ -239,8 +239,6 @@ func preflight(headers string) gin.HandlerFunc {
 // nosniff keeps browsers from taking an answer for something else than its type says.
 func nosniff(c *gin.Context) { c.Header("X-Content-Type-Options", "nosniff") }
 
-func (s *Service) drop(_, reason string) { s.meter.dropped(reason).Inc() }
-
 // script is the tracker as it is sent.
 type script struct {
 	plain, zipped []byte

@@ -143,6 +143,7 @@ type record struct {
 	partition int
 	at        int64
 	events    []event.Event
+	tallies   []event.Tally
 }
 
 // records reads the whole log.
@@ -184,6 +185,7 @@ func decoded(t *testing.T, partition int, at int64, value []byte) record {
 	if d.Err() != nil {
 		t.Fatal(d.Err())
 	}
+	r.tallies = slices.Clone(d.Tallies())
 	return r
 }
 

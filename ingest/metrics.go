@@ -15,7 +15,7 @@ type meter struct {
 	beacons                                       *prometheus.CounterVec // by result and reason
 	accepted, unknown, invalid, timeouts, refused prometheus.Counter
 	limitedAddress, limitedSite                   prometheus.Counter
-	retries, lost, spooled                        prometheus.Counter
+	retries, lost, spooled, untallied             prometheus.Counter
 	ack, envelopes                                prometheus.Histogram
 }
 
@@ -40,6 +40,8 @@ func newMeter(reg prometheus.Registerer) (*meter, error) {
 		retries: prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_produce_retries_total", Help: "Envelopes sent once more."}),
 		lost:    prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_lost_events_total", Help: "Events, none of them acknowledged, that were given up: at a stop, or refused by the log for good."}),
 		spooled: prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_spooled_events_total", Help: "Events that were acknowledged by this machine's disk, since the log was away."}),
+		untallied: prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_ingest_untallied_beacons_total",
+			Help: "Dropped beacons that are missing in their site's ledger: too many waited for the log."}),
 		ack: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "nowcast_ingest_ack_seconds", Help: "From a beacon's arrival to its acknowledgement by the log.",
 			Buckets: []float64{.0005, .001, .002, .004, .008, .016, .032, .064, .125, .25, .5, 1, 2, 4},
@@ -52,7 +54,7 @@ func newMeter(reg prometheus.Registerer) (*meter, error) {
 	for _, reason := range reasons { // there from the start
 		m.dropped(reason)
 	}
-	for _, c := range []prometheus.Collector{beacons, m.others, m.retries, m.lost, m.spooled, m.ack, m.envelopes} {
+	for _, c := range []prometheus.Collector{beacons, m.others, m.retries, m.lost, m.spooled, m.untallied, m.ack, m.envelopes} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

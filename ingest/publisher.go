@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -60,11 +61,12 @@ type publisher struct {
 	stamp func(d *draft, at int64) error // sets the time and what depends on it
 	spool *spool.Spool                   // nil: an outage of the log is one of ours
 	node  uint64                         // tells readers this start of this process from all others
+	seed  maphash.Seed                   // spreads what has no visitor
 	lanes []*lane
 }
 
 func newPublisher(log eventLog, disk *spool.Spool, logger *slog.Logger, m *meter, stamp func(*draft, int64) error) *publisher {
-	return &publisher{log: log, spool: disk, slog: logger, meter: m, stamp: stamp, node: rand.Uint64() | 1}
+	return &publisher{log: log, spool: disk, slog: logger, meter: m, stamp: stamp, node: rand.Uint64() | 1, seed: maphash.MakeSeed()}
 }
 
 // open makes the lanes, one a partition.

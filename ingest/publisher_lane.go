@@ -43,6 +43,7 @@ type lane struct {
 	open     *envelope   // takes events
 	queue    []*envelope // closed ones in order; the first may be in flight
 	waiting  int         // bytes in open and queue
+	tallies  tallies     // of beacons since the newest envelope was closed
 	stopping bool
 	since    time.Time // when the one in flight was first sent; zero when none is
 	failure  error     // of its newest try
@@ -85,7 +86,8 @@ func (l *lane) add(d *draft) (*envelope, error) {
 	e.data = event.AppendEvent(e.data, &d.Event)
 	l.waiting += len(e.data) - before
 	e.events++
-	if e.events >= fullEvents || len(e.data) >= fullBytes {
+	l.tallies.add(d.Site, at, "")
+	if e.events >= fullEvents || len(e.data) >= fullBytes || l.tallies.full() {
 		l.closeOpen()
 	}
 	if e.events == 1 || l.open == nil {
@@ -116,6 +118,9 @@ func (l *lane) closeOpen() {
 }
 
 func (l *lane) push(e *envelope) {
+	before := len(e.data)
+	e.data = l.tallies.flush(e.data)
+	l.waiting += len(e.data) - before
 	e.at = l.now()
 	l.closed = e.at
 	l.queue = append(l.queue, e)

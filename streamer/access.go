@@ -166,6 +166,20 @@ func (s *Service) readable(c *gin.Context, domain string) (site.Site, bool) {
 	return st, false
 }
 
+// owned is readable for what isn't anybody's business, also where a site is public: it needs a key.
+func (s *Service) owned(c *gin.Context, domain string) (site.Site, bool) {
+	if _, known := s.who(c); !known {
+		unauthorized(c)
+		return site.Site{}, false
+	}
+	st, ok := s.readable(c, domain)
+	if key, _ := s.who(c); ok && !key.MayRead(st.Domain) { // a public site
+		refuse(c, http.StatusForbidden, "this key may not see what became of the beacons of %s; ask an admin for one that may", st.Domain)
+		return st, false
+	}
+	return st, ok
+}
+
 // mayStillRead is readable's answer of this moment, for streams that are open.
 func (s *Service) mayStillRead(c *gin.Context, domain string) bool {
 	st, ok := s.sites.Lookup(domain)

@@ -53,6 +53,36 @@ func (s *Service) PostQuery(c *gin.Context) {
 	c.JSON(http.StatusOK, res)
 }
 
+// GetLedger is GET /api/v1/sites/{domain}/ledger.
+func (s *Service) GetLedger(c *gin.Context, domain string, p api.GetLedgerParams) {
+	st, ok := s.owned(c, domain)
+	if !ok {
+		return
+	}
+	if p.By != nil && !slices.Contains([]api.GetLedgerParamsBy{"minute", "total"}, *p.By) {
+		refuse(c, http.StatusBadRequest, "by: want minute or total")
+		return
+	}
+	if s.history == nil {
+		unavailable(c, "this streamer has no ClickHouse; start it with --clickhouse")
+		return
+	}
+	r := query.LedgerRange{Minutes: p.By == nil || *p.By == "minute"}
+	if p.From != nil {
+		r.From = *p.From
+	}
+	if p.To != nil {
+		r.To = *p.To
+	}
+	res, err := s.history.Ledger(c.Request.Context(), query.Site{Domain: st.Domain, Timezone: st.Timezone}, r)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	c.Header("Cache-Control", "no-store")
+	c.JSON(http.StatusOK, res)
+}
+
 // GetSession is GET /api/v1/session.
 func (s *Service) GetSession(c *gin.Context) {
 	key, ok := s.who(c)

@@ -547,6 +547,12 @@ func TestAccess(t *testing.T) {
 		{"DELETE", "/api/v1/keys/nothing", adminSecret, "", 404},
 		{"POST", "/api/v2/query", "", `{"site_id":"own.example.com","metrics":["visitors"],"date_range":"day"}`, 401},
 		{"POST", "/api/v2/query", "", `{}`, 400},
+		{"GET", "/api/v1/sites/open.example.com/ledger", "", "", 401}, // public, but not this
+		{"GET", "/api/v1/sites/own.example.com/ledger", reader, "", 403},
+		{"GET", "/api/v1/sites/nobody.example/ledger", adminSecret, "", 404},
+		{"GET", "/api/v1/sites/own.example.com/ledger?by=second", adminSecret, "", 400},
+		{"GET", "/api/v1/sites/open.example.com/ledger", reader, "", 503}, // there is no ClickHouse here
+		{"GET", "/api/v1/sites/own.example.com/ledger", adminSecret, "", 503},
 		{"GET", "/api/events?site=own.example.com", "", "", 401},
 		{"GET", "/api/events?rate=7s", "", "", 400},
 		{"GET", "/api/events?top=101", "", "", 400},

@@ -11,6 +11,8 @@ type Envelope struct {
 	Time   int64 // the record's timestamp, ms
 	Header event.Header
 	Events []event.Event
+
+	Tallies []event.Tally // nothing of these is folded
 }
 
 // Outcome says what became of an envelope's events.

@@ -217,13 +217,13 @@ func (c *aggregatorCmd) rewind(ctx context.Context, std *stdio, log *slog.Logger
 	defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
 	start := time.Now()
 	p, err := aggregator.Rewind{From: c.From.Time, Progress: func(p aggregator.RewindProgress) {
-		fmt.Fprintf(std.err, "%3.0f %% of %d records read, %d event rows and %d window rows written\n", 100*float64(p.Read)/float64(max(1, p.Records)), p.Records, p.Events, p.Windows)
+		fmt.Fprintf(std.err, "%3.0f %% of %d records read, %d event rows, %d window rows and %d ledger rows written\n", 100*float64(p.Read)/float64(max(1, p.Records)), p.Records, p.Events, p.Windows, p.Ledger)
 	}}.Run(ctx, aggregator.Deps{Broker: kafka, Warehouse: db, Log: log})
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(std.out, "Wrote %d event rows and %d window rows again since %s, in %s. To compare them with the log: nowcast verify --from %[3]s\n",
-		p.Events, p.Windows, c.From.UTC().Format(time.RFC3339), time.Since(start).Round(100*time.Millisecond))
+	fmt.Fprintf(std.out, "Wrote %d event rows, %d window rows and %d ledger rows again since %s, in %s. To compare them with the log: nowcast verify --from %[4]s\n",
+		p.Events, p.Windows, p.Ledger, c.From.UTC().Format(time.RFC3339), time.Since(start).Round(100*time.Millisecond))
 	return nil
 }
 

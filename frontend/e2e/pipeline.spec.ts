@@ -157,6 +157,34 @@ test("history agrees with what was sent", async ({ page }) => {
   expect(faults).toEqual([]);
 });
 
+test("whoever is logged in sees what became of beacons, and nobody else", async ({ page }) => {
+  const site = "ledger.example.com";
+  await nowcast.addSite(site);
+  for (let i = 0; i < 5; i++) await nowcast.view(site, "/", i);
+  for (let i = 0; i < 2; i++)
+    await fetch(`${nowcast.url}/api/event`, {
+      method: "POST",
+      headers: { "User-Agent": "Acme-Bot/1.0" },
+      body: JSON.stringify({ n: "pageview", d: site, u: `https://${site}/` }),
+    });
+  await page.goto(`${nowcast.url}/${site}/history`);
+  await expect(page.getByTestId("total-pageviews")).toBeVisible();
+  await expect(page.getByText("What became of beacons")).toHaveCount(0);
+  await page.goto(nowcast.loginUrl);
+  await expect
+    .poll(
+      async () => {
+        await page.goto(`${nowcast.url}/${site}/history`);
+        await expect(page.getByText("What became of beacons")).toBeVisible();
+        return page.getByRole("table").filter({ hasText: "Received" }).last().textContent();
+      },
+      { timeout: 20_000, intervals: [1_000] },
+    )
+    .toMatch(/Counted5.*sent by a bot2.*Received7/s);
+  const { violations } = await new AxeBuilder({ page }).analyze();
+  expect(violations.map((v) => v.id)).toEqual([]);
+});
+
 test("a site is added in the browser and turns live by its first page view", async ({ page }) => {
   await page.goto(nowcast.loginUrl);
   await page

@@ -209,6 +209,29 @@ export interface paths {
         patch: operations["updateSite"];
         trace?: never;
     };
+    "/api/v1/sites/{domain}/ledger": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        /**
+         * What became of a site's beacons
+         * @description By minute of receipt and in total. Each beacon that was received ended in one of the others, so `received` is always the sum of `counted`,
+         *     `late`, `stale`, `repeated` and all of `dropped`. It needs a key or a session that may read the site, also where the site is public.
+         */
+        get: operations["getLedger"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/keys": {
         parameters: {
             query?: never;
@@ -443,6 +466,43 @@ export interface components {
             query: {
                 [key: string]: unknown;
             };
+        };
+        Outcomes: {
+            /** @description Beacons that were answered 202, one for each of their sites, and those of which that isn't known to the sender. The sum of the others. */
+            received: number;
+            /** @description In live windows and in history. */
+            counted: number;
+            /** @description In history, not in live windows: their second was final when they reached the log. */
+            late: number;
+            /** @description In history, not in live windows: so late that they can't be told from ones that are there already. */
+            stale: number;
+            /** @description The same event id within five minutes; counted once. */
+            repeated: number;
+            /** @description Left out, by reason. */
+            dropped: {
+                [key: string]: number;
+            };
+        };
+        LedgerMinute: components["schemas"]["Outcomes"] & {
+            /**
+             * Format: date-time
+             * @description When the minute of receipt began.
+             */
+            at: string;
+            /** @description False for the newest two minutes: more is on its way. */
+            settled: boolean;
+        };
+        Ledger: {
+            /** Format: date-time */
+            from: string;
+            /**
+             * Format: date-time
+             * @description Itself excluded.
+             */
+            to: string;
+            total: components["schemas"]["Outcomes"];
+            /** @description Minutes without a beacon are left out. */
+            minutes: components["schemas"]["LedgerMinute"][];
         };
         Session: {
             authenticated: boolean;
@@ -1137,6 +1197,41 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getLedger: {
+        parameters: {
+            query?: {
+                /** @description The first day (2026-11-01, by the site's clock) or time (RFC 3339). Without from and to, the last hour. */
+                from?: string;
+                /** @description The last day or time, itself included. */
+                to?: string;
+                /** @description By minute, for at most 7 days, or only the total. */
+                by?: "minute" | "total";
+            };
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The ledger. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ledger"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["TooLarge"];
             503: components["responses"]["Unavailable"];
         };
     };

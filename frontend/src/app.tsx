@@ -106,7 +106,13 @@ export function App() {
         <>
           <Header {...frame} />
           <Main>
-            <HistoryPage key={route.site} route={route} site={site} theme={theme} />
+            <HistoryPage
+              key={route.site}
+              route={route}
+              site={site}
+              theme={theme}
+              known={session.data?.authenticated ?? false}
+            />
           </Main>
         </>
       )}

@@ -152,6 +152,13 @@ func TestKill(t *testing.T) {
 			wg.Wait()
 			t.Logf("%d acknowledged, %d sent again", acked.Load(), unsure.Load())
 			l.total(t, site, "pageviews", int(acked.Load()))
+			eventually(t, 20*time.Second, "the ledger agrees", func(ctx context.Context) error {
+				b, err := l.beaconsOf(ctx, site)
+				if n := int64(b.Counted + b.Late + b.Stale); err == nil && n != acked.Load()+1 { // one was sent to make the site known
+					err = fmt.Errorf("%+v with %d acknowledged", b, acked.Load())
+				}
+				return err
+			})
 		})
 	}
 }

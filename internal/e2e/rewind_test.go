@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -56,14 +57,32 @@ func TestRewind(t *testing.T) {
 			t.Fatal(err)
 		}
 		agrees(false)
-		if out := rewind("1h"); !strings.Contains(out, "event rows and") || !strings.Contains(out, "nowcast verify --from") {
+		if out := rewind("1h"); !strings.Contains(out, "event rows, ") || !strings.Contains(out, "nowcast verify --from") {
 			t.Errorf("it says %s", out)
 		}
 		agrees(true)
 	}
+	ledger := func() beacons {
+		t.Helper()
+		b, err := l.beaconsOf(t.Context(), site)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	had := ledger()
+	if err := db.Exec(t.Context(), "TRUNCATE TABLE ledger"); err != nil {
+		t.Fatal(err)
+	}
+	if rewind("1h"); had.Received < 60 || !reflect.DeepEqual(ledger(), had) {
+		t.Errorf("the ledger was %+v and is %+v", had, ledger())
+	}
 	rewind("1h")
 	rewind("3s") // of a part, judged by what is before it
 	agrees(true)
+	if !reflect.DeepEqual(ledger(), had) {
+		t.Errorf("the ledger was %+v and is %+v", had, ledger())
+	}
 	if after := count(); after != before {
 		t.Errorf("%s rows, before it were %s", after, before)
 	}

@@ -39,8 +39,8 @@ func TestMigrate(t *testing.T) {
 		t.Error(err)
 	}
 	for query, want := range map[string]string{
-		"SELECT groupArray(name) FROM (SELECT DISTINCT name FROM migrations ORDER BY name)":                                    "['events','events_in_compact_parts','migrations','windows']",
-		"SELECT groupArray(name) FROM (SELECT name FROM system.tables WHERE database = 'default' ORDER BY name)":               "['events','migrations','windows']",
+		"SELECT groupArray(name) FROM (SELECT DISTINCT name FROM migrations ORDER BY name)":                                    "['channel_city_screen','events','events_in_compact_parts','ledger','migrations','windows']",
+		"SELECT groupArray(name) FROM (SELECT name FROM system.tables WHERE database = 'default' ORDER BY name)":               "['events','ledger','migrations','windows']",
 		"SELECT engine_full LIKE '%fsync_after_insert = 1%' FROM system.tables WHERE database = 'default' AND name = 'events'": "1",
 	} {
 		if got := one[string](t, db, "SELECT toString(("+query+"))"); got != want {

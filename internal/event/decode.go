@@ -10,14 +10,15 @@ import (
 // Decoder reads one envelope after another without an allocation an event. The zero value is ready for Reset; a Decoder is for one
 // goroutine.
 type Decoder struct {
-	rest []byte
-	err  error
+	rest    []byte
+	err     error
+	tallies []Tally
 }
 
 // Reset takes a record and gives its header. ErrVersion: the record is of a newer schema (the header then says which). ErrCorrupt: it is
 // no envelope. The record must not change while its events are in use.
 func (d *Decoder) Reset(record []byte) (Header, error) {
-	d.rest, d.err = nil, nil
+	d.rest, d.err, d.tallies = nil, nil, d.tallies[:0]
 	var h Header
 	for b := record; len(b) > 0; {
 		num, typ, v, n := field(b)
@@ -57,7 +58,11 @@ func (d *Decoder) Next(e *Event) bool {
 			return false
 		}
 		d.rest = d.rest[n:]
-		if num != fieldEvent || typ != protowire.BytesType {
+		if typ != protowire.BytesType || num != fieldEvent && num != fieldTally {
+			continue
+		}
+		if num == fieldTally {
+			d.err = d.tally(v.bytes)
 			continue
 		}
 		if d.err = d.event(e, v.bytes); d.err != nil {
@@ -70,6 +75,32 @@ func (d *Decoder) Next(e *Event) bool {
 
 // Err says why Next stopped, nil at the end of the envelope.
 func (d *Decoder) Err() error { return d.err }
+
+// Tallies are those of the envelope, once Next has given false. They are valid until the next Reset.
+func (d *Decoder) Tallies() []Tally { return d.tallies }
+
+func (d *Decoder) tally(b []byte) error {
+	var t Tally
+	for len(b) > 0 {
+		num, typ, v, n := field(b)
+		if n < 0 {
+			return fmt.Errorf("read tally: %w", ErrCorrupt)
+		}
+		b = b[n:]
+		switch {
+		case num == fieldTallySite && typ == protowire.BytesType:
+			t.Site = alias(v.bytes)
+		case num == fieldTallyMinute && typ == protowire.VarintType:
+			t.Minute = int64(v.num)
+		case num == fieldTallyReason && typ == protowire.BytesType:
+			t.Reason = alias(v.bytes)
+		case num == fieldTallyCount && typ == protowire.VarintType:
+			t.Count = v.num
+		}
+	}
+	d.tallies = append(d.tallies, t)
+	return nil
+}
 
 func (d *Decoder) event(e *Event, b []byte) error {
 	*e = Event{}

@@ -73,6 +73,17 @@ func AppendEvent(b []byte, e *Event) []byte {
 	return b
 }
 
+// AppendTally adds t to the envelope that b holds.
+func AppendTally(b []byte, t Tally) []byte {
+	n := sizeString(fieldTallySite, t.Site) + sizeUint(fieldTallyMinute, uint64(t.Minute)) + sizeString(fieldTallyReason, t.Reason) + sizeUint(fieldTallyCount, t.Count)
+	b = protowire.AppendTag(b, fieldTally, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(n))
+	b = appendString(b, fieldTallySite, t.Site)
+	b = appendUint(b, fieldTallyMinute, uint64(t.Minute))
+	b = appendString(b, fieldTallyReason, t.Reason)
+	return appendUint(b, fieldTallyCount, t.Count)
+}
+
 // AppendProp adds a property to an event's Props. Keys and values must be valid UTF-8. Of two with the same key the later one counts.
 func AppendProp(b []byte, key, value string) []byte {
 	n := sizeString(fieldPropKey, key) + sizeString(fieldPropValue, value)
@@ -87,6 +98,13 @@ func sizeString(n protowire.Number, s string) int {
 		return 0
 	}
 	return protowire.SizeTag(n) + protowire.SizeBytes(len(s))
+}
+
+func sizeUint(n protowire.Number, v uint64) int {
+	if v == 0 {
+		return 0
+	}
+	return protowire.SizeTag(n) + protowire.SizeVarint(v)
 }
 
 func appendString(b []byte, n protowire.Number, s string) []byte {

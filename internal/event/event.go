@@ -75,6 +75,14 @@ type Event struct {
 	Props []byte // built by AppendProp, read by EachProp
 }
 
+// Tally is how many beacons of a site a node took in a minute. Decoded strings alias the record.
+type Tally struct {
+	Site   string
+	Minute int64  // since 1970 UTC
+	Reason string // why they were dropped; "": all that were received, dropped ones included
+	Count  uint64
+}
+
 // Numbers of the fields in event.proto.
 const (
 	fieldEvent    = 1
@@ -83,6 +91,7 @@ const (
 	fieldSequence = 4
 	fieldLow      = 5
 	fieldFarewell = 6
+	fieldTally    = 7
 
 	fieldTime            = 1
 	fieldVisitor         = 2
@@ -120,4 +129,9 @@ const (
 
 	fieldPropKey   = 1
 	fieldPropValue = 2
+
+	fieldTallySite   = 1
+	fieldTallyMinute = 2
+	fieldTallyReason = 3
+	fieldTallyCount  = 4
 )

@@ -3,6 +3,7 @@ package event
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -39,7 +40,11 @@ func envelope(h Header, events ...Event) []byte {
 
 func decode(t testing.TB, b []byte) (Header, []Event) {
 	t.Helper()
-	var d Decoder
+	return decodeBy(t, &Decoder{}, b)
+}
+
+func decodeBy(t testing.TB, d *Decoder, b []byte) (Header, []Event) {
+	t.Helper()
 	h, err := d.Reset(b)
 	if err != nil {
 		t.Fatalf("Reset: %v", err)
@@ -85,6 +90,7 @@ func TestRefuses(t *testing.T) {
 		"event cut inside":   {event(0x08), ErrCorrupt},
 		"event, short id":    {event(0xc2, 0x01, 1, 7), ErrCorrupt},
 		"event, group":       {event(0x0b), ErrCorrupt},
+		"tally cut inside":   {append(envelope(ok), 0x3a, 1, 0x0a), ErrCorrupt},
 	} {
 		var d Decoder
 		var e Event
@@ -103,6 +109,24 @@ func TestRefuses(t *testing.T) {
 func TestVersionDefaults(t *testing.T) {
 	if h, _ := decode(t, AppendHeader(nil, Header{Node: 1, Sequence: 1})); h.Version != Version {
 		t.Errorf("version %d", h.Version)
+	}
+}
+
+func TestTallies(t *testing.T) {
+	want := []Tally{{"example.com", 29923920, "", 1 << 40}, {"example.com", 29923920, "bot", 3}, {Reason: "ünknown"}}
+	b := envelope(Header{Node: 1, Sequence: 1}, full())
+	for _, x := range want {
+		b = AppendTally(b, x)
+	}
+	b = AppendEvent(b, &Event{Time: 1})
+	var d Decoder
+	for range 2 { // nothing is left of the envelope before
+		if _, events := decodeBy(t, &d, b); len(events) != 2 || !reflect.DeepEqual(d.Tallies(), want) {
+			t.Errorf("%d events, tallies %+v", len(events), d.Tallies())
+		}
+	}
+	if decodeBy(t, &d, envelope(Header{Node: 1, Sequence: 2})); len(d.Tallies()) != 0 {
+		t.Errorf("of a tick: %+v", d.Tallies())
 	}
 }
 
@@ -188,7 +212,12 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		// What was understood must survive being written again.
-		if h2, again := decode(t, envelope(h, all...)); h2 != h || len(again) != len(all) || len(all) > 0 && !reflect.DeepEqual(again, all) {
+		record := envelope(h, all...)
+		for _, x := range d.Tallies() {
+			record = AppendTally(record, x)
+		}
+		var d2 Decoder
+		if h2, again := decodeBy(t, &d2, record); h2 != h || !slices.Equal(d.Tallies(), d2.Tallies()) || len(again) != len(all) || len(all) > 0 && !reflect.DeepEqual(again, all) {
 			t.Errorf("%x: %+v %+v, then %+v %+v", b, h, all, h2, again)
 		}
 	})

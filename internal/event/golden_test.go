@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -14,10 +15,11 @@ import (
 var update = flag.Bool("update", false, "write golden files that are missing; one that exists is never written again")
 
 type golden struct {
-	name   string
-	record []byte // as this program writes it
-	header Header
-	events []Event
+	name    string
+	record  []byte // as this program writes it
+	header  Header
+	events  []Event
+	tallies []Tally
 }
 
 func goldens() []golden {
@@ -34,9 +36,14 @@ func goldens() []golden {
 		{name: "full", header: h, events: []Event{full(), minimal, full()}},
 		{name: "unicode", header: h, events: []Event{unicode}},
 		{name: "acquired", header: h, events: []Event{acquired(), minimal, acquired()}},
+		{name: "tally", header: h, events: []Event{minimal}, tallies: []Tally{{"example.com", 29923920, "", 3}, {"example.com", 29923920, "bot", 2}}},
 	}
 	for i, g := range all {
-		all[i].record = envelope(g.header, g.events...)
+		b := envelope(g.header, g.events...)
+		for _, x := range g.tallies {
+			b = AppendTally(b, x)
+		}
+		all[i].record = b
 	}
 
 	// As a program of years from now may write: fields of every wire type that nobody here knows, in the header and in an event.
@@ -67,8 +74,9 @@ func TestGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, events := decode(t, b)
-		if h != g.header || !reflect.DeepEqual(events, g.events) {
+		var d Decoder
+		h, events := decodeBy(t, &d, b)
+		if h != g.header || !reflect.DeepEqual(events, g.events) || !slices.Equal(d.Tallies(), g.tallies) {
 			t.Errorf("%s: got %+v %+v, want %+v %+v", g.name, h, events, g.header, g.events)
 		}
 		if !bytes.Equal(b, g.record) {

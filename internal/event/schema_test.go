@@ -3,6 +3,7 @@ package event
 import (
 	"context"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/bufbuild/protocompile"
@@ -41,17 +42,27 @@ func TestSchema(t *testing.T) {
 			same(t, list.Get(i).Message(), e)
 		}
 
+		tallies := m.Get(byName(m, "tally")).List()
+		for i, x := range g.tallies {
+			y := tallies.Get(i).Message()
+			get := func(name protoreflect.Name) protoreflect.Value { return y.Get(byName(y, name)) }
+			if got := (Tally{get("site").String(), int64(get("minute").Uint()), get("reason").String(), get("count").Uint()}); got != x {
+				t.Errorf("%s: tally by the schema: %+v, want %+v", g.name, got, x)
+			}
+		}
+
 		b, err := proto.Marshal(m)
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, events := decode(t, b)
+		var d Decoder
+		h, events := decodeBy(t, &d, b)
 		for i := range events { // a map's order is another each time
 			if len(events[i].Props) == len(g.events[i].Props) {
 				events[i].Props = g.events[i].Props
 			}
 		}
-		if h != g.header || !reflect.DeepEqual(events, g.events) {
+		if h != g.header || !reflect.DeepEqual(events, g.events) || !slices.Equal(d.Tallies(), g.tallies) {
 			t.Errorf("%s: another encoder's bytes: got %+v %+v", g.name, h, events)
 		}
 	}

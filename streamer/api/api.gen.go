@@ -76,6 +76,24 @@ func (e StreamEventsParamsRate) Valid() bool {
 	}
 }
 
+// Defines values for GetLedgerParamsBy.
+const (
+	Minute GetLedgerParamsBy = "minute"
+	Total  GetLedgerParamsBy = "total"
+)
+
+// Valid indicates whether the value is a known member of the GetLedgerParamsBy enum.
+func (e GetLedgerParamsBy) Valid() bool {
+	switch e {
+	case Minute:
+		return true
+	case Total:
+		return true
+	default:
+		return false
+	}
+}
+
 // Error defines model for Error.
 type Error struct {
 	// Error One sentence that says what to do.
@@ -115,6 +133,66 @@ type KeyCreated struct {
 // KeyList defines model for KeyList.
 type KeyList struct {
 	Keys []Key `json:"keys"`
+}
+
+// Ledger defines model for Ledger.
+type Ledger struct {
+	From time.Time `json:"from"`
+
+	// Minutes Minutes without a beacon are left out.
+	Minutes []LedgerMinute `json:"minutes"`
+
+	// To Itself excluded.
+	To    time.Time `json:"to"`
+	Total Outcomes  `json:"total"`
+}
+
+// LedgerMinute defines model for LedgerMinute.
+type LedgerMinute struct {
+	// At When the minute of receipt began.
+	At time.Time `json:"at"`
+
+	// Counted In live windows and in history.
+	Counted int `json:"counted"`
+
+	// Dropped Left out, by reason.
+	Dropped map[string]int `json:"dropped"`
+
+	// Late In history, not in live windows: their second was final when they reached the log.
+	Late int `json:"late"`
+
+	// Received Beacons that were answered 202, one for each of their sites, and those of which that isn't known to the sender. The sum of the others.
+	Received int `json:"received"`
+
+	// Repeated The same event id within five minutes; counted once.
+	Repeated int `json:"repeated"`
+
+	// Settled False for the newest two minutes: more is on its way.
+	Settled bool `json:"settled"`
+
+	// Stale In history, not in live windows: so late that they can't be told from ones that are there already.
+	Stale int `json:"stale"`
+}
+
+// Outcomes defines model for Outcomes.
+type Outcomes struct {
+	// Counted In live windows and in history.
+	Counted int `json:"counted"`
+
+	// Dropped Left out, by reason.
+	Dropped map[string]int `json:"dropped"`
+
+	// Late In history, not in live windows: their second was final when they reached the log.
+	Late int `json:"late"`
+
+	// Received Beacons that were answered 202, one for each of their sites, and those of which that isn't known to the sender. The sum of the others.
+	Received int `json:"received"`
+
+	// Repeated The same event id within five minutes; counted once.
+	Repeated int `json:"repeated"`
+
+	// Stale In history, not in live windows: so late that they can't be told from ones that are there already.
+	Stale int `json:"stale"`
 }
 
 // QueryRequest defines model for QueryRequest.
@@ -285,6 +363,21 @@ type StreamEventsParams struct {
 // StreamEventsParamsRate defines parameters for StreamEvents.
 type StreamEventsParamsRate string
 
+// GetLedgerParams defines parameters for GetLedger.
+type GetLedgerParams struct {
+	// From The first day (2026-11-01, by the site's clock) or time (RFC 3339). Without from and to, the last hour.
+	From *string `form:"from,omitempty" json:"from,omitempty"`
+
+	// To The last day or time, itself included.
+	To *string `form:"to,omitempty" json:"to,omitempty"`
+
+	// By By minute, for at most 7 days, or only the total.
+	By *GetLedgerParamsBy `form:"by,omitempty" json:"by,omitempty"`
+}
+
+// GetLedgerParamsBy defines parameters for GetLedger.
+type GetLedgerParamsBy string
+
 // GetRealtimeVisitorsParams defines parameters for GetRealtimeVisitors.
 type GetRealtimeVisitorsParams struct {
 	SiteId string `form:"site_id" json:"site_id"`
@@ -396,6 +489,9 @@ type ServerInterface interface {
 	// UpdateSite Change a site; what is left out stays
 	// (PATCH /api/v1/sites/{domain})
 	UpdateSite(c *gin.Context, domain string)
+	// GetLedger What became of a site's beacons
+	// (GET /api/v1/sites/{domain}/ledger)
+	GetLedger(c *gin.Context, domain string, params GetLedgerParams)
 	// GetRealtimeVisitors Visitors of the last five minutes
 	// (GET /api/v1/stats/realtime/visitors)
 	GetRealtimeVisitors(c *gin.Context, params GetRealtimeVisitorsParams)
@@ -650,6 +746,58 @@ func (siw *ServerInterfaceWrapper) UpdateSite(c *gin.Context) {
 	siw.Handler.UpdateSite(c, domain)
 }
 
+// GetLedger operation middleware
+func (siw *ServerInterfaceWrapper) GetLedger(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetLedgerParams
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", c.Request.URL.Query(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter from: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", c.Request.URL.Query(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter to: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "by" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "by", c.Request.URL.Query(), &params.By, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter by: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetLedger(c, domain, params)
+}
+
 // GetRealtimeVisitors operation middleware
 func (siw *ServerInterfaceWrapper) GetRealtimeVisitors(c *gin.Context) {
 
@@ -726,6 +874,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.DELETE(options.BaseURL+"/api/v1/sites/:domain", wrapper.DeleteSite)
 	router.GET(options.BaseURL+"/api/v1/sites/:domain", wrapper.GetSite)
 	router.PATCH(options.BaseURL+"/api/v1/sites/:domain", wrapper.UpdateSite)
+	router.GET(options.BaseURL+"/api/v1/sites/:domain/ledger", wrapper.GetLedger)
 	router.GET(options.BaseURL+"/api/v1/keys", wrapper.ListKeys)
 	router.POST(options.BaseURL+"/api/v1/keys", wrapper.CreateKey)
 	router.DELETE(options.BaseURL+"/api/v1/keys/:id", wrapper.DeleteKey)

@@ -104,10 +104,11 @@ func TestJudge(t *testing.T) {
 }
 
 // deaf answers nothing.
-type deaf struct{ asked atomic.Int64 }
+type deaf struct{ asked, most atomic.Int64 }
 
 func (d *deaf) Query(ctx context.Context, _ string, _ ...any) (driver.Rows, error) {
-	d.asked.Add(1)
+	d.most.Store(max(d.most.Load(), d.asked.Add(1)))
+	defer d.asked.Add(-1)
 	<-ctx.Done()
 	return nil, ctx.Err()
 }
@@ -131,9 +132,9 @@ func TestNoAnswer(t *testing.T) {
 				t.Errorf("got %v, want *Unavailable", err)
 			}
 		}
-		// Two at a time are asked; the others don't wait any longer than those.
-		if took := time.Since(start); d.asked.Load() != 2 || took != 7*time.Second {
-			t.Errorf("%d asked in %v, want 2 in 7s", d.asked.Load(), took)
+		// Two at a time are asked; the others don't wait any longer than those, though one may get a place in the moment in which all end.
+		if took := time.Since(start); d.most.Load() != 2 || took != 7*time.Second {
+			t.Errorf("%d at a time in %v, want 2 in 7s", d.most.Load(), took)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

@@ -6,6 +6,7 @@ import { type Filter, go, href, type Route } from "../route";
 import { BarList, type Row } from "../ui/bar-list";
 import { Country, Dialog, Notice } from "../ui/bits";
 import { HistoryChart } from "../ui/history-chart";
+import { LedgerCard } from "../ui/ledger";
 
 interface Tab {
   dimension: string;
@@ -80,9 +81,11 @@ interface Props {
   route: Route;
   site: Site | null;
   theme: string;
+  /** Somebody is logged in. */
+  known: boolean;
 }
 
-export function HistoryPage({ route, site, theme }: Props) {
+export function HistoryPage({ route, site, theme, known }: Props) {
   const timezone = site?.timezone ?? "UTC";
   const [minute] = useState(() => Date.now());
   const span = useMemo(() => resolve(route.period, minute, timezone), [route.period, minute, timezone]);
@@ -183,6 +186,7 @@ export function HistoryPage({ route, site, theme }: Props) {
         Times are in {timezone.replaceAll("_", " ")}. {growing >= 0 && "The newest point is still growing."} A person is
         counted anew each day.
       </p>
+      {known && ready && <LedgerCard site={route.site} span={span} refresh={refresh} />}
     </div>
   );
 }

@@ -1,0 +1,138 @@
+package query
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// Outcomes are beacons of a site by what became of them. Each is in Received and in one of the others.
+type Outcomes struct {
+	Received uint64            `json:"received"`
+	Counted  uint64            `json:"counted"`
+	Late     uint64            `json:"late"`
+	Stale    uint64            `json:"stale"`
+	Repeated uint64            `json:"repeated"`
+	Dropped  map[string]uint64 `json:"dropped"` // by reason
+}
+
+// LedgerMinute is a minute of receipt that had beacons.
+type LedgerMinute struct {
+	At time.Time `json:"at"`
+	Outcomes
+	Settled bool `json:"settled"` // false: more may be on its way
+}
+
+// Ledger says what became of a site's beacons.
+type Ledger struct {
+	From    time.Time      `json:"from"`
+	To      time.Time      `json:"to"` // excluded
+	Total   Outcomes       `json:"total"`
+	Minutes []LedgerMinute `json:"minutes"`
+}
+
+// LedgerRange is what is asked for: dates of the site's zone or times, both included, and whether minutes are.
+type LedgerRange struct {
+	From, To string // both or none: the last hour
+	Minutes  bool
+}
+
+const (
+	// maxLedgerMinutes is the longest range by minute: a week, with the hour by which clocks may go back in it.
+	maxLedgerMinutes = (7*24 + 1) * time.Hour
+	// unsettled is how long a minute may still grow in normal running: until its last second is in ClickHouse.
+	unsettled = 2 * time.Minute
+)
+
+// Ledger answers what became of the beacons of s. Errors are as in Run.
+func (e *Engine) Ledger(ctx context.Context, s Site, r LedgerRange) (Ledger, error) {
+	start := time.Now()
+	inner, cancel := context.WithTimeout(ctx, e.cfg.Timeout+2*time.Second)
+	defer cancel()
+	out, err := e.ledger(inner, s, r)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("ask ClickHouse: %w", ctx.Err())
+	}
+	e.took.WithLabelValues(outcome(err)).Observe(time.Since(start).Seconds())
+	return out, err
+}
+
+func (e *Engine) ledger(ctx context.Context, s Site, r LedgerRange) (Ledger, error) {
+	loc, err := zone(s.Timezone)
+	if err != nil {
+		return Ledger{}, err
+	}
+	now := e.cfg.Now()
+	span, err := r.span(now, loc)
+	if err != nil {
+		return Ledger{}, err
+	}
+	var sql bytes.Buffer
+	if err := statements.ExecuteTemplate(&sql, "ledger.sql", r.Minutes); err != nil {
+		return Ledger{}, fmt.Errorf("write statement: %w", err)
+	}
+	stmt := statement{sql: sql.String()}
+	stmt.bind("site", s.Domain)
+	stmt.bind("from", span.From.Unix())
+	stmt.bind("to", span.To.Unix())
+	out := Ledger{From: span.From.Truncate(time.Minute), To: span.To, Total: Outcomes{Dropped: map[string]uint64{}}, Minutes: []LedgerMinute{}}
+	return out, e.ask(ctx, stmt, func(rows driver.Rows) error {
+		var at uint32
+		var x Outcomes
+		if err := rows.Scan(&at, &x.Received, &x.Counted, &x.Late, &x.Stale, &x.Repeated, &x.Dropped); err != nil {
+			return fmt.Errorf("read row: %w", err)
+		}
+		maps.DeleteFunc(x.Dropped, func(_ string, n uint64) bool { return n == 0 })
+		out.Total.add(x)
+		if r.Minutes {
+			m := time.Unix(int64(at), 0).UTC()
+			out.Minutes = append(out.Minutes, LedgerMinute{m, x, !m.Add(unsettled).After(now)})
+		}
+		return nil
+	})
+}
+
+func (o *Outcomes) add(x Outcomes) {
+	o.Received += x.Received
+	o.Counted += x.Counted
+	o.Late += x.Late
+	o.Stale += x.Stale
+	o.Repeated += x.Repeated
+	for reason, n := range x.Dropped {
+		o.Dropped[reason] += n
+	}
+}
+
+func (r LedgerRange) span(now time.Time, zone *time.Location) (span, error) {
+	switch {
+	case r.From == "" && r.To == "":
+		to := now.Truncate(time.Second).Add(time.Second)
+		return span{to.Add(-time.Hour), to, zone}, nil
+	case r.From == "":
+		return span{}, invalid("from", "give it with to, or neither for the last hour")
+	case r.To == "":
+		return span{}, invalid("to", "give it with from, or neither for the last hour")
+	}
+	from, fromDate, err := instant("from", r.From, zone)
+	if err != nil {
+		return span{}, err
+	}
+	to, toDate, err := instant("to", r.To, zone)
+	switch {
+	case err != nil:
+		return span{}, err
+	case fromDate != toDate:
+		return span{}, invalid("to", "give from and to as two dates or as two times, not one of each")
+	case to.Before(from):
+		return span{}, invalid("to", "it is before from")
+	}
+	s, err := (&DateRange{From: r.From, To: r.To}).between(zone)
+	if err == nil && r.Minutes && s.To.Sub(s.From) > maxLedgerMinutes {
+		err = invalid("from", "minutes are given for at most 7 days; ask for a shorter time, or for the total with by=total")
+	}
+	return s, err
+}
