@@ -167,6 +167,11 @@ func (l *lonely) secret(ctx context.Context, page string, i int) (answer, error)
 // check reads the log as readers do, retried envelopes dropped, and compares it with what was acknowledged.
 func (l *lonely) check(t *testing.T, c *crowd) {
 	t.Helper()
+	eventually(t, 30*time.Second, "Kafka answers", func(ctx context.Context) error {
+		l.kafka.Refresh() // of connections to a broker that was killed
+		_, _, err := l.kafka.Bounds(ctx, topic.Events, 0)
+		return err
+	})
 	var times map[string]int
 	eventually(t, 3*time.Minute, "all that was acknowledged is in the log", func(context.Context) error {
 		times = map[string]int{}
