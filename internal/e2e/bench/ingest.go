@@ -239,7 +239,7 @@ func (r *rigOfIngest) serve(ctx context.Context, kind string) (*ingestServer, er
 }
 
 // serveOther is a gin server that does nothing, or gives each body to kafka-go's Writer.
-func serveOther(kind, addr, kafkas string) error {
+func serveOther(ctx context.Context, kind, addr, kafkas string) error {
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
 	handle := func(c *gin.Context) { c.String(http.StatusAccepted, "ok") }
@@ -259,6 +259,7 @@ func serveOther(kind, addr, kafkas string) error {
 	}
 	e.POST("/api/event", handle)
 	s := &http.Server{Addr: addr, Handler: e, ReadHeaderTimeout: 10 * time.Second}
+	defer context.AfterFunc(ctx, func() { _ = s.Close() })()
 	if err := s.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

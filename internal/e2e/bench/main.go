@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string) error {
 	case len(args) == 1 && args[0] == "overload":
 		return overload(ctx)
 	case len(args) == 3 && strings.HasPrefix(args[0], "serve-"):
-		return serveOther(args[0], args[1], args[2])
+		return serveOther(ctx, args[0], args[1], args[2])
 	case len(args) != 1 || programs[args[0]] == nil:
 		return errors.New("usage: bench glass|beacons|ingest|overload|idle|aggregator")
 	}
