@@ -95,7 +95,7 @@ export function Country({ code }: { code: string }) {
   return (
     <>
       <span aria-hidden className="mr-2 inline-block w-5 text-xs text-soft">
-        {code || "–"}
+        {/^[A-Z]{2}$/.test(code) ? code : "–"}
       </span>
       {country(code)}
     </>
