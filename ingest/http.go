@@ -27,6 +27,8 @@ type work struct {
 // keepBody bounds the buffer that a large beacon leaves behind.
 const keepBody = 64 << 10
 
+var accepted = []byte("ok")
+
 func (s *Service) postEvent(c *gin.Context) {
 	start := time.Now()
 	allowAny(c)
@@ -64,7 +66,7 @@ func (s *Service) postEvent(c *gin.Context) {
 	if dropped > 0 {
 		c.Header("x-plausible-dropped", strconv.Itoa(dropped))
 	}
-	c.String(http.StatusAccepted, "ok")
+	c.Data(http.StatusAccepted, "text/plain; charset=utf-8", accepted)
 }
 
 func (s *Service) putBack(w *work) {
