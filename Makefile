@@ -166,4 +166,4 @@ deployments/tools/golangci-lint: deployments/tools/go.mod
 	go build -modfile=deployments/tools/go.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
 
-.PHONY: help run build test lint generate generate-check test-frontend test-go test-e2e test-browser fuzz fuzz-http model chaos bench-glass bench-beacons bench-idle bench-aggregator image kafka clean
+.PHONY: help run build test lint generate generate-check test-frontend test-go test-e2e test-browser fuzz fuzz-http model chaos chaos-ingest outage overload bench-glass bench-beacons bench-ingest bench-idle bench-aggregator image kafka clean
