@@ -154,7 +154,8 @@ func (c *crowd) count() int {
 
 // secret posts a beacon from an address and an agent that nobody may ever find again.
 func (l *lonely) secret(ctx context.Context, page string, i int) (answer, error) {
-	body := fmt.Sprintf(`{"n":"pageview","d":"example.com","u":"https://example.com%s"}`, page)
+	// By a property's value: of paths a site may not have so many new ones.
+	body := fmt.Sprintf(`{"n":"pageview","d":"example.com","u":"https://example.com/","p":{"page":%q}}`, page)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.ingest+"/api/event", strings.NewReader(body))
 	if err != nil {
 		return answer{}, err
@@ -189,7 +190,9 @@ func (l *lonely) check(t *testing.T, c *crowd) {
 				newest[h.Node] = h.Sequence
 				var e event.Event
 				for d.Next(&e) {
-					times[strings.Clone(e.Path)]++
+					if err := event.EachProp(e.Props, func(_, page string) bool { times[strings.Clone(page)]++; return true }); err != nil {
+						return err
+					}
 				}
 				return d.Err()
 			})
