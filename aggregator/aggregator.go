@@ -146,14 +146,14 @@ type lane struct {
 	metrics *metrics
 	member  *group.Member
 	run     string        // of a rewind: part of its tokens
-	doubt   time.Duration // see there
+	doubt   time.Duration // of a log that seems too short
 
 	mu   sync.Mutex
 	work work
 }
 
 func newLane(name string, cfg Config, deps Deps, m *metrics, start func(*lane, []int, []group.Position) work, topics ...string) *lane {
-	l := &lane{name: name, cfg: cfg, broker: deps.Broker, log: deps.Log.With("lane", name), metrics: m, doubt: doubt}
+	l := &lane{name: name, cfg: cfg, broker: deps.Broker, log: deps.Log.With("lane", name), metrics: m, doubt: broker.Doubt}
 	l.member = group.New(group.Config{Group: "nowcast-" + name, Instance: cfg.Instance, Topics: topics, Session: cfg.Session,
 		Rebalanced: func(partitions []int) { m.assigned(name, partitions) },
 		Start: func(partitions []int, committed []group.Position) group.Work {

@@ -196,9 +196,6 @@ func (l *lane) anew(why error, of string) error {
 		"--group nowcast-%s --delete-offsets --topic %s and start them: they begin at its first record", why, l.name, of)
 }
 
-// doubt is how long a log has to seem shorter than it was until that is believed: a broker that is cut off may say so until its session ends.
-const doubt = 4 * time.Second
-
 // begin checks that the rebuilt state is the one that was committed, by its watermark, and ends the silence.
 func (s *source) begin() error {
 	got := s.reader.Watermark()

@@ -125,9 +125,6 @@ func (s *Service) say(state string) {
 // warmth is how far back a start reads: what a viewer can see, and some room for clocks.
 const warmth = 6 * time.Minute
 
-// doubt is how long the log may seem shorter than it was until that is believed.
-const doubt = 4 * time.Second
-
 // Run tails all partitions of the windows topic until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	for {
@@ -177,7 +174,7 @@ func (s *Service) tail(ctx context.Context) error {
 			warm := false
 			var e window.Emission
 			// One that was made anew has other seconds than the board: a new board begins with its log.
-			stop(s.kafka.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: p, From: at.from, Reached: at.end, Doubt: doubt,
+			stop(s.kafka.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: p, From: at.from, Reached: at.end, Doubt: broker.Doubt,
 				Record: func(r broker.Record) error {
 					if err := e.Decode(r.Value); err != nil {
 						s.metrics.unreadable.Inc()

@@ -47,6 +47,9 @@ type Follower struct {
 	Before  int64 // with Doubt: the timestamp of the record before From, ms; 0 when it isn't known
 }
 
+// Doubt is enough for a Follower's: a broker that is cut off may say what isn't so until its session ends.
+const Doubt = 4 * time.Second
+
 // ErrAnew says that a topic was deleted and made again: an offset in it means another record than it did.
 var ErrAnew = errors.New("the log isn't the one that was read")
 
