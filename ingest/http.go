@@ -118,7 +118,7 @@ func (s *Service) enqueue(pending []*envelope, d *draft, b *beacon, from *sender
 		return pending, 0, errStarting // what it waits for is for operators, in Ready
 	}
 	var over *overRate
-	taken := len(pending)
+	taken, always := len(pending), s.uncounted(b, from)
 	for _, domain := range b.domains {
 		found, ok := s.lookup(domain)
 		if !ok {
@@ -126,7 +126,7 @@ func (s *Service) enqueue(pending []*envelope, d *draft, b *beacon, from *sender
 			dropped++
 			continue
 		}
-		reason := s.uncounted(b, from)
+		reason := always
 		if reason == "" {
 			s.fill(d, b, from, found.Domain)
 			reason = ruled(&found, b, d, from)

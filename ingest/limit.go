@@ -130,20 +130,10 @@ func newLimiter(address, site Limit) (*limiter, error) {
 	return l, nil
 }
 
-// key of a sender. One by IPv6 counts by its /64, of which one machine may have every address.
+// key of a sender, by what counts of the address.
 func (l *limiter) key(addr netip.Addr) uint64 {
 	var b [9]byte
-	switch {
-	case addr.Is4():
-		a := addr.As4()
-		b[0] = 4
-		copy(b[1:], a[:])
-	case addr.Is6():
-		a := addr.As16()
-		b[0] = 6
-		copy(b[1:], a[:8])
-	}
-	return siphash.Hash(l.secret[0], l.secret[1], b[:])
+	return siphash.Hash(l.secret[0], l.secret[1], appendAddr(b[:0], addr))
 }
 
 // from takes n events from a sender's bucket.

@@ -62,7 +62,7 @@ func newMeter(reg prometheus.Registerer) (*meter, error) {
 	return m, nil
 }
 
-// spool adds the gauges of a spool.
+// spoolMetrics adds the gauges of a spool.
 func spoolMetrics(reg prometheus.Registerer, s *spool.Spool) error {
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nowcast_ingest_spool_" + name, Help: help}, value)

@@ -13,7 +13,7 @@ import (
 
 var errAway = errors.New("nobody is there")
 
-// onDisk runs f with a spool in a bubble of its own time.
+// withSpool runs f with a spool in a bubble of its own time.
 func withSpool(t *testing.T, change func(*spool.Config), f func(t *testing.T, m *memory, open func() *spool.Spool)) {
 	t.Helper()
 	dir := t.TempDir()
@@ -180,10 +180,11 @@ func TestSpoolFull(t *testing.T) {
 
 // A disk that can't be written to is no worse than none: nothing is acknowledged, and what waits goes to the log once that is back.
 func TestSpoolBroken(t *testing.T) {
-	withSpool(t, nil, func(t *testing.T, m *memory, open func() *spool.Spool) {
+	var dir string
+	withSpool(t, func(c *spool.Config) { dir = c.Dir }, func(t *testing.T, m *memory, open func() *spool.Spool) {
 		disk := open()
 		p, stop := m.publisher(t, disk, 1)
-		if err := os.RemoveAll(p.lanes[0].spool.Dir()); err != nil {
+		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)
 		}
 		m.set(0, errAway)

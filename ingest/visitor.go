@@ -22,21 +22,24 @@ func newSipKey(b [16]byte) sipKey {
 	return sipKey{binary.LittleEndian.Uint64(b[:8]), binary.LittleEndian.Uint64(b[8:])}
 }
 
-// appendIdentity appends what tells visitors of a site apart: site, address and user agent. An IPv6 address counts by its /64,
-// which is what a household or a phone keeps while the rest changes by the hour.
+// appendIdentity appends what tells visitors of a site apart: site, address and user agent.
 func appendIdentity(b []byte, site string, addr netip.Addr, agent string) []byte {
-	b = append(append(b, site...), 0)
+	return append(appendAddr(append(append(b, site...), 0), addr), agent...)
+}
+
+// appendAddr appends what of an address counts. Of an IPv6 one it is the /64, which is what a household or a phone keeps while the rest
+// changes by the hour, and of which one machine may have every address.
+func appendAddr(b []byte, addr netip.Addr) []byte {
 	switch {
 	case addr.Is4():
 		a := addr.As4()
-		b = append(append(b, 4), a[:]...)
+		return append(append(b, 4), a[:]...)
 	case addr.Is6():
 		a := addr.As16()
-		b = append(append(b, 6), a[:8]...)
+		return append(append(b, 6), a[:8]...)
 	default:
-		b = append(b, 0)
+		return append(b, 0)
 	}
-	return append(b, agent...)
 }
 
 // identity holds the keys that don't change: whoever has the cluster's secret finds the partition of a visitor, no one their

@@ -55,14 +55,8 @@ const (
 
 var table = crc32.MakeTable(crc32.Castagnoli)
 
-// Node whose envelopes these are.
-func (q *Queue) Node() uint64 { return q.node }
-
 // Partition that they are for.
 func (q *Queue) Partition() int { return q.partition }
-
-// Dir is where its files are.
-func (q *Queue) Dir() string { return q.s.cfg.Dir }
 
 // Len is how many envelopes there are.
 func (q *Queue) Len() int {

@@ -125,7 +125,7 @@ func TestLeft(t *testing.T) {
 	_ = s.Close()
 	s = open(t, dir)
 	left := s.Left()
-	if len(left) != 2 || left[0].Node() != 1 || left[0].Partition() != 0 || left[1].Node() != 2 || left[1].Partition() != 1 {
+	if len(left) != 2 || left[0].node != 1 || left[0].Partition() != 0 || left[1].node != 2 || left[1].Partition() != 1 {
 		t.Fatalf("left: %v", left)
 	}
 	got := take(t, left[0])

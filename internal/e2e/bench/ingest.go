@@ -167,7 +167,7 @@ func envOr(name, or string) string {
 	return or
 }
 
-// ingestRig is a real Kafka with the topics and the site.
+// rigOfIngest is a real Kafka with the topics and the site.
 type rigOfIngest struct {
 	dir   string
 	addrs []string
