@@ -22,6 +22,15 @@ const (
 	operatorID  = "operator" // of the key that the configuration gives
 )
 
+// known says whether the sites and keys have been read. Before, nobody can be told that a site or a key doesn't exist.
+func (s *Service) known(c *gin.Context) bool {
+	ready, reason := s.sites.Ready()
+	if !ready {
+		unavailable(c, "the sites and keys are not read yet (%s); try again in a moment", reason)
+	}
+	return ready
+}
+
 // who is the key that a request shows: as a bearer, or by the session that was made with it.
 func (s *Service) who(c *gin.Context) (site.Key, bool) {
 	if scheme, secret, _ := strings.Cut(c.GetHeader("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
@@ -83,6 +92,9 @@ func (s *Service) session(value string, at time.Time) (site.Key, bool) {
 
 // login is GET /login?key=: it turns a key into a session and goes to the dashboard.
 func (s *Service) login(c *gin.Context) {
+	if !s.known(c) {
+		return
+	}
 	key, ok := s.authenticate(c.Query("key"))
 	if !ok {
 		c.Header("Cache-Control", "no-store")

@@ -713,3 +713,21 @@ func FuzzParseID(f *testing.F) {
 		}
 	})
 }
+
+// Before the sites and keys are read nobody is told that theirs doesn't exist: a dashboard that is told so gives up.
+func TestNobodyIsRefusedBeforeSitesAreRead(t *testing.T) {
+	sites := site.NewRegistry(nil, slog.New(slog.DiscardHandler)) // never run
+	s, err := New(Config{AdminKey: adminSecret}, Deps{Sites: sites, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := gin.New()
+	s.Routes(e)
+	for _, path := range []string{"/api/events?site=open.example.com", "/api/v1/stats/realtime/visitors?site_id=open.example.com", "/api/v1/sites", "/login?key=nck_unknown"} {
+		w := httptest.NewRecorder()
+		e.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+}

@@ -98,9 +98,11 @@ func New(cfg Config, d Deps) (*Service, error) {
 
 // Routes adds the streamer's side of the contract, the login and, where r is the whole engine, the dashboard on every other path.
 func (s *Service) Routes(r gin.IRouter) {
-	api.RegisterHandlersWithOptions(r, s, api.GinServerOptions{ErrorHandler: func(c *gin.Context, err error, status int) {
-		refuse(c, status, "%v", err)
-	}})
+	api.RegisterHandlersWithOptions(r, s, api.GinServerOptions{
+		Middlewares: []api.MiddlewareFunc{func(c *gin.Context) { s.known(c) }},
+		ErrorHandler: func(c *gin.Context, err error, status int) {
+			refuse(c, status, "%v", err)
+		}})
 	r.GET("/api/openapi.yaml", func(c *gin.Context) { c.Data(200, "application/yaml; charset=utf-8", contract) })
 	r.GET("/login", s.login)
 	r.POST("/logout", s.logout)

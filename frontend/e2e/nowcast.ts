@@ -7,15 +7,17 @@ import { join, resolve } from "node:path";
 
 const binary = process.env.NOWCAST_BIN ?? resolve(import.meta.dirname, "../../bin/nowcast");
 
+/** A free port below those that the system gives to others, who could take it before it is used or while a test restarts. */
 async function freePort(): Promise<number> {
-  return new Promise((done, failed) => {
-    const s = createSocket();
-    s.once("error", failed);
-    s.listen(0, "127.0.0.1", () => {
-      const { port } = s.address() as AddressInfo;
-      s.close(() => done(port));
+  for (;;) {
+    const port = 15_000 + Math.floor(Math.random() * 10_000);
+    const free = await new Promise<boolean>((done) => {
+      const s = createSocket();
+      s.once("error", () => done(false));
+      s.listen(port, "127.0.0.1", () => s.close(() => done(true)));
     });
-  });
+    if (free) return port;
+  }
 }
 
 /** A `nowcast all` of the test's own, on a fresh data dir and fixed ports, so that it can be killed and started again. */
