@@ -25,7 +25,11 @@ const (
 // known says whether the sites and keys have been read. Before, nobody can be told that a site or a key doesn't exist.
 func (s *Service) known(c *gin.Context) bool {
 	ready, reason := s.sites.Ready()
-	if !ready {
+	switch {
+	case ready:
+	case c.FullPath() == "/api/events":
+		busy(c, "the sites and keys are not read yet (%s)", reason)
+	default:
 		unavailable(c, "the sites and keys are not read yet (%s); try again in a moment", reason)
 	}
 	return ready

@@ -18,12 +18,12 @@ func (s *Service) GetRealtimeVisitors(c *gin.Context, p api.GetRealtimeVisitorsP
 	if !ok {
 		return
 	}
-	b := s.board.Load()
-	if ready, reason := s.Ready(); b == nil || !ready {
+	l := s.live.Load()
+	if ready, reason := s.Ready(); l == nil || !ready {
 		unavailable(c, "the live windows are not read yet (%s); try again in a moment", reason)
 		return
 	}
-	c.JSON(http.StatusOK, b.Visitors(st.Domain))
+	c.JSON(http.StatusOK, l.board.Visitors(st.Domain))
 }
 
 // PostQuery is POST /api/v2/query.

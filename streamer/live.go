@@ -2,289 +2,265 @@ package streamer
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/segmentio/kafka-go"
 
+	"nowcast/internal/topic"
 	"nowcast/streamer/api"
 	"nowcast/streamer/board"
+	"nowcast/streamer/frame"
+	"nowcast/streamer/hub"
+	"nowcast/streamer/push"
 )
 
 const (
-	heartbeat = 15 * time.Second // of silence
-	recheck   = 3 * time.Second  // whether a viewer may still read, also while nothing happens
-	backlog   = 60               // final seconds that a viewer may be behind before they are merged into one frame
-	ahead     = 15               // seconds that an id may be ahead of this instance, which then is only behind another
+	maxSites = 50              // of one stream
+	maxGap   = time.Hour       // that history fills for a viewer who comes back
+	gapTime  = 3 * time.Second // for history to fill it
 )
 
-// rates are the paces: span is how many seconds a frame has, pace (of the fast ones) the least time between frames.
-var rates = map[api.StreamEventsParamsRate]struct {
-	span int64
-	pace time.Duration
-}{
-	"100ms": {pace: 100 * time.Millisecond},
-	"250ms": {pace: 250 * time.Millisecond},
-	"1s":    {span: 1},
-	"5s":    {span: 5},
-	"30s":   {span: 30},
-}
-
-// StreamEvents is GET /api/events.
+// StreamEvents is GET /api/events: it finds out who may see what, and hands the viewer over.
 func (s *Service) StreamEvents(c *gin.Context, p api.StreamEventsParams) {
-	v := viewer{s: s, top: 10, rate: "1s"}
-	if p.Rate != nil {
-		v.rate = *p.Rate
-	}
-	r, ok := rates[v.rate]
+	key, ok := keyOf(c, p)
 	if !ok {
-		refuse(c, http.StatusBadRequest, "rate has to be one of 100ms, 250ms, 1s, 5s, 30s")
 		return
 	}
-	v.span, v.pace = r.span, r.pace
-	if p.Top != nil {
-		if v.top = *p.Top; v.top < 0 || v.top > 100 {
-			refuse(c, http.StatusBadRequest, "top has to be 0 to 100")
+	var names []string
+	if p.Site != nil {
+		names = *p.Site
+	}
+	if len(names) == 0 {
+		names = []string{""}
+	}
+	var g grant
+	for _, name := range names {
+		st, a, ok := s.granted(c, name)
+		if !ok {
 			return
 		}
+		if !slices.Contains(g.domains, st.Domain) {
+			g.domains, g.by = append(g.domains, st.Domain), append(g.by, a)
+		}
 	}
-	domain := ""
-	if p.Site != nil {
-		domain = *p.Site
-	}
-	st, ok := s.readable(c, domain)
-	if !ok {
+	key.Sites = hub.Join(g.domains)
+	l := s.live.Load()
+	if ready, reason := s.Ready(); l == nil || !ready {
+		busy(c, "the live windows are not read yet (%s)", reason)
 		return
 	}
-	b := s.board.Load()
-	if ready, reason := s.Ready(); b == nil || !ready {
-		unavailable(c, "the live windows are not read yet (%s); try again in a moment", reason)
+	seat, err := s.seats.take(c.ClientIP(), g.by)
+	if err != nil {
+		s.metrics.refused.WithLabelValues("limit").Inc()
+		busy(c, "%v", err)
 		return
 	}
-	v.site = st.Domain
-	v.stays = func() bool { return s.mayStillRead(c, st.Domain) }
+	v := push.Viewer{Key: key, Grant: g.String(), Seat: seat,
+		Until: time.Now().Add(time.Duration(float64(s.cfg.Lifetime) * (0.9 + 0.2*rand.Float64())))} //nolint:gosec // jitter, no secret
 	last := ""
 	if p.LastEventID != nil { // the header of a browser that reconnects is newer than the query it began with
 		last = *p.LastEventID
 	} else if p.LastEventId != nil {
 		last = *p.LastEventId
 	}
+	if last != "" {
+		v.Resume = s.resume(c.Request.Context(), l.board, last, key, g.domains)
+	}
 	h := c.Writer.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-cache, no-transform")
 	h.Set("X-Accel-Buffering", "no")
-	c.Status(http.StatusOK)
-	v.out, v.raw = http.NewResponseController(c.Writer), c.Writer
-	v.board, v.view = b, b.Watch(st.Domain)
-	defer v.view.Close()
-	viewers := s.metrics.viewers.WithLabelValues(string(v.rate))
-	viewers.Inc()
-	defer viewers.Dec()
-	life := time.Duration(float64(s.cfg.Lifetime) * (0.9 + 0.2*rand.Float64())) //nolint:gosec // jitter, no secret
-	ctx, cancel := context.WithTimeout(c.Request.Context(), life)
+	switch err := s.push.Serve(c.Writer, c.Request, l.hub, v); {
+	case err == nil:
+	case errors.Is(err, hub.ErrClosed):
+		busy(c, "%v", err)
+	default: // the connection was taken and can't be answered any more
+		s.log.Warn("can't serve a viewer", "error", err)
+	}
+	c.Abort()
+}
+
+// keyOf reads what a stream is to show; it refuses what can't be meant.
+func keyOf(c *gin.Context, p api.StreamEventsParams) (k hub.Key, ok bool) {
+	k.Top = 10
+	name := "1s"
+	if p.Rate != nil {
+		name = string(*p.Rate)
+	}
+	if k.Rate, ok = hub.RateOf(name); !ok {
+		refuse(c, http.StatusBadRequest, "rate has to be one of 100ms, 250ms, 1s, 5s, 30s")
+		return k, false
+	}
+	if p.Top != nil {
+		if k.Top = *p.Top; k.Top < 0 || k.Top > 100 {
+			refuse(c, http.StatusBadRequest, "top has to be 0 to 100")
+			return k, false
+		}
+	}
+	for _, f := range []struct {
+		name  string
+		value *string
+	}{{"page", p.Page}, {"source", p.Source}, {"country", p.Country}, {"device", p.Device}} {
+		switch {
+		case f.value == nil:
+		case *f.value == "" || len(*f.value) > 2048:
+			refuse(c, http.StatusBadRequest, "%s has to have 1 to 2048 bytes", f.name)
+			return k, false
+		case k.Filter.Name != "":
+			refuse(c, http.StatusBadRequest, "give one of page, source, country and device: the live lists know no combinations; history does")
+			return k, false
+		default:
+			k.Filter = frame.Filter{Name: f.name, Value: *f.value}
+		}
+	}
+	if k.Filter.Name != "" {
+		k.Top = 0 // a filtered stream has no lists
+	}
+	if p.Site != nil && len(*p.Site) > maxSites {
+		refuse(c, http.StatusBadRequest, "a stream has at most %d sites; open another one for the others", maxSites)
+		return k, false
+	}
+	return k, true
+}
+
+// resume reads where a viewer was. What the board has no more, history tells, if that is not too much and it has it all.
+func (s *Service) resume(ctx context.Context, b *board.Board, last string, k hub.Key, domains []string) hub.Resume {
+	r := hub.Resume{Last: true}
+	if r.ID, r.OK = frame.ParseID(last); !r.OK || k.Filter.Name != "" {
+		return r
+	}
+	final := b.Final()
+	held, from := final-board.Span, r.ID.Final
+	for i := range domains {
+		if was := r.ID.Of(i); was > 0 {
+			from = min(from, was)
+		}
+	}
+	if from >= held || from < final-int64(maxGap/time.Second) || s.history == nil {
+		return r
+	}
+	ctx, cancel := context.WithTimeout(ctx, gapTime)
 	defer cancel()
-	s.metrics.ended.WithLabelValues(v.serve(ctx, last)).Inc()
-}
-
-// viewer is one open stream. Only its own goroutine touches it: a viewer that stops reading stops that goroutine, and nothing else.
-type viewer struct {
-	s    *Service
-	site string
-	rate api.StreamEventsParamsRate
-	span int64
-	pace time.Duration
-	top  int
-
-	out   *http.ResponseController
-	raw   http.ResponseWriter
-	board *board.Board
-	view  *board.Viewer
-	stays func() bool // it may still read the site
-
-	given   int64     // the newest final second given
-	shown   glance    // what the newest frame showed
-	sent    time.Time // when the newest frame was written
-	skipped int
-}
-
-// glance is what a viewer sees of a site beside its final seconds.
-type glance struct {
-	visitors uint32
-	at       int64 // of the open second
-	revision uint32
-	lists    *board.Lists
-}
-
-func look(view board.View) glance {
-	g := glance{visitors: view.Visitors, lists: view.Lists}
-	if n := len(view.Seconds); n > 0 && !view.Seconds[n-1].Final {
-		g.at, g.revision = view.Seconds[n-1].At, view.Seconds[n-1].Revision
-	}
-	return g
-}
-
-// serve writes until ctx ends or the viewer is gone, and says why it ended.
-func (v *viewer) serve(ctx context.Context, lastID string) (reason string) {
-	if v.write([]byte("retry: 1000\n\n")) != nil || v.begin(lastID) != nil {
-		return "gone"
-	}
-	beat, slot := time.NewTimer(heartbeat), time.NewTimer(heartbeat)
-	defer beat.Stop()
-	defer slot.Stop()
-	check := time.NewTicker(recheck)
-	defer check.Stop()
-	for {
-		view, advanced, changed := v.view.Look(v.given)
-		wait, err := v.next(view)
-		if err != nil {
-			return "gone"
-		}
-		if wait == 0 {
-			continue
-		}
-		if v.pace == 0 {
-			changed = nil
-		}
-		var paced <-chan time.Time
-		if wait > 0 { // something waits for the pace: news in the meantime joins it
-			slot.Reset(wait)
-			paced, advanced, changed = slot.C, nil, nil
-		}
-		beat.Reset(heartbeat - min(time.Since(v.sent), heartbeat-time.Millisecond))
-		select {
-		case <-ctx.Done():
-			return "ended"
-		case <-advanced:
-		case <-changed:
-		case <-paced:
-		case <-check.C:
-		case <-beat.C:
-			if v.write([]byte(": hb\n\n")) != nil {
-				return "gone"
-			}
-			v.sent = time.Now()
-		}
-		if !v.stays() {
-			return "revoked"
-		}
-		if v.s.board.Load() != v.board { // the log begins anew, and so does whoever connects again
-			return "anew"
-		}
-	}
-}
-
-// begin writes the snapshot: the last five minutes, or what came after the given id.
-func (v *viewer) begin(lastID string) error {
-	view, _, _ := v.view.Look(0)
-	after := view.Final - board.Span
-	if lastID != "" {
-		id, ok := parseID(lastID)
-		if ok && id >= after && id <= view.Final+ahead {
-			after = id
-		} else if err := v.write([]byte("event: reset\ndata: {}\n\n")); err != nil {
-			return err
-		}
-	}
-	v.given = max(after, view.Final)
-	f := newFrame(v.site, view, v.top)
-	seconds := []second{}
-	for _, s := range view.Seconds {
-		if s.At > after && s.Events > 0 {
-			seconds = append(seconds, newSecond(s))
-		}
-	}
-	f.Seconds = &seconds
-	if view.Final > 0 {
-		newest := one(view.Seconds, view.Final)
-		f.Second = &newest
-	}
-	v.shown = look(view)
-	return v.send("snapshot", eventID(v.given, 0), f)
-}
-
-// next writes the frame that is due. It returns 0 when there may be another one at once, how long to wait for the pace, or -1 when nothing
-// waits.
-func (v *viewer) next(view board.View) (wait time.Duration, err error) {
-	behind := view.Final - v.given
-	switch {
-	case behind > 0 && v.span > 1: // slow: whole spans by the clock, so that all instances merge alike
-		end := (v.given/v.span+1)*v.span - 1
-		if end <= v.given {
-			end += v.span
-		}
-		if view.Final < end {
-			return -1, nil
-		}
-		if behind > board.Span {
-			end = view.Final
-		}
-		return 0, v.final(view, v.given+1, end)
-	case behind > backlog:
-		v.skipped += int(behind) - 1
-		v.s.metrics.skipped.Add(float64(behind - 1))
-		return 0, v.final(view, v.given+1, view.Final)
-	case behind > 0:
-		return 0, v.final(view, v.given+1, v.given+1)
-	case v.pace == 0 || look(view) == v.shown:
-		return -1, nil
-	}
-	if wait := v.pace - time.Since(v.sent); wait > 0 {
-		return wait, nil
-	}
-	return 0, v.open(view)
-}
-
-// final gives the seconds from and to, both included.
-func (v *viewer) final(view board.View, from, to int64) error {
-	f := newFrame(v.site, view, v.top)
-	s := one(view.Seconds, to)
-	if from < to {
-		s = merged(view.Seconds, from, to)
-	}
-	f.Second, v.given = &s, to
-	v.shown.visitors, v.shown.lists = view.Visitors, view.Lists
-	if v.shown.at <= to { // it isn't open any more, which is no news
-		v.shown.at, v.shown.revision = 0, 0
-	}
-	return v.send("", eventID(to, 0), f)
-}
-
-// open gives the newest second that isn't final yet, if it has events, and the numbers of this moment.
-func (v *viewer) open(view board.View) error {
-	f := newFrame(v.site, view, v.top)
-	var revision uint32
-	if n := len(view.Seconds); n > 0 && !view.Seconds[n-1].Final {
-		s := newSecond(view.Seconds[n-1])
-		f.Second, revision = &s, s.Revision
-	}
-	v.shown = look(view)
-	return v.send("", eventID(v.given, revision), f)
-}
-
-func (v *viewer) send(event, id string, f frame) error {
-	f.Skipped, v.skipped = v.skipped, 0
-	b, err := message(event, id, f)
+	gap, err := s.gap(ctx, b, domains, from, held)
+	s.metrics.gaps.WithLabelValues(outcome(err)).Inc()
 	if err != nil {
-		return err
+		s.log.Debug("fill gap", "error", err)
+		return r
 	}
-	if err := v.write(b); err != nil {
-		return err
+	r.Gap, r.To = gap, held
+	return r
+}
+
+func outcome(err error) string {
+	if err != nil {
+		return "reset"
 	}
-	v.sent = time.Now()
-	rate := string(v.rate)
-	v.s.metrics.frames.WithLabelValues(rate).Inc()
-	v.s.metrics.bytes.WithLabelValues(rate).Add(float64(len(b)))
+	return "filled"
+}
+
+// gap asks history for the seconds after from and up to to.
+func (s *Service) gap(ctx context.Context, b *board.Board, domains []string, from, to int64) ([][]board.Second, error) {
+	if err := s.stored(ctx, b, to); err != nil {
+		return nil, err
+	}
+	out := make([][]board.Second, len(domains))
+	for i, domain := range domains {
+		seconds, err := s.history.Seconds(ctx, domain, from, to)
+		if err != nil {
+			return nil, fmt.Errorf("read seconds: %w", err)
+		}
+		for _, x := range seconds {
+			out[i] = append(out[i], board.Second{At: x.At, Pageviews: x.Pageviews, Visitors: x.Visitors, Events: x.Events, Revision: x.Revision, Final: true})
+		}
+	}
+	return out, nil
+}
+
+// storeGroup is the consumer group of the aggregator's store lane. What it has committed is in ClickHouse.
+const storeGroup = "nowcast-store"
+
+// stored says whether everything up to a final second is in ClickHouse.
+func (s *Service) stored(ctx context.Context, b *board.Board, second int64) error {
+	passed := b.Passed(second)
+	partitions := make([]int, len(passed))
+	for p := range partitions {
+		partitions[p] = p
+	}
+	a, err := s.kafka.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: storeGroup, Topics: map[string][]int{topic.Windows: partitions}})
+	if err == nil {
+		err = a.Error
+	}
+	if err != nil {
+		return fmt.Errorf("ask how far ClickHouse is: %w", err)
+	}
+	for _, x := range a.Topics[topic.Windows] {
+		if x.Error != nil {
+			return fmt.Errorf("ask how far ClickHouse is: %w", x.Error)
+		}
+		if x.Partition < len(passed) {
+			if at := passed[x.Partition]; at >= 0 && x.CommittedOffset > at {
+				passed[x.Partition] = -1
+				partitions = slices.DeleteFunc(partitions, func(p int) bool { return p == x.Partition })
+			}
+		}
+	}
+	if len(partitions) > 0 {
+		return fmt.Errorf("ClickHouse lacks seconds of partitions %v", partitions)
+	}
 	return nil
 }
 
-// write has the bytes on their way within the limit, or fails and with it the stream.
-func (v *viewer) write(b []byte) error {
-	if err := v.out.SetWriteDeadline(time.Now().Add(v.s.cfg.WriteLimit)); err != nil {
-		return err
+// busy is an honest "not now": a browser comes back by itself, others are told when to.
+func busy(c *gin.Context, format string, args ...any) {
+	if !browser(c.Request) {
+		unavailable(c, format+"; try again in a moment", args...)
+		return
 	}
-	if _, err := v.raw.Write(b); err != nil {
-		return err
+	c.Header("Cache-Control", "no-store")
+	c.Header("X-Accel-Buffering", "no")
+	c.Data(http.StatusOK, "text/event-stream", fmt.Appendf(nil, "retry: %d\n\n: %s\n\n", 3000+rand.IntN(5000), //nolint:gosec // jitter, no secret
+		strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " ")))
+	c.Abort()
+}
+
+// browser says whether an EventSource of a browser asks, for which any status but 200 is the end.
+func browser(r *http.Request) bool {
+	return r.Header.Get("Sec-Fetch-Mode") != "" || strings.HasPrefix(r.UserAgent(), "Mozilla/")
+}
+
+// grant is by what a viewer reads each of its sites.
+type grant struct {
+	domains []string
+	by      []access
+}
+
+// String is the grant as the push engine keeps it.
+func (g grant) String() string {
+	var b strings.Builder
+	for i, domain := range g.domains {
+		fmt.Fprintf(&b, "%s\t%d\t%s\n", domain, g.by[i].kind, g.by[i].id)
 	}
-	return v.out.Flush()
+	return b.String()
+}
+
+// stillHolds says whether a grant lets a viewer read all of its sites at this moment.
+func (s *Service) stillHolds(text string) bool {
+	for line := range strings.Lines(text) {
+		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 3)
+		var a access
+		if _, err := fmt.Sscan(parts[1], &a.kind); err != nil {
+			return false
+		}
+		if a.id = parts[2]; !s.holds(a, parts[0]) {
+			return false
+		}
+	}
+	return true
 }

@@ -29,6 +29,8 @@ import (
 	"nowcast/internal/window"
 	"nowcast/streamer/api"
 	"nowcast/streamer/board"
+	"nowcast/streamer/hub"
+	"nowcast/streamer/push"
 	"nowcast/streamer/query"
 )
 
@@ -43,7 +45,9 @@ type Config struct {
 	Dashboard   fs.FS         // the built frontend; nil: a page says how to build it
 	Version     string        // of the program
 	Lifetime    time.Duration // of a stream, ± 10 %; an hour when 0
-	WriteLimit  time.Duration // how long one write to a viewer may take; 10 s when 0
+	Blocked     time.Duration // how long a viewer may take nothing; 30 s when 0
+	Handlers    bool          // serve every viewer by an ordinary handler, not by epoll
+	Limits      Limits
 }
 
 // Deps are what it works with.
@@ -64,11 +68,19 @@ type Service struct {
 	history *query.Engine
 	secure  bool
 	metrics *metrics
-	board   atomic.Pointer[board.Board] // nil until the number of partitions is known
+	push    *push.Engine
+	seats   *seats
+	live    atomic.Pointer[live] // nil until the number of partitions is known
 
 	mu    sync.Mutex
 	cold  int    // partitions that haven't reached the end seen at start
 	state string // why it isn't ready; "" when it is
+}
+
+// live is what is read of one windows topic, and the frames made of it.
+type live struct {
+	board *board.Board
+	hub   *hub.Hub
 }
 
 var _ api.ServerInterface = (*Service)(nil)
@@ -85,15 +97,19 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if cfg.Lifetime == 0 {
 		cfg.Lifetime = time.Hour
 	}
-	if cfg.WriteLimit == 0 {
-		cfg.WriteLimit = 10 * time.Second
-	}
-	s := &Service{cfg: cfg, kafka: d.Broker, sites: d.Sites, log: d.Log, secure: u.Scheme == "https", state: "reading the windows from Kafka"}
+	s := &Service{cfg: cfg, kafka: d.Broker, sites: d.Sites, log: d.Log, secure: u.Scheme == "https", seats: newSeats(cfg.Limits),
+		state: "reading the windows from Kafka"}
 	if d.Warehouse != nil {
 		s.history = query.New(d.Warehouse, query.Config{})
 	}
-	s.metrics, err = newMetrics(d.Metrics)
-	return s, err
+	if s.metrics, err = newMetrics(d.Metrics); err != nil {
+		return nil, err
+	}
+	s.push, err = push.New(push.Config{Blocked: cfg.Blocked, Handlers: cfg.Handlers, Holds: s.stillHolds, Left: s.seats.leave}, d.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("set up streams: %w", err)
+	}
+	return s, nil
 }
 
 // Routes adds the streamer's side of the contract, the login and, where r is the whole engine, the dashboard on every other path.
@@ -127,8 +143,28 @@ func (s *Service) say(state string) {
 // warmth is how far back a start reads: what a viewer can see, and some room for clocks.
 const warmth = 6 * time.Minute
 
-// Run tails all partitions of the windows topic until ctx ends.
+// drainTime is for letting all viewers go when the process ends.
+const drainTime = 20 * time.Second
+
+// Drain waits until ctx ends, and then lets the viewers go one after the other, so that the instances to which they go never see more than
+// a pace of them, while those that are left go on seeing every second. It is to end before the service and its HTTP server do.
+func (s *Service) Drain(ctx context.Context) error {
+	<-ctx.Done()
+	s.seats.refuse()
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime+time.Second)
+	defer cancel()
+	if n := s.push.Open(); n > 0 {
+		s.log.Info("letting viewers go", "viewers", n)
+	}
+	s.push.Drain(limited, drainTime)
+	return nil
+}
+
+// Run tails all partitions of the windows topic, and serves viewers, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { s.push.Run(ctx) })
 	for {
 		err := s.tail(ctx)
 		if ctx.Err() != nil {
@@ -165,12 +201,15 @@ func (s *Service) tail(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	b := board.New(n)
-	s.board.Store(b)
+	l := &live{b, hub.New(b)}
+	s.live.Store(l)
+	s.push.Anew() // whoever was on another board
 	s.mu.Lock()
 	s.cold = n
 	s.mu.Unlock()
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	wg.Go(func() { l.hub.Run(ctx) })
 	for p, at := range starts {
 		wg.Go(func() {
 			warm := false
@@ -183,7 +222,7 @@ func (s *Service) tail(ctx context.Context) error {
 						s.log.Warn("passed over a record of the windows topic", "partition", p, "offset", r.Offset, "error", err)
 						return nil
 					}
-					b.Apply(p, &e)
+					b.Apply(p, r.Offset, &e)
 					return nil
 				},
 				Batch: func(next, _ int64) error {
@@ -198,7 +237,7 @@ func (s *Service) tail(ctx context.Context) error {
 			}))
 		})
 	}
-	wg.Wait()
+	<-ctx.Done()
 	return context.Cause(ctx)
 }
 
@@ -211,30 +250,21 @@ func (s *Service) warmed() {
 }
 
 type metrics struct {
-	viewers                          *prometheus.GaugeVec
-	frames, bytes                    *prometheus.CounterVec
-	skipped, unreadable, fetchErrors prometheus.Counter
-	ended                            *prometheus.CounterVec
+	unreadable, fetchErrors prometheus.Counter
+	refused, gaps           *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
-	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "nowcast", Subsystem: "streamer", Name: name, Help: help})
-	}
-	vec := func(name, help, label string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "nowcast", Subsystem: "streamer", Name: name, Help: help}, []string{label})
+	opts := func(name, help string) prometheus.CounterOpts {
+		return prometheus.CounterOpts{Namespace: "nowcast", Subsystem: "streamer", Name: name, Help: help}
 	}
 	m := &metrics{
-		viewers: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "nowcast", Subsystem: "streamer", Name: "viewers",
-			Help: "Streams that are open, by rate."}, []string{"rate"}),
-		frames:      vec("frames_total", "Frames written, by rate.", "rate"),
-		bytes:       vec("bytes_total", "Bytes of frames written, by rate.", "rate"),
-		skipped:     counter("skipped_frames_total", "Frames merged into a later one because the viewer was slow."),
-		unreadable:  counter("unreadable_windows_total", "Records of the windows topic that could not be read."),
-		fetchErrors: counter("fetch_errors_total", "Fetches of the windows topic that failed and were tried again."),
-		ended:       vec("streams_ended_total", "Streams that ended, by reason.", "reason"),
+		unreadable:  prometheus.NewCounter(opts("unreadable_windows_total", "Records of the windows topic that could not be read.")),
+		fetchErrors: prometheus.NewCounter(opts("fetch_errors_total", "Fetches of the windows topic that failed and were tried again.")),
+		refused:     prometheus.NewCounterVec(opts("streams_refused_total", "Streams that were not opened, by reason."), []string{"reason"}),
+		gaps:        prometheus.NewCounterVec(opts("gaps_total", "Viewers that came back for more than the live windows hold, by how it was answered (filled, reset)."), []string{"answer"}),
 	}
-	for _, c := range []prometheus.Collector{m.viewers, m.frames, m.bytes, m.skipped, m.unreadable, m.fetchErrors, m.ended} {
+	for _, c := range []prometheus.Collector{m.unreadable, m.fetchErrors, m.refused, m.gaps} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metric: %w", err)
 		}

@@ -47,7 +47,7 @@ func (c *allCmd) Validate() error {
 	if c.Partitions < 1 || c.Partitions > 256 {
 		return fmt.Errorf("--partitions is %d: give 1 to 256", c.Partitions)
 	}
-	return errors.Join(c.spoolFlags.Validate(), c.validate())
+	return errors.Join(c.spoolFlags.Validate(), c.viewerFlags.Validate(), c.validate())
 }
 
 // Run is the command.
@@ -112,6 +112,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	h.settle("first start", "making the first site and the admin key", func(ctx context.Context) error { return firstStart(ctx, dir, sites) })
 	h.group.Add("greeting", func(ctx context.Context) error { return h.greet(ctx, std.out, dir, c.url(l)) })
 	h.serve("http", l, e)
+	h.group.Add("viewers", live.Drain)
 	return h.run(ctx)
 }
 

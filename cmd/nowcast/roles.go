@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"syscall"
 	"time"
 
 	"nowcast/aggregator"
@@ -240,6 +241,37 @@ type streamerFlags struct {
 	PublicURL   string `name:"public-url" placeholder:"URL" help:"Where browsers reach the dashboard, as https://stats.example.com; without it, the address that is listened on."`
 	DefaultSite string `placeholder:"DOMAIN" help:"The site of streams that name none; without it, the first one made."`
 	AdminKey    string `placeholder:"KEY" help:"An admin key beside those in the log, the same on every streamer of a cluster; best given as NOWCAST_ADMIN_KEY."`
+	viewerFlags
+}
+
+type viewerFlags struct {
+	MaxViewers        int           `placeholder:"N" help:"How many viewers may be connected at a time; without it, as many as the limit of open files allows."`
+	ViewersPerAddress int           `default:"2000" placeholder:"N" help:"How many of them from one IPv4 address or IPv6 /64 (${default}; 0: any number). Behind a proxy give --trusted-proxies too. Loopback has no limit."`
+	ViewersPerKey     int           `default:"10000" placeholder:"N" help:"How many of them with one key or share link (${default}; 0: any number)."`
+	ViewerLifetime    time.Duration `default:"1h" placeholder:"TIME" help:"How long a viewer's connection lasts, ± 10 %, before it is asked to connect again, so that viewers spread over new instances (${default})."`
+}
+
+// reservedFiles are those of a process that aren't viewers: listeners, Kafka, ClickHouse, requests under way.
+const reservedFiles = 512
+
+// Validate says what can't be meant.
+func (f *viewerFlags) Validate() error {
+	if f.MaxViewers < 0 || f.ViewersPerAddress < 0 || f.ViewersPerKey < 0 {
+		return fmt.Errorf("--max-viewers, --viewers-per-address and --viewers-per-key have to be 0 or more")
+	}
+	if f.ViewerLifetime < 10*time.Second {
+		return fmt.Errorf("--viewer-lifetime is %s: give at least 10s", f.ViewerLifetime)
+	}
+	return nil
+}
+
+func (f *viewerFlags) limits() streamer.Limits {
+	l := streamer.Limits{Viewers: f.MaxViewers, PerAddress: f.ViewersPerAddress, PerKey: f.ViewersPerKey}
+	var files syscall.Rlimit
+	if l.Viewers == 0 && syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files) == nil {
+		l.Viewers = max(100, int(min(files.Cur, 10_000_000))-reservedFiles) //nolint:gosec // bounded
+	}
+	return l
 }
 
 type streamerCmd struct {
@@ -288,6 +320,7 @@ func (c *streamerCmd) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	service.Routes(e)
 	h.serve("http", l, e)
+	h.group.Add("viewers", service.Drain)
 	return h.run(ctx)
 }
 
@@ -296,6 +329,7 @@ func (h *host) streamer(f streamerFlags, l net.Listener, deps streamer.Deps) (*s
 	name, _ := build()
 	s, err := streamer.New(streamer.Config{
 		PublicURL: f.url(l), DefaultSite: f.DefaultSite, AdminKey: f.AdminKey, Dashboard: dashboard(h.log), Version: name,
+		Limits: f.limits(), Lifetime: f.ViewerLifetime,
 	}, deps)
 	if err != nil {
 		return nil, fmt.Errorf("set up streamer: %w", err)

@@ -106,9 +106,15 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Follow a site live
+         * Follow one site live, or several
          * @description A stream of frames: `retry`, then `event: snapshot`, then unnamed events. Ids are `epoch-second-revision` and mean the same
-         *     on every instance. An id that is too old is answered by `event: reset` and a full snapshot.
+         *     on every instance. What came after an id is told by the snapshot, for up to an hour; an id that is older or unknown is answered by
+         *     `event: reset` and a full snapshot.
+         *
+         *     With several sites each frame names its own. With a filter the stream is about the active visitors that have one value.
+         *
+         *     An instance that is full, starting or about to stop tells a browser so by an answer of 200 that has only `retry` and ends, since any
+         *     other status stops an EventSource for good; others get 503.
          */
         get: operations["streamEvents"];
         put?: never;
@@ -420,6 +426,15 @@ export interface components {
              */
             timestamp: string;
             site: string;
+            /** @description The one value that the stream is about; visitors are those who have it, and there is neither second nor now. */
+            filter?: {
+                page?: string;
+                source?: string;
+                country?: string;
+                device?: string;
+            };
+            /** @description True when the value is below the published top of some partition: not more visitors than this have it. */
+            upper_bound?: boolean;
             second?: components["schemas"]["Second"];
             now?: components["schemas"]["Now"];
             /** @description Frames left out before this one because the reader was slow. */
@@ -961,8 +976,16 @@ export interface operations {
     streamEvents: {
         parameters: {
             query?: {
-                /** @description The site; without it, the default site. */
-                site?: string;
+                /** @description The site; given several times, several (up to 50); without it, the default site. */
+                site?: string[];
+                /** @description Only the active visitors who are on this page. Of page, source, country and device one can be given. */
+                page?: string;
+                /** @description Only the active visitors who came from this source. */
+                source?: string;
+                /** @description Only the active visitors who are in this country, as DE. */
+                country?: string;
+                /** @description Only the active visitors who have this kind of device, as Desktop. */
+                device?: string;
                 /** @description 1s is a frame for every second. The faster two come on change, the slower two merge seconds. */
                 rate?: "100ms" | "250ms" | "1s" | "5s" | "30s";
                 /** @description How many values each list in `now` has. */

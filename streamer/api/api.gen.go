@@ -346,8 +346,20 @@ type Unavailable = Error
 
 // StreamEventsParams defines parameters for StreamEvents.
 type StreamEventsParams struct {
-	// Site The site; without it, the default site.
-	Site *string `form:"site,omitempty" json:"site,omitempty"`
+	// Site The site; given several times, several (up to 50); without it, the default site.
+	Site *[]string `form:"site,omitempty" json:"site,omitempty"`
+
+	// Page Only the active visitors who are on this page. Of page, source, country and device one can be given.
+	Page *string `form:"page,omitempty" json:"page,omitempty"`
+
+	// Source Only the active visitors who came from this source.
+	Source *string `form:"source,omitempty" json:"source,omitempty"`
+
+	// Country Only the active visitors who are in this country, as DE.
+	Country *string `form:"country,omitempty" json:"country,omitempty"`
+
+	// Device Only the active visitors who have this kind of device, as Desktop.
+	Device *string `form:"device,omitempty" json:"device,omitempty"`
 
 	// Rate 1s is a frame for every second. The faster two come on change, the slower two merge seconds.
 	Rate *StreamEventsParamsRate `form:"rate,omitempty" json:"rate,omitempty"`
@@ -459,7 +471,7 @@ func (t *QueryRequest_DateRange) UnmarshalJSON(b []byte) error {
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
-	// StreamEvents Follow a site live
+	// StreamEvents Follow one site live, or several
 	// (GET /api/events)
 	StreamEvents(c *gin.Context, params StreamEventsParams)
 	// ListKeys The keys, without their secrets
@@ -520,9 +532,41 @@ func (siw *ServerInterfaceWrapper) StreamEvents(c *gin.Context) {
 
 	// ------------- Optional query parameter "site" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "site", c.Request.URL.Query(), &params.Site, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "site", c.Request.URL.Query(), &params.Site, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter site: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "page" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page", c.Request.URL.Query(), &params.Page, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter page: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "source" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "source", c.Request.URL.Query(), &params.Source, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter source: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "country" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "country", c.Request.URL.Query(), &params.Country, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter country: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "device" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "device", c.Request.URL.Query(), &params.Device, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter device: %w", err), http.StatusBadRequest)
 		return
 	}
 

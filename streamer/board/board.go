@@ -35,24 +35,34 @@ type Lists struct {
 
 // Board is safe for concurrent use.
 type Board struct {
-	mu       sync.RWMutex
-	parts    []part
-	sites    map[string]*site
-	final    int64 // the newest final second; 0: none yet
-	now      int64 // log time, ms
-	advanced chan struct{}
+	mu    sync.RWMutex
+	parts []part
+	sites map[string]*Site
+	final int64 // the newest final second; 0: none yet
+	now   int64 // log time, ms
+	wake  chan struct{}
+	dirty []*Site // watched ones that changed since the last Take
 }
 
-type part struct{ watermark int64 }
+// part is how far a partition is.
+type part struct {
+	watermark int64
+	final     int64      // the newest second that its watermark has passed
+	crossings []crossing // by final
+}
 
-type site struct {
-	cells   []cell   // by time
-	active  []active // by partition
-	places  []places // by partition
-	lists   *Lists   // of all partitions; nil: to be made again
-	changed uint64   // counts what a viewer can see
-	notify  chan struct{}
+// crossing is an emission by which seconds of a partition became final, up to the one given.
+type crossing struct{ final, now, offset int64 }
+
+// Site is what a board knows of a site.
+type Site struct {
+	b       *Board
+	name    string
+	cells   []cell            // by time
+	active  []history[active] // by partition
+	places  []history[*place] // by partition
 	watched int
+	dirty   bool
 }
 
 type cell struct {
@@ -73,19 +83,23 @@ type active struct {
 	n       uint32
 }
 
-type places struct {
+type place struct {
 	at      int64
 	version uint64
-	lists   Lists
+	lists   Lists // never changed
 }
 
 // New makes a board for so many partitions.
 func New(partitions int) *Board {
-	return &Board{parts: make([]part, partitions), sites: map[string]*site{}, advanced: make(chan struct{})}
+	b := &Board{parts: make([]part, partitions), sites: map[string]*Site{}, wake: make(chan struct{}, 1)}
+	for i := range b.parts {
+		b.parts[i].final = -1
+	}
+	return b
 }
 
-// Apply takes one emission of a partition. Its strings may alias the record: what is kept is copied.
-func (b *Board) Apply(partition int, e *window.Emission) {
+// Apply takes one emission of a partition, from the record with the given offset. Its strings may alias the record: what is kept is copied.
+func (b *Board) Apply(partition int, offset int64, e *window.Emission) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if partition < 0 || partition >= len(b.parts) || e.Epoch != window.Epoch {
@@ -98,17 +112,52 @@ func (b *Board) Apply(partition int, e *window.Emission) {
 		b.place(partition, &e.Nows[i])
 	}
 	b.now = max(b.now, e.Now)
-	p := &b.parts[partition]
-	p.watermark = max(p.watermark, e.Watermark)
-	b.advance()
+	if p := &b.parts[partition]; e.Watermark > p.watermark {
+		p.watermark = e.Watermark
+		if final := e.Watermark/1000 - 1; final > p.final {
+			p.cross(crossing{final, e.Now, offset}, b.final-Span-slack)
+			b.advance()
+		}
+	}
+	if len(b.dirty) > 0 {
+		b.rouse()
+	}
+}
+
+// cross notes that an emission made seconds of the partition final, and forgets what no second after oldest asks for.
+func (p *part) cross(c crossing, oldest int64) {
+	p.final = c.final
+	drop := 0
+	for drop < len(p.crossings) && (p.crossings[drop].final < oldest || len(p.crossings)-drop >= 2*Span) {
+		drop++
+	}
+	p.crossings = append(append(p.crossings[:0], p.crossings[drop:]...), c)
+}
+
+// crossed is the emission by which the partition passed a second; ok is false when it hasn't, or long ago.
+func (p *part) crossed(second int64) (c crossing, ok bool) {
+	i, _ := slices.BinarySearchFunc(p.crossings, second, func(c crossing, at int64) int { return cmp.Compare(c.final, at) })
+	if i == len(p.crossings) {
+		return crossing{}, false
+	}
+	return p.crossings[i], true
+}
+
+// rouse tells whoever waits on Wake.
+func (b *Board) rouse() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
 }
 
 // site finds or makes one.
-func (b *Board) site(name string) *site {
+func (b *Board) site(name string) *Site {
 	s, ok := b.sites[name]
 	if !ok {
-		s = &site{active: make([]active, len(b.parts)), places: make([]places, len(b.parts)), notify: make(chan struct{})}
-		b.sites[strings.Clone(name)] = s
+		name = strings.Clone(name)
+		s = &Site{b: b, name: name, active: make([]history[active], len(b.parts)), places: make([]history[*place], len(b.parts))}
+		b.sites[name] = s
 	}
 	return s
 }
@@ -118,11 +167,11 @@ func (b *Board) second(partition int, r *window.Second) {
 		return
 	}
 	s := b.site(r.Site)
-	if a := &s.active[partition]; r.At > a.at || r.At == a.at && r.Version > a.version {
+	if a := s.active[partition].now(); r.At > a.at || r.At == a.at && r.Version > a.version {
 		if a.n != r.Active {
 			s.touch()
 		}
-		*a = active{r.At, r.Version, r.Active}
+		s.active[partition].set(b.parts[partition].final, s.oldest(), active{r.At, r.Version, r.Active})
 	}
 	if r.Events == 0 {
 		return // its active visitors are all that it had to say
@@ -148,13 +197,11 @@ func (b *Board) second(partition int, r *window.Second) {
 
 func (b *Board) place(partition int, n *window.Now) {
 	s := b.site(n.Site)
-	p := &s.places[partition]
-	if n.At < p.at || n.At == p.at && n.Version <= p.version {
+	if p := s.places[partition].now(); p != nil && (n.At < p.at || n.At == p.at && n.Version <= p.version) {
 		return
 	}
-	p.at, p.version = n.At, n.Version
-	p.lists = Lists{clone(n.Pages), clone(n.Sources), clone(n.Countries), clone(n.Devices), n.RestPages, n.RestSources, n.RestCountries, n.RestDevices}
-	s.lists = nil
+	s.places[partition].set(b.parts[partition].final, s.oldest(), &place{n.At, n.Version,
+		Lists{clone(n.Pages), clone(n.Sources), clone(n.Countries), clone(n.Devices), n.RestPages, n.RestSources, n.RestCountries, n.RestDevices}})
 	s.touch()
 }
 
@@ -166,29 +213,34 @@ func clone(l []window.Count) []window.Count {
 	return out
 }
 
-// touch wakes who watches the site.
-func (s *site) touch() {
-	s.changed++
-	if s.watched > 0 {
-		close(s.notify)
-		s.notify = make(chan struct{})
+// oldest is the second after which frames may still be made.
+func (s *Site) oldest() int64 {
+	if s.watched == 0 {
+		return s.b.final - unwatched
+	}
+	return s.b.final - slack
+}
+
+// touch notes that a watched site changed.
+func (s *Site) touch() {
+	if s.watched > 0 && !s.dirty {
+		s.dirty = true
+		s.b.dirty = append(s.b.dirty, s)
 	}
 }
 
 // advance makes the seconds final that all partitions' watermarks have passed.
 func (b *Board) advance() {
-	low := b.parts[0].watermark
-	for _, p := range b.parts {
-		low = min(low, p.watermark)
+	final := b.parts[0].final
+	for i := range b.parts {
+		final = min(final, b.parts[i].final)
 	}
-	final := low/1000 - 1
 	if final <= b.final {
 		return
 	}
 	swept := b.final / 10
 	b.final = final
-	close(b.advanced)
-	b.advanced = make(chan struct{})
+	b.rouse()
 	if final/10 > swept {
 		b.sweep()
 	}
@@ -208,9 +260,9 @@ func (b *Board) sweep() {
 	}
 }
 
-func (s *site) visitors() (n uint32) {
-	for _, a := range s.active {
-		n += a.n
+func (s *Site) visitors() (n uint32) {
+	for i := range s.active {
+		n += s.active[i].now().n
 	}
 	return n
 }

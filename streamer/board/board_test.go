@@ -3,8 +3,6 @@ package board
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
-	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -33,30 +31,37 @@ func second(site string, at int64, n uint32, final bool, offset int64) window.Se
 func TestPartitionsAddUp(t *testing.T) {
 	b := New(2)
 	v := b.Watch("x")
-	defer v.Close()
-	b.Apply(0, emission(1, T-1, second("x", T, 3, false, 1)))
-	b.Apply(1, emission(1, T-1, second("x", T, 4, false, 1)))
-	view, advanced, changed := v.Look(T - 1)
-	if view.Final != T-1 || view.Visitors != 7 || len(view.Seconds) != 1 || view.Seconds[0].Pageviews != 7 || view.Seconds[0].Final {
+	defer v.Unwatch()
+	b.Apply(0, 0, emission(1, T-1, second("x", T, 3, false, 1)))
+	b.Apply(1, 0, emission(1, T-1, second("x", T, 4, false, 1)))
+	view := v.Now()
+	if view.Final != T-1 || view.Visitors != 7 || view.Open.Pageviews != 7 || view.Open.Final {
 		t.Fatalf("%+v", view)
 	}
-	b.Apply(0, emission(2, T, second("x", T, 5, true, 2)))
-	select {
-	case <-changed:
-	default:
+	b.Take()
+	b.Apply(0, 0, emission(2, T, second("x", T, 5, true, 2)))
+	if _, changed := take(b); len(changed) != 1 || changed[0] != v {
 		t.Error("a changed row wakes nobody")
 	}
-	if view, _, _ = v.Look(T - 1); view.Final != T-1 || view.Seconds[0].Pageviews != 9 || view.Seconds[0].Final {
+	if view = v.Now(); view.Final != T-1 || view.Open.Pageviews != 9 || view.Open.Final {
 		t.Errorf("one partition alone makes nothing final: %+v", view)
 	}
-	b.Apply(1, emission(2, T, second("x", T, 4, true, 2)))
-	select {
-	case <-advanced:
-	default:
+	b.Apply(1, 0, emission(2, T, second("x", T, 4, true, 2)))
+	if final, _ := take(b); final != T {
 		t.Error("a final second wakes nobody")
 	}
-	if view, _, _ = v.Look(T - 1); view.Final != T || !view.Seconds[0].Final || view.Seconds[0].Pageviews != 9 {
-		t.Errorf("%+v", view)
+	if s := v.Seconds(T-1, T); len(s) != 1 || !s[0].Final || s[0].Pageviews != 9 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// take takes what the board says is there.
+func take(b *Board) (int64, []*Site) {
+	select {
+	case <-b.Wake():
+		return b.Take()
+	default:
+		return 0, nil
 	}
 }
 
@@ -89,15 +94,14 @@ func TestOrderAndCopies(t *testing.T) {
 		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		b := New(parts)
 		for _, m := range all {
-			b.Apply(m.part, m.e)
+			b.Apply(m.part, 0, m.e)
 		}
 		for p := range parts {
-			b.Apply(p, emission(10, T+19))
+			b.Apply(p, 0, emission(10, T+19))
 		}
 		v := b.Watch("x")
-		defer v.Close()
-		view, _, _ := v.Look(0)
-		for _, s := range view.Seconds {
+		defer v.Unwatch()
+		for _, s := range v.Seconds(0, T+19) {
 			if s.Pageviews != want[s.At] || !s.Final {
 				t.Fatalf("second %d: %+v, want %d", s.At-T, s, want[s.At])
 			}
@@ -112,17 +116,18 @@ func TestOrderAndCopies(t *testing.T) {
 func TestLists(t *testing.T) {
 	b := New(2)
 	v := b.Watch("x")
-	defer v.Close()
+	defer v.Unwatch()
 	pages := func(at int64, offset int64, rest uint32, c ...window.Count) *window.Emission {
 		e := emission(offset, at)
 		e.Nows = []window.Now{{Site: "x", At: at, Version: window.RowVersion(window.Epoch, false, offset), Pages: c, RestPages: rest}}
 		return e
 	}
-	b.Apply(0, pages(T, 1, 2, window.Count{Name: "/", Active: 5}, window.Count{Name: "/b", Active: 1}))
-	b.Apply(1, pages(T, 1, 1, window.Count{Name: "/b", Active: 4}, window.Count{Name: "/a", Active: 1}))
-	b.Apply(1, pages(T-1, 0, 9, window.Count{Name: "/old", Active: 9})) // older than what is known
-	view, _, _ := v.Look(0)
-	if got := fmt.Sprint(view.Lists.Pages, view.Lists.RestPages); got != "[{/ 5} {/b 5} {/a 1}] 3" {
+	b.Apply(0, 0, pages(T, 1, 2, window.Count{Name: "/", Active: 5}, window.Count{Name: "/b", Active: 1}))
+	b.Apply(1, 0, pages(T, 1, 1, window.Count{Name: "/b", Active: 4}, window.Count{Name: "/a", Active: 1}))
+	b.Apply(1, 0, pages(T-1, 0, 9, window.Count{Name: "/old", Active: 9})) // older than what is known
+	var places Places
+	lists := places.Of(v.Now())
+	if got := fmt.Sprint(lists.Pages, lists.RestPages); got != "[{/ 5} {/b 5} {/a 1}] 3" {
 		t.Error(got)
 	}
 }
@@ -132,7 +137,7 @@ func TestForgets(t *testing.T) {
 	b := New(1)
 	v := b.Watch("watched")
 	for i := range 1000 {
-		b.Apply(0, emission(1, T, second(fmt.Sprint("site", i), T, 1, true, 1)))
+		b.Apply(0, 0, emission(1, T, second(fmt.Sprint("site", i), T, 1, true, 1)))
 	}
 	for at := int64(T + 1); at < T+Span+3*margin; at += 10 {
 		var gone []window.Second
@@ -141,55 +146,123 @@ func TestForgets(t *testing.T) {
 				gone = append(gone, window.Second{Site: fmt.Sprint("site", i), At: at, Final: true, Revision: 1, Version: window.RowVersion(window.Epoch, true, at)})
 			}
 		}
-		b.Apply(0, emission(at, at, gone...))
+		b.Apply(0, 0, emission(at, at, gone...))
 	}
 	if len(b.sites) != 1 {
 		t.Errorf("%d sites are kept", len(b.sites))
 	}
-	v.Close()
+	v.Unwatch()
 }
 
 func TestOtherEpochsAndPartitionsAreNoHarm(t *testing.T) {
 	b := New(1)
 	e := emission(1, T, second("x", T, 1, true, 1))
 	e.Epoch++
-	b.Apply(0, e)
-	b.Apply(7, emission(1, T, second("x", T, 1, true, 1)))
-	b.Apply(-1, emission(1, T, second("x", T, 1, true, 1)))
+	b.Apply(0, 0, e)
+	b.Apply(7, 0, emission(1, T, second("x", T, 1, true, 1)))
+	b.Apply(-1, 0, emission(1, T, second("x", T, 1, true, 1)))
 	if b.Visitors("x") != 0 || b.final != 0 {
 		t.Error("they were taken")
 	}
 }
 
-func TestConcurrentViewers(t *testing.T) {
-	b := New(1)
-	const seconds = 200
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			v := b.Watch("x")
-			defer v.Close()
-			var given []int64
-			for at := int64(T - 1); at < T+seconds-1; {
-				view, advanced, _ := v.Look(at)
-				if view.Final <= at {
-					<-advanced
-					continue
+// What a final second shows is what each partition had said when it passed it, however far any of them has been read since.
+func TestInstancesShowTheSame(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const parts, seconds = 3, 12
+		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1)) //nolint:gosec // a test's history
+		var logs [parts][]*window.Emission
+		for p := range logs {
+			for i := range int64(4 * seconds) { // four a second
+				at := T + i/4
+				e := &window.Emission{Version: 1, Epoch: window.Epoch, Offset: i, Watermark: (at*1000 + i%4*250) - 1100, Now: at*1000 + i%4*250 + int64(p)}
+				if r.IntN(2) == 0 {
+					row := second("x", at, uint32(r.IntN(50)), false, i)
+					row.Events = 1
+					e.Seconds = append(e.Seconds, row)
+					e.Nows = append(e.Nows, window.Now{Site: "x", At: at, Version: window.RowVersion(window.Epoch, false, i), Pages: []window.Count{{Name: "/", Active: row.Active}}})
 				}
-				for _, s := range view.Seconds {
-					if s.At <= view.Final {
-						given = append(given, s.At)
+				logs[p] = append(logs[p], e)
+			}
+		}
+		show := func(skew int) map[int64]string {
+			b := New(parts)
+			v := b.Watch("x")
+			defer v.Unwatch()
+			out := map[int64]string{}
+			var next [parts]int
+			given := int64(0)
+			for {
+				var open []int
+				for p := range next {
+					if next[p] < len(logs[p]) && next[p] < next[(p+1)%parts]+skew && next[p] < next[(p+2)%parts]+skew {
+						open = append(open, p)
 					}
 				}
-				at = max(at, view.Final)
+				if len(open) == 0 {
+					return out
+				}
+				p := open[r.IntN(len(open))]
+				b.Apply(p, int64(next[p]), logs[p][next[p]])
+				next[p]++
+				for final := b.Final(); given < final; {
+					if given = max(given+1, T); given <= final {
+						var places Places
+						s := v.At(given)
+						out[given] = fmt.Sprint(s.Visitors, s.Now, places.Of(s))
+					}
+				}
 			}
-			if len(given) != seconds || !slices.IsSorted(given) {
-				t.Errorf("given %d of %d seconds", len(given), seconds)
+		}
+		a, b := show(1), show(12)
+		if len(a) != seconds-3 { // the watermark is 1.1 s behind
+			t.Fatalf("only %d seconds are final", len(a))
+		}
+		for at := range a {
+			if a[at] != b[at] {
+				t.Fatalf("second %d: %s and %s", at-T, a[at], b[at])
 			}
-		})
+		}
+	})
+}
+
+// The number of those who have a value that isn't listed everywhere is an upper bound, and says so.
+func TestValue(t *testing.T) {
+	b := New(2)
+	v := b.Watch("x")
+	defer v.Unwatch()
+	for p, n := range []window.Now{
+		{Pages: []window.Count{{Name: "/", Active: 9}, {Name: "/a", Active: 4}}, RestPages: 3},
+		{Pages: []window.Count{{Name: "/", Active: 1}}},
+	} {
+		e := emission(1, T)
+		n.Site, n.At, n.Version = "x", T, window.RowVersion(window.Epoch, false, 1)
+		e.Nows = []window.Now{n}
+		b.Apply(p, 0, e)
 	}
-	for at := int64(T - 1); at < T+seconds; at++ {
-		b.Apply(0, emission(at, at, second("x", at, 1, true, at)))
+	for _, row := range []struct {
+		value string
+		n     uint32
+		exact bool
+	}{{"/", 10, true}, {"/a", 4, true}, {"/nowhere", 3, false}} {
+		if n, exact := v.Now().Value(Pages, row.value); n != row.n || exact != row.exact {
+			t.Errorf("%s: %d %v", row.value, n, exact)
+		}
 	}
-	wg.Wait()
+	if n, exact := v.Now().Value(Countries, "DE"); n != 0 || !exact {
+		t.Error(n, exact)
+	}
+}
+
+// Where a partition was read to when it passed a second is known for as long as the second is on the board.
+func TestPassed(t *testing.T) {
+	b := New(1)
+	for i := range int64(2 * Span) {
+		b.Apply(0, i, emission(i, T+i))
+	}
+	for at, want := range map[int64]int64{T + 2*Span - 1: 2*Span - 1, T + Span: Span, T + 2*Span: -1} {
+		if got := b.Passed(at); got[0] != want {
+			t.Errorf("%d: %v, want %d", at-T, got, want)
+		}
+	}
 }

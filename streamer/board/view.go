@@ -8,63 +8,58 @@ import (
 	"nowcast/internal/window"
 )
 
-// Viewer follows one site. It is for one goroutine.
-type Viewer struct {
-	b    *Board
-	name string
-	s    *site
-}
-
-// Watch begins to follow a site, which need not have had an event. Close ends it.
-func (b *Board) Watch(name string) *Viewer {
+// Watch begins to follow a site, which need not have had an event: Take tells when it changes. Unwatch ends it.
+func (b *Board) Watch(name string) *Site {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.site(name)
 	s.watched++
-	return &Viewer{b, name, s}
+	return s
 }
 
-// Close ends the watching.
-func (v *Viewer) Close() {
-	v.b.mu.Lock()
-	defer v.b.mu.Unlock()
-	v.s.watched--
+// Unwatch ends one Watch.
+func (s *Site) Unwatch() {
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	s.watched--
 }
 
-// View is a site at one moment.
-type View struct {
-	Now      int64  // log time, ms UTC
-	Final    int64  // the newest final second, unix; 0: none yet
-	Visitors uint32 // distinct of the last five minutes, the open second included
-	Changed  uint64 // rises with whatever a viewer can see of the site
-	Lists    *Lists // not to be changed
-	Seconds  []Second
-}
+// Name is the site's domain.
+func (s *Site) Name() string { return s.name }
 
-// Look returns the site as it is, with its seconds after the given one (those without an event left out), the channel that is closed when a
-// second becomes final, and the one that is closed when the site changes.
-func (v *Viewer) Look(after int64) (view View, advanced, changed <-chan struct{}) {
-	v.b.mu.RLock()
-	if v.s.lists != nil || len(v.s.places) == 0 {
-		defer v.b.mu.RUnlock()
-		return v.look(after)
+// Wake has a value when there is something to Take.
+func (b *Board) Wake() <-chan struct{} { return b.wake }
+
+// Take returns the newest final second and the watched sites that changed since the last Take.
+func (b *Board) Take() (final int64, changed []*Site) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	changed, b.dirty = b.dirty, nil
+	for _, s := range changed {
+		s.dirty = false
 	}
-	v.b.mu.RUnlock()
-	v.b.mu.Lock()
-	defer v.b.mu.Unlock()
-	if v.s.lists == nil {
-		v.s.lists = v.s.merge()
-	}
-	return v.look(after)
+	return b.final, changed
 }
 
-func (v *Viewer) look(after int64) (View, <-chan struct{}, <-chan struct{}) {
-	view := View{Now: v.b.now, Final: v.b.final, Visitors: v.s.visitors(), Changed: v.s.changed, Lists: v.s.lists}
-	i, _ := slices.BinarySearchFunc(v.s.cells, after+1, func(c cell, at int64) int { return cmp.Compare(c.at, at) })
-	for ; i < len(v.s.cells); i++ {
-		view.Seconds = append(view.Seconds, v.s.cells[i].sum(v.b.final))
+// Final is the newest final second, unix; 0: none yet.
+func (b *Board) Final() int64 {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.final
+}
+
+// Passed is by partition the offset of the record by which it passed a final second; -1 when that isn't known any more.
+func (b *Board) Passed(second int64) []int64 {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	out := make([]int64, len(b.parts))
+	for i := range b.parts {
+		out[i] = -1
+		if c, ok := b.parts[i].crossed(second); ok {
+			out[i] = c.offset
+		}
 	}
-	return view, v.b.advanced, v.s.notify
+	return out
 }
 
 // Visitors is how many the site has now; 0 for one that the board doesn't know.
@@ -77,18 +72,87 @@ func (b *Board) Visitors(name string) uint32 {
 	return 0
 }
 
-// merge adds up the partitions' lists.
-func (s *site) merge() *Lists {
+// View is a site at one moment.
+type View struct {
+	Now      int64  // log time, ms UTC
+	Final    int64  // the newest final second of the board, unix; 0: none yet
+	Visitors uint32 // distinct of the last five minutes, the open second included
+	Open     Second // the newest second that isn't final yet and has events; zero when there is none
+	parts    []*place
+}
+
+// Now is the site as this instance knows it.
+func (s *Site) Now() View {
+	s.b.mu.RLock()
+	defer s.b.mu.RUnlock()
+	v := View{Now: s.b.now, Final: s.b.final, Visitors: s.visitors(), parts: make([]*place, len(s.places))}
+	for i := range s.places {
+		v.parts[i] = s.places[i].now()
+	}
+	if n := len(s.cells); n > 0 && s.cells[n-1].at > s.b.final {
+		v.Open = s.cells[n-1].sum(s.b.final)
+	}
+	return v
+}
+
+// At is the site as every instance knows it of a final second: what each partition had said when it passed that second.
+func (s *Site) At(second int64) View {
+	s.b.mu.RLock()
+	defer s.b.mu.RUnlock()
+	v := View{Final: s.b.final, parts: make([]*place, len(s.places))}
+	for i := range s.places {
+		v.Visitors += s.active[i].at(second).n
+		v.parts[i] = s.places[i].at(second)
+		if c, ok := s.b.parts[i].crossed(second); ok {
+			v.Now = max(v.Now, c.now)
+		}
+	}
+	return v
+}
+
+// Seconds are those after from and up to to that have events, in order. The newest ones may not be final.
+func (s *Site) Seconds(from, to int64) []Second {
+	s.b.mu.RLock()
+	defer s.b.mu.RUnlock()
+	var out []Second
+	i, _ := slices.BinarySearchFunc(s.cells, from+1, func(c cell, at int64) int { return cmp.Compare(c.at, at) })
+	for ; i < len(s.cells) && s.cells[i].at <= to; i++ {
+		out = append(out, s.cells[i].sum(s.b.final))
+	}
+	return out
+}
+
+// Places adds up the partitions' lists, again only when one of them has changed. It is for one goroutine.
+type Places struct {
+	parts []*place
+	lists *Lists
+}
+
+// Of returns the lists of a view, not to be changed; nil when nothing is known.
+func (p *Places) Of(v View) *Lists {
+	if p.parts == nil || !slices.Equal(p.parts, v.parts) {
+		p.parts, p.lists = v.parts, merge(v.parts)
+	}
+	return p.lists
+}
+
+// merge adds up lists.
+func merge(parts []*place) *Lists {
 	var out Lists
-	for k := range 4 {
+	known := false
+	for k := range dimensions {
 		sums := map[string]uint32{}
-		for i := range s.places {
-			lists, rests := s.places[i].lists.parts()
-			for _, c := range *lists[k] {
+		sum, rest := out.dimension(Dimension(k))
+		for _, p := range parts {
+			if p == nil {
+				continue
+			}
+			known = true
+			list, left := p.lists.dimension(Dimension(k))
+			for _, c := range *list {
 				sums[c.Name] += c.Active
 			}
-			_, outRests := out.parts()
-			*outRests[k] += *rests[k]
+			*rest += *left
 		}
 		all := make([]window.Count, 0, len(sums))
 		for name, n := range sums {
@@ -99,12 +163,60 @@ func (s *site) merge() *Lists {
 		slices.SortFunc(all, func(a, b window.Count) int {
 			return cmp.Or(cmp.Compare(b.Active, a.Active), strings.Compare(a.Name, b.Name))
 		})
-		lists, _ := out.parts()
-		*lists[k] = all
+		*sum = all
+	}
+	if !known {
+		return nil
 	}
 	return &out
 }
 
-func (l *Lists) parts() ([4]*[]window.Count, [4]*uint32) {
-	return [...]*[]window.Count{&l.Pages, &l.Sources, &l.Countries, &l.Devices}, [...]*uint32{&l.RestPages, &l.RestSources, &l.RestCountries, &l.RestDevices}
+// Dimension is one of the lists.
+type Dimension uint8
+
+// The lists.
+const (
+	Pages Dimension = iota
+	Sources
+	Countries
+	Devices
+	dimensions
+)
+
+func (l *Lists) dimension(d Dimension) (list *[]window.Count, rest *uint32) {
+	switch d {
+	case Pages:
+		return &l.Pages, &l.RestPages
+	case Sources:
+		return &l.Sources, &l.RestSources
+	case Countries:
+		return &l.Countries, &l.RestCountries
+	default:
+		return &l.Devices, &l.RestDevices
+	}
+}
+
+// Value is how many active visitors have one value. A partition that doesn't list it may have as many as its least listed value has, and
+// not more than all that it left out: then the number is an upper bound.
+func (v View) Value(d Dimension, value string) (n uint32, exact bool) {
+	exact = true
+	for _, p := range v.parts {
+		if p == nil {
+			continue
+		}
+		list, rest := p.lists.dimension(d)
+		i := slices.IndexFunc(*list, func(c window.Count) bool { return c.Name == value })
+		switch {
+		case i >= 0:
+			n += (*list)[i].Active
+		case *rest > 0:
+			most := *rest
+			if k := len(*list); k > 0 {
+				most = min(most, (*list)[k-1].Active)
+			}
+			n += most
+			exact = false
+		}
+	}
+	return n, exact
 }

@@ -1,0 +1,359 @@
+package hub
+
+import (
+	"time"
+
+	"nowcast/streamer/board"
+	"nowcast/streamer/frame"
+)
+
+// Feed is what viewers with the same Key are given. The hub's lock guards it.
+type Feed struct {
+	hub   *Hub
+	key   Key
+	sites []source
+	sinks map[Sink]int // by viewers
+
+	given int64     // the newest final second that its frames have
+	sent  time.Time // of the newest frame
+	heard time.Time // of that or the newest comment
+
+	first map[int64]First    // by the id's second, for as long as nothing changes
+	apart map[[2]int64]Frame // by where a viewer is, for as long as given stands
+}
+
+// source is one site of a feed.
+type source struct {
+	*board.Site
+	places board.Places
+	shown  glance
+}
+
+// glance is what a viewer sees of a site beside its final seconds.
+type glance struct {
+	visitors uint32
+	open     board.Second
+	lists    *board.Lists
+}
+
+// Frame is what a viewer is sent who has been given all seconds up to Prev; then those up to Given. One with both 0 is for everybody
+// and gives nothing.
+type Frame struct {
+	Prev, Given int64
+	Bytes       []byte // never changed
+	Made        time.Time
+}
+
+// First is what a viewer is sent first.
+type First struct {
+	Feed  *Feed
+	Bytes []byte // never changed
+	Given int64
+}
+
+// Resume says where a viewer was before.
+type Resume struct {
+	Last bool // there was a Last-Event-ID
+	ID   frame.ID
+	OK   bool             // it could be read
+	Gap  [][]board.Second // by site: final seconds after the id that the board may have no more
+	To   int64            // the last second that Gap tells of
+}
+
+func newFeed(h *Hub, k Key) *Feed {
+	f := &Feed{hub: h, key: k, sinks: map[Sink]int{}, given: k.Rate.boundary(h.board.Final()), heard: h.now()}
+	for _, name := range k.sites() {
+		f.sites = append(f.sites, source{Site: h.board.Watch(name)})
+	}
+	for i := range f.sites {
+		f.sites[i].shown = f.look(&f.sites[i], f.sites[i].Now())
+	}
+	return f
+}
+
+// Rate is the feed's.
+func (f *Feed) Rate() string { return f.key.Rate.Name }
+
+func (f *Feed) unwatch() {
+	for _, s := range f.sites {
+		s.Unwatch()
+	}
+}
+
+func (f *Feed) deliver(frames []Frame) {
+	if len(frames) == 0 {
+		return
+	}
+	for s := range f.sinks {
+		s.Deliver(f, frames)
+	}
+}
+
+// advance makes the frames that are due when all seconds up to final are final.
+func (f *Feed) advance(final int64, now time.Time) (frames []Frame) {
+	if final <= 0 {
+		return nil
+	}
+	if f.given <= 0 { // the first seconds of a new log
+		f.given = f.key.Rate.boundary(final - 1)
+	}
+	for f.given < final {
+		to, skipped := f.given+1, uint32(0)
+		switch behind := final - f.given; {
+		case f.key.Rate.Span > 1:
+			if to = f.key.Rate.boundary(f.given) + f.key.Rate.Span; to > final {
+				return frames
+			}
+			if behind > board.Span {
+				to = f.key.Rate.boundary(final)
+			}
+		case behind > backlog:
+			to, skipped = final, uint32(behind-1)
+		}
+		frames = append(frames, Frame{f.given, to, f.final(f.given, to, skipped), now})
+		f.given, f.apart = to, nil
+		f.sent, f.heard = now, now
+	}
+	return frames
+}
+
+// final makes the message that gives the seconds after prev and up to to, for each site.
+func (f *Feed) final(prev, to int64, skipped uint32) (b []byte) {
+	for i := range f.sites {
+		s := &f.sites[i]
+		var v board.View
+		if f.key.Rate.Span > 0 {
+			v = s.At(to)
+		} else { // on change: this moment's, as the frames before and after it
+			v = s.Now()
+			g := f.look(s, v)
+			s.shown.visitors, s.shown.lists = g.visitors, g.lists
+			if s.shown.open.At <= to { // it isn't open any more, which is no news
+				s.shown.open = board.Second{}
+			}
+		}
+		b = frame.Message(b, "", f.id(i, prev, to, 0), f.frame(s, v, frame.Sum(s.Seconds(prev, to), prev+1, to), skipped))
+	}
+	return b
+}
+
+// id is that of the message of site i of a group of messages that gives all up to to.
+func (f *Feed) id(i int, prev, to int64, revision uint32) frame.ID {
+	if i < len(f.sites)-1 {
+		return frame.ID{Final: to, Sites: i + 1, Before: prev}
+	}
+	return frame.ID{Final: to, Revision: revision}
+}
+
+// frame is a view's, for the feed's filter.
+func (f *Feed) frame(s *source, v board.View, second *frame.Second, skipped uint32) *frame.Frame {
+	out := &frame.Frame{Visitors: v.Visitors, Timestamp: v.Now, Site: s.Name(), Filter: f.key.Filter, Second: second, Top: f.key.Top, Skipped: skipped}
+	if d, ok := dimensions[f.key.Filter.Name]; ok {
+		n, exact := v.Value(d, f.key.Filter.Value)
+		out.Visitors, out.AtMost, out.Second = n, !exact, nil
+	} else if f.key.Top > 0 {
+		out.Lists = s.places.Of(v)
+	}
+	return out
+}
+
+func (f *Feed) look(s *source, v board.View) glance {
+	if d, ok := dimensions[f.key.Filter.Name]; ok {
+		n, _ := v.Value(d, f.key.Filter.Value)
+		return glance{visitors: n}
+	}
+	g := glance{visitors: v.Visitors, open: v.Open}
+	if f.key.Top > 0 {
+		g.lists = s.places.Of(v)
+	}
+	return g
+}
+
+// open makes the messages of sites that changed since the last frame, with the second that isn't final yet.
+func (f *Feed) open(now time.Time) (frames []Frame) {
+	for i := range f.sites {
+		s := &f.sites[i]
+		v := s.Now()
+		g := f.look(s, v)
+		if g.open.At == 0 {
+			g.open = s.shown.open // that a second isn't open any more is no news
+		}
+		if g == s.shown {
+			continue
+		}
+		s.shown = g
+		frames = append(frames, Frame{f.given, f.given, f.opened(s, v, 0), now})
+		f.sent, f.heard = now, now
+	}
+	return frames
+}
+
+func (f *Feed) opened(s *source, v board.View, skipped uint32) []byte {
+	var second *frame.Second
+	if v.Open.Events > 0 {
+		second = &frame.Second{Second: v.Open}
+	}
+	out := f.frame(s, v, second, skipped)
+	id := frame.ID{Final: f.given}
+	if out.Second != nil {
+		id.Revision = out.Second.Revision
+	}
+	return frame.Message(nil, "", id, out)
+}
+
+// Place is where a viewer is: it has all seconds up to Given, and was not sent the Missed frames after that.
+type Place struct {
+	Given  int64
+	Missed uint32
+}
+
+// Next is what a viewer is to be sent when a frame comes, and moves its place: mostly that frame, nothing when it has it already, and one
+// of its own when it is between two frames of a slow rate or fell behind.
+func (f *Feed) Next(p *Place, fr *Frame) []byte {
+	switch {
+	case fr.Given == 0: // a comment
+		return fr.Bytes
+	case p.Missed > 0:
+		p.Missed++
+		return f.Rejoin(p)
+	case p.Given == fr.Prev || p.Given <= 0:
+		p.Given = fr.Given
+		return fr.Bytes
+	case p.Given >= fr.Given:
+		return nil
+	}
+	return f.Rejoin(p)
+}
+
+// Rejoin is what brings a viewer to where the feed is, and moves its place there; nil when there is nothing to say.
+func (f *Feed) Rejoin(p *Place) []byte {
+	fr, ok := f.catchUp(p.Given, p.Missed)
+	p.Missed = 0
+	if !ok {
+		return nil
+	}
+	p.Given = fr.Given
+	return fr.Bytes
+}
+
+// catchUp makes the one frame that brings a viewer who has all up to given, and whom so many frames were not sent, to where the feed is.
+// ok is false when there is nothing to say.
+func (f *Feed) catchUp(given int64, missed uint32) (out Frame, ok bool) {
+	f.hub.mu.Lock()
+	defer f.hub.mu.Unlock()
+	if f.hub.closed {
+		return Frame{}, false
+	}
+	skipped := max(missed, 1) - 1
+	at := [2]int64{given, int64(skipped)}
+	if out, ok = f.apart[at]; ok {
+		return out, true
+	}
+	now := f.hub.now()
+	switch {
+	case given < f.given:
+		out = Frame{given, f.given, f.final(given, f.given, skipped), now}
+	case missed > 0 && f.key.Rate.Pace > 0: // only numbers of the open second were missed: the newest, of each site
+		out = Frame{Prev: given, Given: given, Made: now}
+		for i := range f.sites {
+			out.Bytes = append(out.Bytes, f.opened(&f.sites[i], f.sites[i].Now(), skipped)...)
+		}
+		return out, true // of this moment only
+	default:
+		return Frame{}, false
+	}
+	if f.apart == nil {
+		f.apart = map[[2]int64]Frame{}
+	}
+	if len(f.apart) < cached {
+		f.apart[at] = out
+	}
+	return out, true
+}
+
+const cached = 256 // frames and snapshots that are kept for others at the same place
+
+// begin makes what a viewer is sent first: the last five minutes, or what came after the id it shows.
+func (f *Feed) begin(from Resume) First {
+	whole := from.Last && from.OK && from.ID.Sites == 0 && len(from.Gap) == 0
+	at := int64(0)
+	if whole {
+		at = from.ID.Final
+	}
+	if !from.Last || whole {
+		if first, ok := f.first[at]; ok {
+			return first
+		}
+	}
+	final := f.hub.board.Final()
+	first := First{Feed: f, Given: final}
+	held := final - board.Span // the seconds after it are on the board
+	after := make([]int64, len(f.sites))
+	reset := from.Last && (!from.OK || from.ID.Final > final+ahead)
+	before := make([]int64, len(f.sites)) // where the sites are after each one
+	for i := len(after) - 1; i >= 0; i-- {
+		after[i] = held
+		if !from.Last || reset {
+			continue
+		}
+		was := from.ID.Of(i)
+		switch before[i] = was; {
+		case was == 0: // the stream broke before its first message
+		case was >= held || from.To >= held && i < len(from.Gap):
+			after[i] = was
+		default:
+			reset = true
+		}
+		if i < len(after)-1 {
+			before[i] = min(was, before[i+1])
+		}
+	}
+	var b []byte
+	if reset {
+		b = append(b, "event: reset\ndata: {}\n\n"...)
+		for i := range after {
+			after[i], before[i] = held, 0
+		}
+	} else if from.Last && from.OK {
+		first.Given = max(final, before[0])
+	}
+	for i := range f.sites {
+		s := &f.sites[i]
+		seconds := []board.Second{}
+		if f.key.Filter.Name == "" {
+			if !reset && i < len(from.Gap) && after[i] < from.To {
+				for _, g := range from.Gap[i] {
+					if g.At > after[i] && g.At <= from.To {
+						seconds = append(seconds, g)
+					}
+				}
+				after[i] = from.To
+			}
+			seconds = append(seconds, s.Seconds(after[i], final+ahead)...)
+		}
+		others := int64(0)
+		if i < len(before)-1 {
+			others = before[i+1]
+		}
+		b = frame.Message(b, "snapshot", f.id(i, others, first.Given, 0), f.snapshot(s, seconds, final))
+	}
+	first.Bytes = b
+	if (!from.Last || whole) && len(f.first) < cached {
+		if f.first == nil {
+			f.first = map[int64]First{}
+		}
+		f.first[at] = first
+	}
+	return first
+}
+
+func (f *Feed) snapshot(s *source, seconds []board.Second, final int64) *frame.Frame {
+	v := s.Now()
+	var newest *frame.Second
+	if final > 0 {
+		newest = frame.Sum(s.Seconds(final-1, final), final, final)
+	}
+	out := f.frame(s, v, newest, 0)
+	out.Seconds = &seconds
+	return out
+}
