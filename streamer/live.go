@@ -143,7 +143,7 @@ func (s *Service) resume(ctx context.Context, b *board.Board, last string, k hub
 			from = min(from, was)
 		}
 	}
-	if from >= held || from < final-int64(maxGap/time.Second) || s.history == nil {
+	if from >= held || from < final-int64(maxGap/time.Second) || s.past == nil {
 		return r
 	}
 	ctx, cancel := context.WithTimeout(ctx, gapTime)
@@ -172,7 +172,7 @@ func (s *Service) gap(ctx context.Context, b *board.Board, domains []string, fro
 	}
 	out := make([][]board.Second, len(domains))
 	for i, domain := range domains {
-		seconds, err := s.history.Seconds(ctx, domain, from, to)
+		seconds, err := s.past.Seconds(ctx, domain, from, to)
 		if err != nil {
 			return nil, fmt.Errorf("read seconds: %w", err)
 		}

@@ -195,6 +195,13 @@ func (w *world) final(n int) {
 	}
 }
 
+// both runs a test of streams once for each way in which viewers are served.
+func both(t *testing.T, f func(t *testing.T, cfg Config)) {
+	for name, handlers := range map[string]bool{"epoll": false, "handler": true} {
+		t.Run(name, func(t *testing.T) { f(t, Config{Handlers: handlers, Blocked: time.Second}) })
+	}
+}
+
 // stream is one connection's messages.
 type stream struct {
 	t      *testing.T
@@ -209,12 +216,19 @@ type msg struct {
 
 func (w *world) open(base string, header http.Header, query ...string) (*stream, *http.Response) {
 	w.t.Helper()
+	if !strings.HasSuffix(base, "#") { // with a query of its own
+		base += "/api/events?"
+	}
+	base = strings.TrimSuffix(base, "#")
 	q := url.Values{"site": {"open.example.com"}}
+	if strings.Contains(base, "site=") {
+		q = url.Values{}
+	}
 	for i := 0; i+1 < len(query); i += 2 {
 		q.Set(query[i], query[i+1])
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/api/events?"+q.Encode(), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+q.Encode(), nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -279,9 +293,11 @@ func (c *count) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-func TestSnapshotThenEverySecondOnce(t *testing.T) {
+func TestSnapshotThenEverySecondOnce(t *testing.T) { both(t, testSnapshotThenEverySecondOnce) }
+
+func testSnapshotThenEverySecondOnce(t *testing.T, cfg Config) {
 	w := newWorld(t)
-	base := w.streamer(Config{})
+	base := w.streamer(cfg)
 	w.final(5)
 	s, res := w.open(base, nil)
 	if h := res.Header; h.Get("Content-Type") != "text/event-stream" || h.Get("Cache-Control") != "no-cache, no-transform" || h.Get("X-Accel-Buffering") != "no" {
@@ -312,9 +328,11 @@ func TestSnapshotThenEverySecondOnce(t *testing.T) {
 	}
 }
 
-func TestResume(t *testing.T) {
+func TestResume(t *testing.T) { both(t, testResume) }
+
+func testResume(t *testing.T, cfg Config) {
 	w := newWorld(t)
-	one, other := w.streamer(Config{}), w.streamer(Config{})
+	one, other := w.streamer(cfg), w.streamer(cfg)
 	w.final(30)
 	s, _ := w.open(one, nil)
 	for m := s.next(); m.id != eventID(w.at, 0); m = s.next() { // a snapshot may have been made before all were read
@@ -371,28 +389,52 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// The same id is the same second, whoever sends it.
-func TestInstancesAgree(t *testing.T) {
+// The same id is the same bytes, whoever sends it.
+func TestInstancesAgree(t *testing.T) { both(t, testInstancesAgree) }
+
+func testInstancesAgree(t *testing.T, cfg Config) {
 	w := newWorld(t)
 	w.final(1)
-	a, _ := w.open(w.streamer(Config{}), nil)
-	b, _ := w.open(w.streamer(Config{}), nil)
-	a.next()
-	b.next()
-	w.final(5)
-	for range 5 {
-		x, y := a.next(), b.next()
-		if x.id != y.id || fmt.Sprint(*x.Second) != fmt.Sprint(*y.Second) {
-			t.Errorf("%s %v, %s %v", x.id, *x.Second, y.id, *y.Second)
+	other := cfg
+	other.Handlers = !cfg.Handlers
+	one, two := w.streamer(cfg), w.streamer(other)
+	for _, rate := range []string{"1s", "5s"} {
+		a, _ := w.open(one, nil, "rate", rate)
+		b, _ := w.open(two, nil, "rate", rate)
+		a.next()
+		b.next()
+		sent, last := map[string]string{}, ""
+		for i := range uint32(20) {
+			for p := range 2 {
+				w.emit(p, &window.Emission{Offset: w.at, Watermark: (w.at+1)*1000 + 100, Now: (w.at+1)*1000 + 500, Nows: []window.Now{{Site: "open.example.com", At: w.at + 1,
+					Version: window.RowVersion(window.Epoch, false, int64(i)), Pages: []window.Count{{Name: fmt.Sprint("/", i), Active: i + 1}}}}})
+			}
+			w.final(1)
+		}
+		for m := a.next(); m.Second.At < stamp(w.at-5); m = a.next() {
+			sent[m.id], last = m.data, m.id
+		}
+		same := 0
+		for m := b.next(); m.id != last; m = b.next() {
+			if data, ok := sent[m.id]; ok && m.Second.From == "" || ok && rate != "1s" {
+				if same++; data != m.data {
+					t.Errorf("%s, %s:\n%s\n%s", rate, m.id, data, m.data)
+				}
+			}
+		}
+		if same < 1 {
+			t.Errorf("%s: only %d frames are of the same id", rate, same)
 		}
 	}
 }
 
 // A windows topic that was made again: streams end, and who connects again sees the seconds of the new log.
-func TestTopicMadeAnew(t *testing.T) {
+func TestTopicMadeAnew(t *testing.T) { both(t, testTopicMadeAnew) }
+
+func testTopicMadeAnew(t *testing.T, cfg Config) {
 	w := newWorld(t)
 	w.final(20)
-	base := w.streamer(Config{})
+	base := w.streamer(cfg)
 	s, _ := w.open(base, nil)
 	s.next()
 	if err := w.cluster.DeleteTopic(topic.Windows); err != nil {
@@ -412,9 +454,11 @@ func TestTopicMadeAnew(t *testing.T) {
 	})
 }
 
-func TestOpenSecondIsShownAtOnce(t *testing.T) {
+func TestOpenSecondIsShownAtOnce(t *testing.T) { both(t, testOpenSecondIsShownAtOnce) }
+
+func testOpenSecondIsShownAtOnce(t *testing.T, cfg Config) {
 	w := newWorld(t)
-	base := w.streamer(Config{})
+	base := w.streamer(cfg)
 	w.final(2)
 	s, _ := w.open(base, nil, "rate", "100ms")
 	s.next()
@@ -443,9 +487,11 @@ func TestOpenSecondIsShownAtOnce(t *testing.T) {
 	}
 }
 
-func TestSlowRatesMerge(t *testing.T) {
+func TestSlowRatesMerge(t *testing.T) { both(t, testSlowRatesMerge) }
+
+func testSlowRatesMerge(t *testing.T, cfg Config) {
 	w := newWorld(t)
-	base := w.streamer(Config{})
+	base := w.streamer(cfg)
 	w.final(1)
 	var s *stream
 	w.soon("a snapshot with the first second", func() bool { // the instance may have read one partition only, and the frames begin earlier then
@@ -509,9 +555,11 @@ func TestTop(t *testing.T) {
 }
 
 // A viewer that never reads is let go after the write limit, and nobody else notices.
-func TestStalledViewer(t *testing.T) {
+func TestStalledViewer(t *testing.T) { both(t, testStalledViewer) }
+
+func testStalledViewer(t *testing.T, cfg Config) {
 	w := newWorld(t)
-	base := w.streamer(Config{Blocked: time.Second})
+	base := w.streamer(cfg)
 	w.final(1)
 	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(base, "http://"))
 	if err != nil {

@@ -66,6 +66,7 @@ type Service struct {
 	sites   *site.Registry
 	log     *slog.Logger
 	history *query.Engine
+	past    past // history, as far as streams need it; nil: there is none
 	secure  bool
 	metrics *metrics
 	push    *push.Engine
@@ -75,6 +76,11 @@ type Service struct {
 	mu    sync.Mutex
 	cold  int    // partitions that haven't reached the end seen at start
 	state string // why it isn't ready; "" when it is
+}
+
+// past tells of seconds that the board has no more.
+type past interface {
+	Seconds(ctx context.Context, domain string, from, to int64) ([]query.WindowSecond, error)
 }
 
 // live is what is read of one windows topic, and the frames made of it.
@@ -101,6 +107,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 		state: "reading the windows from Kafka"}
 	if d.Warehouse != nil {
 		s.history = query.New(d.Warehouse, query.Config{})
+		s.past = s.history
 	}
 	if s.metrics, err = newMetrics(d.Metrics); err != nil {
 		return nil, err

@@ -245,6 +245,9 @@ func (f *Feed) catchUp(given int64, missed uint32) (out Frame, ok bool) {
 		return Frame{}, false
 	}
 	skipped := max(missed, 1) - 1
+	if span := f.key.Rate.Span; span > 0 && given < f.given { // exactly: those that end after given
+		skipped = uint32((f.key.Rate.boundary(f.given)-f.key.Rate.boundary(given))/span) - 1 //nolint:gosec // a second's frames of a few minutes
+	}
 	at := [2]int64{given, int64(skipped)}
 	if out, ok = f.apart[at]; ok {
 		return out, true

@@ -28,7 +28,7 @@ type op struct {
 
 func newShard(*Engine) (*shard, error) { return nil, errors.ErrUnsupported }
 
-func (*shard) run()   {}
+func (*shard) run()        {}
 func (*shard) put(op) bool { return false }
 
 func (*shard) adopt(http.ResponseWriter, *hub.Hub, Viewer) (bool, error) { return false, nil }
