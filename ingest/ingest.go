@@ -210,17 +210,31 @@ func (s *Service) start(ctx context.Context) (int, error) {
 	}
 }
 
-// watchClock compares this machine's clock with the log's, at the start and every 30 s.
+// watchClock compares this machine's clock with the log's, at the start, every 30 s, and when the log refuses its time.
 func (s *Service) watchClock(ctx context.Context) {
 	tick := time.NewTicker(clockEvery)
 	defer tick.Stop()
-	for ctx.Err() == nil {
-		s.compareClock(ctx)
+	s.compareClock(ctx)
+	for {
 		select {
 		case <-ctx.Done():
+			return
 		case <-tick.C:
+			s.compareClock(ctx)
+		case <-s.publisher.suspected:
+			s.measureAhead(ctx)
 		}
 	}
+}
+
+// measureAhead says in Ready by how much the clock is ahead.
+func (s *Service) measureAhead(ctx context.Context) {
+	off, err := ahead(ctx, s.broker, s.publisher.node)
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("can't measure by how much the clock is ahead of the log's, trying again", "error", err)
+	}
+	s.publisher.ahead.Store(int64(off))
+	wait(ctx, clockPause)
 }
 
 func (s *Service) compareClock(ctx context.Context) {

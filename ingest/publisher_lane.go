@@ -2,8 +2,11 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
+
+	"github.com/segmentio/kafka-go"
 
 	"nowcast/ingest/spool"
 	"nowcast/internal/event"
@@ -48,6 +51,7 @@ type lane struct {
 	since    time.Time // when the one in flight was first sent; zero when none is
 	failure  error     // of its newest try
 	spooling bool      // the log is away: what is closed goes to disk, and from there to the log
+	unkept   error     // why the newest write to disk failed; nil when it didn't, or none is needed
 	onDisk   bool      // the one in flight is
 
 	spool *spool.Queue // nil: there is no disk for it
@@ -220,7 +224,7 @@ func (l *lane) shift(sending context.Context) {
 	}
 	l.onDisk = false
 	if l.spooling && l.spool.Len() == 0 {
-		l.spooling = false // the log is back, and has all
+		l.spooling, l.unkept = false, nil // the log is back, and has all
 	}
 }
 
@@ -244,18 +248,21 @@ func (l *lane) stop() {
 	l.push(l.begin(l.now(), true))
 }
 
-// stuck is how long the envelope in flight has waited, and why.
-func (l *lane) stuck() (time.Duration, error) {
+// stuck is how long the envelope in flight has waited, and why, and why what waits behind it isn't on disk.
+func (l *lane) stuck() (since time.Duration, failure, unkept error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.since.IsZero() {
-		return 0, nil
+	if !l.since.IsZero() {
+		since = time.Since(l.since)
 	}
-	return time.Since(l.since), l.failure
+	return since, l.failure, l.unkept
 }
 
 // fail keeps why the newest try failed.
 func (l *lane) fail(err error) {
+	if errors.Is(err, kafka.InvalidTimestamp) {
+		l.p.suspect()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.failure = err
