@@ -24,6 +24,9 @@ import (
 	"nowcast/internal/topic"
 )
 
+// EventPath takes most of all beacons: small ones, answered with little and soon, by a handler that asks nothing of net/http's server.
+const EventPath = "/api/event"
+
 const defaultAckTimeout = 5 * time.Second
 
 // Config is what an operator decides.
@@ -140,8 +143,8 @@ func (s *Service) waiting(what string) { s.waits.Store(&what) }
 func (s *Service) Routes(r gin.IRouter) {
 	r = r.Group("", nosniff)
 	beacons := r.Group("", s.throttle, s.large)
-	beacons.POST("/api/event", s.postEvent)
-	r.OPTIONS("/api/event", preflight("Content-Type, X-Debug-Request"))
+	beacons.POST(EventPath, s.postEvent)
+	r.OPTIONS(EventPath, preflight("Content-Type, X-Debug-Request"))
 	for path, post := range map[string]gin.HandlerFunc{"/api/send": s.postSend, "/api/batch": s.postBatch} {
 		beacons.POST(path, post)
 		r.OPTIONS(path, preflight("Content-Type, X-Umami-Cache, X-Umami-Website-Id, X-Umami-Hostname"))
