@@ -23,6 +23,7 @@ import (
 const (
 	closeAfter  = 200 * time.Millisecond
 	tickEvery   = 250 * time.Millisecond
+	gatherFor   = 3 * time.Millisecond // between two envelopes of a partition that has many events
 	fullEvents  = 500
 	fullBytes   = 800_000 // with the largest event on top it stays below the 900 KB of a record
 	maxQueue    = 64      // closed envelopes of a partition

@@ -42,6 +42,7 @@ type lane struct {
 	mu       sync.Mutex
 	last     int64 // the newest time given away
 	closed   int64 // when the newest envelope was closed
+	crowd    bool  // the newest one sent had several events
 	sequence uint64
 	open     *envelope   // takes events
 	queue    []*envelope // closed ones in order; the first may be in flight
@@ -131,7 +132,8 @@ func (l *lane) push(e *envelope) {
 }
 
 // run decides when envelopes are closed, and hands them one by one to a goroutine that sends. The next one fills meanwhile: the
-// busier the partition, the larger its envelopes. While the log is away it puts them on disk.
+// busier the partition, the larger its envelopes. One that is idle sends at once; but where several events came together the next
+// ones are gathered for a moment, since to us and to the brokers an envelope costs as much as twenty events. While the log is away it puts them on disk.
 func (l *lane) run(ctx, sending context.Context) {
 	sending, give := context.WithCancel(sending)
 	send, sent := make(chan *envelope), make(chan struct{})
@@ -186,15 +188,21 @@ func (l *lane) next(busy bool) (e *envelope, pause time.Duration, over bool) {
 	idle := !busy && len(l.queue) == 0
 	now := l.now()
 	if l.open != nil {
-		if pause = since(now, l.open.opened, closeAfter); idle || pause <= 0 {
+		gather := time.Duration(0)
+		if idle && l.crowd && !l.stopping {
+			gather = since(now, l.closed, gatherFor)
+		}
+		if pause = since(now, l.open.opened, closeAfter); idle && gather <= 0 || pause <= 0 {
 			l.closeOpen()
+		} else if idle {
+			return nil, gather, false
 		}
 	} else if idle && !l.stopping && since(now, l.closed, tickEvery) <= 0 {
 		l.push(l.begin(now, false))
 	}
 	switch {
 	case !busy && len(l.queue) > 0:
-		l.since, l.failure = time.Now(), nil
+		l.since, l.failure, l.crowd = time.Now(), nil, l.queue[0].events > 1
 		return l.queue[0], 0, false
 	case l.stopping && idle:
 		return nil, 0, true

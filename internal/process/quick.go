@@ -73,7 +73,7 @@ func (q *quick) give(conn net.Conn, err error) {
 	case q.given <- accepted{conn, err}:
 	case <-q.closed:
 		if conn != nil {
-			conn.Close()
+			_ = conn.Close()
 		}
 	}
 }
@@ -100,7 +100,7 @@ func (q *quick) Close() error {
 }
 
 // cut closes connections whatever runs on them.
-func (q *quick) cut() { q.each(func(c *net.TCPConn) { c.Close() }) }
+func (q *quick) cut() { q.each(func(c *net.TCPConn) { _ = c.Close() }) }
 
 func (q *quick) each(f func(*net.TCPConn)) {
 	q.mu.Lock()
@@ -130,7 +130,7 @@ func (c *quickConn) serve() {
 		delete(c.q.conns, c)
 		c.q.mu.Unlock()
 		if !keep {
-			c.tcp.Close()
+			_ = c.tcp.Close()
 		}
 	}()
 	raw, err := c.tcp.SyscallConn()
