@@ -82,6 +82,7 @@ type Service struct {
 	script    *script
 	room      chan struct{} // for large bodies
 	work      sync.Pool     // *work
+	timers    sync.Pool     // *time.Timer, of acknowledged
 
 	identity atomic.Pointer[identity] // nil until beacons can be taken
 	waits    atomic.Pointer[string]   // what the start waits for
@@ -127,6 +128,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		places: where, geo: geo, salts: newSalts(deps.Broker, deps.Log), limits: limits, guard: newGuard(deps.Log, m.others), script: tracker, room: make(chan struct{}, largeBodies),
 	}
 	s.work.New = func() any { return &work{} }
+	s.timers.New = func() any { return time.NewTimer(cfg.AckTimeout) }
 	if deps.Spool != nil {
 		if err := spoolMetrics(deps.Metrics, deps.Spool); err != nil {
 			return nil, err
@@ -139,17 +141,17 @@ func New(cfg Config, deps Deps) (*Service, error) {
 
 func (s *Service) waiting(what string) { s.waits.Store(&what) }
 
-// Routes adds the public paths of ingest. What takes beacons is in a group that keeps senders to their limits.
+// Routes adds the public paths of ingest. What takes beacons keeps senders to their limits.
 func (s *Service) Routes(r gin.IRouter) {
 	r = r.Group("", nosniff)
-	beacons := r.Group("", s.throttle, s.large)
-	beacons.POST(EventPath, s.postEvent)
+	beacons := func(h beaconHandler) gin.HandlerFunc { return s.throttle(s.large(h)) }
+	r.POST(EventPath, beacons(s.postEvent))
 	r.OPTIONS(EventPath, preflight("Content-Type, X-Debug-Request"))
-	for path, post := range map[string]gin.HandlerFunc{"/api/send": s.postSend, "/api/batch": s.postBatch} {
-		beacons.POST(path, post)
+	for path, post := range map[string]beaconHandler{"/api/send": s.postSend, "/api/batch": s.postBatch} {
+		r.POST(path, beacons(post))
 		r.OPTIONS(path, preflight("Content-Type, X-Umami-Cache, X-Umami-Website-Id, X-Umami-Hostname"))
 	}
-	beacons.GET("/pixel.gif", s.getPixel)
+	r.GET("/pixel.gif", beacons(s.getPixel))
 	r.HEAD("/pixel.gif", headPixel)
 	r.GET("/js/script.js", s.getScript)
 	r.HEAD("/js/script.js", s.getScript)
