@@ -119,15 +119,15 @@ func (*overRate) Error() string { return "too many events for this site" }
 // of those that don't count. A site over its rate is left out; where that leaves none, the error is *overRate.
 func (s *Service) publish(d *draft, b *beacon, from *sender, start time.Time) (dropped int, err error) {
 	var few [4]*envelope
-	pending, dropped, err := s.enqueue(few[:0], d, b, from, start)
+	pending, dropped, err := s.enqueue(few[:0], s.publisher, d, b, from, start)
 	if err != nil {
 		return dropped, err
 	}
 	return dropped, s.acknowledged(pending, start)
 }
 
-// enqueue puts a beacon on its way to the log once for each of its sites, and adds to pending what has to be acknowledged.
-func (s *Service) enqueue(pending []*envelope, d *draft, b *beacon, from *sender, start time.Time) (_ []*envelope, dropped int, err error) {
+// enqueue gives a beacon to the publisher once for each of its sites, and adds to pending what has to be acknowledged.
+func (s *Service) enqueue(pending []*envelope, to adder, d *draft, b *beacon, from *sender, start time.Time) (_ []*envelope, dropped int, err error) {
 	ids := s.identity.Load()
 	if ids == nil {
 		s.meter.refused.Inc()
@@ -162,7 +162,7 @@ func (s *Service) enqueue(pending []*envelope, d *draft, b *beacon, from *sender
 		if b.id != "" {
 			d.ID, d.HasID = ids.eventID(d.who, b.id), true
 		}
-		e, err := s.publisher.add(ids.partitionOf(d.who), d)
+		e, err := to.add(ids.partitionOf(d.who), d)
 		if err != nil {
 			s.meter.refused.Inc()
 			return pending, dropped, err

@@ -192,7 +192,7 @@ func (s *Service) offer(pending []*envelope, d *draft, body string, from *sender
 	if sent.language != "" {
 		who.language = sent.language
 	}
-	pending, n, err := s.enqueue(pending, d, &sent.beacon, &who, start)
+	pending, n, err := s.enqueue(pending, s.publisher, d, &sent.beacon, &who, start)
 	return pending, n > 0, "", err
 }
 
