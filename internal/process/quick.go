@@ -15,8 +15,8 @@ import (
 
 // quick answers the requests of a few paths without net/http's server, at half of its cost: a POST that lies in the socket whole, alone and plain (see
 // exchange.parse). Where a connection has anything else to say, net/http gets it for good, with every byte still unread, so that all that is hard about
-// HTTP stays there. The handler is the same for both. A quick request's context doesn't end when its client goes away, and its answer is
-// sent when the handler returns; so it is for handlers that answer with little and soon.
+// HTTP stays there. The handler is the same for both. A quick request's context doesn't end when its client goes away, its answer is sent
+// when the handler returns, and its body's memory is another request's afterwards; so it is for handlers that answer with little and soon.
 //
 // It is the listener of the server that gets the rest.
 type quick struct {
@@ -123,19 +123,24 @@ type quickConn struct {
 
 var errGone = errors.New("the client closed the connection")
 
+// serve answers what is quick, and gives the connection away when something else comes.
 func (c *quickConn) serve() {
-	keep := false
-	defer func() {
-		c.q.mu.Lock()
-		delete(c.q.conns, c)
-		c.q.mu.Unlock()
-		if !keep {
-			_ = c.tcp.Close()
-		}
-	}()
+	others := c.quick()
+	c.q.mu.Lock()
+	delete(c.q.conns, c)
+	c.q.mu.Unlock()
+	if others && c.tcp.SetReadDeadline(time.Time{}) == nil {
+		c.q.give(c.tcp, nil)
+	} else {
+		_ = c.tcp.Close()
+	}
+}
+
+// quick answers quick requests until the connection ends or, then it is true, has something else to say.
+func (c *quickConn) quick() (others bool) {
 	raw, err := c.tcp.SyscallConn()
 	if err != nil {
-		return
+		return false
 	}
 	c.remote = c.tcp.RemoteAddr().String()
 	patience, read := headerTime, c.read
@@ -143,24 +148,20 @@ func (c *quickConn) serve() {
 		if now := time.Now(); now.Sub(c.armed) > time.Second || patience == headerTime {
 			c.armed = now
 			if c.tcp.SetReadDeadline(now.Add(patience)) != nil {
-				return
+				return false
 			}
 		}
 		if c.q.closing.Load() { // after the deadline was set, since Close sets one too
-			return
+			return false
 		}
 		if raw.Read(read) != nil || c.err != nil {
-			return
+			return false
 		}
 		if c.x == nil {
-			if c.tcp.SetReadDeadline(time.Time{}) == nil {
-				keep = true
-				c.q.give(c.tcp, nil)
-			}
-			return
+			return true
 		}
 		if !c.answer() {
-			return
+			return false
 		}
 		patience = idleTime
 	}
