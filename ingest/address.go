@@ -10,7 +10,7 @@ import (
 // X-Forwarded-For, Forwarded) is read from its end up to the first address that isn't a trusted proxy's, because a client can
 // write anything in front. The other headers are taken as they are, so a trusted proxy must set or remove them.
 func clientAddr(r *http.Request, trusted []netip.Prefix) netip.Addr {
-	peer := parseAddr(r.RemoteAddr)
+	peer := peerAddr(r)
 	if !contains(trusted, peer) {
 		return peer
 	}
@@ -27,6 +27,14 @@ func clientAddr(r *http.Request, trusted []netip.Prefix) netip.Addr {
 		return addr
 	}
 	return peer
+}
+
+// peerAddr is the address of the socket.
+func peerAddr(r *http.Request) netip.Addr {
+	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil { // what it is behind a real server: parseAddr would make an error first
+		return ap.Addr().Unmap().WithZone("")
+	}
+	return parseAddr(r.RemoteAddr)
 }
 
 func lastUntrusted(lines []string, trusted []netip.Prefix, take func(string) string) (addr netip.Addr) {

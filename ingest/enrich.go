@@ -19,9 +19,9 @@ type sender struct {
 	optedOut bool // they asked not to be counted, and that is honoured
 }
 
-func (s *Service) sender(r *http.Request) sender {
+func (s *Service) sender(r *http.Request, addr netip.Addr) sender {
 	ua := cut(strings.ToValidUTF8(r.UserAgent(), "\uFFFD"), maxAgent)
-	return sender{addr: clientAddr(r, s.cfg.TrustedProxies), agent: ua, language: language(r.Header.Get("Accept-Language")), says: s.agents.parse(ua),
+	return sender{addr: addr, agent: ua, language: language(r.Header.Get("Accept-Language")), says: s.agents.parse(ua),
 		early: prefetched(r.Header), optedOut: s.cfg.RespectOptOut && optsOut(r.Header)}
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -27,9 +28,16 @@ type work struct {
 // keepBody bounds the buffer that a large beacon leaves behind.
 const keepBody = 64 << 10
 
-var accepted = []byte("ok")
+// What every beacon's answer says, made once: an answer's header is a map of slices that nobody changes.
+var (
+	accepted   = []byte("ok")
+	plainText  = []string{"text/plain; charset=utf-8"}
+	anyOrigin  = []string{"*"}
+	exposed    = []string{"x-plausible-dropped, Retry-After"}
+	noSniffing = []string{"nosniff"}
+)
 
-func (s *Service) postEvent(c *gin.Context) {
+func (s *Service) postEvent(c *gin.Context, addr netip.Addr) {
 	start := time.Now()
 	allowAny(c)
 	w := s.work.Get().(*work)
@@ -44,7 +52,7 @@ func (s *Service) postEvent(c *gin.Context) {
 		c.JSON(http.StatusBadRequest, gin.H{"errors": errs})
 		return
 	}
-	from := s.sender(c.Request)
+	from := s.sender(c.Request, addr)
 	if c.GetHeader("X-Debug-Request") == "true" {
 		c.String(http.StatusOK, from.addr.String())
 		return
@@ -53,20 +61,27 @@ func (s *Service) postEvent(c *gin.Context) {
 		return
 	}
 	dropped, err := s.publish(&w.draft, b, &from, start)
-	var over *overRate
-	if errors.As(err, &over) {
-		tooMany(c, over.wait, err.Error())
-		return
-	}
 	if err != nil {
-		c.Header("Retry-After", "1")
-		c.JSON(http.StatusServiceUnavailable, gin.H{"error": "not counted yet: " + err.Error() + "; send it again, with the same id"})
+		notCounted(c, err)
 		return
 	}
 	if dropped > 0 {
 		c.Header("x-plausible-dropped", strconv.Itoa(dropped))
 	}
-	c.Data(http.StatusAccepted, "text/plain; charset=utf-8", accepted)
+	c.Writer.Header()["Content-Type"] = plainText
+	c.Status(http.StatusAccepted)
+	_, _ = c.Writer.Write(accepted) // who doesn't hear it sends the beacon again
+}
+
+// notCounted answers why a beacon isn't in the log.
+func notCounted(c *gin.Context, err error) {
+	var over *overRate
+	if errors.As(err, &over) {
+		tooMany(c, over.wait, err.Error())
+		return
+	}
+	c.Header("Retry-After", "1")
+	c.JSON(http.StatusServiceUnavailable, gin.H{"error": "not counted yet: " + err.Error() + "; send it again, with the same id"})
 }
 
 func (s *Service) putBack(w *work) {
@@ -77,8 +92,9 @@ func (s *Service) putBack(w *work) {
 
 // allowAny lets pages of any origin send and read the answer: a tracker is on other people's pages, and no cookie or key is looked at.
 func allowAny(c *gin.Context) {
-	c.Header("Access-Control-Allow-Origin", "*")
-	c.Header("Access-Control-Expose-Headers", "x-plausible-dropped, Retry-After")
+	h := c.Writer.Header()
+	h["Access-Control-Allow-Origin"] = anyOrigin
+	h["Access-Control-Expose-Headers"] = exposed
 }
 
 // read returns the whole body. A connection that breaks is no JSON either.
@@ -103,15 +119,15 @@ func (*overRate) Error() string { return "too many events for this site" }
 // of those that don't count. A site over its rate is left out; where that leaves none, the error is *overRate.
 func (s *Service) publish(d *draft, b *beacon, from *sender, start time.Time) (dropped int, err error) {
 	var few [4]*envelope
-	pending, dropped, err := s.enqueue(few[:0], d, b, from, start)
+	pending, dropped, err := s.enqueue(few[:0], s.publisher, d, b, from, start)
 	if err != nil {
 		return dropped, err
 	}
 	return dropped, s.acknowledged(pending, start)
 }
 
-// enqueue puts a beacon on its way to the log once for each of its sites, and adds to pending what has to be acknowledged.
-func (s *Service) enqueue(pending []*envelope, d *draft, b *beacon, from *sender, start time.Time) (_ []*envelope, dropped int, err error) {
+// enqueue gives a beacon to the publisher once for each of its sites, and adds to pending what has to be acknowledged.
+func (s *Service) enqueue(pending []*envelope, to adder, d *draft, b *beacon, from *sender, start time.Time) (_ []*envelope, dropped int, err error) {
 	ids := s.identity.Load()
 	if ids == nil {
 		s.meter.refused.Inc()
@@ -146,7 +162,7 @@ func (s *Service) enqueue(pending []*envelope, d *draft, b *beacon, from *sender
 		if b.id != "" {
 			d.ID, d.HasID = ids.eventID(d.who, b.id), true
 		}
-		e, err := s.publisher.add(ids.partitionOf(d.who), d)
+		e, err := to.add(ids.partitionOf(d.who), d)
 		if err != nil {
 			s.meter.refused.Inc()
 			return pending, dropped, err
@@ -208,8 +224,9 @@ func (s *Service) acknowledged(pending []*envelope, start time.Time) error {
 	if len(pending) == 0 {
 		return nil
 	}
-	timeout := time.NewTimer(time.Until(start.Add(s.cfg.AckTimeout)))
-	defer timeout.Stop()
+	timeout := s.timers.Get().(*time.Timer)
+	timeout.Reset(time.Until(start.Add(s.cfg.AckTimeout)))
+	defer func() { timeout.Stop(); s.timers.Put(timeout) }()
 	for _, e := range pending {
 		select {
 		case <-e.done:
@@ -239,7 +256,7 @@ func preflight(headers string) gin.HandlerFunc {
 }
 
 // nosniff keeps browsers from taking an answer for something else than its type says.
-func nosniff(c *gin.Context) { c.Header("X-Content-Type-Options", "nosniff") }
+func nosniff(c *gin.Context) { c.Writer.Header()["X-Content-Type-Options"] = noSniffing }
 
 // script is the tracker as it is sent.
 type script struct {

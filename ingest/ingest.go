@@ -24,6 +24,9 @@ import (
 	"nowcast/internal/topic"
 )
 
+// EventPath takes most of all beacons: small ones, answered with little and soon, by a handler that asks nothing of net/http's server.
+const EventPath = "/api/event"
+
 const defaultAckTimeout = 5 * time.Second
 
 // Config is what an operator decides.
@@ -79,6 +82,7 @@ type Service struct {
 	script    *script
 	room      chan struct{} // for large bodies
 	work      sync.Pool     // *work
+	timers    sync.Pool     // *time.Timer, of acknowledged
 
 	identity atomic.Pointer[identity] // nil until beacons can be taken
 	waits    atomic.Pointer[string]   // what the start waits for
@@ -124,6 +128,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		places: where, geo: geo, salts: newSalts(deps.Broker, deps.Log), limits: limits, guard: newGuard(deps.Log, m.others), script: tracker, room: make(chan struct{}, largeBodies),
 	}
 	s.work.New = func() any { return &work{} }
+	s.timers.New = func() any { return time.NewTimer(cfg.AckTimeout) }
 	if deps.Spool != nil {
 		if err := spoolMetrics(deps.Metrics, deps.Spool); err != nil {
 			return nil, err
@@ -136,17 +141,17 @@ func New(cfg Config, deps Deps) (*Service, error) {
 
 func (s *Service) waiting(what string) { s.waits.Store(&what) }
 
-// Routes adds the public paths of ingest. What takes beacons is in a group that keeps senders to their limits.
+// Routes adds the public paths of ingest. What takes beacons keeps senders to their limits.
 func (s *Service) Routes(r gin.IRouter) {
 	r = r.Group("", nosniff)
-	beacons := r.Group("", s.throttle, s.large)
-	beacons.POST("/api/event", s.postEvent)
-	r.OPTIONS("/api/event", preflight("Content-Type, X-Debug-Request"))
-	for path, post := range map[string]gin.HandlerFunc{"/api/send": s.postSend, "/api/batch": s.postBatch} {
-		beacons.POST(path, post)
+	beacons := func(h beaconHandler) gin.HandlerFunc { return s.throttle(s.large(h)) }
+	r.POST(EventPath, beacons(s.postEvent))
+	r.OPTIONS(EventPath, preflight("Content-Type, X-Debug-Request"))
+	for path, post := range map[string]beaconHandler{"/api/send": s.postSend, "/api/batch": s.postBatch} {
+		r.POST(path, beacons(post))
 		r.OPTIONS(path, preflight("Content-Type, X-Umami-Cache, X-Umami-Website-Id, X-Umami-Hostname"))
 	}
-	beacons.GET("/pixel.gif", s.getPixel)
+	r.GET("/pixel.gif", beacons(s.getPixel))
 	r.HEAD("/pixel.gif", headPixel)
 	r.GET("/js/script.js", s.getScript)
 	r.HEAD("/js/script.js", s.getScript)
@@ -210,17 +215,31 @@ func (s *Service) start(ctx context.Context) (int, error) {
 	}
 }
 
-// watchClock compares this machine's clock with the log's, at the start and every 30 s.
+// watchClock compares this machine's clock with the log's, at the start, every 30 s, and when the log refuses its time.
 func (s *Service) watchClock(ctx context.Context) {
 	tick := time.NewTicker(clockEvery)
 	defer tick.Stop()
-	for ctx.Err() == nil {
-		s.compareClock(ctx)
+	s.compareClock(ctx)
+	for {
 		select {
 		case <-ctx.Done():
+			return
 		case <-tick.C:
+			s.compareClock(ctx)
+		case <-s.publisher.suspected:
+			s.measureAhead(ctx)
 		}
 	}
+}
+
+// measureAhead says in Ready by how much the clock is ahead.
+func (s *Service) measureAhead(ctx context.Context) {
+	off, err := ahead(ctx, s.broker, s.publisher.node)
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("can't measure by how much the clock is ahead of the log's, trying again", "error", err)
+	}
+	s.publisher.ahead.Store(int64(off))
+	wait(ctx, clockPause)
 }
 
 func (s *Service) compareClock(ctx context.Context) {

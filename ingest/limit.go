@@ -155,15 +155,20 @@ func (l *limiter) to(domain string, at time.Time) (wait time.Duration, ok bool) 
 // throttle refuses a sender that is over its rate before anything of the body is read. Each request counts as one event; what has more in
 // it says so with alsoFrom. Who speaks from this machine, and isn't a proxy that names somebody else, has no limit: a proxy that isn't
 // trusted would share one bucket among all visitors, and measuring tools would measure it.
-func (s *Service) throttle(c *gin.Context) {
-	if !s.alsoFrom(c, clientAddr(c.Request, s.cfg.TrustedProxies), 1) {
-		c.Abort()
+func (s *Service) throttle(h beaconHandler) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if addr := clientAddr(c.Request, s.cfg.TrustedProxies); s.alsoFrom(c, addr, 1) {
+			h(c, addr)
+		}
 	}
 }
 
+// beaconHandler answers a request from an address, which is found once.
+type beaconHandler func(c *gin.Context, addr netip.Addr)
+
 // alsoFrom counts n more events of a request's sender. When there may not be so many it answers and is false.
 func (s *Service) alsoFrom(c *gin.Context, addr netip.Addr, n int) bool {
-	if n <= 0 || addr.IsLoopback() && addr == parseAddr(c.Request.RemoteAddr) {
+	if n <= 0 || addr.IsLoopback() && addr == peerAddr(c.Request) {
 		return true
 	}
 	wait, ok := s.limits.from(addr, n, time.Now())
@@ -182,19 +187,22 @@ const (
 )
 
 // large lets through what is small, and the rest while there is room.
-func (s *Service) large(c *gin.Context) {
-	if n := c.Request.ContentLength; n >= 0 && n <= smallBody {
-		return
-	}
-	select {
-	case s.room <- struct{}{}:
-		defer func() { <-s.room }()
-		c.Next()
-	default:
-		s.meter.refused.Inc()
-		allowAny(c)
-		c.Header("Retry-After", "1")
-		c.AbortWithStatusJSON(http.StatusServiceUnavailable, gin.H{"error": "too many large requests at a time; send it again, with the same id"})
+func (s *Service) large(h beaconHandler) beaconHandler {
+	return func(c *gin.Context, addr netip.Addr) {
+		if n := c.Request.ContentLength; n >= 0 && n <= smallBody {
+			h(c, addr)
+			return
+		}
+		select {
+		case s.room <- struct{}{}:
+			defer func() { <-s.room }()
+			h(c, addr)
+		default:
+			s.meter.refused.Inc()
+			allowAny(c)
+			c.Header("Retry-After", "1")
+			c.JSON(http.StatusServiceUnavailable, gin.H{"error": "too many large requests at a time; send it again, with the same id"})
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package ingest
 import (
 	"errors"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +19,7 @@ const pixel = "GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff" + "!\
 
 // getPixel counts a page view where no script runs. The answer is always the image, for a page shows whatever comes; what is to be said is
 // in the status and the headers.
-func (s *Service) getPixel(c *gin.Context) {
+func (s *Service) getPixel(c *gin.Context, addr netip.Addr) {
 	start := time.Now()
 	w := s.work.Get().(*work)
 	defer s.putBack(w)
@@ -35,7 +36,7 @@ func (s *Service) getPixel(c *gin.Context) {
 		c.Data(http.StatusBadRequest, "image/gif", []byte(pixel))
 		return
 	}
-	from := s.sender(c.Request)
+	from := s.sender(c.Request, addr)
 	dropped, err := s.publish(&w.draft, b, &from, start)
 	var over *overRate
 	if errors.As(err, &over) {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -22,6 +23,7 @@ import (
 const (
 	closeAfter  = 200 * time.Millisecond
 	tickEvery   = 250 * time.Millisecond
+	gatherFor   = 3 * time.Millisecond // between two envelopes of a partition that has many events
 	fullEvents  = 500
 	fullBytes   = 800_000 // with the largest event on top it stays below the 900 KB of a record
 	maxQueue    = 64      // closed envelopes of a partition
@@ -63,10 +65,13 @@ type publisher struct {
 	node  uint64                         // tells readers this start of this process from all others
 	seed  maphash.Seed                   // spreads what has no visitor
 	lanes []*lane
+
+	suspected chan struct{} // the log refused a timestamp
+	ahead     atomic.Int64  // ns by which this machine's clock was ahead when that was looked at; 0: not known
 }
 
 func newPublisher(log eventLog, disk *spool.Spool, logger *slog.Logger, m *meter, stamp func(*draft, int64) error) *publisher {
-	return &publisher{log: log, spool: disk, slog: logger, meter: m, stamp: stamp, node: rand.Uint64() | 1, seed: maphash.MakeSeed()}
+	return &publisher{log: log, spool: disk, slog: logger, meter: m, stamp: stamp, node: rand.Uint64() | 1, seed: maphash.MakeSeed(), suspected: make(chan struct{}, 1)}
 }
 
 // open makes the lanes, one a partition.
@@ -115,12 +120,15 @@ func (p *publisher) run(ctx context.Context) {
 // ready gives the first partition that can't be acknowledged, neither by the log nor by the disk.
 func (p *publisher) ready() (bool, string) {
 	for _, l := range p.lanes {
-		since, err := l.stuck()
+		since, err, unkept := l.stuck()
+		if since > stuckAfter && errors.Is(err, kafka.InvalidTimestamp) {
+			return false, p.tooFast()
+		}
+		if unkept != nil { // also while the log is back and takes what is on disk
+			return false, fmt.Sprintf("the events of partition %d can't be put on disk, where they have to wait for the log: %v", l.id, unkept)
+		}
 		if since <= stuckAfter {
 			continue
-		}
-		if errors.Is(err, kafka.InvalidTimestamp) {
-			return false, "this machine's clock is ahead of the brokers' by more than 5 s: set it right (NTP)"
 		}
 		if p.spool == nil {
 			return false, fmt.Sprintf("the log hasn't acknowledged partition %d for %s: %v", l.id, since.Round(time.Second), err)
@@ -130,6 +138,22 @@ func (p *publisher) ready() (bool, string) {
 		}
 	}
 	return true, ""
+}
+
+// suspect asks for a look at the clock: the log refused its time.
+func (p *publisher) suspect() {
+	select {
+	case p.suspected <- struct{}{}:
+	default:
+	}
+}
+
+// tooFast says what it means that the log refuses this machine's time.
+func (p *publisher) tooFast() string {
+	if ahead := time.Duration(p.ahead.Load()); ahead > 0 {
+		return fmt.Sprintf("this machine's clock is %.1f s ahead of the log's newest timestamp, and the brokers refuse more than 5 s: set it right (NTP)", ahead.Seconds())
+	}
+	return "this machine's clock is ahead of the brokers' by more than 5 s: set it right (NTP)"
 }
 
 // deliver sends the same bytes until they are acknowledged. Readers know a repeat by node and sequence, so a try whose outcome is

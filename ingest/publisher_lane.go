@@ -2,8 +2,11 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
+
+	"github.com/segmentio/kafka-go"
 
 	"nowcast/ingest/spool"
 	"nowcast/internal/event"
@@ -39,6 +42,7 @@ type lane struct {
 	mu       sync.Mutex
 	last     int64 // the newest time given away
 	closed   int64 // when the newest envelope was closed
+	crowd    bool  // the newest one sent had several events
 	sequence uint64
 	open     *envelope   // takes events
 	queue    []*envelope // closed ones in order; the first may be in flight
@@ -48,6 +52,7 @@ type lane struct {
 	since    time.Time // when the one in flight was first sent; zero when none is
 	failure  error     // of its newest try
 	spooling bool      // the log is away: what is closed goes to disk, and from there to the log
+	unkept   error     // why the newest write to disk failed; nil when it didn't, or none is needed
 	onDisk   bool      // the one in flight is
 
 	spool *spool.Queue // nil: there is no disk for it
@@ -127,7 +132,8 @@ func (l *lane) push(e *envelope) {
 }
 
 // run decides when envelopes are closed, and hands them one by one to a goroutine that sends. The next one fills meanwhile: the
-// busier the partition, the larger its envelopes. While the log is away it puts them on disk.
+// busier the partition, the larger its envelopes. One that is idle sends at once; but where several events came together the next
+// ones are gathered for a moment, since to us and to the brokers an envelope costs as much as twenty events. While the log is away it puts them on disk.
 func (l *lane) run(ctx, sending context.Context) {
 	sending, give := context.WithCancel(sending)
 	send, sent := make(chan *envelope), make(chan struct{})
@@ -182,15 +188,21 @@ func (l *lane) next(busy bool) (e *envelope, pause time.Duration, over bool) {
 	idle := !busy && len(l.queue) == 0
 	now := l.now()
 	if l.open != nil {
-		if pause = since(now, l.open.opened, closeAfter); idle || pause <= 0 {
+		gather := time.Duration(0)
+		if idle && l.crowd && !l.stopping {
+			gather = since(now, l.closed, gatherFor)
+		}
+		if pause = since(now, l.open.opened, closeAfter); idle && gather <= 0 || pause <= 0 {
 			l.closeOpen()
+		} else if idle {
+			return nil, gather, false
 		}
 	} else if idle && !l.stopping && since(now, l.closed, tickEvery) <= 0 {
 		l.push(l.begin(now, false))
 	}
 	switch {
 	case !busy && len(l.queue) > 0:
-		l.since, l.failure = time.Now(), nil
+		l.since, l.failure, l.crowd = time.Now(), nil, l.queue[0].events > 1
 		return l.queue[0], 0, false
 	case l.stopping && idle:
 		return nil, 0, true
@@ -220,7 +232,7 @@ func (l *lane) shift(sending context.Context) {
 	}
 	l.onDisk = false
 	if l.spooling && l.spool.Len() == 0 {
-		l.spooling = false // the log is back, and has all
+		l.spooling, l.unkept = false, nil // the log is back, and has all
 	}
 }
 
@@ -244,18 +256,21 @@ func (l *lane) stop() {
 	l.push(l.begin(l.now(), true))
 }
 
-// stuck is how long the envelope in flight has waited, and why.
-func (l *lane) stuck() (time.Duration, error) {
+// stuck is how long the envelope in flight has waited, and why, and why what waits behind it isn't on disk.
+func (l *lane) stuck() (since time.Duration, failure, unkept error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.since.IsZero() {
-		return 0, nil
+	if !l.since.IsZero() {
+		since = time.Since(l.since)
 	}
-	return time.Since(l.since), l.failure
+	return since, l.failure, l.unkept
 }
 
 // fail keeps why the newest try failed.
 func (l *lane) fail(err error) {
+	if errors.Is(err, kafka.InvalidTimestamp) {
+		l.p.suspect()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.failure = err

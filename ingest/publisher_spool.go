@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"nowcast/ingest/spool"
@@ -57,9 +56,10 @@ func (l *lane) keep(busy bool) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil { // nobody was told that they are safe, and the log may be back before the disk is
-		l.failure = fmt.Errorf("%w; %w", err, l.failure)
+		l.unkept = err
 		return spoolRetry
 	}
+	l.unkept = nil
 	l.p.meter.spooled.Add(float64(events))
 	for _, e := range batch {
 		e.finish(nil)
@@ -85,7 +85,7 @@ func (l *lane) nextOnDisk(busy bool) (e *envelope, pause time.Duration, over boo
 	}
 	head, ok := l.spool.Head()
 	if !ok { // what couldn't be written to disk, or read from it
-		l.spooling = false
+		l.spooling, l.unkept = false, nil
 		return nil, 0, false
 	}
 	if wait := l.pace.wait(head.At); wait > 0 {

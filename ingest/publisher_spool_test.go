@@ -2,8 +2,12 @@ package ingest
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -210,6 +214,44 @@ func TestSpoolBroken(t *testing.T) {
 		}
 		if got := m.events(t, 0); got != len(all) || got == 0 {
 			t.Errorf("%d of %d events in the log", got, len(all))
+		}
+		stop()
+		_ = disk.Close()
+	})
+}
+
+// A disk that fails for another reason than room, as one that the system has made read-only: the lane says so, with the reason once however often
+// it was tried, and takes up again where the disk does.
+func TestSpoolFails(t *testing.T) {
+	var dir string
+	withSpool(t, func(c *spool.Config) { dir = c.Dir }, func(t *testing.T, m *memory, open func() *spool.Spool) {
+		disk := open()
+		p, stop := m.publisher(t, disk, 1)
+		file := filepath.Join(dir, fmt.Sprintf("%016x-%05d-%08d.spool", p.node, 0, 0)) // which can't be made where a directory is
+		if err := os.Mkdir(file, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		m.set(0, errAway)
+		e := p.must(t, 0)
+		time.Sleep(30 * time.Second)
+		ok, reason := p.ready()
+		if acked(e) || ok || !strings.Contains(reason, "can't be put on disk") || strings.Count(reason, "is a directory") != 1 || disk.Full() != nil {
+			t.Errorf("acknowledged %v, ready %v: %s (full: %v)", acked(e), ok, reason, disk.Full())
+		}
+		if _, failure, unkept := p.lanes[0].stuck(); !errors.Is(failure, errAway) || errors.Is(failure, syscall.EISDIR) || !errors.Is(unkept, syscall.EISDIR) {
+			t.Errorf("the log fails with %v, the disk with %v", failure, unkept)
+		}
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if ok, reason := p.ready(); !acked(e) || !ok {
+			t.Errorf("acknowledged %v, ready %v once the disk is back: %s", acked(e), ok, reason)
+		}
+		m.set(0, nil)
+		time.Sleep(20 * time.Second)
+		if ok, reason := p.ready(); !ok || m.events(t, 0) != 1 || disk.Envelopes() != 0 {
+			t.Errorf("%d events in the log, %d envelopes on disk: %s", m.events(t, 0), disk.Envelopes(), reason)
 		}
 		stop()
 		_ = disk.Close()

@@ -183,6 +183,38 @@ func TestGroupCommit(t *testing.T) {
 	})
 }
 
+// TestGathering: where events come together, an envelope waits a moment for more of them; one that comes alone never does.
+func TestGathering(t *testing.T) {
+	publish(t, 1, func(m *memory, p *publisher, _ func()) {
+		time.Sleep(time.Second)
+		for range 1000 { // two at a time, every half a millisecond
+			p.must(t, 0)
+			p.must(t, 0)
+			time.Sleep(time.Millisecond / 2)
+		}
+		time.Sleep(time.Second)
+		full := 0
+		for _, r := range m.records(t, 0) {
+			if len(r.events) > 0 {
+				full++
+			}
+		}
+		if n := m.events(t, 0); n != 2000 || full > 180 || full < 120 {
+			t.Errorf("%d events in %d envelopes, want 2000 in about 150", n, full)
+		}
+		for range 100 {
+			now := time.Now()
+			if e := p.must(t, 0); true {
+				<-e.done
+			}
+			if took := time.Since(now); took > 0 {
+				t.Fatalf("an event that came alone took %s", took)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	})
+}
+
 // TestClosing: a record's timestamp is at most 250 ms after its first event, whatever the log does.
 func TestClosing(t *testing.T) {
 	publish(t, 1, func(m *memory, p *publisher, _ func()) {

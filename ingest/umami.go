@@ -3,6 +3,7 @@ package ingest
 import (
 	"errors"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,7 +52,7 @@ func newUmamiError(status int, message string) (e umamiError) {
 const noWebsite = "Website not found. The website (data-website-id) is the site's domain here, such as example.com, and the site has to exist"
 
 // postSend takes one beacon.
-func (s *Service) postSend(c *gin.Context) {
+func (s *Service) postSend(c *gin.Context, addr netip.Addr) {
 	start := time.Now()
 	w := s.work.Get().(*work)
 	defer s.putBack(w)
@@ -59,7 +60,7 @@ func (s *Service) postSend(c *gin.Context) {
 	if !ok {
 		return
 	}
-	from := s.sender(c.Request)
+	from := s.sender(c.Request, addr)
 	pending, dropped, problem, err := s.offer(nil, &w.draft, body, &from, start)
 	if err == nil {
 		err = s.acknowledged(pending, start)
@@ -88,7 +89,7 @@ type batchError struct {
 
 // postBatch takes many beacons of one sender. Those that aren't valid are listed and don't keep the others from being counted; when the
 // log didn't acknowledge every other one, the answer is 503 for all.
-func (s *Service) postBatch(c *gin.Context) {
+func (s *Service) postBatch(c *gin.Context, addr netip.Addr) {
 	start := time.Now()
 	w := s.work.Get().(*work)
 	defer s.putBack(w)
@@ -111,7 +112,7 @@ func (s *Service) postBatch(c *gin.Context) {
 		err     error
 		dropped int
 	)
-	from, at, details := s.sender(c.Request), 0, []batchError{}
+	from, at, details := s.sender(c.Request, addr), 0, []batchError{}
 	if !s.alsoFrom(c, from.addr, size-1) {
 		return
 	}
@@ -191,7 +192,7 @@ func (s *Service) offer(pending []*envelope, d *draft, body string, from *sender
 	if sent.language != "" {
 		who.language = sent.language
 	}
-	pending, n, err := s.enqueue(pending, d, &sent.beacon, &who, start)
+	pending, n, err := s.enqueue(pending, s.publisher, d, &sent.beacon, &who, start)
 	return pending, n > 0, "", err
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"nowcast/aggregator"
+	"nowcast/ingest"
 	"nowcast/internal/embedded"
 	"nowcast/internal/site"
 	"nowcast/streamer"
@@ -111,7 +112,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	live.Routes(e)
 	h.settle("first start", "making the first site and the admin key", func(ctx context.Context) error { return firstStart(ctx, dir, sites) })
 	h.group.Add("greeting", func(ctx context.Context) error { return h.greet(ctx, std.out, dir, c.url(l)) })
-	h.serve("http", l, e)
+	h.serve("http", l, e, ingest.EventPath)
 	h.group.Add("viewers", live.Drain)
 	return h.run(ctx)
 }

@@ -96,8 +96,9 @@ func newHost(log *slog.Logger, f opsFlags) (*host, error) {
 	return h, nil
 }
 
-func (h *host) serve(name string, l net.Listener, handler http.Handler) {
-	h.group.Add(name, func(ctx context.Context) error { return process.Serve(ctx, l, handler, drainTime) })
+// serve answers on l; quick are paths whose POST requests needn't go through net/http's server.
+func (h *host) serve(name string, l net.Listener, handler http.Handler, quick ...string) {
+	h.group.Add(name, func(ctx context.Context) error { return process.Serve(ctx, l, handler, drainTime, quick...) })
 }
 
 // add adds a role or another part with a Ready of its own. What is added after kafka starts when the topics are there: nothing works on

@@ -117,7 +117,7 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	service.Routes(e)
-	h.serve("http", l, e)
+	h.serve("http", l, e, ingest.EventPath)
 	return h.run(ctx)
 }
 
