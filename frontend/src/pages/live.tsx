@@ -31,10 +31,11 @@ const lists: { id: ListName; name: string; dimension: string; empty: string }[] 
 export function LivePage({ route, site, live, theme }: Props) {
   const { model, connection } = live;
   const timezone = site?.timezone ?? "UTC";
-  const dimmed = connection.state === "stale" || connection.state === "reconnecting";
+  const dimmed = connection.state !== "live" && connection.state !== "connecting";
   const quiet = model.visitors === 0 && model.seconds.size === 0;
   const past = useLastSeen(route.site, quiet);
-  if (connection.state === "refused") return <Refusal status={connection.status} site={route.site} />;
+  if (connection.state === "refused" && [401, 403, 404].includes(connection.status))
+    return <Refusal status={connection.status} site={route.site} />;
   if (quiet && past.data === "never") return <Waiting site={route.site} />;
   const open = model.newest;
   return (
@@ -106,9 +107,10 @@ function Key({ hatched, name }: { hatched: boolean; name: string }) {
 
 /** Says the number to a screen reader at most every ten seconds. */
 function Announcement({ visitors }: { visitors: number | null }) {
-  const [said, setSaid] = useState<{ text: string; at: number }>({ text: "", at: 0 });
+  const [said, setSaid] = useState<{ text: string; at: number }>({ text: "", at: Number.NEGATIVE_INFINITY });
   const text = visitors === null ? "" : `${exact(visitors)} people here now`;
-  if (text !== said.text && Date.now() - said.at > 10_000) setSaid({ text, at: Date.now() });
+  const now = performance.now();
+  if (text !== said.text && now - said.at > 10_000) setSaid({ text, at: now });
   return (
     <span aria-live="polite" className="sr-only">
       {said.text}

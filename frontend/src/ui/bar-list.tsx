@@ -17,7 +17,7 @@ const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 function useHeld(keys: string[], hold: boolean): string[] {
   const wanted = keys.join("\n");
   const [shown, setShown] = useState(wanted);
-  const since = useRef(0);
+  const since = useRef(-HOLD);
   useEffect(() => {
     if (!hold || shown === "" || wanted === "") {
       setShown(wanted);
@@ -26,10 +26,10 @@ function useHeld(keys: string[], hold: boolean): string[] {
     if (wanted === shown) return;
     const t = setTimeout(
       () => {
-        since.current = Date.now();
+        since.current = performance.now();
         setShown(wanted);
       },
-      Math.max(0, HOLD - (Date.now() - since.current)),
+      Math.max(0, HOLD - (performance.now() - since.current)),
     );
     return () => clearTimeout(t);
   }, [wanted, shown, hold]);
