@@ -8,6 +8,7 @@ export interface Row {
   value: number;
   href?: string;
   title?: string;
+  current?: boolean;
 }
 
 const HOLD = 2_000; // rows keep their place so long, so that one can click them
@@ -105,7 +106,12 @@ export function BarList({
         return (
           <li key={key} data-key={key}>
             {r.href ? (
-              <Link href={r.href} title={r.title} className={`${look} hover:bg-raised`}>
+              <Link
+                href={r.href}
+                title={r.title}
+                aria-current={r.current || undefined}
+                className={`${look} hover:bg-raised ${r.current ? "font-semibold" : ""}`}
+              >
                 {body}
               </Link>
             ) : (

@@ -2,7 +2,7 @@ import { type ReactNode, useEffect, useRef, useState } from "react";
 import type { Site } from "../api";
 import { age, clock } from "../format";
 import type { Live } from "../live/stream";
-import { href, type Route } from "../route";
+import { historyFilters, href, type Route } from "../route";
 import { Link } from "./bits";
 
 interface Props {
@@ -17,7 +17,7 @@ interface Props {
 export function Header({ route, sites, theme, toggle, help, children }: Props) {
   const tab = (page: "live" | "history", name: string) => (
     <Link
-      href={href({ page, site: route.site, filters: page === "history" ? route.filters : [] })}
+      href={href({ page, site: route.site, filters: page === "history" ? historyFilters(route) : [] })}
       aria-current={route.page === page ? "page" : undefined}
       className={`target flex items-center rounded-md px-3 py-1.5 font-medium ${route.page === page ? "bg-raised text-ink" : "quiet"}`}
     >
