@@ -58,6 +58,7 @@ for (const [name, start] of [
   test(`through ${name} the page is live, and goes on after a kill with no second missing or doubled`, async ({
     page,
   }) => {
+    test.setTimeout(180_000); // a busy machine may take a minute to build an app of Next.js
     proxy = await start(nowcast.url);
     const site = `${proxy.url.split(":").at(-1)}.example.com`;
     await nowcast.addSite(site);
@@ -89,7 +90,7 @@ for (const [name, start] of [
     await expect.poll(sum).toBe(20);
 
     await nowcast.down("SIGKILL");
-    await expect(connection).toHaveAttribute("data-state", "reconnecting", { timeout: 3_000 });
+    await expect(connection).toHaveAttribute("data-state", "reconnecting");
     await nowcast.up();
     for (let i = 20; i < 40; i++) await nowcast.view(site, "/", i);
     await expect(visitors).toHaveText("40", { timeout: 20_000 });
