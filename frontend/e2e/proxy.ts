@@ -1,7 +1,8 @@
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { promisify } from "node:util";
 import { freePort } from "./nowcast";
 
 const frontend = resolve(import.meta.dirname, "..");
@@ -96,7 +97,7 @@ export async function nextjs(nowcast: string): Promise<Front> {
     throw new Error("no Next.js: run npm --prefix frontend/e2e/next ci, as make test-browser does");
   const port = await freePort();
   const env = { NOWCAST_SERVER: nowcast, NEXT_TELEMETRY_DISABLED: "1", NODE_ENV: "production" };
-  execFileSync(process.execPath, [binary, "build"], { cwd: next, env: { ...process.env, ...env }, stdio: "pipe" });
+  await promisify(execFile)(process.execPath, [binary, "build"], { cwd: next, env: { ...process.env, ...env } });
   const args = [binary, "start", "-H", "127.0.0.1", "-p", String(port)];
   return run(`http://127.0.0.1:${port}`, process.execPath, args, next, env);
 }
