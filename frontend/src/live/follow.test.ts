@@ -27,6 +27,7 @@ async function refused() {
 beforeEach(() => {
   vi.useFakeTimers();
   hidden = false;
+  vi.spyOn(Math, "random").mockReturnValue(0);
   vi.spyOn(document, "hidden", "get").mockImplementation(() => hidden);
   server = new Server();
   vi.stubGlobal("fetch", (url: string, init: RequestInit) => server.fetch(url, init));
@@ -69,6 +70,24 @@ test("a connection that is there stays when the window gets the focus, and is ma
   expect(server.requests).toHaveLength(2);
   expect(server.requests[0]?.closed).toBe(true);
 });
+
+test.each([3_600_000, -3_600_000])(
+  "the wall's clock is set by %i ms: numbers are live, then stale, all the same",
+  async (ms) => {
+    server.last.snapshot(snapshot(T, []));
+    await pass();
+    vi.setSystemTime(Date.now() + ms);
+    await pass(900);
+    expect(live.connection.state).toBe("live");
+    server.last.snapshot(snapshot(T + 1, []));
+    await pass(3_000);
+    server.last.snapshot(snapshot(T + 2, []));
+    await pass(2_000);
+    expect(live.connection.state).toBe("live");
+    await pass(3_000);
+    expect(live.connection.state).toBe("stale");
+  },
+);
 
 test("a hidden tab has a slower rate, also from its start", async () => {
   show(false);

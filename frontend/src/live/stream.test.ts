@@ -27,7 +27,8 @@ const pass = (ms = 0) => vi.advanceTimersByTimeAsync(ms);
 const state = () => live.connection.state;
 /** How long it waits until it tries again. */
 const due = () => ("at" in live.connection ? live.connection.at - world.now() : 0);
-const seconds = () => [...live.model.seconds].map(([at, s]) => [at - T, s.pageviews]);
+const seconds = () =>
+  [...live.model.seconds].map(([at, s]) => [at - T, s.pageviews] as const).sort((a, b) => a[0] - b[0]);
 
 /** A second of the log each second. */
 async function run(from: number, to: number, server_ = server.last) {
@@ -420,6 +421,8 @@ describe("a hidden tab", () => {
       expect(state()).toBe("live");
     }
     expect(live.model.seconds.get(T + 8)).toMatchObject({ pageviews: 2, merged: true });
+    server.last.frame(frame(T + 14, 1)); // that it isn't merged itself doesn't make those before it known
+    await pass();
     stream.setHidden(false);
     await pass();
     expect(server.last.query.get("rate")).toBe("250ms");
@@ -545,6 +548,24 @@ describe("several sites on one connection", () => {
     await pass(1_000);
     expect(server.last.query.get("lastEventId")).toBe(null);
   });
+});
+
+test("a fault of the view is told, and doesn't end the stream", async () => {
+  const told = vi.spyOn(console, "error").mockImplementation(() => {});
+  stream.stop();
+  stream = new LiveStream(
+    { sites: ["x"] },
+    (l) => {
+      live = l;
+      throw new Error("view");
+    },
+    world,
+  );
+  stream.start();
+  await goLive();
+  expect(told).toHaveBeenCalledWith(new Error("view"));
+  expect(server.last.closed).toBe(false);
+  told.mockRestore();
 });
 
 test("a stream of no site is a mistake", () => {

@@ -150,7 +150,11 @@ export class LiveStream {
 
   private set(change: Partial<Live>): void {
     this.live = { ...this.live, ...change };
-    this.changed(this.live);
+    try {
+      this.changed(this.live);
+    } catch (e) {
+      console.error(e); // a fault of the view, and none of the connection's
+    }
   }
 
   private url(): string {
