@@ -25,6 +25,9 @@ test("a final second never changes and a provisional one never counts down", () 
   m = takeFrame(m, frame(T + 1, 0));
   m = takeFrame(m, frame(T + 1, 5, false));
   expect(m.seconds.get(T + 1)?.pageviews).toBe(0);
+  m = takeFrame(m, frame(T + 2, 0));
+  m = takeFrame(m, frame(T + 2, 5, false));
+  expect(m.seconds.has(T + 2)).toBe(false);
 });
 
 describe("idempotent by second", () => {

@@ -386,6 +386,8 @@ describe("time", () => {
   test("a log that began anew, with older numbers, is live", async () => {
     await goLive();
     await run(1, 3);
+    await pass(5_000);
+    expect(state()).toBe("stale");
     server.last.end();
     await pass(1_000);
     server.last.reset();
@@ -542,11 +544,14 @@ describe("several sites on one connection", () => {
   test("a break before all were told begins anew", async () => {
     begin({ sites: ["a", "b"] });
     await pass();
-    server.last.snapshot(of("a", snapshot(T, [])) as Frame);
+    server.last.snapshot({ ...of("a", snapshot(T, [])), seconds: [sec(T, 1)] });
     await pass();
     server.last.end();
     await pass(1_000);
     expect(server.last.query.get("lastEventId")).toBe(null);
+    server.last.snapshot({ ...of("a", snapshot(T + 200, [])), seconds: [sec(T + 200, 2)] });
+    await pass();
+    expect(views("a")).toEqual([2]);
   });
 });
 
