@@ -61,8 +61,8 @@ test-go: build
 test-e2e: build kafka
 	go test -timeout 30m -count=1 ./internal/e2e/...
 
-## test-browser: the dashboard in a real browser
-test-browser: build
+## test-browser: the dashboard in a real browser, also through nginx (needs nginx), Vite and Next.js
+test-browser: build frontend/e2e/next/node_modules/.package-lock.json
 	$(NPM) --prefix frontend run e2e
 
 ## fuzz: run every decoder's fuzzer for FUZZTIME (30s) each
@@ -141,6 +141,10 @@ $(KAFKA)/.done: internal/e2e/kafkatest/pom.xml
 
 frontend/node_modules/.package-lock.json: frontend/package.json frontend/package-lock.json
 	$(NPM) --prefix frontend ci
+	@touch $@
+
+frontend/e2e/next/node_modules/.package-lock.json: frontend/e2e/next/package.json frontend/e2e/next/package-lock.json
+	$(NPM) --prefix frontend/e2e/next ci
 	@touch $@
 
 deployments/npm/node_modules/.package-lock.json: deployments/npm/package.json deployments/npm/package-lock.json

@@ -8,7 +8,7 @@ import { join, resolve } from "node:path";
 const binary = process.env.NOWCAST_BIN ?? resolve(import.meta.dirname, "../../bin/nowcast");
 
 /** A free port below those that the system gives to others, who could take it before it is used or while a test restarts. */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   for (;;) {
     const port = 15_000 + Math.floor(Math.random() * 10_000);
     const free = await new Promise<boolean>((done) => {

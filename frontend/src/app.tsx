@@ -5,7 +5,7 @@ import { HistoryPage } from "./pages/history";
 import { LivePage } from "./pages/live";
 import { SitesPage } from "./pages/sites";
 import { presets } from "./period";
-import { go, href, type Route, useRoute } from "./route";
+import { go, historyFilters, href, type Route, useRoute } from "./route";
 import { Dialog } from "./ui/bits";
 import { ConnectionState, Header } from "./ui/header";
 
@@ -43,8 +43,9 @@ function useKeys(route: Route, help: () => void): void {
       const preset = presets.find((p) => p.key === e.key);
       const history = (change: Partial<Route>) => go(href({ ...route, page: "history", ...change }));
       if (e.key === "l") go(href({ page: "live", site: route.site }));
-      else if (e.key === "h") history({});
+      else if (e.key === "h") history({ filters: historyFilters(route) });
       else if (preset) history({ period: { preset: preset.id, offset: 0 } });
+      else if (e.key === "x" && route.page === "live") go(href({ page: "live", site: route.site }));
       else if (e.key === "x") history({ filters: [] });
       else if (route.page !== "history") return;
       else if (e.key === "ArrowLeft") history({ period: { ...route.period, offset: route.period.offset - 1 } });

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { href, parse } from "./route";
+import { historyFilters, href, parse } from "./route";
 
 test.each([
   ["/", "sites", ""],
@@ -20,6 +20,25 @@ test("what a page shows survives its address", () => {
   };
   const [path = "", search = ""] = href(route).split(/(?=\?)/);
   expect(parse(path, search)).toEqual(route);
+});
+
+test.each([
+  ["", {}, []],
+  ["?page=%2Fa%26b%3Fc", { page: "/a&b?c" }, [{ dimension: "event:page", value: "/a&b?c" }]],
+  ["?source=Hacker+News", { source: "Hacker News" }, [{ dimension: "visit:source", value: "Hacker News" }]],
+  ["?country=DE", { country: "DE" }, [{ dimension: "visit:country", value: "DE" }]],
+  ["?device=Mobile&page=", { device: "Mobile" }, [{ dimension: "visit:device", value: "Mobile" }]],
+])("the live page with %s", (search, live, filters) => {
+  const r = parse("/x.example", search);
+  expect(r.live).toEqual(live);
+  expect(historyFilters(r)).toEqual(filters);
+  const [path = "", again = ""] = href({ page: "live", site: r.site, live: r.live }).split(/(?=\?)/);
+  expect(parse(path, again)).toEqual(r);
+});
+
+test("history has filters of its own", () => {
+  const r = parse("/x.example/history", "?f=event:page~/a&page=/b");
+  expect(historyFilters(r)).toEqual([{ dimension: "event:page", value: "/a" }]);
 });
 
 test("nonsense in the address is no harm", () => {

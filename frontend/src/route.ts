@@ -1,5 +1,6 @@
 import { useSyncExternalStore } from "react";
 import type { Metric } from "./format";
+import type { Filter as LiveFilter } from "./live/model";
 import type { Period, Preset } from "./period";
 
 /** Everything that a page shows is in its address, so that a link shows the same. */
@@ -17,7 +18,18 @@ export interface Route {
   period: Period;
   metric: Metric;
   filters: Filter[];
+  /** Whom the live page is about: at most one of its names has a value. */
+  live: LiveFilter;
 }
+
+/** What history calls the live filters. */
+export const dimensions: Record<keyof LiveFilter, string> = {
+  page: "event:page",
+  source: "visit:source",
+  country: "visit:country",
+  device: "visit:device",
+};
+const kinds = Object.keys(dimensions) as (keyof LiveFilter)[];
 
 const presetNames: Preset[] = ["today", "24h", "7d", "30d", "month", "year", "custom"];
 const metricNames: Metric[] = ["visitors", "visits", "pageviews", "views_per_visit", "bounce_rate", "visit_duration"];
@@ -47,7 +59,19 @@ export function parse(path: string, search: string): Route {
       const i = f.indexOf("~");
       return i > 0 ? [{ dimension: f.slice(0, i), value: f.slice(i + 1) }] : [];
     }),
+    live: liveFilter(q),
   };
+}
+
+function liveFilter(q: URLSearchParams): LiveFilter {
+  const kind = kinds.find((k) => q.get(k));
+  return kind ? { [kind]: q.get(kind) } : {};
+}
+
+/** The filters of history that show the same people as the page that is shown. */
+export function historyFilters({ page, filters, live }: Route): Filter[] {
+  if (page === "history") return filters;
+  return Object.entries(live).map(([kind, value]) => ({ dimension: dimensions[kind as keyof LiveFilter], value }));
 }
 
 export function href(r: Partial<Route> & Pick<Route, "page">): string {
@@ -62,7 +86,7 @@ export function href(r: Partial<Route> & Pick<Route, "page">): string {
       q.set("to", p.to);
     }
     if (r.metric && r.metric !== "visitors") q.set("metric", r.metric);
-  }
+  } else for (const [kind, value] of Object.entries(r.live ?? {})) q.set(kind, value);
   for (const f of r.filters ?? []) q.append("f", `${f.dimension}~${f.value}`);
   const search = q.toString();
   return `/${encodeURIComponent(r.site ?? "").replaceAll("%3A", ":")}${r.page === "history" ? "/history" : ""}${search ? `?${search}` : ""}`;

@@ -1,11 +1,15 @@
-import { useEffect, useRef, useState } from "react";
-import { empty } from "./model";
-import { type Live, LiveStream } from "./stream";
+import { useEffect, useMemo, useRef, useState } from "react";
+import { follow } from "./follow";
+import type { Filter } from "./model";
+import { type Live, type Options, waiting } from "./stream";
 
 /** Follows a site live while the component is on the page. It draws at most once a frame of the screen. */
-export function useLive(site: string): Live & { again: () => void } {
-  const [live, setLive] = useState<Live>({ model: empty, connection: { state: "connecting" }, delay: null });
-  const stream = useRef<LiveStream | null>(null);
+export function useLive(site: string, filter?: Filter): Live & { again: () => void } {
+  const key = JSON.stringify([site, filter]);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the key stands for the site and the filter
+  const options = useMemo<Options>(() => ({ sites: [site], filter }), [key]);
+  const [live, setLive] = useState<Live>(() => waiting(options));
+  const again = useRef(() => {});
   useEffect(() => {
     let latest: Live | null = null;
     let frame = 0;
@@ -13,24 +17,17 @@ export function useLive(site: string): Live & { again: () => void } {
       frame = 0;
       if (latest) setLive(latest);
     };
-    setLive({ model: empty, connection: { state: "connecting" }, delay: null });
-    const s = new LiveStream(site, (l) => {
+    setLive(waiting(options));
+    const stream = follow(options, (l) => {
       latest = l;
       if (document.hidden) draw();
       else if (!frame) frame = requestAnimationFrame(draw);
     });
-    stream.current = s;
-    const visibility = () => s.setHidden(document.hidden);
-    const online = () => s.again();
-    document.addEventListener("visibilitychange", visibility);
-    window.addEventListener("online", online);
-    s.start();
+    again.current = stream.again;
     return () => {
-      document.removeEventListener("visibilitychange", visibility);
-      window.removeEventListener("online", online);
       cancelAnimationFrame(frame);
-      s.stop();
+      stream.stop();
     };
-  }, [site]);
-  return { ...live, again: () => stream.current?.again() };
+  }, [options]);
+  return { ...live, again: () => again.current() };
 }

@@ -1,12 +1,13 @@
 import { useState } from "react";
 import { call, query, type Site, useLoad } from "../api";
 import { DIRECT, exact, short } from "../format";
-import type { Now } from "../live/model";
+import type { Filter, Now } from "../live/model";
 import type { Live } from "../live/stream";
-import { href, type Route } from "../route";
+import { dimensions, href, type Route } from "../route";
 import { BarList, type Row } from "../ui/bar-list";
 import { Code, Country, Link, Notice } from "../ui/bits";
 import { LiveChart } from "../ui/live-chart";
+import { FilteredHeadline, Headline } from "./live-filter";
 
 export function snippet(site: string): string {
   return `<script defer data-domain="${site}" src="${location.origin}/js/script.js"></script>`;
@@ -21,22 +22,24 @@ interface Props {
 
 type ListName = "pages" | "sources" | "countries" | "devices";
 
-const lists: { id: ListName; name: string; dimension: string; empty: string }[] = [
-  { id: "pages", name: "Pages", dimension: "event:page", empty: "Nobody is on a page now." },
-  { id: "sources", name: "Sources", dimension: "visit:source", empty: "Nobody came from elsewhere." },
-  { id: "countries", name: "Countries", dimension: "visit:country", empty: "No country is known." },
-  { id: "devices", name: "Devices", dimension: "visit:device", empty: "No device is known." },
+const lists: { id: ListName; kind: keyof Filter; name: string; empty: string }[] = [
+  { id: "pages", kind: "page", name: "Pages", empty: "Nobody is on a page now." },
+  { id: "sources", kind: "source", name: "Sources", empty: "Nobody came from elsewhere." },
+  { id: "countries", kind: "country", name: "Countries", empty: "No country is known." },
+  { id: "devices", kind: "device", name: "Devices", empty: "No device is known." },
 ];
 
 export function LivePage({ route, site, live, theme }: Props) {
   const { model, connection } = live;
   const timezone = site?.timezone ?? "UTC";
-  const dimmed = connection.state === "stale" || connection.state === "reconnecting";
+  const dimmed = connection.state !== "live" && connection.state !== "connecting";
   const quiet = model.visitors === 0 && model.seconds.size === 0;
   const past = useLastSeen(route.site, quiet);
-  if (connection.state === "refused") return <Refusal status={connection.status} site={route.site} />;
+  if (connection.state === "refused" && [401, 403, 404].includes(connection.status))
+    return <Refusal status={connection.status} site={route.site} />;
   if (quiet && past.data === "never") return <Waiting site={route.site} />;
   const open = model.newest;
+  const filtered = Object.keys(route.live).length > 0;
   return (
     <div className="flex flex-col gap-4">
       <section
@@ -45,17 +48,7 @@ export function LivePage({ route, site, live, theme }: Props) {
       >
         <div className={`flex flex-col justify-center transition-opacity duration-150 ${dimmed ? "opacity-50" : ""}`}>
           <h1 className="sr-only">{route.site}, live</h1>
-          <p>
-            <span
-              key={model.visitors ?? "none"}
-              data-testid="visitors"
-              title={model.visitors === null ? undefined : exact(model.visitors)}
-              className="appear block text-6xl font-semibold tracking-tight"
-            >
-              {model.visitors === null ? "–" : short(model.visitors)}
-            </span>
-            <span className="text-lg text-soft">{model.visitors === 1 ? "person here now" : "people here now"}</span>
-          </p>
+          {filtered ? <FilteredHeadline route={route} all={model.visitors} /> : <Headline model={model} />}
           <Announcement visitors={model.visitors} />
           <p className="mt-2 min-h-5 text-soft">
             {quiet && past.data && past.data !== "never"
@@ -76,7 +69,7 @@ export function LivePage({ route, site, live, theme }: Props) {
           <LiveChart model={model} timezone={timezone} dimmed={dimmed} theme={theme} />
         </div>
       </section>
-      {!route.embed && <Lists site={route.site} now={model.now} dimmed={dimmed} />}
+      {!route.embed && <Lists route={route} now={model.now} dimmed={dimmed} />}
       {!route.embed && (
         <p className="text-xs text-soft">
           Here now: a page view or event in the last 5 minutes. Times are in {timezone.replaceAll("_", " ")}.
@@ -106,9 +99,10 @@ function Key({ hatched, name }: { hatched: boolean; name: string }) {
 
 /** Says the number to a screen reader at most every ten seconds. */
 function Announcement({ visitors }: { visitors: number | null }) {
-  const [said, setSaid] = useState<{ text: string; at: number }>({ text: "", at: 0 });
+  const [said, setSaid] = useState<{ text: string; at: number }>({ text: "", at: Number.NEGATIVE_INFINITY });
   const text = visitors === null ? "" : `${exact(visitors)} people here now`;
-  if (text !== said.text && Date.now() - said.at > 10_000) setSaid({ text, at: Date.now() });
+  const now = performance.now();
+  if (text !== said.text && now - said.at > 10_000) setSaid({ text, at: now });
   return (
     <span aria-live="polite" className="sr-only">
       {said.text}
@@ -116,7 +110,7 @@ function Announcement({ visitors }: { visitors: number | null }) {
   );
 }
 
-function Lists({ site, now, dimmed }: { site: string; now: Now | null; dimmed: boolean }) {
+function Lists({ route, now, dimmed }: { route: Route; now: Now | null; dimmed: boolean }) {
   const [tab, setTab] = useState<ListName>("pages");
   return (
     <>
@@ -147,7 +141,7 @@ function Lists({ site, now, dimmed }: { site: string; now: Now | null; dimmed: b
               {l.name} <span className="font-normal text-soft">now</span>
             </h2>
             {now ? (
-              <List site={site} now={now} of={l} />
+              <List route={route} now={now} of={l} />
             ) : (
               <div className="flex flex-col gap-2 px-2">
                 {[80, 60, 40].map((w) => (
@@ -162,13 +156,14 @@ function Lists({ site, now, dimmed }: { site: string; now: Now | null; dimmed: b
   );
 }
 
-/** A click on a value shows its history. */
-function filterLink(site: string, of: (typeof lists)[number], value: string): string | undefined {
-  const filter = value || (of.id === "sources" ? DIRECT : "");
-  return filter ? href({ page: "history", site, filters: [{ dimension: of.dimension, value: filter }] }) : undefined;
+/** A click on a value shows who is there; another takes that back. Who came directly has no name to filter by, and shows its history. */
+function link({ site, live }: Route, { id, kind }: (typeof lists)[number], value: string): string | undefined {
+  if (value) return href({ page: "live", site, live: live[kind] === value ? {} : { [kind]: value } });
+  if (id !== "sources") return undefined;
+  return href({ page: "history", site, filters: [{ dimension: dimensions[kind], value: DIRECT }] });
 }
 
-function List({ site, now, of }: { site: string; now: Now; of: (typeof lists)[number] }) {
+function List({ route, now, of }: { route: Route; now: Now; of: (typeof lists)[number] }) {
   const values = now[of.id] as [string, number][];
   const rest = now.rest[of.id];
   const rows: Row[] = values.map(([value, n]) => ({
@@ -176,7 +171,8 @@ function List({ site, now, of }: { site: string; now: Now; of: (typeof lists)[nu
     value: n,
     label: of.id === "countries" ? <Country code={value} /> : value || (of.id === "sources" ? "Direct" : "Unknown"),
     title: value,
-    href: filterLink(site, of, value),
+    href: link(route, of, value),
+    current: value !== "" && route.live[of.kind] === value,
   }));
   return (
     <>

@@ -8,6 +8,7 @@ export interface Row {
   value: number;
   href?: string;
   title?: string;
+  current?: boolean;
 }
 
 const HOLD = 2_000; // rows keep their place so long, so that one can click them
@@ -17,7 +18,7 @@ const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 function useHeld(keys: string[], hold: boolean): string[] {
   const wanted = keys.join("\n");
   const [shown, setShown] = useState(wanted);
-  const since = useRef(0);
+  const since = useRef(-HOLD);
   useEffect(() => {
     if (!hold || shown === "" || wanted === "") {
       setShown(wanted);
@@ -26,10 +27,10 @@ function useHeld(keys: string[], hold: boolean): string[] {
     if (wanted === shown) return;
     const t = setTimeout(
       () => {
-        since.current = Date.now();
+        since.current = performance.now();
         setShown(wanted);
       },
-      Math.max(0, HOLD - (Date.now() - since.current)),
+      Math.max(0, HOLD - (performance.now() - since.current)),
     );
     return () => clearTimeout(t);
   }, [wanted, shown, hold]);
@@ -105,7 +106,12 @@ export function BarList({
         return (
           <li key={key} data-key={key}>
             {r.href ? (
-              <Link href={r.href} title={r.title} className={`${look} hover:bg-raised`}>
+              <Link
+                href={r.href}
+                title={r.title}
+                aria-current={r.current || undefined}
+                className={`${look} hover:bg-raised ${r.current ? "font-semibold" : ""}`}
+              >
                 {body}
               </Link>
             ) : (

@@ -2,7 +2,7 @@ import { type ReactNode, useEffect, useRef, useState } from "react";
 import type { Site } from "../api";
 import { age, clock } from "../format";
 import type { Live } from "../live/stream";
-import { href, type Route } from "../route";
+import { historyFilters, href, type Route } from "../route";
 import { Link } from "./bits";
 
 interface Props {
@@ -17,7 +17,7 @@ interface Props {
 export function Header({ route, sites, theme, toggle, help, children }: Props) {
   const tab = (page: "live" | "history", name: string) => (
     <Link
-      href={href({ page, site: route.site, filters: page === "history" ? route.filters : [] })}
+      href={href({ page, site: route.site, filters: page === "history" ? historyFilters(route) : [] })}
       aria-current={route.page === page ? "page" : undefined}
       className={`target flex items-center rounded-md px-3 py-1.5 font-medium ${route.page === page ? "bg-raised text-ink" : "quiet"}`}
     >
@@ -117,6 +117,9 @@ function SiteMenu({ route, sites }: { route: Route; sites: Site[] }) {
   );
 }
 
+const refusal = (status: number) =>
+  status === 404 ? "no such site" : status === 401 || status === 403 ? "no access" : "not accepted";
+
 /** A dot and words: never green over old numbers, and never by colour alone. */
 export function ConnectionState({ live, timezone, again }: { live: Live; timezone: string; again: () => void }) {
   const [, tick] = useState(0);
@@ -133,19 +136,20 @@ export function ConnectionState({ live, timezone, again }: { live: Live; timezon
     ? `Numbers reach this page ${age(delay.p50)} (median) to ${age(delay.p99)} (99%) after the fact.`
     : "Measuring how fresh the numbers are.";
   const title = `${lag} Frames left out because this browser was slow: ${model.skipped}.`;
+  const left = "at" in c ? c.at - performance.now() : 0;
+  const soon = left > 500 ? ` in ${Math.ceil(left / 1000)} s` : "…";
   const [color, words] =
     c.state === "live"
       ? ["text-good", `live · ${age(old)}`]
       : c.state === "reconnecting"
-        ? [
-            "text-warn",
-            `reconnecting${c.at > Date.now() + 500 ? ` in ${Math.ceil((c.at - Date.now()) / 1000)} s` : "…"}`,
-          ]
-        : c.state === "stale"
-          ? ["text-soft", model.timestamp ? `stale since ${clock(c.since, timezone)}` : "waiting for the log"]
-          : c.state === "refused"
-            ? ["text-bad", c.status === 404 ? "no such site" : "no access"]
-            : ["text-soft", "connecting…"];
+        ? ["text-warn", `reconnecting${soon}`]
+        : c.state === "busy"
+          ? ["text-warn", `busy, trying again${soon}`]
+          : c.state === "stale"
+            ? ["text-soft", model.timestamp ? `stale since ${clock(c.since, timezone)}` : "waiting for the log"]
+            : c.state === "refused"
+              ? ["text-bad", refusal(c.status)]
+              : ["text-soft", "connecting…"];
   return (
     <div
       data-testid="connection"
@@ -161,7 +165,7 @@ export function ConnectionState({ live, timezone, again }: { live: Live; timezon
         )}
       </svg>
       <span className={c.state === "live" ? "text-soft" : color}>{words}</span>
-      {c.state === "reconnecting" && (
+      {(c.state === "reconnecting" || c.state === "refused") && (
         <button type="button" className="underline" onClick={again}>
           Try now
         </button>
