@@ -76,7 +76,9 @@ EXAMPLES ?= 300
 fuzz-http: build
 	@internal/e2e/fuzzhttp/run.sh $(EXAMPLES)
 
-N ?= 1000
+N    ?= 1000
+SPAN ?= 10m
+span  = $(if $(filter file,$(origin SPAN)),$(1),$(SPAN))
 
 ## model: check the protocol of aggregation on N (1000) random histories, with crashes, zombies and late writes
 model:
@@ -94,6 +96,10 @@ chaos-ingest: build kafka
 outage: build kafka
 	go test -timeout 0 -count=1 -v -run TestOutage ./internal/e2e/ -outage 5m
 
+## chaos-streams: follow N (1000) streams for SPAN (2m) while streamers are killed and stopped, and prove that no second is missed or doubled
+chaos-streams: build
+	go test -timeout 0 -count=1 -v -run '^TestStreams$$' ./internal/e2e/ -stream-viewers $(N) -stream-span $(call span,2m)
+
 ## bench-glass: time from beacon to glass at 1,000 beacons/s, and where it goes
 bench-glass: build
 	go run ./internal/e2e/bench glass
@@ -108,7 +114,6 @@ bench-ingest: build kafka
 	go run ./internal/e2e/bench ingest
 
 ## overload: send ingest twice what it can take for SPAN (10m)
-SPAN ?= 10m
 overload: build kafka
 	SPAN=$(SPAN) go run ./internal/e2e/bench overload
 
@@ -166,4 +171,4 @@ deployments/tools/golangci-lint: deployments/tools/go.mod
 	go build -modfile=deployments/tools/go.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
 
-.PHONY: help run build test lint generate generate-check test-frontend test-go test-e2e test-browser fuzz fuzz-http model chaos chaos-ingest outage overload bench-glass bench-beacons bench-ingest bench-idle bench-aggregator image kafka clean
+.PHONY: help run build test lint generate generate-check test-frontend test-go test-e2e test-browser fuzz fuzz-http model chaos chaos-ingest outage chaos-streams overload bench-glass bench-beacons bench-ingest bench-idle bench-aggregator image kafka clean
