@@ -127,6 +127,25 @@ bench-aggregator: build kafka
 	go test -run '^$$' -bench Emission -benchtime 10000x ./aggregator | grep -v '^ok'
 	go run ./internal/e2e/bench aggregator
 
+## bench-streamer: VIEWERS (10000) of a streamer beside those of PEERS: memory, CPU, fan-out, new connections, record to glass
+VIEWERS ?= 10000
+PEERS   ?= gin,go-sse,centrifuge,nchan,write
+bench-streamer: build
+	go build -C internal/e2e/bench/peers -o $(CURDIR)/bin/bench-peers .
+	go run ./internal/e2e/bench streamer -n $(VIEWERS) -peers $(PEERS)
+
+## bench-viewers: 100,000 viewers on this machine for SPAN (10m)
+bench-viewers: build
+	go run ./internal/e2e/bench viewers -span $(call span,10m)
+
+## soak: viewers who come and go for SPAN (2h): does a streamer's memory, do its goroutines or its files grow?
+soak: build
+	go run ./internal/e2e/bench soak -span $(call span,2h)
+
+## hostile: all who mean ill to a streamer, in full numbers: 10,000 who never read, slow-loris, headers of 1 MB, 100,000 aborts, made-up ids
+hostile: build
+	go test -timeout 0 -count=1 -v -run '^TestHostile$$' ./internal/e2e/ -hostile
+
 ## image: build the container image nowcast:dev from the binary (BASE=a glibc base image)
 BASE ?= debian:bookworm-slim
 image: build
@@ -171,4 +190,4 @@ deployments/tools/golangci-lint: deployments/tools/go.mod
 	go build -modfile=deployments/tools/go.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
 
-.PHONY: help run build test lint generate generate-check test-frontend test-go test-e2e test-browser fuzz fuzz-http model chaos chaos-ingest outage chaos-streams overload bench-glass bench-beacons bench-ingest bench-idle bench-aggregator image kafka clean
+.PHONY: help run build test lint generate generate-check test-frontend test-go test-e2e test-browser fuzz fuzz-http model chaos chaos-ingest outage chaos-streams overload bench-glass bench-beacons bench-ingest bench-idle bench-aggregator bench-streamer bench-viewers soak hostile image kafka clean
