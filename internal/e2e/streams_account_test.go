@@ -57,12 +57,12 @@ func (a *account) identify(id string) (at int64, ok bool) {
 func (a *account) take(f frame) {
 	a.frames++
 	a.skipped += f.Skipped
-	switch {
-	case f.event == "reset":
+	switch f.event {
+	case "reset":
 		a.fault("reset, though the id %s is seconds old", a.id)
-	case f.event == "snapshot":
+	case "snapshot":
 		a.snapshot(f)
-	case f.event == "":
+	case "":
 		a.frame(f)
 	}
 }

@@ -31,9 +31,9 @@ const goodViewers = 40
 type good struct {
 	w       *streams
 	replica int
-	mu    sync.Mutex
-	times []time.Duration
-	odd   []string
+	mu      sync.Mutex
+	times   []time.Duration
+	odd     []string
 }
 
 func (g *good) watch(ctx context.Context, site string) {

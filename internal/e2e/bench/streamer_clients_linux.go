@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -91,7 +92,7 @@ func crowdMain(ctx context.Context) error {
 			c.dial()
 		}
 		n, err := syscall.EpollWait(c.epoll, events, 20)
-		if err != nil && err != syscall.EINTR {
+		if err != nil && !errors.Is(err, syscall.EINTR) {
 			return err
 		}
 		for _, e := range events[:max(0, n)] {
@@ -139,7 +140,7 @@ func (c *crowd) dial() {
 	if err == nil {
 		err = syscall.Connect(fd, dst)
 	}
-	if err != nil && err != syscall.EINPROGRESS {
+	if err != nil && !errors.Is(err, syscall.EINPROGRESS) {
 		c.report.Failed++
 		_ = syscall.Close(fd)
 		return
@@ -160,7 +161,7 @@ func (c *crowd) ready(k *conn, events uint32) {
 		return
 	}
 	n, err := syscall.Read(k.fd, c.buf[copy(c.buf, k.rest):])
-	if err == syscall.EAGAIN {
+	if errors.Is(err, syscall.EAGAIN) {
 		return
 	}
 	if n <= 0 || err != nil {

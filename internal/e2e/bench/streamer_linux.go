@@ -14,6 +14,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -266,7 +267,7 @@ func (r *streamRig) probe(ctx context.Context, b *broadcaster, probes int) (d []
 		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+b.key)
-	res, err := http.DefaultTransport.RoundTrip(req)
+	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -276,9 +277,12 @@ func (r *streamRig) probe(ctx context.Context, b *broadcaster, probes int) (d []
 	}
 	var shown atomic.Int64
 	more := make(chan struct{}, 1)
-	go func() {
-		sc := bufio.NewScanner(res.Body)
-		sc.Buffer(nil, 1<<20)
+	sc := bufio.NewScanner(res.Body)
+	sc.Buffer(nil, 1<<20)
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	defer cancel()
+	reading.Go(func() {
 		for sc.Scan() {
 			var f struct{ Visitors int64 }
 			if data, ok := strings.CutPrefix(sc.Text(), "data: "); ok && json.Unmarshal([]byte(data), &f) == nil {
@@ -289,7 +293,7 @@ func (r *streamRig) probe(ctx context.Context, b *broadcaster, probes int) (d []
 				}
 			}
 		}
-	}()
+	})
 	for i := range probes {
 		pause(ctx, 100*time.Millisecond+time.Duration(rand.Int64N(int64(250*time.Millisecond)))) //nolint:gosec // a phase, no secret
 		now := time.Now()

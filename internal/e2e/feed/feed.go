@@ -132,7 +132,7 @@ func (f *Feed) Run(ctx context.Context) error {
 	for from := f.began; from < f.began+int64(f.cfg.History); from += stretch {
 		to := min(from+stretch, f.began+int64(f.cfg.History)) - 1
 		if err := f.past(ctx, from, to); err != nil {
-			return f.ended(ctx, err)
+			return unlessOver(ctx, err)
 		}
 	}
 	final := f.began + int64(f.cfg.History) - 1
@@ -145,18 +145,19 @@ func (f *Feed) Run(ctx context.Context) error {
 		case now := <-tick.C:
 			next := max(final, now.Add(-Lag).Unix()-1)
 			if err := f.emit(ctx, now, final+1, next); err != nil {
-				return f.ended(ctx, err)
+				return unlessOver(ctx, err)
 			}
 			final = next
 		}
 	}
 }
 
-func (f *Feed) ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+// unlessOver is the error of a write, if it wasn't the end of ctx that made it fail.
+func unlessOver(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return fmt.Errorf("write the windows: %w", err)
 	}
-	return fmt.Errorf("write the windows: %w", err)
+	return nil
 }
 
 // past writes seconds that are over.
