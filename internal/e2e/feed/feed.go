@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,6 +42,7 @@ type Config struct {
 type Site struct {
 	Domain string
 	Values int // how many each list of its visitors' places has
+	Long   int // bytes of each page's and source's name beside its number
 	Quiet  bool
 }
 
@@ -215,10 +217,11 @@ func (f *Feed) emission(p int, now time.Time, from, to int64) *window.Emission {
 // lists are where a site's visitors are: much the same each second, so that a frame's size says little of chance.
 func (f *Feed) lists(s Site, at, ms int64) window.Now {
 	n := window.Now{Site: s.Domain, At: at, Version: window.RowVersion(window.Epoch, false, ms)}
+	long := strings.Repeat("x", s.Long)
 	for i := range s.Values {
 		c := uint32(100+s.Values-i) + uint32(at%2)
-		n.Pages = append(n.Pages, window.Count{Name: fmt.Sprintf("/articles/%d", i), Active: c})
-		n.Sources = append(n.Sources, window.Count{Name: fmt.Sprintf("source-%d", i), Active: c})
+		n.Pages = append(n.Pages, window.Count{Name: fmt.Sprintf("/articles/%d%s", i, long), Active: c})
+		n.Sources = append(n.Sources, window.Count{Name: fmt.Sprintf("source-%d%s", i, long), Active: c})
 		n.Countries = append(n.Countries, window.Count{Name: string([]byte{'A' + byte(i/26%26), 'A' + byte(i%26)}), Active: c})
 	}
 	n.Devices = []window.Count{{Name: "Desktop", Active: 300}, {Name: "Mobile", Active: 200}}
