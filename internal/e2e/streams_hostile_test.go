@@ -110,7 +110,7 @@ func TestHostile(t *testing.T) {
 	calm := g.p99(t, span)
 	h := &hostility{w: w, site: site, calm: calm, good: g, apart: apart, span: span}
 	t.Logf("before: p99 %v from the record to %d good viewers, %d MB resident, %d files", calm.Round(time.Microsecond), goodViewers, h.resident()>>10, h.files(t))
-	h.during(t, "readers that never read", n(60, 10_000), 512, h.neverRead)
+	h.during(t, "readers that never read", n(60, 10_000), 64, h.neverRead)
 	h.during(t, "requests that never end", n(300, 5_000), 64, h.slowLoris)
 	h.during(t, "headers of 1 MB", n(100, 2_000), 64, h.hugeHeader)
 	h.during(t, "connects and aborts", n(3_000, 100_000), 1, h.abort)
