@@ -76,7 +76,9 @@ EXAMPLES ?= 300
 fuzz-http: build
 	@internal/e2e/fuzzhttp/run.sh $(EXAMPLES)
 
-N ?= 1000
+N    ?= 1000
+SPAN ?= 10m
+span  = $(if $(filter file,$(origin SPAN)),$(1),$(SPAN))
 
 ## model: check the protocol of aggregation on N (1000) random histories, with crashes, zombies and late writes
 model:
@@ -94,6 +96,10 @@ chaos-ingest: build kafka
 outage: build kafka
 	go test -timeout 0 -count=1 -v -run TestOutage ./internal/e2e/ -outage 5m
 
+## chaos-streams: follow N (1000) streams for SPAN (2m) while streamers are killed and stopped, and prove that no second is missed or doubled
+chaos-streams: build
+	go test -timeout 0 -count=1 -v -run '^TestStreams$$' ./internal/e2e/ -stream-viewers $(N) -stream-span $(call span,2m)
+
 ## bench-glass: time from beacon to glass at 1,000 beacons/s, and where it goes
 bench-glass: build
 	go run ./internal/e2e/bench glass
@@ -108,7 +114,6 @@ bench-ingest: build kafka
 	go run ./internal/e2e/bench ingest
 
 ## overload: send ingest twice what it can take for SPAN (10m)
-SPAN ?= 10m
 overload: build kafka
 	SPAN=$(SPAN) go run ./internal/e2e/bench overload
 
@@ -121,6 +126,25 @@ bench-aggregator: build kafka
 	go test -run '^$$' -bench WindowsLane -benchtime 3000000x ./aggregator | grep -v '^ok'
 	go test -run '^$$' -bench Emission -benchtime 10000x ./aggregator | grep -v '^ok'
 	go run ./internal/e2e/bench aggregator
+
+## bench-streamer: VIEWERS (10000) of a streamer beside those of PEERS: memory, CPU, fan-out, new connections, record to glass
+VIEWERS ?= 10000
+PEERS   ?= gin,go-sse,centrifuge,nchan,write
+bench-streamer: build
+	go build -C internal/e2e/bench/peers -o $(CURDIR)/bin/bench-peers .
+	go run ./internal/e2e/bench streamer -n $(VIEWERS) -peers $(PEERS)
+
+## bench-viewers: 100,000 viewers on this machine for SPAN (10m)
+bench-viewers: build
+	go run ./internal/e2e/bench viewers -span $(call span,10m)
+
+## soak: viewers who come and go for SPAN (2h): does a streamer's memory, do its goroutines or its files grow?
+soak: build
+	go run ./internal/e2e/bench soak -span $(call span,2h)
+
+## hostile: all who mean ill to a streamer, in full numbers: 10,000 who never read, slow-loris, headers of 1 MB, 100,000 aborts, made-up ids
+hostile: build
+	go test -timeout 0 -count=1 -v -run '^TestHostile$$' ./internal/e2e/ -hostile
 
 ## image: build the container image nowcast:dev from the binary (BASE=a glibc base image)
 BASE ?= debian:bookworm-slim
@@ -170,4 +194,4 @@ deployments/tools/golangci-lint: deployments/tools/go.mod
 	go build -modfile=deployments/tools/go.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
 
-.PHONY: help run build test lint generate generate-check test-frontend test-go test-e2e test-browser fuzz fuzz-http model chaos chaos-ingest outage overload bench-glass bench-beacons bench-ingest bench-idle bench-aggregator image kafka clean
+.PHONY: help run build test lint generate generate-check test-frontend test-go test-e2e test-browser fuzz fuzz-http model chaos chaos-ingest outage chaos-streams overload bench-glass bench-beacons bench-ingest bench-idle bench-aggregator bench-streamer bench-viewers soak hostile image kafka clean

@@ -9,6 +9,9 @@
 //	bench aggregator
 //	                that role on a long log in a real Kafka: CPU of the windows lane beside a loop that only fetches, warm-up,
 //	                rows/s into ClickHouse, and how long after a kill -9 there is a fresh frame
+//	bench streamer  viewers of a streamer beside those of gin, go-sse, centrifuge, nchan and a bare loop: memory, CPU, fan-out, connections
+//	bench viewers   100,000 viewers on this machine, for -span
+//	bench soak      viewers who come and go for -span: whether a streamer's memory, goroutines or files grow
 //
 // Machines are noisy: compare figures of one run only.
 package main
@@ -48,6 +51,11 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	programs := map[string]func(context.Context, *server) error{"glass": glass, "beacons": beacons, "idle": idle}
+	if len(args) > 0 {
+		if program := streamerPrograms(args[0]); program != nil {
+			return program(ctx, args[1:])
+		}
+	}
 	switch {
 	case len(args) == 1 && args[0] == "aggregator": // these bring a Kafka of their own
 		return aggregate(ctx)
@@ -58,7 +66,7 @@ func run(ctx context.Context, args []string) error {
 	case len(args) == 3 && strings.HasPrefix(args[0], "serve-"):
 		return serveOther(ctx, args[0], args[1], args[2])
 	case len(args) != 1 || programs[args[0]] == nil:
-		return errors.New("usage: bench glass|beacons|ingest|overload|idle|aggregator")
+		return errors.New("usage: bench glass|beacons|ingest|overload|idle|aggregator|streamer|viewers|soak")
 	}
 	s, err := start(ctx)
 	if err != nil {
