@@ -53,7 +53,7 @@ func (s *Service) StreamEvents(c *gin.Context, p api.StreamEventsParams) {
 	if p.Site != nil {
 		domain = *p.Site
 	}
-	st, ok := s.readable(c, domain)
+	st, by, ok := s.granted(c, domain)
 	if !ok {
 		return
 	}
@@ -63,7 +63,7 @@ func (s *Service) StreamEvents(c *gin.Context, p api.StreamEventsParams) {
 		return
 	}
 	v.site = st.Domain
-	v.stays = func() bool { return s.mayStillRead(c, st.Domain) }
+	v.stays = func() bool { return s.holds(by, st.Domain) }
 	last := ""
 	if p.LastEventID != nil { // the header of a browser that reconnects is newer than the query it began with
 		last = *p.LastEventID
