@@ -70,10 +70,10 @@ func (s *Service) reads(g grant, domain string) bool {
 }
 
 // shown are the grants of a request in the order in which they are tried. What isn't good for anything (any more) is left out. Cookies are
-// for our own pages only, so those of a request by another origin's page don't count.
+// for our own pages only, so those of a request by another host's page don't count.
 func (s *Service) shown(r *http.Request) []grant {
 	var all []grant
-	now, own := time.Now(), s.foreign(r) == ""
+	now, own := time.Now(), s.cookiesCount(r)
 	if secret := bearer(r); secret != "" {
 		if k, ok := s.authenticate(secret); ok {
 			all = append(all, grant{access: access{byKey, k.ID}})

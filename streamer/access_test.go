@@ -522,6 +522,8 @@ func TestOrigins(t *testing.T) {
 		{"own.example.com", "https://own.example.com", byCookie, 401, "https://own.example.com"},
 		{"own.example.com", g.base, byCookie, 200, ""},                     // by Host
 		{"own.example.com", "http://stats.example.com", byCookie, 200, ""}, // by the public URL
+		{"own.example.com", "http://127.0.0.1:1", byCookie, 200, ""},       // a proxy took the port out of Host
+		{"own.example.com", "http://127.0.0.1:1", byTicket, 403, ""},       // but it is another origin
 		{"own.example.com", "https://evil.example", byTicket, 403, ""},
 		{"own.example.com", "https://evil.example", byShare, 403, ""},
 		{"own.example.com", "null", byShare, 403, ""},

@@ -34,6 +34,17 @@ func (s *Service) foreign(r *http.Request) string {
 	return origin
 }
 
+// cookiesCount says whether a request is by a page of our own host. Cookies know no ports, and a proxy may have taken the port out of Host; who isn't
+// our origin can't see the answer anyway.
+func (s *Service) cookiesCount(r *http.Request) bool {
+	origin := s.foreign(r)
+	if origin == "" {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Hostname() != "" && strings.EqualFold(u.Hostname(), (&url.URL{Host: r.Host}).Hostname())
+}
+
 // cors tells browsers which origin's pages may see what is answered about a site, and returns the origin of one that may not. Cookies are never for
 // other origins, so Access-Control-Allow-Credentials is never sent.
 func (s *Service) cors(c *gin.Context, st site.Site) (stranger string) {
