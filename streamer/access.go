@@ -1,13 +1,9 @@
 package streamer
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/base64"
-	"fmt"
 	"net/http"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,11 +12,7 @@ import (
 	"nowcast/internal/site"
 )
 
-const (
-	cookieName  = "nowcast_session"
-	sessionLife = 30 * 24 * time.Hour
-	operatorID  = "operator" // of the key that the configuration gives
-)
+const operatorID = "operator" // of the key that the configuration gives
 
 // known says whether the sites and keys have been read. Before, nobody can be told that a site or a key doesn't exist.
 func (s *Service) known(c *gin.Context) bool {
@@ -35,16 +27,170 @@ func (s *Service) known(c *gin.Context) bool {
 	return ready
 }
 
+// access is by what a request reads. It is comparable and holds no secret, so that streams can share one and ask again for as long as they are open.
+type access struct {
+	kind kind
+	id   string // of the key or the link
+}
+
+type kind uint8
+
+// The kinds of access; the zero value is none.
+const (
+	byPublic kind = iota + 1 // anybody may
+	byKey                    // a bearer, a session, or a ticket that was made with a key
+	byLink                   // a cookie, a secret in the query, or a ticket that was made with a link
+)
+
+// holds says whether that access still reads the site: false within moments of the key's, link's or site's removal, or of a public site
+// made private.
+func (s *Service) holds(a access, domain string) bool {
+	st, exists := s.sites.Lookup(domain)
+	if !exists {
+		return false
+	}
+	switch a.kind {
+	case byPublic:
+		return st.Public
+	case byKey:
+		k, ok := s.key(a.id)
+		return ok && k.MayRead(domain)
+	case byLink:
+		l, ok := s.sites.Link(a.id)
+		return ok && l.Site == domain
+	}
+	return false
+}
+
+// grant is something that a request shows and that is good for some site.
+type grant struct {
+	access
+	sites []string // of a ticket, the only ones that it opens; nil: all that the access reads
+	query bool     // it is part of the address, so a browser would send it for a page of any origin
+}
+
+func (s *Service) reads(g grant, domain string) bool {
+	return (g.sites == nil || slices.Contains(g.sites, domain)) && s.holds(g.access, domain)
+}
+
+// shown are the grants of a request in the order in which they are tried. What isn't good for anything (any more) is left out. Cookies are
+// for our own pages only, so those of a request by another host's page don't count.
+func (s *Service) shown(r *http.Request) []grant {
+	var all []grant
+	now, own := time.Now(), s.cookiesCount(r)
+	if secret := bearer(r); secret != "" {
+		if k, ok := s.authenticate(secret); ok {
+			all = append(all, grant{access: access{byKey, k.ID}})
+		}
+	}
+	if own {
+		if k, ok := s.sessionOf(r, now); ok {
+			all = append(all, grant{access: access{byKey, k.ID}})
+		}
+	}
+	q := r.URL.Query()
+	if t, ok := s.readTicket(q.Get("ticket"), now); ok {
+		all = append(all, grant{access: t.by, sites: t.sites, query: true})
+	}
+	if l, ok := s.sites.OpenLink(q.Get("share")); ok {
+		all = append(all, grant{access: access{byLink, l.ID}, query: true})
+	}
+	if own {
+		for _, l := range s.linksOf(r, now) {
+			all = append(all, grant{access: access{byLink, l.ID}})
+		}
+	}
+	return all
+}
+
+// granted finds a site ("": the default one) and by what the request may read it, and refuses who may not. Of several things that a request
+// shows the first that may read counts. It also says to browsers whose pages may see the answer, in headers that a stream has to send.
+func (s *Service) granted(c *gin.Context, domain string) (site.Site, access, bool) {
+	if domain = s.orDefault(domain); domain == "" {
+		refuse(c, http.StatusNotFound, "there is no site yet; add one with `nowcast site add example.com`")
+		return site.Site{}, access{}, false
+	}
+	st, exists := s.sites.Lookup(domain)
+	if !exists {
+		st = site.Site{Domain: domain} // whose headers are as those of a site that is there: who has no key learns nothing
+	}
+	stranger := s.cors(c, st)
+	if exists && st.Public {
+		return st, access{kind: byPublic}, true
+	}
+	all := s.shown(c.Request)
+	kept := false // from a page that may not read
+	for _, g := range all {
+		if exists && s.reads(g, domain) {
+			if stranger == "" || !g.query {
+				return st, g.access, true
+			}
+			kept = true
+		}
+	}
+	keyed := slices.ContainsFunc(all, func(g grant) bool { return g.kind == byKey && g.sites == nil })
+	switch {
+	case kept:
+		refuse(c, http.StatusForbidden, "pages of %s may not read %s; an admin can let them by `nowcast site set %s --origins`", stranger, domain, domain)
+	case len(all) == 0:
+		unauthorized(c)
+	case !keyed: // nothing about whether there is such a site
+		refuse(c, http.StatusForbidden, "this ticket or share link is for another site; ask for one for this site")
+	case !exists:
+		refuse(c, http.StatusNotFound, "there is no such site; an admin can add it with `nowcast site add`")
+	default:
+		refuse(c, http.StatusForbidden, "this key may not read %s; ask an admin for one that may", domain)
+	}
+	return st, access{}, false
+}
+
+// orDefault is a site's domain as it is kept; "" when none is named and there is none yet.
+func (s *Service) orDefault(domain string) string {
+	if domain == "" {
+		domain = s.cfg.DefaultSite
+	}
+	if domain == "" {
+		first, _ := s.sites.Default()
+		domain = first.Domain
+	}
+	return strings.ToLower(domain)
+}
+
+// readable is granted for who doesn't ask again.
+func (s *Service) readable(c *gin.Context, domain string) (site.Site, bool) {
+	st, _, ok := s.granted(c, domain)
+	return st, ok
+}
+
+// owned is readable for what isn't anybody's business, also where a site is public or shared by a link: it needs a key.
+func (s *Service) owned(c *gin.Context, domain string) (site.Site, bool) {
+	key, known := s.who(c)
+	if !known {
+		unauthorized(c)
+		return site.Site{}, false
+	}
+	st, ok := s.readable(c, domain)
+	if ok && !key.MayRead(st.Domain) {
+		refuse(c, http.StatusForbidden, "this key may not see what became of the beacons of %s; ask an admin for one that may", st.Domain)
+		return st, false
+	}
+	return st, ok
+}
+
 // who is the key that a request shows: as a bearer, or by the session that was made with it.
 func (s *Service) who(c *gin.Context) (site.Key, bool) {
-	if scheme, secret, _ := strings.Cut(c.GetHeader("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
-		return s.authenticate(strings.TrimSpace(secret))
+	if secret := bearer(c.Request); secret != "" {
+		return s.authenticate(secret)
 	}
-	cookie, err := c.Request.Cookie(cookieName)
-	if err != nil {
-		return site.Key{}, false
+	return s.sessionOf(c.Request, time.Now())
+}
+
+func bearer(r *http.Request) string {
+	scheme, secret, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
 	}
-	return s.session(cookie.Value, time.Now())
+	return strings.TrimSpace(secret)
 }
 
 func (s *Service) authenticate(secret string) (site.Key, bool) {
@@ -62,65 +208,19 @@ func (s *Service) key(id string) (site.Key, bool) {
 	return s.sites.Key(id)
 }
 
-// A session is "id.expiry.mac": any instance can check it, none has to remember it.
-func (s *Service) newSession(id string, until time.Time) string {
-	text := id + "." + strconv.FormatInt(until.Unix(), 10)
-	return text + "." + base64.RawURLEncoding.EncodeToString(s.mac(id, text))
-}
-
-func (s *Service) mac(id, text string) []byte {
-	secret := s.sites.Secret()
-	m := hmac.New(sha256.New, secret[:])
-	fmt.Fprintf(m, "session %s", text)
-	if id == operatorID { // another operator's key ends the sessions of the one before
-		fmt.Fprintf(m, " %x", sha256.Sum256([]byte(s.cfg.AdminKey)))
+// admin says whether an admin asks, and refuses who isn't.
+func (s *Service) admin(c *gin.Context) bool {
+	key, ok := s.who(c)
+	switch {
+	case !ok:
+		unauthorized(c)
+	case !key.Admin:
+		refuse(c, http.StatusForbidden, "this needs an admin key; the one that you use may only read")
+	case bearer(c.Request) == "" && !s.sameOrigin(c):
+	default:
+		return true
 	}
-	return m.Sum(nil)
-}
-
-func (s *Service) session(value string, at time.Time) (site.Key, bool) {
-	parts := strings.Split(value, ".")
-	if len(parts) != 3 {
-		return site.Key{}, false
-	}
-	mac, err := base64.RawURLEncoding.DecodeString(parts[2])
-	if err != nil || !hmac.Equal(mac, s.mac(parts[0], parts[0]+"."+parts[1])) {
-		return site.Key{}, false
-	}
-	until, err := strconv.ParseInt(parts[1], 10, 64)
-	if err != nil || at.Unix() >= until {
-		return site.Key{}, false
-	}
-	return s.key(parts[0])
-}
-
-// login is GET /login?key=: it turns a key into a session and goes to the dashboard.
-func (s *Service) login(c *gin.Context) {
-	if !s.known(c) {
-		return
-	}
-	key, ok := s.authenticate(c.Query("key"))
-	if !ok {
-		c.Header("Cache-Control", "no-store")
-		c.String(http.StatusUnauthorized, "This login link isn't valid (any more). Make a key with `nowcast key add`, or use the link that `nowcast all` prints.\n")
-		return
-	}
-	s.setCookie(c, s.newSession(key.ID, time.Now().Add(sessionLife)), int(sessionLife.Seconds()))
-	c.Header("Cache-Control", "no-store")
-	c.Header("Referrer-Policy", "no-referrer")
-	c.Redirect(http.StatusSeeOther, "/")
-}
-
-func (s *Service) logout(c *gin.Context) {
-	if s.sameOrigin(c) {
-		s.setCookie(c, "", -1)
-		c.Status(http.StatusNoContent)
-	}
-}
-
-func (s *Service) setCookie(c *gin.Context, value string, age int) {
-	http.SetCookie(c.Writer, &http.Cookie{Name: cookieName, Value: value, Path: "/", MaxAge: age, HttpOnly: true,
-		Secure: s.secure, SameSite: http.SameSiteLaxMode})
+	return false
 }
 
 // sameOrigin refuses a request by which another site would act with the browser's cookie.
@@ -132,76 +232,15 @@ func (s *Service) sameOrigin(c *gin.Context) bool {
 	return true
 }
 
-// admin says whether an admin asks, and refuses who isn't.
-func (s *Service) admin(c *gin.Context) bool {
-	key, ok := s.who(c)
-	switch {
-	case !ok:
-		unauthorized(c)
-	case !key.Admin:
-		refuse(c, http.StatusForbidden, "this needs an admin key; the one that you use may only read")
-	case c.GetHeader("Authorization") == "" && !s.sameOrigin(c):
-	default:
-		return true
-	}
-	return false
-}
-
 func unauthorized(c *gin.Context) {
+	switch {
+	case c.Query("ticket") != "":
+		refuse(c, http.StatusUnauthorized, "this ticket isn't valid (any more); ask for a new one at POST /api/v1/tickets")
+		return
+	case c.Query("share") != "":
+		refuse(c, http.StatusUnauthorized, "this share link isn't valid (any more); ask whoever gave it to you for a new one")
+		return
+	}
 	c.Header("WWW-Authenticate", "Bearer")
 	refuse(c, http.StatusUnauthorized, "a key is needed: send `Authorization: Bearer nck_…`, or open /login?key=nck_… in the browser")
-}
-
-// readable finds a site ("": the default one) and refuses who may not read it.
-func (s *Service) readable(c *gin.Context, domain string) (site.Site, bool) {
-	if domain == "" {
-		if domain = s.cfg.DefaultSite; domain == "" {
-			first, ok := s.sites.Default()
-			if !ok {
-				refuse(c, http.StatusNotFound, "there is no site yet; add one with `nowcast site add example.com`")
-				return first, false
-			}
-			domain = first.Domain
-		}
-	}
-	st, exists := s.sites.Lookup(strings.ToLower(domain))
-	if exists && st.Public {
-		return st, true
-	}
-	key, known := s.who(c)
-	switch {
-	case !known: // also for a site that doesn't exist: who has no key learns nothing
-		unauthorized(c)
-	case !exists:
-		refuse(c, http.StatusNotFound, "there is no such site; an admin can add it with `nowcast site add`")
-	case !key.MayRead(st.Domain):
-		refuse(c, http.StatusForbidden, "this key may not read %s; ask an admin for one that may", st.Domain)
-	default:
-		return st, true
-	}
-	return st, false
-}
-
-// owned is readable for what isn't anybody's business, also where a site is public: it needs a key.
-func (s *Service) owned(c *gin.Context, domain string) (site.Site, bool) {
-	if _, known := s.who(c); !known {
-		unauthorized(c)
-		return site.Site{}, false
-	}
-	st, ok := s.readable(c, domain)
-	if key, _ := s.who(c); ok && !key.MayRead(st.Domain) { // a public site
-		refuse(c, http.StatusForbidden, "this key may not see what became of the beacons of %s; ask an admin for one that may", st.Domain)
-		return st, false
-	}
-	return st, ok
-}
-
-// mayStillRead is readable's answer of this moment, for streams that are open.
-func (s *Service) mayStillRead(c *gin.Context, domain string) bool {
-	st, ok := s.sites.Lookup(domain)
-	if !ok || st.Public {
-		return ok
-	}
-	key, known := s.who(c)
-	return known && key.MayRead(domain)
 }

@@ -27,7 +27,7 @@ func (s *Service) GetRealtimeVisitors(c *gin.Context, p api.GetRealtimeVisitorsP
 }
 
 // PostQuery is POST /api/v2/query.
-func (s *Service) PostQuery(c *gin.Context) {
+func (s *Service) PostQuery(c *gin.Context, _ api.PostQueryParams) {
 	var q query.Request
 	if !decode(c, &q) {
 		return
@@ -98,7 +98,7 @@ func publicSite(st site.Site) api.Site {
 	return api.Site{Domain: st.Domain, Public: st.Public, Timezone: st.Timezone, Created: st.Created}
 }
 
-// adminSite shows the rules too: whom a site keeps out is nobody's business but its admins'.
+// adminSite shows the rules and origins too: whom a site keeps out is nobody's business but its admins'.
 func adminSite(st site.Site) api.Site {
 	out := publicSite(st)
 	r := st.Rules
@@ -110,6 +110,7 @@ func adminSite(st site.Site) api.Site {
 		Hostnames: list(r.Hostnames), BlockedAddresses: list(r.BlockedAddresses),
 		BlockedCountries: list(r.BlockedCountries), BlockedPaths: list(r.BlockedPaths),
 	}
+	out.Origins = list(st.Origins)
 	return out
 }
 
@@ -134,13 +135,14 @@ func change(r *site.Rules, in *api.SiteRules) {
 // ListSites is GET /api/v1/sites: those that the asker may read.
 func (s *Service) ListSites(c *gin.Context) {
 	key, known := s.who(c)
+	show := publicSite
+	if known && key.Admin {
+		show = adminSite
+	}
+	shown := s.shown(c.Request)
 	out := api.SiteList{Sites: []api.Site{}}
 	for _, st := range s.sites.Sites() {
-		if st.Public || known && key.MayRead(st.Domain) {
-			show := publicSite
-			if known && key.Admin {
-				show = adminSite
-			}
+		if st.Public || slices.ContainsFunc(shown, func(g grant) bool { return s.reads(g, st.Domain) }) {
 			out.Sites = append(out.Sites, show(st))
 		}
 	}
@@ -171,6 +173,9 @@ func (s *Service) CreateSite(c *gin.Context) {
 		st.Timezone = *in.Timezone
 	}
 	change(&st.Rules, in.Rules)
+	if in.Origins != nil {
+		st.Origins = *in.Origins
+	}
 	s.put(c, st, http.StatusCreated)
 }
 
@@ -214,6 +219,9 @@ func (s *Service) UpdateSite(c *gin.Context, domain string) {
 		st.Timezone = *in.Timezone
 	}
 	change(&st.Rules, in.Rules)
+	if in.Origins != nil {
+		st.Origins = *in.Origins
+	}
 	s.put(c, st, http.StatusOK)
 }
 

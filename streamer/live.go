@@ -40,16 +40,21 @@ func (s *Service) StreamEvents(c *gin.Context, p api.StreamEventsParams) {
 	if len(names) == 0 {
 		names = []string{""}
 	}
-	var g grant
+	var g rights
+	h := c.Writer.Header()
+	origins := make([]string, 0, len(names))
 	for _, name := range names {
+		h.Del(allowOrigin)
 		st, a, ok := s.granted(c, name)
 		if !ok {
 			return
 		}
+		origins = append(origins, h.Get(allowOrigin))
 		if !slices.Contains(g.domains, st.Domain) {
 			g.domains, g.by = append(g.domains, st.Domain), append(g.by, a)
 		}
 	}
+	allow(h, origins)
 	key.Sites = hub.Join(g.domains)
 	l := s.live.Load()
 	if ready, reason := s.Ready(); l == nil || !ready {
@@ -73,7 +78,6 @@ func (s *Service) StreamEvents(c *gin.Context, p api.StreamEventsParams) {
 	if last != "" {
 		v.Resume = s.resume(c.Request.Context(), l.board, last, key, g.domains)
 	}
-	h := c.Writer.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-cache, no-transform")
 	h.Set("X-Accel-Buffering", "no")
@@ -85,6 +89,17 @@ func (s *Service) StreamEvents(c *gin.Context, p api.StreamEventsParams) {
 		s.log.Warn("can't serve a viewer", "error", err)
 	}
 	c.Abort()
+}
+
+const allowOrigin = "Access-Control-Allow-Origin"
+
+// allow lets a page read a stream of several sites if it may read each.
+func allow(h http.Header, origins []string) {
+	slices.Sort(origins) // "" comes first, then "*"
+	h.Del(allowOrigin)
+	if origins[0] != "" {
+		h.Set(allowOrigin, origins[len(origins)-1])
+	}
 }
 
 // keyOf reads what a stream is to show; it refuses what can't be meant.
@@ -235,14 +250,14 @@ func browser(r *http.Request) bool {
 	return r.Header.Get("Sec-Fetch-Mode") != "" || strings.HasPrefix(r.UserAgent(), "Mozilla/")
 }
 
-// grant is by what a viewer reads each of its sites.
-type grant struct {
+// rights are by what a viewer reads each of its sites.
+type rights struct {
 	domains []string
 	by      []access
 }
 
-// String is the grant as the push engine keeps it.
-func (g grant) String() string {
+// String is what the push engine keeps as the viewer's grant.
+func (g rights) String() string {
 	var b strings.Builder
 	for i, domain := range g.domains {
 		fmt.Fprintf(&b, "%s\t%d\t%s\n", domain, g.by[i].kind, g.by[i].id)
@@ -250,7 +265,7 @@ func (g grant) String() string {
 	return b.String()
 }
 
-// stillHolds says whether a grant lets a viewer read all of its sites at this moment.
+// stillHolds says whether such a text lets a viewer read all of its sites at this moment.
 func (s *Service) stillHolds(text string) bool {
 	for line := range strings.Lines(text) {
 		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 3)

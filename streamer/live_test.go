@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -587,6 +588,9 @@ func testStalledViewer(t *testing.T, cfg Config) {
 	})
 }
 
+// checker has read the contract, once for all tests.
+var checker = sync.OnceValues(apitest.New)
+
 func (w *world) get(method, url, key, body string, header ...string) (*http.Response, string) {
 	w.t.Helper()
 	req, err := http.NewRequestWithContext(w.t.Context(), method, url, strings.NewReader(body))
@@ -608,7 +612,7 @@ func (w *world) get(method, url, key, body string, header ...string) (*http.Resp
 	}
 	defer res.Body.Close()
 	b, _ := io.ReadAll(res.Body)
-	if check, err := apitest.New(); err != nil {
+	if check, err := checker(); err != nil {
 		w.t.Fatal(err)
 	} else if strings.HasPrefix(req.URL.Path, "/api/v") {
 		if err := check.Response(req, res.StatusCode, res.Header, b); err != nil {

@@ -129,6 +129,7 @@ func (s *Service) Routes(r gin.IRouter) {
 	r.GET("/api/openapi.yaml", func(c *gin.Context) { c.Data(200, "application/yaml; charset=utf-8", contract) })
 	r.GET("/login", s.login)
 	r.POST("/logout", s.logout)
+	s.accessRoutes(r)
 	if e, ok := r.(*gin.Engine); ok {
 		e.NoRoute(s.pages)
 	}

@@ -59,11 +59,11 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 
 func TestHelpTeaches(t *testing.T) {
 	for _, command := range []string{"", "all", "ingest", "aggregator", "streamer", "topics", "site", "site add", "site list", "site set", "site remove",
-		"key", "key add", "key list", "key remove", "load", "verify", "health", "version"} {
+		"key", "key add", "key list", "key remove", "link", "link add", "link list", "link remove", "load", "verify", "health", "version"} {
 		code, out, errs := nowcast(t, append(strings.Fields(command), "--help")...)
 		example := strings.TrimSpace("nowcast " + command)
 		switch command {
-		case "", "site", "key":
+		case "", "site", "key", "link":
 			example = "nowcast "
 		}
 		if code != 0 || errs != "" || !strings.Contains(out, "    "+example) || !strings.Contains(out, "\n    nowcast ") {
@@ -235,8 +235,12 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 	case r.Method == http.MethodGet && r.URL.Path == "/api/v1/sites":
 		fmt.Fprint(w, `{"sites":[{"domain":"example.com","public":true,"timezone":"UTC","created":"2026-11-23T12:00:00Z"}]}`)
+	case strings.HasSuffix(r.URL.Path, "/links") && r.Method == http.MethodGet:
+		fmt.Fprint(w, `{"links":[{"id":"l1","name":"press","created":"2026-11-23T12:00:00Z"}]}`)
+	case strings.HasSuffix(r.URL.Path, "/links"):
+		fmt.Fprint(w, `{"id":"l1","name":"press","created":"2026-11-23T12:00:00Z","secret":"ncl_new","path":"/share/ncl_new"}`)
 	case strings.HasPrefix(r.URL.Path, "/api/v1/sites"):
-		fmt.Fprint(w, `{"domain":"example.com","public":false,"timezone":"Europe/Berlin","created":"2026-11-23T12:00:00Z","rules":{"hostnames":[],"blocked_countries":["DE","FR"]}}`)
+		fmt.Fprint(w, `{"domain":"example.com","public":false,"timezone":"Europe/Berlin","created":"2026-11-23T12:00:00Z","rules":{"hostnames":[],"blocked_countries":["DE","FR"]},"origins":["https://app.example.net"]}`)
 	case r.Method == http.MethodGet:
 		fmt.Fprint(w, `{"keys":[{"id":"k1","name":"screen","admin":false,"sites":["example.com"],"created":"2026-11-23T12:00:00Z"},{"id":"k2","name":"boss","admin":true,"created":"2026-11-23T12:00:00Z"}]}`)
 	default:
@@ -258,6 +262,11 @@ func TestSiteAndKey(t *testing.T) {
 		{"site set example.com --no-public", `PATCH /api/v1/sites/example.com {"public":false}`, "Europe/Berlin"},
 		{"site set example.com --timezone Europe/Berlin", `PATCH /api/v1/sites/example.com {"timezone":"Europe/Berlin"}`, "example.com  no"},
 		{"site set example.com --hostname example.com,*.example.com --block-address none --block-path /a/**", `PATCH /api/v1/sites/example.com {"rules":{"hostnames":["example.com","*.example.com"],"blocked_addresses":[],"blocked_paths":["/a/**"]}}`, "blocked countries  DE  FR"},
+		{"site set example.com --origins https://app.example.net,https://*.example.org", `PATCH /api/v1/sites/example.com {"origins":["https://app.example.net","https://*.example.org"]}`, "origins            https://app.example.net"},
+		{"site set example.com --origins none", `PATCH /api/v1/sites/example.com {"origins":[]}`, "example.com  no"},
+		{"link add example.com press", `POST /api/v1/sites/example.com/links {"name":"press"}`, s.URL + "/share/ncl_new"},
+		{"link list example.com", `GET /api/v1/sites/example.com/links `, "l1  press"},
+		{"link remove a/b l/1", `DELETE /api/v1/sites/a%2Fb/links/l%2F1 `, "l/1 is revoked"},
 		{"site remove a/b", `DELETE /api/v1/sites/a%2Fb `, "a/b is removed"},
 		{"key add screen --site example.com,b.com", `POST /api/v1/keys {"name":"screen","admin":false,"sites":["example.com","b.com"]}`, "nck_new"},
 		{"key list", `GET /api/v1/keys `, "k2  boss    yes    all"},

@@ -34,7 +34,8 @@ type siteJSON struct {
 	Timezone string    `json:"timezone"`
 	Created  time.Time `json:"created"`
 
-	Rules *rulesJSON `json:"rules"`
+	Rules   *rulesJSON `json:"rules"`
+	Origins []string   `json:"origins"`
 }
 
 func printSites(w io.Writer, sites ...siteJSON) error {
@@ -110,20 +111,24 @@ type siteSetCmd struct {
 	Domain   string  `arg:"" placeholder:"DOMAIN" help:"Which site."`
 	Public   *bool   `negatable:"" help:"Let anybody read it, or nobody without a key."`
 	Timezone *string `placeholder:"ZONE" help:"In whose time its days begin."`
+
+	Origins []string `placeholder:"ORIGIN" help:"Whose pages may read it in a browser, as https://app.example.com or https://*.example.com."`
 	ruleFlags
 }
 
 // Help is shown by --help.
 func (siteSetCmd) Help() string {
 	return `The rules say which beacons don't count. Each flag gives the whole list, in place of the one before; "none" takes it away. In paths, * stands
-for anything up to the next slash and ** for anything at all.
+for anything up to the next slash and ** for anything at all. The origins are those whose pages may read the site in a browser, beside anybody's where it
+is public; with none, pages of its own domain and of what is under it may.
 
 Examples:
 
 	nowcast site set example.com --no-public --timezone America/New_York
 	nowcast site set example.com --hostname example.com --hostname '*.example.com'
 	nowcast site set example.com --block-address 192.0.2.0/24 --block-country DE,FR --block-path '/admin/**'
-	nowcast site set example.com --block-path none`
+	nowcast site set example.com --block-path none
+	nowcast site set example.com --origins https://intranet.example.net`
 }
 
 // ruleFlags are a site's rules.
@@ -142,18 +147,20 @@ type rulesJSON struct {
 	BlockedPaths     *[]string `json:"blocked_paths,omitempty"`
 }
 
+// whole is the list that a flag gives; nil when it isn't given.
+func whole(given []string) *[]string {
+	switch {
+	case len(given) == 0:
+		return nil
+	case len(given) == 1 && given[0] == "none":
+		return &[]string{}
+	}
+	return &given
+}
+
 // json is nil when nothing is given.
 func (f *ruleFlags) json() *rulesJSON {
-	list := func(given []string) *[]string {
-		switch {
-		case len(given) == 0:
-			return nil
-		case len(given) == 1 && given[0] == "none":
-			return &[]string{}
-		}
-		return &given
-	}
-	r := rulesJSON{list(f.Hostname), list(f.BlockAddress), list(f.BlockCountry), list(f.BlockPath)}
+	r := rulesJSON{whole(f.Hostname), whole(f.BlockAddress), whole(f.BlockCountry), whole(f.BlockPath)}
 	if r == (rulesJSON{}) {
 		return nil
 	}
@@ -177,8 +184,8 @@ func (r *rulesJSON) print(w io.Writer) {
 
 // Validate says what is missing.
 func (c *siteSetCmd) Validate() error {
-	if c.Public == nil && c.Timezone == nil && c.json() == nil {
-		return fmt.Errorf("there is nothing to change: give --public, --no-public, --timezone, --hostname, --block-address, --block-country or --block-path")
+	if c.Public == nil && c.Timezone == nil && len(c.Origins) == 0 && c.json() == nil {
+		return fmt.Errorf("there is nothing to change: give --public, --no-public, --timezone, --origins, --hostname, --block-address, --block-country or --block-path")
 	}
 	return nil
 }
@@ -190,13 +197,17 @@ func (c *siteSetCmd) Run(ctx context.Context, std *stdio) error {
 		Public   *bool      `json:"public,omitempty"`
 		Timezone *string    `json:"timezone,omitempty"`
 		Rules    *rulesJSON `json:"rules,omitempty"`
-	}{c.Public, c.Timezone, c.json()}, &now); err != nil {
+		Origins  *[]string  `json:"origins,omitempty"`
+	}{c.Public, c.Timezone, c.json(), whole(c.Origins)}, &now); err != nil {
 		return err
 	}
 	if err := printSites(std.out, now); err != nil {
 		return err
 	}
 	now.Rules.print(std.out)
+	if len(now.Origins) > 0 {
+		fmt.Fprintf(std.out, "  %-18s %s\n", "origins", strings.Join(now.Origins, "  "))
+	}
 	return nil
 }
 

@@ -215,6 +215,72 @@ export interface paths {
         patch: operations["updateSite"];
         trace?: never;
     };
+    "/api/v1/sites/{domain}/links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        /** The share links of a site, without their secrets */
+        get: operations["listLinks"];
+        put?: never;
+        /**
+         * Make a share link
+         * @description Whoever opens `/share/{secret}`, or sends `?share={secret}` with a read, reads this site, live and in history: not its ledger, nothing else.
+         *     A site has at most 100.
+         */
+        post: operations["createLink"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sites/{domain}/links/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Revoke a share link, which ends what was opened by it */
+        delete: operations["deleteLink"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tickets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a ticket, which opens streams of some sites for a short time
+         * @description For whoever can't send a header, such as an EventSource on another origin: `GET /api/events?site=…&ticket=…`. It is made by who shows a key, a
+         *     session or a share link that may read all of the sites. Its expiry bounds only when a stream may be opened; a stream that is open ends
+         *     when the key or link behind it is removed.
+         */
+        post: operations["createTicket"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/sites/{domain}/ledger": {
         parameters: {
             query?: never;
@@ -536,7 +602,14 @@ export interface components {
             /** Format: date-time */
             created: string;
             rules?: components["schemas"]["SiteRules"];
+            origins?: components["schemas"]["SiteOrigins"];
         };
+        /**
+         * @description Whose pages may read a site that isn't public in a browser, as `https://app.example.com` or `https://*.example.com` (all that is under it); at
+         *     most 100. Without any, pages of the site's own domain and of what is under it may. Shown to admins only. In a change, an
+         *     empty list is the default again.
+         */
+        SiteOrigins: string[];
         /**
          * @description Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays and an empty one
          *     takes the rules away.
@@ -561,11 +634,45 @@ export interface components {
             /** @default UTC */
             timezone: string;
             rules?: components["schemas"]["SiteRules"];
+            origins?: components["schemas"]["SiteOrigins"];
         };
         SiteUpdate: {
             public?: boolean;
             timezone?: string;
             rules?: components["schemas"]["SiteRules"];
+            origins?: components["schemas"]["SiteOrigins"];
+        };
+        Link: {
+            id: string;
+            /** @description What it is for. */
+            name: string;
+            /** Format: date-time */
+            created: string;
+        };
+        LinkList: {
+            links: components["schemas"]["Link"][];
+        };
+        LinkCreate: {
+            /** @description What it is for. */
+            name: string;
+        };
+        LinkCreated: components["schemas"]["Link"] & {
+            secret: string;
+            /** @description Of the address to give away, below this server's. */
+            path: string;
+        };
+        TicketCreate: {
+            sites: string[];
+            /**
+             * @description Seconds in which a stream may be opened by it.
+             * @default 60
+             */
+            ttl: number;
+        };
+        Ticket: {
+            ticket: string;
+            /** Format: date-time */
+            expires: string;
         };
         Key: {
             id: string;
@@ -685,6 +792,10 @@ export interface components {
         };
     };
     parameters: {
+        /** @description Of `POST /api/v1/tickets`, in the place of a key. */
+        TicketQuery: string;
+        /** @description The secret of a share link (`ncl_…`), in the place of a key. */
+        ShareQuery: string;
         /** @description The `cache` of an earlier answer. It is the same for everybody and is ignored. */
         UmamiCache: string;
     };
@@ -986,6 +1097,10 @@ export interface operations {
                 country?: string;
                 /** @description Only the active visitors who have this kind of device, as Desktop. */
                 device?: string;
+                /** @description Of `POST /api/v1/tickets`, in the place of a key. */
+                ticket?: components["parameters"]["TicketQuery"];
+                /** @description The secret of a share link (`ncl_…`), in the place of a key. */
+                share?: components["parameters"]["ShareQuery"];
                 /** @description 1s is a frame for every second. The faster two come on change, the slower two merge seconds. */
                 rate?: "100ms" | "250ms" | "1s" | "5s" | "30s";
                 /** @description How many values each list in `now` has. */
@@ -1021,6 +1136,10 @@ export interface operations {
         parameters: {
             query: {
                 site_id: string;
+                /** @description Of `POST /api/v1/tickets`, in the place of a key. */
+                ticket?: components["parameters"]["TicketQuery"];
+                /** @description The secret of a share link (`ncl_…`), in the place of a key. */
+                share?: components["parameters"]["ShareQuery"];
             };
             header?: never;
             path?: never;
@@ -1046,7 +1165,12 @@ export interface operations {
     };
     postQuery: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Of `POST /api/v1/tickets`, in the place of a key. */
+                ticket?: components["parameters"]["TicketQuery"];
+                /** @description The secret of a share link (`ncl_…`), in the place of a key. */
+                share?: components["parameters"]["ShareQuery"];
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -1220,6 +1344,119 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listLinks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description By creation. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LinkList"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    createLink: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LinkCreate"];
+            };
+        };
+        responses: {
+            /** @description The only answer that ever holds the secret. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LinkCreated"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deleteLink: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is gone. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    createTicket: {
+        parameters: {
+            query?: {
+                /** @description The secret of a share link (`ncl_…`), in the place of a key. */
+                share?: components["parameters"]["ShareQuery"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TicketCreate"];
+            };
+        };
+        responses: {
+            /** @description The ticket. Nobody keeps it; any instance takes it. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ticket"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             503: components["responses"]["Unavailable"];
         };
     };

@@ -3,6 +3,8 @@ import type { components } from "./api.gen";
 
 export type Site = components["schemas"]["Site"];
 export type Session = components["schemas"]["Session"];
+export type Link = components["schemas"]["Link"];
+export type LinkCreated = components["schemas"]["LinkCreated"];
 export type Ledger = components["schemas"]["Ledger"];
 export type Outcomes = components["schemas"]["Outcomes"];
 export type QueryRequest = components["schemas"]["QueryRequest"];

@@ -80,7 +80,15 @@ export function App() {
   useEffect(() => {
     document.title = route.site ? `${route.site} · Nowcast` : "Nowcast";
   }, [route.site]);
-  const frame = { route, sites: list ?? [], theme, toggle, help: () => setHelp(true) };
+  const frame = {
+    route,
+    sites: list ?? [],
+    theme,
+    toggle,
+    help: () => setHelp(true),
+    // Of a site that is there; the server judges again whatever the page shows.
+    admin: (session.data?.admin && list?.some((s) => s.domain === route.site)) ?? false,
+  };
   const site =
     list?.find((s) => s.domain === route.site) ??
     (list ? { domain: route.site, timezone: "UTC", public: false, created: "" } : null);

@@ -30,7 +30,7 @@ func (r *Registry) Default() (Site, bool) {
 	return all[0], true
 }
 
-// Put makes or changes a site. It fails with ErrInvalid when the domain, the time zone or a rule isn't one.
+// Put makes or changes a site. It fails with ErrInvalid when the domain, the time zone, a rule or an origin isn't one.
 func (r *Registry) Put(ctx context.Context, s Site) error {
 	s.Timezone = cmp.Or(s.Timezone, "UTC")
 	if s.Created.IsZero() {
@@ -44,13 +44,19 @@ func (r *Registry) Put(ctx context.Context, s Site) error {
 		return err
 	}
 	s.Rules = rules
+	if s.Origins, err = cleanOrigins(s.Origins); err != nil {
+		return err
+	}
 	return r.set(ctx, siteKey+s.Domain, s)
 }
 
-// Delete removes a site. It fails with ErrNotFound.
+// Delete removes a site and its links. It fails with ErrNotFound.
 func (r *Registry) Delete(ctx context.Context, domain string) error {
 	if _, ok := r.Lookup(domain); !ok {
 		return fmt.Errorf("site %s: %w", shorten(domain), ErrNotFound)
+	}
+	if err := r.deleteLinks(ctx, domain); err != nil {
+		return err
 	}
 	return r.set(ctx, siteKey+domain, nil)
 }

@@ -43,6 +43,9 @@ type state struct {
 	secret  [32]byte
 	hasOwn  bool // the secret is known
 	ordered []Site
+
+	links      map[string]Link // by id
+	linkHashes map[string]Link // by hash of the secret
 }
 
 // NewRegistry makes an empty registry; Run fills it.
@@ -176,6 +179,7 @@ func (r *Registry) Ready() (ok bool, reason string) {
 const (
 	siteKey   = "site/"
 	keyKey    = "key/"
+	linkKey   = "link/"
 	secretKey = "secret"
 )
 
@@ -214,6 +218,8 @@ func (r *Registry) apply(rec broker.Record) error {
 		for _, v := range s.keys {
 			s.hashes[v.Hash] = v
 		}
+	case strings.HasPrefix(k, linkKey):
+		err = s.applyLink(k[len(linkKey):], rec.Value)
 	default:
 		err = errors.New("unknown kind of record")
 	}
@@ -223,6 +229,27 @@ func (r *Registry) apply(rec broker.Record) error {
 		r.state.Store(&s)
 	}
 	r.reached(rec.Offset + 1)
+	return nil
+}
+
+func (s *state) applyLink(id string, value []byte) error {
+	s.links, s.linkHashes = maps.Clone(s.links), map[string]Link{}
+	if s.links == nil {
+		s.links = map[string]Link{}
+	}
+	if delete(s.links, id); value != nil {
+		var v Link
+		if err := json.Unmarshal(value, &v); err != nil {
+			return err
+		}
+		if v.ID != id || v.Site == "" || len(v.Hash) != sha256.Size*2 {
+			return errors.New("the value isn't the link's")
+		}
+		s.links[id] = v
+	}
+	for _, v := range s.links {
+		s.linkHashes[v.Hash] = v
+	}
 	return nil
 }
 

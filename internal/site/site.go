@@ -1,5 +1,5 @@
-// Package site knows which sites exist, who may read them, and the cluster's long-lived secret. All of it lives in the compacted topic
-// nowcast.sites.v1; every process tails it.
+// Package site knows which sites exist, who may read them by key or link and from whose pages, and the cluster's long-lived secret. All of
+// it lives in the compacted topic nowcast.sites.v1; every process tails it.
 //
 // It promises that look-ups never wait and that a change is seen by the one who made it when the call returns, by others within
 // about a second. While Kafka is away the last known state is served and changes fail.
@@ -31,6 +31,7 @@ type Site struct {
 	Timezone string    `json:"timezone"` // IANA name
 	Created  time.Time `json:"created"`
 	Rules    Rules     `json:"rules,omitzero"`
+	Origins  []string  `json:"origins,omitempty"` // whose pages may read it in a browser; none: see ReadableFrom
 
 	filter *Filter // of the rules, in sites that a registry found
 }
@@ -57,7 +58,9 @@ func (k Key) MayRead(domain string) bool {
 const prefix = "nck_"
 
 // NewSecret makes a key's secret: 192 random bits.
-func NewSecret() string {
+func NewSecret() string { return newSecret(prefix) }
+
+func newSecret(prefix string) string {
 	var b [24]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return prefix + base64.RawURLEncoding.EncodeToString(b[:])

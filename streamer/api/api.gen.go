@@ -174,6 +174,39 @@ type LedgerMinute struct {
 	Stale int `json:"stale"`
 }
 
+// Link defines model for Link.
+type Link struct {
+	Created time.Time `json:"created"`
+	Id      string    `json:"id"`
+
+	// Name What it is for.
+	Name string `json:"name"`
+}
+
+// LinkCreate defines model for LinkCreate.
+type LinkCreate struct {
+	// Name What it is for.
+	Name string `json:"name"`
+}
+
+// LinkCreated defines model for LinkCreated.
+type LinkCreated struct {
+	Created time.Time `json:"created"`
+	Id      string    `json:"id"`
+
+	// Name What it is for.
+	Name string `json:"name"`
+
+	// Path Of the address to give away, below this server's.
+	Path   string `json:"path"`
+	Secret string `json:"secret"`
+}
+
+// LinkList defines model for LinkList.
+type LinkList struct {
+	Links []Link `json:"links"`
+}
+
 // Outcomes defines model for Outcomes.
 type Outcomes struct {
 	// Counted In live windows and in history.
@@ -270,6 +303,11 @@ type Site struct {
 	Created time.Time `json:"created"`
 	Domain  string    `json:"domain"`
 
+	// Origins Whose pages may read a site that isn't public in a browser, as `https://app.example.com` or `https://*.example.com` (all that is under it); at
+	// most 100. Without any, pages of the site's own domain and of what is under it may. Shown to admins only. In a change, an
+	// empty list is the default again.
+	Origins *SiteOrigins `json:"origins,omitempty"`
+
 	// Public Anybody may read it.
 	Public bool `json:"public"`
 
@@ -284,7 +322,12 @@ type Site struct {
 // SiteCreate defines model for SiteCreate.
 type SiteCreate struct {
 	Domain string `json:"domain"`
-	Public *bool  `json:"public,omitempty"`
+
+	// Origins Whose pages may read a site that isn't public in a browser, as `https://app.example.com` or `https://*.example.com` (all that is under it); at
+	// most 100. Without any, pages of the site's own domain and of what is under it may. Shown to admins only. In a change, an
+	// empty list is the default again.
+	Origins *SiteOrigins `json:"origins,omitempty"`
+	Public  *bool        `json:"public,omitempty"`
 
 	// Rules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays and an empty one
 	// takes the rules away.
@@ -296,6 +339,11 @@ type SiteCreate struct {
 type SiteList struct {
 	Sites []Site `json:"sites"`
 }
+
+// SiteOrigins Whose pages may read a site that isn't public in a browser, as `https://app.example.com` or `https://*.example.com` (all that is under it); at
+// most 100. Without any, pages of the site's own domain and of what is under it may. Shown to admins only. In a change, an
+// empty list is the default again.
+type SiteOrigins = []string
 
 // SiteRules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays and an empty one
 // takes the rules away.
@@ -315,13 +363,37 @@ type SiteRules struct {
 
 // SiteUpdate defines model for SiteUpdate.
 type SiteUpdate struct {
-	Public *bool `json:"public,omitempty"`
+	// Origins Whose pages may read a site that isn't public in a browser, as `https://app.example.com` or `https://*.example.com` (all that is under it); at
+	// most 100. Without any, pages of the site's own domain and of what is under it may. Shown to admins only. In a change, an
+	// empty list is the default again.
+	Origins *SiteOrigins `json:"origins,omitempty"`
+	Public  *bool        `json:"public,omitempty"`
 
 	// Rules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays and an empty one
 	// takes the rules away.
 	Rules    *SiteRules `json:"rules,omitempty"`
 	Timezone *string    `json:"timezone,omitempty"`
 }
+
+// Ticket defines model for Ticket.
+type Ticket struct {
+	Expires time.Time `json:"expires"`
+	Ticket  string    `json:"ticket"`
+}
+
+// TicketCreate defines model for TicketCreate.
+type TicketCreate struct {
+	Sites []string `json:"sites"`
+
+	// Ttl Seconds in which a stream may be opened by it.
+	Ttl *int `json:"ttl,omitempty"`
+}
+
+// ShareQuery defines model for ShareQuery.
+type ShareQuery = string
+
+// TicketQuery defines model for TicketQuery.
+type TicketQuery = string
 
 // Conflict defines model for Conflict.
 type Conflict = Error
@@ -361,6 +433,12 @@ type StreamEventsParams struct {
 	// Device Only the active visitors who have this kind of device, as Desktop.
 	Device *string `form:"device,omitempty" json:"device,omitempty"`
 
+	// Ticket Of `POST /api/v1/tickets`, in the place of a key.
+	Ticket *TicketQuery `form:"ticket,omitempty" json:"ticket,omitempty"`
+
+	// Share The secret of a share link (`ncl_…`), in the place of a key.
+	Share *ShareQuery `form:"share,omitempty" json:"share,omitempty"`
+
 	// Rate 1s is a frame for every second. The faster two come on change, the slower two merge seconds.
 	Rate *StreamEventsParamsRate `form:"rate,omitempty" json:"rate,omitempty"`
 
@@ -393,6 +471,27 @@ type GetLedgerParamsBy string
 // GetRealtimeVisitorsParams defines parameters for GetRealtimeVisitors.
 type GetRealtimeVisitorsParams struct {
 	SiteId string `form:"site_id" json:"site_id"`
+
+	// Ticket Of `POST /api/v1/tickets`, in the place of a key.
+	Ticket *TicketQuery `form:"ticket,omitempty" json:"ticket,omitempty"`
+
+	// Share The secret of a share link (`ncl_…`), in the place of a key.
+	Share *ShareQuery `form:"share,omitempty" json:"share,omitempty"`
+}
+
+// CreateTicketParams defines parameters for CreateTicket.
+type CreateTicketParams struct {
+	// Share The secret of a share link (`ncl_…`), in the place of a key.
+	Share *ShareQuery `form:"share,omitempty" json:"share,omitempty"`
+}
+
+// PostQueryParams defines parameters for PostQuery.
+type PostQueryParams struct {
+	// Ticket Of `POST /api/v1/tickets`, in the place of a key.
+	Ticket *TicketQuery `form:"ticket,omitempty" json:"ticket,omitempty"`
+
+	// Share The secret of a share link (`ncl_…`), in the place of a key.
+	Share *ShareQuery `form:"share,omitempty" json:"share,omitempty"`
 }
 
 // CreateKeyJSONRequestBody defines body for CreateKey for application/json ContentType.
@@ -403,6 +502,12 @@ type CreateSiteJSONRequestBody = SiteCreate
 
 // UpdateSiteJSONRequestBody defines body for UpdateSite for application/json ContentType.
 type UpdateSiteJSONRequestBody = SiteUpdate
+
+// CreateLinkJSONRequestBody defines body for CreateLink for application/json ContentType.
+type CreateLinkJSONRequestBody = LinkCreate
+
+// CreateTicketJSONRequestBody defines body for CreateTicket for application/json ContentType.
+type CreateTicketJSONRequestBody = TicketCreate
 
 // PostQueryJSONRequestBody defines body for PostQuery for application/json ContentType.
 type PostQueryJSONRequestBody = QueryRequest
@@ -504,12 +609,24 @@ type ServerInterface interface {
 	// GetLedger What became of a site's beacons
 	// (GET /api/v1/sites/{domain}/ledger)
 	GetLedger(c *gin.Context, domain string, params GetLedgerParams)
+	// ListLinks The share links of a site, without their secrets
+	// (GET /api/v1/sites/{domain}/links)
+	ListLinks(c *gin.Context, domain string)
+	// CreateLink Make a share link
+	// (POST /api/v1/sites/{domain}/links)
+	CreateLink(c *gin.Context, domain string)
+	// DeleteLink Revoke a share link, which ends what was opened by it
+	// (DELETE /api/v1/sites/{domain}/links/{id})
+	DeleteLink(c *gin.Context, domain string, id string)
 	// GetRealtimeVisitors Visitors of the last five minutes
 	// (GET /api/v1/stats/realtime/visitors)
 	GetRealtimeVisitors(c *gin.Context, params GetRealtimeVisitorsParams)
+	// CreateTicket Make a ticket, which opens streams of some sites for a short time
+	// (POST /api/v1/tickets)
+	CreateTicket(c *gin.Context, params CreateTicketParams)
 	// PostQuery Ask about history, in the dialect of the Plausible Stats API
 	// (POST /api/v2/query)
-	PostQuery(c *gin.Context)
+	PostQuery(c *gin.Context, params PostQueryParams)
 }
 
 // ServerInterfaceWrapper converts contexts to parameters.
@@ -567,6 +684,22 @@ func (siw *ServerInterfaceWrapper) StreamEvents(c *gin.Context) {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "device", c.Request.URL.Query(), &params.Device, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter device: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "ticket" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "ticket", c.Request.URL.Query(), &params.Ticket, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter ticket: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "share" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "share", c.Request.URL.Query(), &params.Share, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter share: %w", err), http.StatusBadRequest)
 		return
 	}
 
@@ -842,6 +975,90 @@ func (siw *ServerInterfaceWrapper) GetLedger(c *gin.Context) {
 	siw.Handler.GetLedger(c, domain, params)
 }
 
+// ListLinks operation middleware
+func (siw *ServerInterfaceWrapper) ListLinks(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListLinks(c, domain)
+}
+
+// CreateLink operation middleware
+func (siw *ServerInterfaceWrapper) CreateLink(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CreateLink(c, domain)
+}
+
+// DeleteLink operation middleware
+func (siw *ServerInterfaceWrapper) DeleteLink(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DeleteLink(c, domain, id)
+}
+
 // GetRealtimeVisitors operation middleware
 func (siw *ServerInterfaceWrapper) GetRealtimeVisitors(c *gin.Context) {
 
@@ -859,6 +1076,22 @@ func (siw *ServerInterfaceWrapper) GetRealtimeVisitors(c *gin.Context) {
 		return
 	}
 
+	// ------------- Optional query parameter "ticket" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "ticket", c.Request.URL.Query(), &params.Ticket, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter ticket: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "share" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "share", c.Request.URL.Query(), &params.Share, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter share: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -869,8 +1102,22 @@ func (siw *ServerInterfaceWrapper) GetRealtimeVisitors(c *gin.Context) {
 	siw.Handler.GetRealtimeVisitors(c, params)
 }
 
-// PostQuery operation middleware
-func (siw *ServerInterfaceWrapper) PostQuery(c *gin.Context) {
+// CreateTicket operation middleware
+func (siw *ServerInterfaceWrapper) CreateTicket(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateTicketParams
+
+	// ------------- Optional query parameter "share" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "share", c.Request.URL.Query(), &params.Share, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter share: %w", err), http.StatusBadRequest)
+		return
+	}
 
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
@@ -879,7 +1126,42 @@ func (siw *ServerInterfaceWrapper) PostQuery(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.PostQuery(c)
+	siw.Handler.CreateTicket(c, params)
+}
+
+// PostQuery operation middleware
+func (siw *ServerInterfaceWrapper) PostQuery(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PostQueryParams
+
+	// ------------- Optional query parameter "ticket" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "ticket", c.Request.URL.Query(), &params.Ticket, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter ticket: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "share" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "share", c.Request.URL.Query(), &params.Share, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter share: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.PostQuery(c, params)
 }
 
 // GinServerOptions provides options for the Gin server.
@@ -918,6 +1200,10 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.DELETE(options.BaseURL+"/api/v1/sites/:domain", wrapper.DeleteSite)
 	router.GET(options.BaseURL+"/api/v1/sites/:domain", wrapper.GetSite)
 	router.PATCH(options.BaseURL+"/api/v1/sites/:domain", wrapper.UpdateSite)
+	router.GET(options.BaseURL+"/api/v1/sites/:domain/links", wrapper.ListLinks)
+	router.POST(options.BaseURL+"/api/v1/sites/:domain/links", wrapper.CreateLink)
+	router.DELETE(options.BaseURL+"/api/v1/sites/:domain/links/:id", wrapper.DeleteLink)
+	router.POST(options.BaseURL+"/api/v1/tickets", wrapper.CreateTicket)
 	router.GET(options.BaseURL+"/api/v1/sites/:domain/ledger", wrapper.GetLedger)
 	router.GET(options.BaseURL+"/api/v1/keys", wrapper.ListKeys)
 	router.POST(options.BaseURL+"/api/v1/keys", wrapper.CreateKey)

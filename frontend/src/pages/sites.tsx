@@ -46,8 +46,9 @@ export function SitesPage({ sites, session, reload }: Props) {
       </ul>
       {session && !session.authenticated && (
         <Notice>
-          You see public sites only. To see all and to add some, open the login link: <code>nowcast all</code> prints it
-          when it starts, and <code>{location.origin}/login?key=nck_…</code> works with any key.
+          You see public sites and those of share links only. To see all and to add some, open the login link:{" "}
+          <code>nowcast all</code> prints it when it starts, and <code>{location.origin}/login?key=nck_…</code> works
+          with any key.
         </Notice>
       )}
     </div>

@@ -4,6 +4,7 @@ import { age, clock } from "../format";
 import type { Live } from "../live/stream";
 import { historyFilters, href, type Route } from "../route";
 import { Link } from "./bits";
+import { Share } from "./share";
 
 interface Props {
   route: Route;
@@ -11,10 +12,11 @@ interface Props {
   theme: string;
   toggle: () => void;
   help: () => void;
+  admin: boolean;
   children?: ReactNode;
 }
 
-export function Header({ route, sites, theme, toggle, help, children }: Props) {
+export function Header({ route, sites, theme, toggle, help, admin, children }: Props) {
   const tab = (page: "live" | "history", name: string) => (
     <Link
       href={href({ page, site: route.site, filters: page === "history" ? historyFilters(route) : [] })}
@@ -37,6 +39,7 @@ export function Header({ route, sites, theme, toggle, help, children }: Props) {
             <>
               {tab("live", "Live")}
               {tab("history", "History")}
+              {admin && <Share key={route.site} site={route.site} />}
             </>
           )}
           <button

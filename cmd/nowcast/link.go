@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+type linkCmd struct {
+	Add    linkAddCmd    `cmd:"" help:"Make a share link to a site and print its address, which is shown only once."`
+	List   linkListCmd   `cmd:"" help:"List a site's share links, without their secrets."`
+	Remove linkRemoveCmd `cmd:"" help:"Revoke a share link, which ends what was opened by it."`
+}
+
+// Help is shown by --help.
+func (linkCmd) Help() string {
+	return `Whoever has a share link reads one site, live and in history, without a key.
+
+Example:
+
+	nowcast link add example.com "the press office"`
+}
+
+// linkJSON is a share link as the API has it.
+type linkJSON struct {
+	ID      string    `json:"id"`
+	Name    string    `json:"name"`
+	Created time.Time `json:"created"`
+	Path    string    `json:"path"`
+}
+
+func linksPath(domain string) string { return "/api/v1/sites/" + url.PathEscape(domain) + "/links" }
+
+type linkAddCmd struct {
+	serverFlags
+	Domain string `arg:"" placeholder:"DOMAIN" help:"Which site."`
+	Name   string `arg:"" placeholder:"NAME" help:"Whom or what it is for."`
+}
+
+// Help is shown by --help.
+func (linkAddCmd) Help() string {
+	return `Example:
+
+	nowcast link add example.com "the press office"`
+}
+
+// Run is the command.
+func (c *linkAddCmd) Run(ctx context.Context, std *stdio) error {
+	var made linkJSON
+	if err := c.call(ctx, http.MethodPost, linksPath(c.Domain), struct {
+		Name string `json:"name"`
+	}{c.Name}, &made); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(std.out, "%s%s\n\nThis is the only time that the link is shown. Its id, to revoke it: %s\n", strings.TrimSuffix(c.Server, "/"), made.Path, made.ID)
+	return err
+}
+
+type linkListCmd struct {
+	serverFlags
+	Domain string `arg:"" placeholder:"DOMAIN" help:"Which site."`
+}
+
+// Help is shown by --help.
+func (linkListCmd) Help() string {
+	return `Example:
+
+	nowcast link list example.com`
+}
+
+// Run is the command.
+func (c *linkListCmd) Run(ctx context.Context, std *stdio) error {
+	var list struct{ Links []linkJSON }
+	if err := c.call(ctx, http.MethodGet, linksPath(c.Domain), nil, &list); err != nil {
+		return err
+	}
+	t := tabwriter.NewWriter(std.out, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "ID\tNAME\tCREATED")
+	for _, l := range list.Links {
+		fmt.Fprintf(t, "%s\t%s\t%s\n", l.ID, l.Name, l.Created.Format(time.DateTime))
+	}
+	return t.Flush()
+}
+
+type linkRemoveCmd struct {
+	serverFlags
+	Domain string `arg:"" placeholder:"DOMAIN" help:"Which site."`
+	ID     string `arg:"" placeholder:"ID" help:"Which link, as the list shows it."`
+}
+
+// Help is shown by --help.
+func (linkRemoveCmd) Help() string {
+	return `Example:
+
+	nowcast link remove example.com 3f9a1c`
+}
+
+// Run is the command.
+func (c *linkRemoveCmd) Run(ctx context.Context, std *stdio) error {
+	if err := c.call(ctx, http.MethodDelete, linksPath(c.Domain)+"/"+url.PathEscape(c.ID), nil, nil); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(std.out, "%s is revoked\n", c.ID)
+	return err
+}

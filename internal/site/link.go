@@ -1,0 +1,105 @@
+package site
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Link lets whoever has its address read one site, until it is removed. Only the hash of its secret is kept.
+type Link struct {
+	ID      string    `json:"id"`
+	Site    string    `json:"site"`
+	Name    string    `json:"name"` // what it is for
+	Hash    string    `json:"hash"` // hex SHA-256 of the secret
+	Created time.Time `json:"created"`
+}
+
+const (
+	linkPrefix = "ncl_" // as prefix, of links
+	maxLinks   = 100    // of a site
+)
+
+// Link finds a link by its id. One whose site is gone is no link any more, also when a site of that name is made again.
+func (r *Registry) Link(id string) (Link, bool) {
+	s := r.state.Load()
+	l, ok := s.links[id]
+	return l, ok && s.has(l)
+}
+
+func (s *state) has(l Link) bool {
+	st, ok := s.sites[l.Site]
+	return ok && !l.Created.Before(st.Created)
+}
+
+// Links are those of a site, by creation, then id.
+func (r *Registry) Links(domain string) []Link {
+	s := r.state.Load()
+	var all []Link
+	for _, l := range s.links {
+		if l.Site == domain && s.has(l) {
+			all = append(all, l)
+		}
+	}
+	slices.SortFunc(all, func(a, b Link) int { return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID)) })
+	return all
+}
+
+// NewLink makes a link to a site and returns its secret, which is kept nowhere. It fails with ErrNotFound without such a site, and with
+// ErrInvalid without a name or when the site has as many as it may.
+func (r *Registry) NewLink(ctx context.Context, domain, name string) (Link, string, error) {
+	st, ok := r.Lookup(domain)
+	if !ok {
+		return Link{}, "", fmt.Errorf("site %s: %w", shorten(domain), ErrNotFound)
+	}
+	if name = strings.TrimSpace(name); name == "" || len(name) > 100 {
+		return Link{}, "", fmt.Errorf("%w: a link needs a name of at most 100 bytes", ErrInvalid)
+	}
+	if len(r.Links(domain)) >= maxLinks {
+		return Link{}, "", fmt.Errorf("%w: %s has %d links; remove one first", ErrInvalid, domain, maxLinks)
+	}
+	var id [6]byte
+	_, _ = rand.Read(id[:])
+	secret := newSecret(linkPrefix)
+	l := Link{ID: hex.EncodeToString(id[:]), Site: domain, Name: name, Hash: hash(secret), Created: time.Now().UTC().Truncate(time.Millisecond)}
+	if l.Created.Before(st.Created) { // by the clock of another process
+		l.Created = st.Created
+	}
+	return l, secret, r.set(ctx, linkKey+l.ID, l)
+}
+
+// DeleteLink removes a site's link. It fails with ErrNotFound.
+func (r *Registry) DeleteLink(ctx context.Context, domain, id string) error {
+	if l, ok := r.Link(id); !ok || l.Site != domain {
+		return fmt.Errorf("link %s of %s: %w", shorten(id), shorten(domain), ErrNotFound)
+	}
+	return r.set(ctx, linkKey+id, nil)
+}
+
+// deleteLinks removes all of a site's, also those of a site of that name before.
+func (r *Registry) deleteLinks(ctx context.Context, domain string) error {
+	for _, l := range slices.Collect(maps.Values(r.state.Load().links)) {
+		if l.Site == domain {
+			if err := r.set(ctx, linkKey+l.ID, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// OpenLink finds the link that a secret belongs to, as Authenticate does a key.
+func (r *Registry) OpenLink(secret string) (Link, bool) {
+	if !strings.HasPrefix(secret, linkPrefix) {
+		return Link{}, false
+	}
+	s := r.state.Load()
+	l, ok := s.linkHashes[hash(secret)]
+	return l, ok && s.has(l)
+}
