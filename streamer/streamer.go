@@ -44,6 +44,7 @@ type Config struct {
 	Version     string        // of the program
 	Lifetime    time.Duration // of a stream, ± 10 %; an hour when 0
 	WriteLimit  time.Duration // how long one write to a viewer may take; 10 s when 0
+	History     query.Config  // what questions about history may cost
 }
 
 // Deps are what it works with.
@@ -90,7 +91,8 @@ func New(cfg Config, d Deps) (*Service, error) {
 	}
 	s := &Service{cfg: cfg, kafka: d.Broker, sites: d.Sites, log: d.Log, secure: u.Scheme == "https", state: "reading the windows from Kafka"}
 	if d.Warehouse != nil {
-		s.history = query.New(d.Warehouse, query.Config{})
+		cfg.History.Metrics = d.Metrics
+		s.history = query.New(d.Warehouse, cfg.History)
 	}
 	s.metrics, err = newMetrics(d.Metrics)
 	return s, err

@@ -323,6 +323,9 @@ type SiteUpdate struct {
 	Timezone *string    `json:"timezone,omitempty"`
 }
 
+// Busy defines model for Busy.
+type Busy = Error
+
 // Conflict defines model for Conflict.
 type Conflict = Error
 
