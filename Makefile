@@ -93,7 +93,7 @@ chaos-ingest: build kafka
 outage: build kafka
 	go test -timeout 0 -count=1 -v -run TestOutage ./internal/e2e/ -outage 5m
 
-## bench-glass: time from beacon to glass at 1,000 beacons/s, and where it goes
+## bench-glass: time from beacon to glass at 1,000 beacons/s, alone and beside 8 clients with heavy queries, and where it goes
 bench-glass: build
 	go run ./internal/e2e/bench glass
 

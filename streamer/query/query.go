@@ -118,9 +118,11 @@ func (e *Engine) answer(ctx context.Context, by Asker, work func(context.Context
 		return err
 	}
 	defer e.gate.leave(by)
-	// ClickHouse gives up by itself after Timeout; this is for one that doesn't answer at all.
-	inner, cancel := context.WithTimeout(ctx, e.cfg.Timeout+2*time.Second)
+	// ClickHouse gives up by itself after Timeout; this is for one that doesn't answer at all. It is no deadline, since clickhouse-go would replace
+	// max_execution_time by that and five seconds, and ClickHouse never be the first to give up.
+	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer time.AfterFunc(e.cfg.Timeout+2*time.Second, cancel).Stop()
 	err = work(inner)
 	if err != nil && inner.Err() != nil && ctx.Err() == nil && e.answers(ctx) {
 		return &TooBig{err}
@@ -131,7 +133,7 @@ func (e *Engine) answer(ctx context.Context, by Asker, work func(context.Context
 // answers says whether ClickHouse is there. It looks at the time only between blocks, and a block of a heavy statement may take longer than all
 // of it should: then it is not away, and the same question would do no better in a few seconds.
 func (e *Engine) answers(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	return e.query(ctx, nil, statement{sql: "SELECT 1"}, func(driver.Rows) error { return nil }) == nil
 }
@@ -232,7 +234,7 @@ func (e *Engine) limit(threads int, nice bool) {
 		"enable_named_columns_in_function_tuple":      1,
 	}
 	if nice {
-		s["os_threads_nice_value_query"] = 15
+		s["os_threads_nice_value_query"] = 19
 	}
 	e.settings.Store(&s)
 }

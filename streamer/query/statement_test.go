@@ -120,8 +120,8 @@ func TestNoAnswer(t *testing.T) {
 		e := New(d, Config{Timeout: 5 * time.Second, Threads: 1})
 		start := time.Now()
 		var away *Unavailable
-		if _, err := e.Run(t.Context(), "", Site{}, q); !errors.As(err, &away) || time.Since(start) != 8*time.Second {
-			t.Errorf("got %v after %v, want *Unavailable after 8s", err, time.Since(start))
+		if _, err := e.Run(t.Context(), "", Site{}, q); !errors.As(err, &away) || time.Since(start) != 9*time.Second {
+			t.Errorf("got %v after %v, want *Unavailable after 9s", err, time.Since(start))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

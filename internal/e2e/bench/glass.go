@@ -38,13 +38,37 @@ func glass(ctx context.Context, s *server) error {
 	if err := p.watch(ctx, s, &wg); err != nil {
 		return err
 	}
-	if err := p.rounds(ctx, s, "idle", 200); err != nil {
+	if _, err := p.rounds(ctx, s, "idle", 200); err != nil {
 		return err
 	}
-	const rate = 1000
+	if err := fill(ctx, s); err != nil {
+		return err
+	}
+	const rate, clients = 1000, 8
 	wg.Go(func() { loadAt(ctx, s, rate) })
 	time.Sleep(3 * time.Second)
-	return p.rounds(ctx, s, fmt.Sprintf("%d beacons/s", rate), 400)
+	alone, err := p.rounds(ctx, s, fmt.Sprintf("%d beacons/s", rate), 400)
+	if err != nil {
+		return err
+	}
+	straining, relax := context.WithCancel(ctx)
+	answers := make(chan map[int]int, 1)
+	wg.Go(func() { answers <- strain(straining, s, clients) })
+	time.Sleep(3 * time.Second)
+	beside, err := p.rounds(ctx, s, fmt.Sprintf("beside %d with heavy queries", clients), 400)
+	relax()
+	fmt.Printf("%-34s %v\n", "  answers to those, by status", <-answers)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%-34s p50 × %.2f, p99 × %.2f\n", "heavy queries: beacon to glass", ratio(beside, alone, .5), ratio(beside, alone, .99))
+	return nil
+}
+
+// ratio is that of a quantile of two lists, which are sorted.
+func ratio(a, b []time.Duration, q float64) float64 {
+	at := func(d []time.Duration) float64 { return float64(d[int(q*float64(len(d)-1))]) }
+	return at(a) / at(b)
 }
 
 // probe keeps when each of its events was first seen at each place.
@@ -183,14 +207,15 @@ func (p *probe) view(ctx context.Context, s *server, wg *sync.WaitGroup) error {
 	return nil
 }
 
-func (p *probe) rounds(ctx context.Context, s *server, name string, n int) error {
+// rounds times n probes. It returns how long they took from beacon to glass, sorted.
+func (p *probe) rounds(ctx context.Context, s *server, name string, n int) ([]time.Duration, error) {
 	var ack, logged, emitted, shown, all []time.Duration
 	for range n {
 		time.Sleep(time.Duration(rand.Int64N(int64(250 * time.Millisecond)))) //nolint:gosec // a phase, not a secret
 		p.sent++
 		t0 := time.Now()
 		if err := post(ctx, p.client, s.url, p.site, "/", 1_000_000+p.sent); err != nil {
-			return err
+			return nil, err
 		}
 		ack = append(ack, time.Since(t0))
 		end := time.After(10 * time.Second)
@@ -201,7 +226,7 @@ func (p *probe) rounds(ctx context.Context, s *server, name string, n int) error
 			select {
 			case <-p.more:
 			case <-end:
-				return fmt.Errorf("probe %d isn't on the glass after 10 s", p.sent)
+				return nil, fmt.Errorf("probe %d isn't on the glass after 10 s", p.sent)
 			}
 		}
 		t1, _ := p.at(inLog, p.sent)
@@ -217,7 +242,7 @@ func (p *probe) rounds(ctx context.Context, s *server, name string, n int) error
 	quantiles("  beacon to readable in the log", logged)
 	quantiles("  log to windows (beat: 100 ms)", emitted)
 	quantiles("  windows to glass (rate: 100 ms)", shown)
-	return nil
+	return all, nil
 }
 
 // loadAt posts page views of many visitors, evenly spread in time, whatever the answers.
