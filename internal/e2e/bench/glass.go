@@ -20,42 +20,33 @@ import (
 	"nowcast/internal/window"
 )
 
-// glass times probes from the moment before a beacon is sent to the moment at which a viewer's frame shows it. Each probe is a new visitor
-// of a site of its own kind, at a random phase; between probes the load goes on. Beside the viewer it tails both topics, which
-// shows where the time goes.
+// glass times probes from the moment before a beacon is sent to the moment at which a viewer's frame shows it: idle, under load, and beside
+// clients that ask heavy queries as well.
 func glass(ctx context.Context, s *server) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p := &probe{site: "probe.example.com", client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
-	for _, domain := range []string{p.site, "load.example.com"} {
-		if err := s.site(ctx, domain); err != nil {
-			return err
-		}
-	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	if err := p.watch(ctx, s, &wg); err != nil {
+	if _, err := pass(ctx, s, "idle", 200); err != nil {
 		return err
 	}
-	if _, err := p.rounds(ctx, s, "idle", 200); err != nil {
-		return err
-	}
-	if err := fill(ctx, s); err != nil {
+	if err := errors.Join(s.site(ctx, "load.example.com"), fill(ctx, s)); err != nil {
 		return err
 	}
 	const rate, clients = 1000, 8
 	wg.Go(func() { loadAt(ctx, s, rate) })
 	time.Sleep(3 * time.Second)
-	alone, err := p.rounds(ctx, s, fmt.Sprintf("%d beacons/s", rate), 400)
+	alone, err := pass(ctx, s, fmt.Sprintf("%d beacons/s", rate), 400)
 	if err != nil {
 		return err
 	}
 	straining, relax := context.WithCancel(ctx)
+	defer relax()
 	answers := make(chan map[int]int, 1)
 	wg.Go(func() { answers <- strain(straining, s, clients) })
 	time.Sleep(3 * time.Second)
-	beside, err := p.rounds(ctx, s, fmt.Sprintf("beside %d with heavy queries", clients), 400)
+	beside, err := pass(ctx, s, fmt.Sprintf("beside %d with heavy queries", clients), 400)
 	relax()
 	fmt.Printf("%-34s %v\n", "  answers to those, by status", <-answers)
 	if err != nil {
@@ -63,6 +54,24 @@ func glass(ctx context.Context, s *server) error {
 	}
 	fmt.Printf("%-34s p50 × %.2f, p99 × %.2f\n", "heavy queries: beacon to glass", ratio(beside, alone, .5), ratio(beside, alone, .99))
 	return nil
+}
+
+// pass times n probes. Each is a new visitor, at a random phase, of a site that is the pass's own: a viewer is shown the visitors of five minutes,
+// and no probe of an earlier pass may drop out of them meanwhile. Beside the viewer it tails both topics, which shows where the time goes.
+func pass(ctx context.Context, s *server, name string, n int) ([]time.Duration, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p := &probe{site: fmt.Sprintf("probe-%x.example.com", time.Now().UnixNano()), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	if err := s.site(ctx, p.site); err != nil {
+		return nil, err
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	if err := p.watch(ctx, s, &wg); err != nil {
+		return nil, err
+	}
+	return p.rounds(ctx, s, name, n)
 }
 
 // ratio is that of a quantile of two lists, which are sorted.
