@@ -65,11 +65,10 @@ test-e2e: build kafka
 test-browser: build frontend/e2e/next/node_modules/.package-lock.json
 	$(NPM) --prefix frontend run e2e
 
-## fuzz: run every decoder's fuzzer for FUZZTIME (30s) each
-FUZZTIME ?= 30s
+## fuzz: run every decoder's fuzzer EXECUTIONS (200000) times, or those that match FUZZ alone, and say how many that were in all
+EXECUTIONS ?= 200000
 fuzz:
-	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
-	  for f in $$(grep -ho '^func Fuzz[A-Za-z]*' $$p/*_test.go | cut -c6-); do echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; done; done
+	@internal/e2e/fuzz/run.sh $(EXECUTIONS) '$(FUZZ)'
 
 ## fuzz-http: hold the running program to its contract with EXAMPLES (300) generated requests an operation (needs python 3.10)
 EXAMPLES ?= 300
@@ -100,7 +99,7 @@ outage: build kafka
 chaos-streams: build
 	go test -timeout 0 -count=1 -v -run '^TestStreams$$' ./internal/e2e/ -stream-viewers $(N) -stream-span $(call span,2m)
 
-## bench-glass: time from beacon to glass at 1,000 beacons/s, and where it goes
+## bench-glass: time from beacon to glass at 1,000 beacons/s, alone and beside 8 clients with heavy queries, and where it goes
 bench-glass: build
 	go run ./internal/e2e/bench glass
 

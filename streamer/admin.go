@@ -44,7 +44,7 @@ func (s *Service) PostQuery(c *gin.Context, _ api.PostQueryParams) {
 		unavailable(c, "this streamer has no ClickHouse; start it with --clickhouse")
 		return
 	}
-	res, err := s.history.Run(c.Request.Context(), query.Site{Domain: st.Domain, Timezone: st.Timezone}, q)
+	res, err := s.history.Run(c.Request.Context(), s.asker(c), query.Site{Domain: st.Domain, Timezone: st.Timezone}, q)
 	if err != nil {
 		s.fail(c, err)
 		return
@@ -74,7 +74,7 @@ func (s *Service) GetLedger(c *gin.Context, domain string, p api.GetLedgerParams
 	if p.To != nil {
 		r.To = *p.To
 	}
-	res, err := s.history.Ledger(c.Request.Context(), query.Site{Domain: st.Domain, Timezone: st.Timezone}, r)
+	res, err := s.history.Ledger(c.Request.Context(), s.asker(c), query.Site{Domain: st.Domain, Timezone: st.Timezone}, r)
 	if err != nil {
 		s.fail(c, err)
 		return

@@ -29,8 +29,12 @@ func unavailable(c *gin.Context, format string, args ...any) {
 func (s *Service) fail(c *gin.Context, err error) {
 	var invalid *query.Invalid
 	var tooBig *query.TooBig
+	var busy *query.Busy
 	var away *query.Unavailable
 	switch {
+	case errors.As(err, &busy):
+		c.Header("Retry-After", "2")
+		refuse(c, http.StatusTooManyRequests, "%v", err)
 	case errors.As(err, &invalid):
 		refuse(c, http.StatusBadRequest, "%v", err)
 	case errors.Is(err, site.ErrInvalid):

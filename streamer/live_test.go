@@ -86,6 +86,7 @@ type world struct {
 	start   int64                // of the test's seconds
 	at      int64                // the newest final second produced
 	metrics *prometheus.Registry // of the newest streamer
+	past    past                 // of the next one
 }
 
 // count is a counter's or a gauge's value, summed over what has all of the labels given.
@@ -157,6 +158,9 @@ func (w *world) service(cfg Config) (*Service, string) {
 	s, err := New(cfg, Deps{Broker: w.kafka, Sites: w.sites, Log: slog.New(slog.DiscardHandler), Metrics: w.metrics})
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	if w.past != nil {
+		s.past = w.past
 	}
 	w.run(s.Run)
 	e := gin.New()

@@ -48,6 +48,7 @@ type Config struct {
 	Blocked     time.Duration // how long a viewer may take nothing; 30 s when 0
 	Handlers    bool          // serve every viewer by an ordinary handler, not by epoll
 	Limits      Limits
+	History     query.Config // what questions about history may cost
 }
 
 // Deps are what it works with.
@@ -106,7 +107,8 @@ func New(cfg Config, d Deps) (*Service, error) {
 	s := &Service{cfg: cfg, kafka: d.Broker, sites: d.Sites, log: d.Log, secure: u.Scheme == "https", seats: newSeats(cfg.Limits),
 		state: "reading the windows from Kafka"}
 	if d.Warehouse != nil {
-		s.history = query.New(d.Warehouse, query.Config{})
+		cfg.History.Metrics = d.Metrics
+		s.history = query.New(d.Warehouse, cfg.History)
 		s.past = s.history
 	}
 	if s.metrics, err = newMetrics(d.Metrics); err != nil {

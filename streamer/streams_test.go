@@ -238,9 +238,9 @@ func TestGap(t *testing.T) {
 	w.at = w.start - 500
 	w.start = w.at + 1
 	w.final(460)
-	s, base := w.service(Config{})
 	past := &pastSeconds{}
-	s.past = past
+	w.past = past
+	base := w.streamer(Config{})
 	soon := func() bool { m, _ := w.open(base, nil); defer m.cancel(); return m.next().id == eventID(w.at, 0) }
 	w.soon("all are read", soon)
 	ends := map[int]int64{}

@@ -32,8 +32,8 @@ type verifyCmd struct {
 // Help is shown by --help.
 func (verifyCmd) Help() string {
 	return `Counts a span again from the log, by brute force and in code of its own, and compares each second of each site and partition with
-what was streamed (the windows topic) and what is stored (ClickHouse's tables windows and events). Late events are listed with their
-reason. Progress goes to stderr. It ends with 0 when everything agrees and with 1 when anything can't be explained. It only reads.
+what was streamed (the windows topic) and what is stored (ClickHouse's tables windows and events), and each minute with the ledger (received
+is what was counted, late, stale, repeated or dropped). Late events are listed with their reason. Progress goes to stderr. It ends with 0 when everything agrees and with 1 when anything can't be explained. It only reads.
 
 Examples:
 

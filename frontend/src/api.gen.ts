@@ -771,9 +771,19 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description The query would take too much; narrow it. */
+        /** @description The query would take too much; ask for a shorter range or fewer dimensions. */
         TooLarge: {
             headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Error"];
+            };
+        };
+        /** @description Too many queries are running, of this key or in all. Ask again after `Retry-After` seconds. */
+        Busy: {
+            headers: {
+                "Retry-After": components["headers"]["RetryAfter"];
                 [name: string]: unknown;
             };
             content: {
@@ -1195,6 +1205,7 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             422: components["responses"]["TooLarge"];
+            429: components["responses"]["Busy"];
             503: components["responses"]["Unavailable"];
         };
     };
@@ -1492,6 +1503,7 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             422: components["responses"]["TooLarge"];
+            429: components["responses"]["Busy"];
             503: components["responses"]["Unavailable"];
         };
     };

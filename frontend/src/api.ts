@@ -72,7 +72,7 @@ export function useLoad<T>(key: string | null, load: (signal: AbortSignal) => Pr
           if (abort.signal.aborted) return;
           const error = e instanceof Refused ? e : new Refused(0, String(e));
           setState((s) => ({ ...s, error, loading: false }));
-          if (error.status === 0 || error.status >= 500) timer = setTimeout(run, RETRY);
+          if (error.status === 0 || error.status === 429 || error.status >= 500) timer = setTimeout(run, RETRY);
         },
       );
     };

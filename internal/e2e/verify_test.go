@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"nowcast/internal/broker"
+	"nowcast/internal/event"
 	"nowcast/internal/topic"
 	"nowcast/internal/verify"
 	"nowcast/internal/warehouse"
@@ -38,11 +39,12 @@ func verified(t *testing.T, args ...string) (verify.Report, int) {
 	return r, cmd.ProcessState.ExitCode()
 }
 
-// startSettled is a laptop with 60 page views of a site, all of them in seconds that are final before to.
+// startSettled is a laptop with 60 page views of a site and one by a bot, all of them in seconds that are final before to.
 func startSettled(t *testing.T) (l *laptop, site, to string) {
 	t.Helper()
 	l = startLaptop(t)
 	site = l.site(t, true)
+	l.bot(t, site)
 	l.drip(t, site, 60, 3*time.Second)
 	l.total(t, site, "pageviews", 60)
 	time.Sleep(2 * time.Second) // seconds become final with the clock, and there is nothing else to wait for
@@ -56,6 +58,9 @@ func TestVerify(t *testing.T) {
 	r, code := verified(t, args...)
 	if code != 0 || r.Different != 0 || r.Counted < 60 || r.EventRows != r.Counted || r.WindowRows < 3 || len(r.NotCompared) > 0 {
 		t.Fatalf("exit %d, %+v", code, r)
+	}
+	if x := r.Ledger; x.Minutes == 0 || x.Events != uint64(r.Counted) || x.Received != x.Events+1 || x.Dropped["bot"] != 1 {
+		t.Fatalf("of the ledger it has compared %+v, want %d events and a bot", x, r.Counted)
 	}
 
 	ends := endpointsOf(t, l)
@@ -101,8 +106,19 @@ func TestVerify(t *testing.T) {
 			verify.Difference{In: "ClickHouse windows", What: "1 rows of a partition that the log doesn't have"}},
 		{"window altered", sql("INSERT INTO windows SELECT * REPLACE (pageviews + 1 AS pageviews, version + 1 AS version) FROM windows WHERE site = {site} AND part < 1000 ORDER BY second, part LIMIT 1 OFFSET 2"),
 			verify.Difference{In: "ClickHouse windows", What: "pageviews is"}},
+		{"ledger row removed", sql("ALTER TABLE ledger DELETE WHERE site = {site} AND (minute, kpart, koff) = (SELECT minute, kpart, koff FROM ledger WHERE site = {site} ORDER BY kpart, koff LIMIT 1) SETTINGS mutations_sync = 1"),
+			verify.Difference{In: "ClickHouse ledger", What: "missing"}},
+		{"ledger row of a reason altered", sql("ALTER TABLE ledger UPDATE dropped = map('spam', 1) WHERE site = {site} AND (minute, kpart, koff) = (SELECT minute, kpart, koff FROM ledger WHERE site = {site} ORDER BY kpart DESC, koff DESC LIMIT 1) SETTINGS mutations_sync = 1"),
+			verify.Difference{In: "ClickHouse ledger", What: "dropped as spam is 1, recounted 0"}},
+		{"ledger row that doesn't add up", sql("INSERT INTO ledger SELECT * REPLACE (late + 1 AS late, version + 1 AS version) FROM ledger FINAL WHERE site = {site} ORDER BY kpart, koff LIMIT 1"),
+			verify.Difference{In: "ClickHouse ledger", What: "it doesn't add up"}},
+		{"ledger row made up", sql("INSERT INTO ledger SELECT * REPLACE (minute - INTERVAL 3 MINUTE AS minute) FROM ledger WHERE site = {site} ORDER BY minute DESC LIMIT 1"),
+			verify.Difference{In: "ClickHouse ledger", What: "nothing in the log is behind it"}},
+		{"ledger row of another partition", sql("INSERT INTO ledger SELECT * REPLACE (kpart + 1000 AS kpart) FROM ledger WHERE site = {site} ORDER BY minute DESC LIMIT 1"),
+			verify.Difference{In: "ClickHouse ledger", What: "1 rows of a partition that the log doesn't have"}},
 		{"topic altered under the same version", say(func(s *window.Second) { s.Visitors++ }), verify.Difference{In: topic.Windows, What: "one version has two contents"}},
 		{"topic altered by a newer version", say(func(s *window.Second) { s.Events++; s.Version++ }), verify.Difference{In: topic.Windows, What: "events is"}},
+		{"tallies that no event is behind", func() error { return tallied(t, kafka, site, 3) }, verify.Difference{In: topic.Events, What: "tallies and events don't fit: 3 received, 0 dropped, 0 events"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if err := c.do(); err != nil {
@@ -119,6 +135,16 @@ func TestVerify(t *testing.T) {
 			}
 		})
 	}
+}
+
+// tallied writes an envelope that says so many beacons were received, and has none of their events.
+func tallied(t *testing.T, kafka *broker.Client, site string, received uint64) error {
+	t.Helper()
+	now := time.Now()
+	b := event.AppendHeader(nil, event.Header{Node: 4711, Sequence: 1, Low: now.UnixMilli(), Farewell: true})
+	b = event.AppendTally(b, event.Tally{Site: site, Minute: now.Unix()/60 - 1, Count: received})
+	_, err := kafka.Produce(t.Context(), topic.Events, 0, now, b)
+	return err
 }
 
 // A log can't be altered, but a copy of it can: of the windows topic's rows one is removed, or all are said twice, which is no difference.

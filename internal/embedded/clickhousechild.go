@@ -24,6 +24,10 @@ func runClickHouse(ctx context.Context, c childConfig) error {
 	if err != nil {
 		return err
 	}
+	// What is live is in other processes, and history and inserts can wait for it.
+	if err := yield(10); err != nil {
+		c.log.Warn("queries may slow down what is live", "error", err)
+	}
 	lib, err := chdb.Load(c.library)
 	if err != nil {
 		return hopelessError{err}

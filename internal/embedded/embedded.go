@@ -44,7 +44,8 @@ type Config struct {
 
 	// Library is the path of libchdb.so, as FindLibrary gives it.
 	Library string
-	// Sessions is how many statements the ClickHouse runs at a time, 1 to 64; 0 means 8: as many as the store lane can have in flight, and two for questions. Further ones wait.
+	// Sessions is how many statements the ClickHouse runs at a time, 1 to 64; 0 means 14: as many as
+	// the store lane can have in flight, 6, and as questions are answered at a time, 8. Further ones wait.
 	Sessions int
 }
 
@@ -60,7 +61,7 @@ func (c *Config) validate() error {
 		c.PartitionBytes = 256 << 20
 	}
 	if c.Sessions == 0 {
-		c.Sessions = 8
+		c.Sessions = 14
 	}
 	if c.PartitionBytes < 1<<20 || c.Sessions < 1 || c.Sessions > 64 {
 		return fmt.Errorf("PartitionBytes has to be at least 1 MiB and Sessions 1 to 64, not %d and %d", c.PartitionBytes, c.Sessions)

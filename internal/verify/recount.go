@@ -40,6 +40,10 @@ type recount struct {
 	stored  []stored
 	stale   bool // there are stale events
 
+	ledger    map[minuteKey]*outcomes
+	ledgerEnd int64 // offset after the last envelope that is in it
+	headless  int64 // minutes up to it may have been in records that are gone
+
 	decoder event.Decoder
 }
 
@@ -91,7 +95,7 @@ const (
 
 func newRecount(c Config, partition int) *recount {
 	return &recount{cfg: &c, partition: partition, nodes: map[uint64]*node{}, ids: map[clientID]int64{}, open: map[int64]int{}, now: never, watermark: never,
-		siteOf: map[string]int32{}, former: map[who]uint64{}}
+		siteOf: map[string]int32{}, former: map[who]uint64{}, ledger: map[minuteKey]*outcomes{}, headless: never}
 }
 
 // envelope takes the log's next record.
@@ -137,9 +141,11 @@ func (r *recount) envelope(x broker.Record, report *Report) error {
 		r.raise(min(lowest, r.now), x.Offset)
 	}
 	r.forget()
+	classes := make([]class, len(events))
 	for i := range events {
-		r.event(x, h, i, &events[i], tooOld, report)
+		classes[i] = r.event(x, h, i, &events[i], tooOld, report)
 	}
+	r.tallied(x, events, classes, r.decoder.Tallies(), report)
 	for r.opened > mostOpen {
 		oldest := int64(1 << 62)
 		for s := range r.open {
@@ -184,7 +190,7 @@ func (r *recount) forget() {
 	}
 }
 
-func (r *recount) event(x broker.Record, h event.Header, i int, e *event.Event, tooOld bool, report *Report) {
+func (r *recount) event(x broker.Record, h event.Header, i int, e *event.Event, tooOld bool, report *Report) class {
 	e.Time = max(0, min(e.Time, x.Time))
 	second := e.Time / 1000
 	site := r.site(e.Site)
@@ -212,7 +218,7 @@ func (r *recount) event(x broker.Record, h event.Header, i int, e *event.Event, 
 		r.opened++
 	}
 	if !r.cfg.asked(e.Site) || second < r.cfg.From.Unix()-active || second >= r.cfg.To.Unix() {
-		return
+		return c
 	}
 	if c == inWindow && e.Kind != event.Engagement {
 		r.counted = append(r.counted, counted{second, e.Visitor, site, e.Kind == event.Pageview})
@@ -221,7 +227,7 @@ func (r *recount) event(x broker.Record, h event.Header, i int, e *event.Event, 
 		}
 	}
 	if second < r.cfg.From.Unix() {
-		return
+		return c
 	}
 	report.event(c)
 	if c == late {
@@ -232,6 +238,7 @@ func (r *recount) event(x broker.Record, h event.Header, i int, e *event.Event, 
 		r.stored = append(r.stored, stored{offset: x.Offset, index: uint16(i), stale: c == stale, site: site, time: e.Time,
 			content: contentOf(e, c == late, c != stale), key: keyOf(e, h, i)})
 	}
+	return c
 }
 
 func (r *recount) site(name string) int32 {

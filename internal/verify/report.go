@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -33,6 +34,8 @@ type Report struct {
 	WindowRows int `json:"window_rows"` // recounted and compared
 	EventRows  int `json:"event_rows"`  // found in ClickHouse and compared
 
+	Ledger LedgerReport `json:"ledger"`
+
 	Different    int          `json:"different"` // 0: everything agrees
 	Differences  []Difference `json:"differences"`
 	Lates        []Lateness   `json:"lates"`
@@ -41,6 +44,26 @@ type Report struct {
 	through      int64
 	lates        map[lateOf]*Lateness
 	lateInSecond map[lateSecond]bool
+}
+
+// LedgerReport is what was recounted of the ledger, in the whole minutes that the span touches, and compared.
+type LedgerReport struct {
+	Minutes  int               `json:"minutes"` // of sites and partitions
+	Received uint64            `json:"received"`
+	Events   uint64            `json:"events"`  // counted, late, stale or repeated
+	Dropped  map[string]uint64 `json:"dropped"` // by reason; received is the sum of them and of events
+}
+
+func (r *Report) ledger(o *outcomes) {
+	r.Ledger.Minutes++
+	r.Ledger.Received += o.received
+	r.Ledger.Events += o.events()
+	for reason, n := range o.dropped {
+		if r.Ledger.Dropped == nil {
+			r.Ledger.Dropped = map[string]uint64{}
+		}
+		r.Ledger.Dropped[reason] += n
+	}
 }
 
 // Difference is one row that isn't what the log says.
@@ -167,8 +190,12 @@ func (r *Report) Print(w io.Writer, most int) error {
 	fmt.Fprintf(w, "Recounted %s to %s UTC from %d records of %d partitions; final, and compared, up to %s.\n\n", r.From.Format(clock), r.To.Format(clock), r.Records, r.Partitions, r.Through.Format(clock))
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(t, "events of the span\t%d\t\n= in windows\t%d\t\n+ late\t%d\t\n+ stale\t%d\t\n+ repeated ids\t%d\t\n", r.Events, r.Counted, r.Late, r.Stale, r.Repeated)
-	fmt.Fprintf(t, "envelopes sent again\t%d\t\nrecords unreadable\t%d\t\nwindow rows compared\t%d\t\nevent rows compared\t%d\t\ndifferences\t%d\t\n",
-		r.Retried, r.Unreadable, r.WindowRows, r.EventRows, r.Different)
+	fmt.Fprintf(t, "beacons of its minutes\t%d\t\n= events\t%d\t\n", r.Ledger.Received, r.Ledger.Events)
+	for _, reason := range slices.Sorted(maps.Keys(r.Ledger.Dropped)) {
+		fmt.Fprintf(t, "+ dropped as %s\t%d\t\n", reason, r.Ledger.Dropped[reason])
+	}
+	fmt.Fprintf(t, "envelopes sent again\t%d\t\nrecords unreadable\t%d\t\nwindow rows compared\t%d\t\nevent rows compared\t%d\t\nledger minutes compared\t%d\t\ndifferences\t%d\t\n",
+		r.Retried, r.Unreadable, r.WindowRows, r.EventRows, r.Ledger.Minutes, r.Different)
 	if err := t.Flush(); err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ import (
 const (
 	dialTimeout = 10 * time.Second // also how long a call waits for a free connection
 	readTimeout = 5 * time.Minute  // of one answer; a call's context may be shorter
-	openConns   = 8
+	openConns   = 14               // the store lane's inserts and the streamer's questions, where both are one process
 	idleConns   = 4
 )
 

@@ -395,6 +395,9 @@ type ShareQuery = string
 // TicketQuery defines model for TicketQuery.
 type TicketQuery = string
 
+// Busy defines model for Busy.
+type Busy = Error
+
 // Conflict defines model for Conflict.
 type Conflict = Error
 

@@ -75,7 +75,7 @@ func describe(rows []Row) string {
 // agree asks engine and oracle the same.
 func agree(t rapid.TB, e *Engine, x past, q Request) {
 	t.Helper()
-	got, err := e.Run(context.Background(), x.site, q)
+	got, err := e.Run(context.Background(), "", x.site, q)
 	if err != nil {
 		t.Fatalf("%+v: %v", q, err)
 	}

@@ -26,7 +26,7 @@ func views(from time.Time, n int, path func(i int) string) []event {
 func TestNothing(t *testing.T) {
 	e := New(database(t), Config{})
 	for _, name := range rangeNames {
-		r, err := e.Run(t.Context(), Site{"nobody.example", "Asia/Tokyo"}, Request{Metrics: metrics, DateRange: DateRange{Name: name}, Include: Include{TotalRows: true}})
+		r, err := e.Run(t.Context(), "", Site{"nobody.example", "Asia/Tokyo"}, Request{Metrics: metrics, DateRange: DateRange{Name: name}, Include: Include{TotalRows: true}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -35,7 +35,7 @@ func TestNothing(t *testing.T) {
 		if err != nil || !strings.HasPrefix(string(b), want) {
 			t.Errorf("%s: %s %v", name, b, err)
 		}
-		r, err = e.Run(t.Context(), Site{"nobody.example", ""}, Request{Metrics: metrics, Dimensions: []string{"time"}, DateRange: DateRange{Name: name}, Include: Include{TotalRows: true}})
+		r, err = e.Run(t.Context(), "", Site{"nobody.example", ""}, Request{Metrics: metrics, Dimensions: []string{"time"}, DateRange: DateRange{Name: name}, Include: Include{TotalRows: true}})
 		if err != nil || len(r.Results) != 0 || *r.Meta.TotalRows != 0 {
 			t.Errorf("%s by time: %+v %v", name, r, err)
 		}
@@ -56,7 +56,7 @@ func TestHostileValues(t *testing.T) {
 			{Op: Not, Filters: []Filter{{Op: IsNot, Dimension: "event:page", Values: []string{v}}}},
 		} {
 			q := Request{Metrics: []Metric{Events}, DateRange: DateRange{From: "2026-05-04", To: "2026-05-04"}, Dimensions: []string{"event:page"}, Filters: []Filter{f}}
-			r, err := e.Run(t.Context(), Site{t.Name(), ""}, q)
+			r, err := e.Run(t.Context(), "", Site{t.Name(), ""}, q)
 			if err != nil || len(r.Results) != 1 || r.Results[0].Dimensions[0] != v || *r.Results[0].Metrics[0] != 1 {
 				t.Errorf("%d %.40q %s: %.200v %v", i, v, f.Op, r.Results, err)
 			}
@@ -66,12 +66,12 @@ func TestHostileValues(t *testing.T) {
 			if len(v) > maxProp && s != "event:page" {
 				continue
 			}
-			r, err := e.Run(t.Context(), Site{t.Name(), ""}, Request{Metrics: []Metric{Events}, DateRange: DateRange{Name: "all"}, Filters: []Filter{f}})
+			r, err := e.Run(t.Context(), "", Site{t.Name(), ""}, Request{Metrics: []Metric{Events}, DateRange: DateRange{Name: "all"}, Filters: []Filter{f}})
 			if err != nil || *r.Results[0].Metrics[0] != 0 {
 				t.Errorf("%d %.40q contained in %.40q: %.200v %v", i, v, s, r.Results, err)
 			}
 		}
-		if r, err := e.Run(t.Context(), Site{v, ""}, Request{Metrics: metrics, DateRange: DateRange{Name: "all"}}); err != nil || *r.Results[0].Metrics[0] != 0 {
+		if r, err := e.Run(t.Context(), "", Site{v, ""}, Request{Metrics: metrics, DateRange: DateRange{Name: "all"}}); err != nil || *r.Results[0].Metrics[0] != 0 {
 			t.Errorf("site %.40q: %v", v, err)
 		}
 	}
@@ -82,7 +82,7 @@ func TestHostileValues(t *testing.T) {
 	if err := json.Unmarshal([]byte(in), &q); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.Run(t.Context(), Site{t.Name(), ""}, q); err != nil {
+	if _, err := e.Run(t.Context(), "", Site{t.Name(), ""}, q); err != nil {
 		t.Errorf("100 kB of filters: %.300v", err)
 	}
 }
@@ -93,7 +93,7 @@ func TestPatternOnlyClickHouseRefuses(t *testing.T) {
 	e := New(database(t), Config{})
 	for _, p := range []string{"(", "[a", `\p{Nonsense}`, "(?=x)", strings.Repeat("(a{1,900}){1,900}", 3), `(?<n>a)`, `\Qx`, "x**"} {
 		q := Request{Metrics: []Metric{Events}, DateRange: DateRange{Name: "day"}, Filters: []Filter{{Op: Matches, Dimension: "event:page", Values: []string{p}}}}
-		_, err := e.Run(t.Context(), Site{t.Name(), ""}, q)
+		_, err := e.Run(t.Context(), "", Site{t.Name(), ""}, q)
 		var bad *Invalid
 		if err != nil && !errors.As(err, &bad) {
 			t.Errorf("%.40q: %v", p, err)
@@ -106,14 +106,14 @@ func TestTooBig(t *testing.T) {
 	put(t, t.Name(), views(from, 20_000, func(i int) string { return fmt.Sprint("/", i) }), nil)
 	q := Request{Metrics: []Metric{Visits, Visitors}, DateRange: DateRange{From: "2026-05-04", To: "2026-05-05"}, Dimensions: []string{"event:page"}}
 	for _, cfg := range []Config{{Rows: 1000}, {Memory: 1 << 20}} {
-		_, err := New(database(t), cfg).Run(t.Context(), Site{t.Name(), ""}, q)
+		_, err := New(database(t), cfg).Run(t.Context(), "", Site{t.Name(), ""}, q)
 		var big *TooBig
 		if !errors.As(err, &big) {
 			t.Errorf("%+v: got %v, want *TooBig", cfg, err)
 		}
 	}
 	// The next one is not worse off for it.
-	if r, err := New(database(t), Config{}).Run(t.Context(), Site{t.Name(), ""}, q); err != nil || len(r.Results) != maxLimit {
+	if r, err := New(database(t), Config{}).Run(t.Context(), "", Site{t.Name(), ""}, q); err != nil || len(r.Results) != maxLimit {
 		t.Errorf("%d rows, %v", len(r.Results), err)
 	}
 }
@@ -124,7 +124,7 @@ func TestAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	_, err = New(db, Config{}).Run(t.Context(), Site{"a", ""}, Request{Metrics: []Metric{Events}, DateRange: DateRange{Name: "all"}})
+	_, err = New(db, Config{}).Run(t.Context(), "", Site{"a", ""}, Request{Metrics: []Metric{Events}, DateRange: DateRange{Name: "all"}})
 	var away *Unavailable
 	if !errors.As(err, &away) || !strings.Contains(err.Error(), "try again") || strings.Contains(err.Error(), "sock") {
 		t.Errorf("got %v, want *Unavailable", err)
@@ -132,7 +132,7 @@ func TestAway(t *testing.T) {
 }
 
 func TestUnknownZone(t *testing.T) {
-	_, err := New(&recorder{}, Config{}).Run(t.Context(), Site{"a", "Mars/Olympus"}, Request{Metrics: []Metric{Events}, DateRange: DateRange{Name: "day"}})
+	_, err := New(&recorder{}, Config{}).Run(t.Context(), "", Site{"a", "Mars/Olympus"}, Request{Metrics: []Metric{Events}, DateRange: DateRange{Name: "day"}})
 	if err == nil || !strings.Contains(err.Error(), `the site's time zone "Mars/Olympus" is not known`) {
 		t.Errorf("got %v", err)
 	}
@@ -181,7 +181,7 @@ func TestHistoryIsWhatWasLive(t *testing.T) {
 	}
 	put(t, t.Name(), events, func(i int) bool { return i%3 == 0 })
 	q := Request{Metrics: []Metric{Pageviews, Visitors, Events}, Dimensions: []string{"time:second"}, DateRange: DateRange{From: "2026-05-04T23:40:00Z", To: "2026-05-05T00:19:59Z"}}
-	got, err := New(database(t), Config{}).Run(t.Context(), Site{t.Name(), ""}, q)
+	got, err := New(database(t), Config{}).Run(t.Context(), "", Site{t.Name(), ""}, q)
 	if err != nil {
 		t.Fatal(err)
 	}

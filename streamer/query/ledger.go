@@ -49,15 +49,11 @@ const (
 )
 
 // Ledger answers what became of the beacons of s. Errors are as in Run.
-func (e *Engine) Ledger(ctx context.Context, s Site, r LedgerRange) (Ledger, error) {
-	start := time.Now()
-	inner, cancel := context.WithTimeout(ctx, e.cfg.Timeout+2*time.Second)
-	defer cancel()
-	out, err := e.ledger(inner, s, r)
-	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("ask ClickHouse: %w", ctx.Err())
-	}
-	e.took.WithLabelValues(outcome(err)).Observe(time.Since(start).Seconds())
+func (e *Engine) Ledger(ctx context.Context, by Asker, s Site, r LedgerRange) (out Ledger, err error) {
+	err = e.answer(ctx, by, func(ctx context.Context) error {
+		out, err = e.ledger(ctx, s, r)
+		return err
+	})
 	return out, err
 }
 

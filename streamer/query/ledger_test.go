@@ -14,7 +14,7 @@ import (
 func TestLedgerStatements(t *testing.T) {
 	for golden, minutes := range map[string]bool{"ledger_minutes": true, "ledger_total": false} {
 		r := &recorder{fail: errors.New("no more")}
-		_, err := New(r, Config{}).Ledger(t.Context(), Site{"'; DROP TABLE ledger", "Europe/Berlin"}, LedgerRange{"2026-10-20", "2026-10-26", minutes})
+		_, err := New(r, Config{Threads: 1}).Ledger(t.Context(), "", Site{"'; DROP TABLE ledger", "Europe/Berlin"}, LedgerRange{"2026-10-20", "2026-10-26", minutes})
 		var away *Unavailable
 		if !errors.As(err, &away) {
 			t.Errorf("%s: %v", golden, err)
@@ -105,7 +105,7 @@ func TestLedgerOfRows(t *testing.T) {
 		{From: "2026-11-23T12:00:10Z", To: "2026-11-23T12:00:20Z"}: `{"from":"2026-11-23T12:00:00Z","to":"2026-11-23T12:00:21Z","total":{"received":12,"counted":5,"late":1,"stale":0,"repeated":1,"dropped":{"bot":3,"prefetch":2}},"minutes":[]}`,
 		{From: "2026-11-22", To: "2026-11-22"}:                     `{"from":"2026-11-22T00:00:00Z","to":"2026-11-23T00:00:00Z","total":{"received":0,"counted":0,"late":0,"stale":0,"repeated":0,"dropped":{}},"minutes":[]}`,
 	} {
-		l, err := e.Ledger(t.Context(), Site{"ledger.example", ""}, r)
+		l, err := e.Ledger(t.Context(), "", Site{"ledger.example", ""}, r)
 		if err != nil {
 			t.Fatal(err)
 		}

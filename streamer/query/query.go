@@ -3,8 +3,9 @@
 //
 // It promises that what it says is what was shown live: an event counts in the second in which it was received, once, and
 // rows that were written twice count once (FINAL). It keeps nothing: every answer is computed from single events when it
-// is asked for. An answer that would cost more than Config allows is refused (*TooBig); while ClickHouse is away or all
-// places are taken, questions fail at once or after Config.Timeout (*Unavailable).
+// is asked for. An answer that would cost more than Config allows is refused (*TooBig), and so is a question when too many are
+// being answered (*Busy); while ClickHouse is away, questions fail at once or after Config.Timeout (*Unavailable). Whoever stops waiting for
+// an answer stops the work for it. So questions, however many and heavy, leave most of the machine to what is live.
 //
 // What counts as a visit: a visitor's events less than 30 minutes apart. It begins with its first page view or custom event
 // and counts at that time; engagement prolongs it. It bounced when it has at most one page view and no interactive custom
@@ -16,6 +17,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -30,19 +32,24 @@ type querier interface {
 
 // Config bounds what questions may cost. Zero values are the defaults.
 type Config struct {
-	Timeout    time.Duration // of one question, waiting for a place included; 20 s
-	Memory     int64         // bytes that ClickHouse may use for one statement; 1 GiB
-	Rows       int64         // that ClickHouse may read for one statement; 500 million
-	Concurrent int           // statements at a time, the others wait; 3
-	Now        func() time.Time
-	Metrics    prometheus.Registerer // nil for none
+	Timeout time.Duration // of one question, once it has a place; 20 s
+	Memory  int64         // bytes that ClickHouse may use for one statement; 1 GiB
+	Rows    int64         // that ClickHouse may read for one statement; 500 million
+	Threads int           // of ClickHouse for one statement; half of those that it would take
+	Most    int           // questions at a time; 8
+	Each    int           // of them, of one Asker; 4
+	Wait    time.Duration // for a place; 1 s
+	Now     func() time.Time
+	Metrics prometheus.Registerer // nil for none
 }
 
 func (c *Config) defaults() {
 	set(&c.Timeout, 20*time.Second)
 	set(&c.Memory, 1<<30)
 	set(&c.Rows, 500_000_000)
-	set(&c.Concurrent, 3)
+	set(&c.Most, 8)
+	set(&c.Each, 4)
+	set(&c.Wait, time.Second)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -57,19 +64,23 @@ func set[T comparable](v *T, to T) {
 
 // Engine answers questions. It is safe for concurrent use.
 type Engine struct {
-	db     querier
-	cfg    Config
-	places chan struct{} // when all are taken, questions wait until Timeout, then fail as *Unavailable
-	took   *prometheus.HistogramVec
+	db       querier
+	cfg      Config
+	gate     gate
+	settings atomic.Pointer[clickhouse.Settings] // nil until the server has been asked for its cores
+	took     *prometheus.HistogramVec
 }
 
 // New makes an engine that asks db. Nothing is dialled.
 func New(db querier, cfg Config) *Engine {
 	cfg.defaults()
-	e := &Engine{db: db, cfg: cfg, places: make(chan struct{}, cfg.Concurrent)}
+	e := &Engine{db: db, cfg: cfg, gate: gate{most: cfg.Most, each: cfg.Each, wait: cfg.Wait}}
+	if cfg.Threads > 0 {
+		e.limit(cfg.Threads, false)
+	}
 	e.took = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "nowcast_query_seconds",
-		Help:    "Time that questions about history took, by outcome; those that waited in vain for a place are unavailable.",
+		Help:    "Time that questions about history took, by outcome; those that found no place are busy.",
 		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20},
 	}, []string{"outcome"})
 	if cfg.Metrics != nil {
@@ -84,19 +95,47 @@ type Site struct {
 	Timezone string // IANA; "" is UTC
 }
 
-// Run answers q for s; q.SiteID is only echoed. Errors are *Invalid, *TooBig, *Unavailable, ctx's, or a fault of this
+// Run answers q for s; q.SiteID is only echoed. Errors are *Invalid, *TooBig, *Busy, *Unavailable, ctx's, or a fault of this
 // program.
-func (e *Engine) Run(ctx context.Context, s Site, q Request) (Response, error) {
-	start := time.Now()
-	// ClickHouse gives up by itself after Timeout; this is for one that doesn't answer at all.
-	inner, cancel := context.WithTimeout(ctx, e.cfg.Timeout+2*time.Second)
-	defer cancel()
-	r, err := e.run(inner, s, q)
-	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("ask ClickHouse: %w", ctx.Err())
-	}
-	e.took.WithLabelValues(outcome(err)).Observe(time.Since(start).Seconds())
+func (e *Engine) Run(ctx context.Context, by Asker, s Site, q Request) (r Response, err error) {
+	err = e.answer(ctx, by, func(ctx context.Context) error {
+		r, err = e.run(ctx, s, q)
+		return err
+	})
 	return r, err
+}
+
+// answer does the work of one question, in one of the asker's places.
+func (e *Engine) answer(ctx context.Context, by Asker, work func(context.Context) error) (err error) {
+	start := time.Now()
+	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = fmt.Errorf("ask ClickHouse: %w", ctx.Err())
+		}
+		e.took.WithLabelValues(outcome(err)).Observe(time.Since(start).Seconds())
+	}()
+	if err := e.gate.enter(ctx, by); err != nil {
+		return err
+	}
+	defer e.gate.leave(by)
+	// ClickHouse gives up by itself after Timeout; this is for one that doesn't answer at all. It is no deadline, since clickhouse-go would replace
+	// max_execution_time by that and five seconds, and ClickHouse never be the first to give up.
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer time.AfterFunc(e.cfg.Timeout+2*time.Second, cancel).Stop()
+	err = work(inner)
+	if err != nil && inner.Err() != nil && ctx.Err() == nil && e.answers(ctx) {
+		return &TooBig{err}
+	}
+	return err
+}
+
+// answers says whether ClickHouse is there. It looks at the time only between blocks, and a block of a heavy statement may take longer than all
+// of it should: then it is not away, and the same question would do no better in a few seconds.
+func (e *Engine) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return e.query(ctx, nil, statement{sql: "SELECT 1"}, func(driver.Rows) error { return nil }) == nil
 }
 
 func (e *Engine) run(ctx context.Context, s Site, q Request) (Response, error) {
@@ -174,26 +213,65 @@ func (e *Engine) plan(ctx context.Context, s Site, q Request) (plan, error) {
 	return p, nil
 }
 
-// ask runs one statement and gives each of its rows to scan.
-func (e *Engine) ask(ctx context.Context, s statement, scan func(driver.Rows) error) (err error) {
-	defer func() { err = judge(err) }()
-	select {
-	case e.places <- struct{}{}:
-		defer func() { <-e.places }()
-	case <-ctx.Done():
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	seconds := math.Ceil(e.cfg.Timeout.Seconds())
-	rows, err := e.db.Query(clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
-		"max_execution_time": int(seconds),
+// maxResult is more rows than any statement gives: each has a limit of its own, or is of minutes.
+const maxResult = 20_000
+
+// limit settles what each statement may take of ClickHouse. Its threads give way to others where the server can do that (it needs CAP_SYS_NICE),
+// and its statement to those with a priority.
+func (e *Engine) limit(threads int, nice bool) {
+	s := clickhouse.Settings{
+		"max_execution_time": int(math.Ceil(e.cfg.Timeout.Seconds())),
 		"max_memory_usage":   e.cfg.Memory,
 		"max_rows_to_read":   e.cfg.Rows,
+		"max_result_rows":    maxResult,
+		"max_threads":        threads,
+		"priority":           10,
+		// Over HTTP it stops a statement whose asker has gone; the native protocol always does.
+		"cancel_http_readonly_queries_on_client_close": 1,
+		"readonly": 2,
 		// Rows with the same key have the same time and so are in the same partition.
 		"do_not_merge_across_partitions_select_final": 1,
 		"enable_named_columns_in_function_tuple":      1,
-	})), s.sql, s.args...)
+	}
+	if nice {
+		s["os_threads_nice_value_query"] = 19
+	}
+	e.settings.Store(&s)
+}
+
+// limits gives what limit has settled. The first question asks the server, which may be another machine, for half of the threads that it would take
+// for one statement, and whether it knows niceness.
+func (e *Engine) limits(ctx context.Context) (clickhouse.Settings, error) {
+	if s := e.settings.Load(); s != nil {
+		return *s, nil
+	}
+	sql, err := files.ReadFile("sql/machine.sql")
+	if err != nil {
+		return nil, fmt.Errorf("read statement: %w", err)
+	}
+	var threads, nice uint64
+	err = e.query(ctx, nil, statement{sql: string(sql)}, func(r driver.Rows) error { return r.Scan(&threads, &nice) })
+	if err != nil {
+		return nil, err
+	}
+	e.limit(int(max(1, threads)), nice > 0)
+	return *e.settings.Load(), nil
+}
+
+// ask runs one statement under the limits and gives each of its rows to scan.
+func (e *Engine) ask(ctx context.Context, s statement, scan func(driver.Rows) error) error {
+	limits, err := e.limits(ctx)
+	if err == nil {
+		err = e.query(ctx, limits, s, scan)
+	}
+	return judge(err)
+}
+
+func (e *Engine) query(ctx context.Context, limits clickhouse.Settings, s statement, scan func(driver.Rows) error) (err error) {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	rows, err := e.db.Query(clickhouse.Context(ctx, clickhouse.WithSettings(limits)), s.sql, s.args...)
 	if err != nil {
 		return err
 	}
@@ -329,6 +407,8 @@ func outcome(err error) string {
 		return "invalid"
 	case *TooBig:
 		return "too_big"
+	case *Busy:
+		return "busy"
 	case *Unavailable:
 		return "unavailable"
 	}

@@ -56,7 +56,7 @@ func TestStatements(t *testing.T) {
 		if err := json.Unmarshal([]byte(in), &q); err != nil {
 			t.Fatal(err)
 		}
-		_, err := New(r, Config{Now: func() time.Time { return now }}).Run(t.Context(), Site{"example.com", "Europe/Berlin"}, q)
+		_, err := New(r, Config{Threads: 1, Now: func() time.Time { return now }}).Run(t.Context(), "", Site{"example.com", "Europe/Berlin"}, q)
 		var away *Unavailable
 		if !errors.As(err, &away) || !errors.Is(err, r.fail) {
 			t.Errorf("%s: got %v", golden, err)
@@ -103,7 +103,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// deaf answers nothing.
+// deaf answers nothing, and counts who waits for it.
 type deaf struct{ asked, most atomic.Int64 }
 
 func (d *deaf) Query(ctx context.Context, _ string, _ ...any) (driver.Rows, error) {
@@ -117,28 +117,15 @@ func TestNoAnswer(t *testing.T) {
 	q := Request{Metrics: []Metric{Events}, DateRange: DateRange{Name: "day"}}
 	synctest.Test(t, func(t *testing.T) {
 		d := &deaf{}
-		e := New(d, Config{Timeout: 5 * time.Second, Concurrent: 2})
+		e := New(d, Config{Timeout: 5 * time.Second, Threads: 1})
 		start := time.Now()
-		ends := make(chan error)
-		for range 5 {
-			go func() {
-				_, err := e.Run(t.Context(), Site{}, q)
-				ends <- err
-			}()
-		}
-		for range 5 {
-			var away *Unavailable
-			if err := <-ends; !errors.As(err, &away) {
-				t.Errorf("got %v, want *Unavailable", err)
-			}
-		}
-		// Two at a time are asked; the others don't wait any longer than those, though one may get a place in the moment in which all end.
-		if took := time.Since(start); d.most.Load() != 2 || took != 7*time.Second {
-			t.Errorf("%d at a time in %v, want 2 in 7s", d.most.Load(), took)
+		var away *Unavailable
+		if _, err := e.Run(t.Context(), "", Site{}, q); !errors.As(err, &away) || time.Since(start) != 9*time.Second {
+			t.Errorf("got %v after %v, want *Unavailable after 9s", err, time.Since(start))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := e.Run(ctx, Site{}, q); !errors.Is(err, context.DeadlineExceeded) || errors.As(err, new(*Unavailable)) {
+		if _, err := e.Run(ctx, "", Site{}, q); !errors.Is(err, context.DeadlineExceeded) || errors.As(err, new(*Unavailable)) {
 			t.Errorf("the asker went: got %v", err)
 		}
 	})

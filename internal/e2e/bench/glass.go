@@ -20,31 +20,64 @@ import (
 	"nowcast/internal/window"
 )
 
-// glass times probes from the moment before a beacon is sent to the moment at which a viewer's frame shows it. Each probe is a new visitor
-// of a site of its own kind, at a random phase; between probes the load goes on. Beside the viewer it tails both topics, which
-// shows where the time goes.
+// glass times probes from the moment before a beacon is sent to the moment at which a viewer's frame shows it: idle, under load, and beside
+// clients that ask heavy queries as well.
 func glass(ctx context.Context, s *server) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p := &probe{site: "probe.example.com", client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
-	for _, domain := range []string{p.site, "load.example.com"} {
-		if err := s.site(ctx, domain); err != nil {
-			return err
-		}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	if _, err := pass(ctx, s, "idle", 200); err != nil {
+		return err
+	}
+	if err := errors.Join(s.site(ctx, "load.example.com"), fill(ctx, s)); err != nil {
+		return err
+	}
+	const rate, clients = 1000, 8
+	wg.Go(func() { loadAt(ctx, s, rate) })
+	time.Sleep(3 * time.Second)
+	alone, err := pass(ctx, s, fmt.Sprintf("%d beacons/s", rate), 400)
+	if err != nil {
+		return err
+	}
+	straining, relax := context.WithCancel(ctx)
+	defer relax()
+	answers := make(chan map[int]int, 1)
+	wg.Go(func() { answers <- strain(straining, s, clients) })
+	time.Sleep(3 * time.Second)
+	beside, err := pass(ctx, s, fmt.Sprintf("beside %d with heavy queries", clients), 400)
+	relax()
+	fmt.Printf("%-34s %v\n", "  answers to those, by status", <-answers)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%-34s p50 × %.2f, p99 × %.2f\n", "heavy queries: beacon to glass", ratio(beside, alone, .5), ratio(beside, alone, .99))
+	return nil
+}
+
+// pass times n probes. Each is a new visitor, at a random phase, of a site that is the pass's own: a viewer is shown the visitors of five minutes,
+// and no probe of an earlier pass may drop out of them meanwhile. Beside the viewer it tails both topics, which shows where the time goes.
+func pass(ctx context.Context, s *server, name string, n int) ([]time.Duration, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p := &probe{site: fmt.Sprintf("probe-%x.example.com", time.Now().UnixNano()), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	if err := s.site(ctx, p.site); err != nil {
+		return nil, err
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
 	if err := p.watch(ctx, s, &wg); err != nil {
-		return err
+		return nil, err
 	}
-	if err := p.rounds(ctx, s, "idle", 200); err != nil {
-		return err
-	}
-	const rate = 1000
-	wg.Go(func() { loadAt(ctx, s, rate) })
-	time.Sleep(3 * time.Second)
-	return p.rounds(ctx, s, fmt.Sprintf("%d beacons/s", rate), 400)
+	return p.rounds(ctx, s, name, n)
+}
+
+// ratio is that of a quantile of two lists, which are sorted.
+func ratio(a, b []time.Duration, q float64) float64 {
+	at := func(d []time.Duration) float64 { return float64(d[int(q*float64(len(d)-1))]) }
+	return at(a) / at(b)
 }
 
 // probe keeps when each of its events was first seen at each place.
@@ -183,14 +216,15 @@ func (p *probe) view(ctx context.Context, s *server, wg *sync.WaitGroup) error {
 	return nil
 }
 
-func (p *probe) rounds(ctx context.Context, s *server, name string, n int) error {
+// rounds times n probes. It returns how long they took from beacon to glass, sorted.
+func (p *probe) rounds(ctx context.Context, s *server, name string, n int) ([]time.Duration, error) {
 	var ack, logged, emitted, shown, all []time.Duration
 	for range n {
 		time.Sleep(time.Duration(rand.Int64N(int64(250 * time.Millisecond)))) //nolint:gosec // a phase, not a secret
 		p.sent++
 		t0 := time.Now()
 		if err := post(ctx, p.client, s.url, p.site, "/", 1_000_000+p.sent); err != nil {
-			return err
+			return nil, err
 		}
 		ack = append(ack, time.Since(t0))
 		end := time.After(10 * time.Second)
@@ -201,7 +235,7 @@ func (p *probe) rounds(ctx context.Context, s *server, name string, n int) error
 			select {
 			case <-p.more:
 			case <-end:
-				return fmt.Errorf("probe %d isn't on the glass after 10 s", p.sent)
+				return nil, fmt.Errorf("probe %d isn't on the glass after 10 s", p.sent)
 			}
 		}
 		t1, _ := p.at(inLog, p.sent)
@@ -217,7 +251,7 @@ func (p *probe) rounds(ctx context.Context, s *server, name string, n int) error
 	quantiles("  beacon to readable in the log", logged)
 	quantiles("  log to windows (beat: 100 ms)", emitted)
 	quantiles("  windows to glass (rate: 100 ms)", shown)
-	return nil
+	return all, nil
 }
 
 // loadAt posts page views of many visitors, evenly spread in time, whatever the answers.

@@ -1,7 +1,7 @@
 // Command bench measures the whole pipeline on the embedded parts through its doors. Each figure in the docs names the subcommand
 // that makes it:
 //
-//	bench glass     beacon to glass at rate=100ms: when idle and under 1,000 beacons/s, and where the time goes
+//	bench glass     beacon to glass at rate=100ms: when idle, under 1,000 beacons/s and then beside heavy queries, and where the time goes
 //	bench beacons   durable beacons a second by single posts, beside the same server's cheapest route
 //	bench ingest    the ingest role on a real Kafka beside a gin route that does nothing and one with kafka-go's Writer
 //	bench overload  twice what ingest can take, for SPAN (1m): its answers, its memory, and how soon it is as before

@@ -47,7 +47,9 @@ var (
 	// What a URL of the HTTP interface holds that is no setting.
 	noSetting = []string{"buffer_size", "client_protocol_version", "close_session", "compress", "database", "decompress",
 		"default_format", "network_compression_method", "network_zstd_compression_level", "password", "query", "query_id",
-		"quota_key", "role", "session_check", "session_id", "session_timeout", "stacktrace", "user", "wait_end_of_query"}
+		"quota_key", "role", "session_check", "session_id", "session_timeout", "stacktrace", "user", "wait_end_of_query",
+		// Of a server's HTTP interface: this one always stops what nobody waits for, and a session that can't be written is no use to the next.
+		"cancel_http_readonly_queries_on_client_close", "readonly"}
 	// What holds a session together and is not the client's to change.
 	reserved = []string{"implicit_select", "log_comment"}
 )
