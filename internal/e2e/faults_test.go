@@ -381,32 +381,37 @@ var kinds = []kind{
 // What a 202 has to survive: ingest is killed, and all brokers come and go.
 var ingestKinds = []kind{
 	{"kill -9", 0, 3 * time.Second, ingests, killed(syscall.SIGKILL)},
-	{"kill -9", 0, 3 * time.Second, ingests, killed(syscall.SIGKILL)},
-	{"outage", 2 * time.Second, 8 * time.Second, func(*cluster, int) string { return "brokers all" }, func(w *cluster, _ string, _ time.Duration, r *rand.Rand) func() error {
-		if r.IntN(2) == 0 {
-			for _, n := range w.kafka.Nodes {
-				n.Pause()
-			}
-			return func() error {
-				for _, n := range w.kafka.Nodes {
-					n.Resume()
-				}
-				return nil
-			}
-		}
+	{"outage", 2 * time.Second, 8 * time.Second, everybody, allBrokers},
+	{"outage", 2 * time.Second, 8 * time.Second, everybody, allBrokers},
+}
+
+func everybody(*cluster, int) string { return "brokers all" }
+
+// allBrokers takes all brokers away, by pausing or by killing them, and gives what brings them back.
+func allBrokers(w *cluster, _ string, _ time.Duration, r *rand.Rand) func() error {
+	if r.IntN(2) == 0 {
 		for _, n := range w.kafka.Nodes {
-			n.Kill()
+			n.Pause()
 		}
 		return func() error {
-			errs := make([]error, len(w.kafka.Nodes))
-			var all sync.WaitGroup
-			for i, n := range w.kafka.Nodes {
-				all.Go(func() { errs[i] = n.Start() })
+			for _, n := range w.kafka.Nodes {
+				n.Resume()
 			}
-			all.Wait()
-			return errors.Join(errs...)
+			return nil
 		}
-	}},
+	}
+	for _, n := range w.kafka.Nodes {
+		n.Kill()
+	}
+	return func() error {
+		errs := make([]error, len(w.kafka.Nodes))
+		var all sync.WaitGroup
+		for i, n := range w.kafka.Nodes {
+			all.Go(func() { errs[i] = n.Start() })
+		}
+		all.Wait()
+		return errors.Join(errs...)
+	}
 }
 
 // settle waits until everything is healed, in sync and ready.
