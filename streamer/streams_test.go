@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -268,7 +269,7 @@ func TestGap(t *testing.T) {
 		{"ClickHouse is away", [2]int64{ends[0], ends[1]}, errors.New("away"), away, false},
 		{"too long ago", [2]int64{ends[0], ends[1]}, nil, w.at - 4000, false},
 	} {
-		past.err = row.err
+		past.fail(row.err)
 		if row.committed[0] >= 0 {
 			commits := []kafka.OffsetCommit{{Partition: 0, Offset: row.committed[0]}, {Partition: 1, Offset: row.committed[1]}}
 			if _, err := w.kafka.OffsetCommit(t.Context(), &kafka.OffsetCommitRequest{GroupID: storeGroup, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{topic.Windows: commits}}); err != nil {
@@ -284,8 +285,8 @@ func TestGap(t *testing.T) {
 		if !row.filled {
 			continue
 		}
-		if past.from != row.id || past.to != held {
-			t.Errorf("%s: asked for %d to %d, want %d to %d", row.name, past.from, past.to, row.id, held)
+		if from, to := past.asked(); from != row.id || to != held {
+			t.Errorf("%s: asked for %d to %d, want %d to %d", row.name, from, to, row.id, held)
 		}
 		want := row.id + 1
 		for _, x := range *m.Seconds {
@@ -302,11 +303,26 @@ func TestGap(t *testing.T) {
 
 // pastSeconds is a history in which every second had one event.
 type pastSeconds struct {
+	mu       sync.Mutex
 	from, to int64
 	err      error
 }
 
+func (p *pastSeconds) fail(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.err = err
+}
+
+func (p *pastSeconds) asked() (from, to int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.from, p.to
+}
+
 func (p *pastSeconds) Seconds(_ context.Context, _ string, from, to int64) (out []query.WindowSecond, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.from, p.to = from, to
 	for at := from + 1; at <= to; at++ {
 		out = append(out, query.WindowSecond{At: at, Pageviews: 1, Visitors: 1, Events: 1, Revision: 2})

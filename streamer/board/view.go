@@ -142,13 +142,13 @@ func merge(parts []*place) *Lists {
 	known := false
 	for k := range dimensions {
 		sums := map[string]uint32{}
-		sum, rest := out.dimension(Dimension(k))
+		sum, rest := out.dimension(k)
 		for _, p := range parts {
 			if p == nil {
 				continue
 			}
 			known = true
-			list, left := p.lists.dimension(Dimension(k))
+			list, left := p.lists.dimension(k)
 			for _, c := range *list {
 				sums[c.Name] += c.Active
 			}

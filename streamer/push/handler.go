@@ -2,6 +2,7 @@ package push
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -132,7 +133,7 @@ func (h *handler) serve(ctx context.Context, e *Engine, w *writer, first hub.Fir
 	for {
 		select {
 		case <-ctx.Done():
-			if context.Cause(ctx) == context.DeadlineExceeded {
+			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 				_ = w.write(retry())
 				return Lifetime
 			}

@@ -1,0 +1,247 @@
+package hub
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"nowcast/internal/window"
+	"nowcast/streamer/board"
+	"nowcast/streamer/frame"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const T = 1_795_435_200
+
+// viewer takes frames as those who serve viewers do, and now and then misses some.
+type viewer struct {
+	feed  *Feed
+	at    Place
+	got   []string
+	given int64
+	stuck bool
+}
+
+func (v *viewer) take(b []byte) {
+	if b != nil {
+		v.got = append(v.got, string(b))
+	}
+}
+
+func (v *viewer) frames(f *Feed, frames []Frame) {
+	if f != v.feed {
+		return
+	}
+	for i := range frames {
+		if v.stuck {
+			v.at.Missed++
+		} else {
+			v.take(f.Next(&v.at, &frames[i]))
+		}
+	}
+}
+
+type sink struct{ waiting []delivery }
+
+type delivery struct {
+	feed   *Feed
+	frames []Frame
+}
+
+func (s *sink) Deliver(f *Feed, frames []Frame) { s.waiting = append(s.waiting, delivery{f, frames}) }
+
+// Whenever viewers come, at whatever rate, and whatever they miss: every second is in one of their messages once, and the sums are those
+// of what happened.
+func TestSums(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1)) //nolint:gosec // a test's history
+		b := board.New(2)
+		h := New(b)
+		now := time.Unix(T, 0)
+		h.now = func() time.Time { return now }
+		var s sink
+		var viewers []*viewer
+		views := map[int64]uint32{}
+		emit := func(at int64) {
+			for p := range 2 {
+				n := uint32(r.IntN(3))
+				e := &window.Emission{Version: 1, Epoch: window.Epoch, Offset: at, Watermark: (at + 1) * 1000, Now: (at + 1) * 1000}
+				if n > 0 {
+					e.Seconds = []window.Second{{Site: "x", At: at, Pageviews: n, Visitors: n, Events: n, Active: n, Final: true, Revision: n + 1, Version: window.RowVersion(window.Epoch, true, at)}}
+				}
+				b.Apply(p, at, e)
+				views[at] += n
+			}
+		}
+		work := func() {
+			for len(s.waiting) > 0 {
+				d := s.waiting[0]
+				s.waiting = s.waiting[1:]
+				for _, v := range viewers {
+					v.frames(d.feed, d.frames)
+				}
+			}
+			for _, v := range viewers {
+				if v.stuck = r.IntN(4) == 0; !v.stuck && v.at.Missed > 0 {
+					v.take(v.feed.Rejoin(&v.at))
+				}
+			}
+		}
+		at := int64(T)
+		for emit(at); at < T+150; {
+			for range 1 + r.IntN(3)*r.IntN(8) {
+				at++
+				emit(at)
+			}
+			now = now.Add(time.Second)
+			if r.IntN(3) > 0 {
+				h.take()
+			}
+			if r.IntN(8) == 0 {
+				rate := rates[r.IntN(len(rates))]
+				k := Key{Sites: "x", Top: 10, Rate: rate}
+				from := Resume{}
+				if r.IntN(2) == 0 {
+					from = Resume{Last: true, OK: true, ID: frame.ID{Final: max(T, at-int64(r.IntN(20)))}}
+				}
+				if err := h.Join(k, from, &s, func(f First) {
+					v := &viewer{feed: f.Feed, at: Place{Given: f.Given}, given: from.ID.Final}
+					v.take(f.Bytes)
+					viewers = append(viewers, v)
+				}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if r.IntN(2) == 0 {
+				work()
+			}
+		}
+		at = (at+30)/30*30 + 29 // where all rates have a frame
+		for next := at - 60; next <= at; next++ {
+			if _, ok := views[next]; !ok {
+				emit(next)
+			}
+		}
+		h.take()
+		for range 50 { // until nobody is stuck
+			work()
+		}
+		for _, v := range viewers {
+			if v.stuck || v.at.Missed > 0 {
+				v.take(v.feed.Rejoin(&v.at))
+			}
+			check(t, v, views)
+		}
+		for _, v := range viewers {
+			v.feed.Leave(&s)
+		}
+		if len(h.feeds) != 0 || len(h.of) != 0 {
+			t.Fatal("feeds are kept that nobody watches")
+		}
+	})
+}
+
+// check reads a viewer's messages as its client would.
+func check(t *rapid.T, v *viewer, views map[int64]uint32) {
+	type second struct {
+		At, From  time.Time
+		Pageviews uint32
+		Final     bool
+	}
+	given := v.given
+	for _, m := range v.got {
+		for line := range strings.Lines(m) {
+			data, ok := strings.CutPrefix(line, "data: ")
+			if !ok {
+				continue
+			}
+			var f struct {
+				Second  *second
+				Seconds *[]second
+			}
+			if err := json.Unmarshal([]byte(data), &f); err != nil {
+				t.Fatal(err)
+			}
+			if f.Seconds != nil {
+				for _, s := range *f.Seconds {
+					if s.Final && (s.At.Unix() <= given || s.Pageviews != views[s.At.Unix()]) {
+						t.Fatalf("%s: snapshot has second %d with %d, after %d", v.feed.Rate(), s.At.Unix()-T, s.Pageviews, given-T)
+					}
+				}
+				given = max(given, f.Second.At.Unix())
+				continue
+			}
+			if f.Second == nil || !f.Second.Final {
+				continue
+			}
+			from := f.Second.At
+			if !f.Second.From.IsZero() {
+				from = f.Second.From
+			}
+			if from.Unix() != given+1 {
+				t.Fatalf("%s: from second %d, after %d", v.feed.Rate(), from.Unix()-T, given-T)
+			}
+			sum := uint32(0)
+			for at := from.Unix(); at <= f.Second.At.Unix(); at++ {
+				sum += views[at]
+			}
+			if sum != f.Second.Pageviews {
+				t.Fatalf("%s: %d views in seconds %d to %d, want %d", v.feed.Rate(), f.Second.Pageviews, from.Unix()-T, f.Second.At.Unix()-T, sum)
+			}
+			given = f.Second.At.Unix()
+		}
+	}
+	if last := slices.Max(slices.Collect(keys(views))); given != last {
+		t.Fatalf("%s: the last second is %d, want %d", v.feed.Rate(), given-T, last-T)
+	}
+}
+
+func keys(m map[int64]uint32) func(func(int64) bool) {
+	return func(yield func(int64) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// Nothing is made for a site that nobody watches, and one frame for all who watch the same.
+func TestOneFrameForAll(t *testing.T) {
+	b := board.New(1)
+	h := New(b)
+	var s sink
+	k := Key{Sites: "x", Top: 10, Rate: rates[2]}
+	emit := func(at int64) {
+		b.Apply(0, at, &window.Emission{Version: 1, Epoch: window.Epoch, Watermark: (at + 1) * 1000, Now: at * 1000, Seconds: []window.Second{
+			{Site: "x", At: at, Events: 1, Final: true, Version: window.RowVersion(window.Epoch, true, at)}, {Site: fmt.Sprint("y", at), At: at, Events: 1, Final: true, Version: window.RowVersion(window.Epoch, true, at)}}})
+		h.take()
+	}
+	emit(T)
+	var first [2]First
+	for i := range first {
+		if err := h.Join(k, Resume{}, &s, func(f First) { first[i] = f }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if &first[0].Bytes[0] != &first[1].Bytes[0] {
+		t.Error("a snapshot was made twice")
+	}
+	emit(T + 1)
+	if len(s.waiting) != 1 || len(s.waiting[0].frames) != 1 || len(h.feeds) != 1 {
+		t.Errorf("%d deliveries of %d feeds", len(s.waiting), len(h.feeds))
+	}
+	a, z := Place{Given: T}, Place{Given: T}
+	f := &s.waiting[0].frames[0]
+	if x, y := first[0].Feed.Next(&a, f), first[1].Feed.Next(&z, f); &x[0] != &y[0] {
+		t.Error("a frame was made twice")
+	}
+}
