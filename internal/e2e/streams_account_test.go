@@ -34,10 +34,10 @@ func (a *account) fault(format string, args ...any) {
 	}
 }
 
-// identify reads an id: epoch-second-revision, and where several sites share a connection a fourth part. The second never goes back.
+// identify reads an id: epoch-second-revision, and where several sites share a connection two parts more. The second never goes back.
 func (a *account) identify(id string) (at int64, ok bool) {
 	parts := strings.Split(id, "-")
-	if len(parts) < 3 || len(parts) > 4 {
+	if len(parts) != 3 && len(parts) != 5 {
 		a.fault("an id of %d parts: %q", len(parts), id)
 		return 0, false
 	}

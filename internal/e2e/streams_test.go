@@ -20,7 +20,7 @@ import (
 var (
 	streamViewers = flag.Int("stream-viewers", 200, "how many connections TestStreams follows")
 	streamSpan    = flag.Duration("stream-span", 20*time.Second, "for how long")
-	streamWalls   = flag.Bool("stream-walls", false, "some connections follow several sites")
+	streamWalls   = flag.Bool("stream-walls", true, "some connections follow several sites")
 	streamSkips   = flag.Bool("stream-skips", false, "fail when no slow reader was told that something was left out")
 )
 
