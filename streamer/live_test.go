@@ -202,8 +202,8 @@ func (w *world) final(n int) {
 
 // both runs a test of streams once for each way in which viewers are served.
 func both(t *testing.T, f func(t *testing.T, cfg Config)) {
-	for name, handlers := range map[string]bool{"epoll": false, "handler": true} {
-		t.Run(name, func(t *testing.T) { f(t, Config{Handlers: handlers, Blocked: time.Second}) })
+	for _, how := range []Transport{"", Writes, Handlers} {
+		t.Run(string(how), func(t *testing.T) { f(t, Config{Transport: how, Blocked: time.Second}) })
 	}
 }
 
@@ -401,7 +401,9 @@ func testInstancesAgree(t *testing.T, cfg Config) {
 	w := newWorld(t)
 	w.final(1)
 	other := cfg
-	other.Handlers = !cfg.Handlers
+	if other.Transport = Handlers; cfg.Transport == Handlers {
+		other.Transport = ""
+	}
 	one, two := w.streamer(cfg), w.streamer(other)
 	for _, rate := range []string{"1s", "5s"} {
 		a, _ := w.open(one, nil, "rate", rate)

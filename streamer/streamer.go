@@ -46,10 +46,19 @@ type Config struct {
 	Version     string        // of the program
 	Lifetime    time.Duration // of a stream, ± 10 %; an hour when 0
 	Blocked     time.Duration // how long a viewer may take nothing; 30 s when 0
-	Handlers    bool          // serve every viewer by an ordinary handler, not by epoll
+	Transport   Transport     // how viewers are served; the best there is when empty
 	Limits      Limits
 	History     query.Config // what questions about history may cost
 }
+
+// Transport is how viewers are served.
+type Transport string
+
+// The transports that can be asked for; without, it is io_uring where the system has it, else Writes, and Handlers behind TLS and HTTP/2.
+const (
+	Writes   Transport = "epoll"    // a write(2) a viewer and frame
+	Handlers Transport = "handlers" // a goroutine a viewer
+)
 
 // Deps are what it works with.
 type Deps struct {
@@ -114,7 +123,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if s.metrics, err = newMetrics(d.Metrics); err != nil {
 		return nil, err
 	}
-	s.push, err = push.New(push.Config{Blocked: cfg.Blocked, Handlers: cfg.Handlers, Holds: s.stillHolds, Left: s.seats.leave}, d.Metrics)
+	s.push, err = push.New(push.Config{Blocked: cfg.Blocked, Handlers: cfg.Transport == Handlers, Writes: cfg.Transport == Writes, Holds: s.stillHolds, Left: s.seats.leave}, d.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("set up streams: %w", err)
 	}

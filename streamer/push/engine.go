@@ -1,8 +1,8 @@
 // Package push brings frames to viewers.
 //
 // A viewer on plain TCP costs no goroutine and no buffer: its connection is taken from net/http and written to by one of a few threads
-// with epoll, straight from the frame that all viewers of a feed share. Behind TLS or HTTP/2, and where there is no epoll, a viewer is an
-// ordinary handler over the same frames.
+// with epoll, straight from the frame that all viewers of a feed share, and many viewers at once where the system has io_uring. Behind TLS
+// or HTTP/2, and where there is no epoll, a viewer is an ordinary handler over the same frames.
 //
 // It promises that a viewer who doesn't read costs bounded memory and disturbs nobody: what was begun is finished first, then comes the
 // newest state with the number of frames left out, and who takes nothing for Config.Blocked is let go.
@@ -30,6 +30,7 @@ type Config struct {
 	Blocked  time.Duration           // how long a viewer may take nothing; 30 s when 0
 	Shards   int                     // threads that write; one a core when 0
 	Handlers bool                    // serve everybody by ordinary handlers
+	Writes   bool                    // one write(2) a viewer, also where many can be handed to the kernel at once
 	Holds    func(grant string) bool // whether what a viewer showed still lets it read; nil: always
 	Recheck  time.Duration           // how often that is asked; 2 s when 0
 	Left     func(Seat)              // called when a viewer is gone

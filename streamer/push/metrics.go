@@ -24,7 +24,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		return prometheus.NewCounterVec(prometheus.CounterOpts(opts(name, help)), []string{label})
 	}
 	m := &metrics{
-		viewers:  prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("viewers", "Streams that are open, by transport (epoll, handler) and rate.")), []string{"transport", "rate"}),
+		viewers:  prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("viewers", "Streams that are open, by transport (io_uring, epoll, handler) and rate.")), []string{"transport", "rate"}),
 		frames:   vec("frames_total", "Frames written, by rate.", "rate"),
 		bytes:    vec("bytes_total", "Bytes of frames written, by rate.", "rate"),
 		missed:   counter("skipped_frames_total", "Frames merged into a later one because the viewer was slow."),

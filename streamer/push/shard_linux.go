@@ -35,9 +35,6 @@ type entry struct {
 	stuck      uint32 // when it last took nothing; 0: it takes all
 }
 
-// pending is what a viewer's connection could not take yet; it is finished before anything else.
-type pending struct{ rest []byte }
-
 // group are the viewers of a feed on this shard.
 type group struct {
 	feed         *hub.Feed
@@ -92,7 +89,9 @@ type shard struct {
 	// The thread's own.
 	entries []entry
 	free    []int32
-	pending map[int32]*pending
+	pending map[int32][]byte // what a viewer's connection could not take yet, finished before anything else
+	ring    *ring            // nil: there is none
+	name    string           // of the transport
 	groups  []group
 	vacant  []int32
 	of      map[*hub.Feed]int32
@@ -112,7 +111,7 @@ func newShard(e *Engine) (*shard, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &shard{e: e, epoll: ep, event: ev, start: time.Now().Add(-time.Second), pending: map[int32]*pending{}, of: map[*hub.Feed]int32{}, waiting: map[*hub.Feed]int{}}, nil
+	return &shard{e: e, epoll: ep, event: ev, start: time.Now().Add(-time.Second), pending: map[int32][]byte{}, of: map[*hub.Feed]int32{}, waiting: map[*hub.Feed]int{}}, nil
 }
 
 // clock is the shard's own, in whole seconds; it is never 0.
@@ -222,6 +221,13 @@ func dup(conn net.Conn) (fd int, err error) {
 func (s *shard) run() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	s.name = "epoll"
+	if !s.e.cfg.Writes {
+		if r, err := newRing(); err == nil {
+			s.ring, s.name = r, "io_uring"
+			defer r.close()
+		}
+	}
 	events := make([]unix.EpollEvent, 256)
 	for {
 		n, err := unix.EpollWait(s.epoll, events, 1000)
@@ -269,21 +275,19 @@ func (s *shard) ready(ev unix.EpollEvent) {
 // resume goes on where a viewer's connection was full, and then brings the viewer to where its feed is.
 func (s *shard) resume(i int32) {
 	e := &s.entries[i]
-	if p := s.pending[i]; p != nil {
-		n, err := write(e.fd, p.rest)
-		if err != nil {
-			s.remove(i, Gone)
-			return
-		}
-		p.rest = p.rest[n:]
-		if n > 0 {
-			e.stuck = s.clock()
-		}
-		if len(p.rest) > 0 {
-			return
-		}
-		delete(s.pending, i)
+	n, err := write(e.fd, s.pending[i])
+	if err != nil {
+		s.remove(i, Gone)
+		return
 	}
+	if n > 0 {
+		e.stuck = s.clock()
+	}
+	if rest := s.pending[i][n:]; len(rest) > 0 {
+		s.pending[i] = rest
+		return
+	}
+	delete(s.pending, i)
 	e.stuck = 0
 	if e.missed == 0 {
 		return
@@ -367,7 +371,7 @@ func (s *shard) group(f *hub.Feed) int32 {
 		return k
 	}
 	m := s.e.metrics
-	g := group{feed: f, head: -1, frames: m.frames.WithLabelValues(f.Rate()), bytes: m.bytes.WithLabelValues(f.Rate()), alive: m.viewers.WithLabelValues("epoll", f.Rate())}
+	g := group{feed: f, head: -1, frames: m.frames.WithLabelValues(f.Rate()), bytes: m.bytes.WithLabelValues(f.Rate()), alive: m.viewers.WithLabelValues(s.name, f.Rate())}
 	var k int32
 	if n := len(s.vacant); n > 0 {
 		k, s.vacant = s.vacant[n-1], s.vacant[:n-1]
@@ -390,46 +394,40 @@ func (s *shard) deliver(o *op) {
 	g := &s.groups[k]
 	m := s.e.metrics
 	m.age.Observe(time.Since(frames[0].Made).Seconds())
-	written, size, missed, merged := 0, 0, uint32(0), 0
-	all := count(frames) + o.missed
-	for i := g.head; i >= 0; {
-		e := &s.entries[i]
-		next := e.next
-		if e.stuck != 0 {
-			e.missed += all
-			missed += all
-			i = next
-			continue
-		}
-		e.missed += o.missed
-		missed += o.missed
-		for j := range frames {
-			fr := &frames[j]
+	written, size, missed, merged := 0, 0, o.missed*uint32(g.n), 0 //nolint:gosec // counts
+	for i := g.head; i >= 0 && o.missed > 0; i = s.entries[i].next {
+		s.entries[i].missed += o.missed
+	}
+	for j := range frames {
+		fr := &frames[j]
+		for i := g.head; i >= 0; {
+			e := &s.entries[i]
+			next := e.next
 			b := fr.Bytes
-			if e.given == fr.Prev && fr.Given != 0 && e.missed == 0 {
-				e.given = fr.Given
-			} else {
-				at := hub.Place{Given: e.given, Missed: e.missed}
-				own := f.Next(&at, fr)
-				if e.given, e.missed = at.Given, at.Missed; own == nil {
-					continue
+			switch {
+			case e.stuck != 0:
+				if fr.Given != 0 {
+					e.missed++
+					missed++
 				}
-				if &own[0] != &b[0] {
-					b = own
+				b = nil
+			case e.given == fr.Prev && fr.Given != 0 && e.missed == 0:
+				e.given = fr.Given
+			default:
+				at := hub.Place{Given: e.given, Missed: e.missed}
+				b = f.Next(&at, fr)
+				if e.given, e.missed = at.Given, at.Missed; b != nil && &b[0] != &fr.Bytes[0] {
 					merged++
 				}
 			}
-			written++
-			size += len(b)
-			if !s.send(i, b) { // gone, or full: what comes after this frame is missed
-				if left := count(frames[j+1:]); e.fd >= 0 && left > 0 {
-					e.missed += left
-					missed += left
-				}
-				break
+			if b != nil {
+				written++
+				size += len(b)
+				s.queue(i, b)
 			}
+			i = next
 		}
-		i = next
+		s.flush() // before the next one: a viewer has one message on its way at a time
 	}
 	m.age.Observe(time.Since(frames[len(frames)-1].Made).Seconds())
 	m.missed.Add(float64(missed))
@@ -439,21 +437,47 @@ func (s *shard) deliver(o *op) {
 	g.bytes.Add(float64(size))
 }
 
-// send writes to a viewer that has nothing pending. It is false when the connection didn't take all, or is gone.
-func (s *shard) send(i int32, b []byte) (whole bool) {
-	e := &s.entries[i]
-	n, err := write(e.fd, b)
-	if err != nil {
+// queue sends to a viewer that has nothing pending: where there is a ring, with those of others at the next flush.
+func (s *shard) queue(i int32, b []byte) {
+	if s.ring == nil {
+		s.send(i, b)
+		return
+	}
+	s.ring.send(sending{i, s.entries[i].fd, b})
+}
+
+func (s *shard) flush() {
+	if s.ring == nil {
+		return
+	}
+	s.ring.flush()
+	for _, f := range s.ring.failed {
+		if f.err != nil {
+			s.remove(f.who, Gone)
+		} else {
+			s.stall(f.who, f.b[f.n:])
+		}
+	}
+	clear(s.ring.failed)
+	s.ring.failed = s.ring.failed[:0]
+}
+
+// send writes to a viewer that has nothing pending, which may be gone then.
+func (s *shard) send(i int32, b []byte) {
+	n, err := write(s.entries[i].fd, b)
+	switch {
+	case err != nil:
 		s.remove(i, Gone)
-		return false
+	case n < len(b):
+		s.stall(i, b[n:])
 	}
-	if n < len(b) {
-		s.e.metrics.blocking.Inc()
-		s.pending[i] = &pending{b[n:]}
-		e.stuck = s.clock()
-		return false
-	}
-	return true
+}
+
+// stall keeps what a viewer's connection could not take.
+func (s *shard) stall(i int32, rest []byte) {
+	s.e.metrics.blocking.Inc()
+	s.pending[i] = rest
+	s.entries[i].stuck = s.clock()
 }
 
 // write is write(2) until it is whole, or the connection takes no more.
