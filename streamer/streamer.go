@@ -190,6 +190,7 @@ func (s *Service) Run(ctx context.Context) error {
 			return ctx.Err()
 		}
 		s.say(fmt.Sprintf("reading the windows from Kafka: %v", err))
+		s.push.Anew() // whoever is on the board that has ended
 		if errors.Is(err, broker.ErrAnew) {
 			s.log.Error("the windows topic was made anew: beginning with its log", "error", err)
 		}
@@ -222,7 +223,6 @@ func (s *Service) tail(ctx context.Context) error {
 	b := board.New(n)
 	l := &live{b, hub.New(b)}
 	s.live.Store(l)
-	s.push.Anew() // whoever was on another board
 	s.mu.Lock()
 	s.cold = n
 	s.mu.Unlock()
