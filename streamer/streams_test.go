@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -486,4 +487,46 @@ func TestRudeViewers(t *testing.T) {
 	w.final(1)
 	good.next()
 	w.soon("they are gone", func() bool { return w.count("viewers") == 1 })
+}
+
+// However many viewers there are, the other instances see no more than a thousand a second of them.
+func TestDrainIsPaced(t *testing.T) {
+	w := newWorld(t)
+	s, base := w.service(Config{})
+	w.final(1)
+	const viewers = 600
+	ended := make(chan time.Time, viewers)
+	for range viewers {
+		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(base, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(c, "GET /api/events?site=open.example.com HTTP/1.0\r\n\r\n")
+		go func() {
+			defer c.Close()
+			b, _ := io.ReadAll(c)
+			if !bytes.HasSuffix(b, []byte("\n\n")) || !bytes.Contains(b[max(0, len(b)-20):], []byte("retry: ")) {
+				t.Errorf("it isn't told when to come back: %q", b[max(0, len(b)-100):])
+			}
+			ended <- time.Now()
+		}()
+	}
+	w.soon("all are there", func() bool { return s.push.Open() == viewers })
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	began := time.Now()
+	_ = s.Drain(ctx)
+	if took := time.Since(began); took < 500*time.Millisecond || took > 10*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	var times []time.Time
+	for range viewers {
+		times = append(times, <-ended)
+	}
+	slices.SortFunc(times, time.Time.Compare)
+	for i := 300; i < viewers; i++ {
+		if times[i].Sub(times[i-300]) < 100*time.Millisecond {
+			t.Fatalf("300 ended within %s", times[i].Sub(times[i-300]))
+		}
+	}
 }
