@@ -144,7 +144,7 @@ func (l *lane) run(ctx, sending context.Context) {
 			sent <- struct{}{}
 		}
 	})
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(time.Hour) // until it is set
 	defer timer.Stop()
 	stopping, busy := ctx.Done(), false
 	for {
@@ -278,6 +278,9 @@ func (l *lane) fail(err error) {
 
 // wait pauses for d or until ctx ends.
 func wait(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -410,6 +410,11 @@ func testInstancesAgree(t *testing.T, cfg Config) {
 		b, _ := w.open(two, nil, "rate", rate)
 		a.next()
 		b.next()
+		if rate == "5s" { // the first frame begins where the viewer came in, which may be within a span
+			w.final(6)
+			a.next()
+			b.next()
+		}
 		sent, last := map[string]string{}, ""
 		for i := range uint32(20) {
 			for p := range 2 {
@@ -423,7 +428,7 @@ func testInstancesAgree(t *testing.T, cfg Config) {
 		}
 		same := 0
 		for m := b.next(); m.id != last; m = b.next() {
-			if data, ok := sent[m.id]; ok && m.Second.From == "" || ok && rate != "1s" {
+			if data, ok := sent[m.id]; ok {
 				if same++; data != m.data {
 					t.Errorf("%s, %s:\n%s\n%s", rate, m.id, data, m.data)
 				}
