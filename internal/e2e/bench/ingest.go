@@ -31,7 +31,8 @@ import (
 const ingestSite = "bench.example.com"
 
 // ingests measures the ingest role, each server in a process of its own: nowcast, a gin route that answers 202 and does nothing, and one that does all
-// that nowcast does with a beacon, on the same server, but has kafka-go's Writer bring the event to the log.
+// that nowcast does with a beacon but has kafka-go's Writer bring the event to the log, on net/http as the route that does nothing is, and on nowcast's
+// own server.
 func ingests(ctx context.Context) error {
 	r, stop, err := ingestRig(ctx)
 	if err != nil {
@@ -41,13 +42,13 @@ func ingests(ctx context.Context) error {
 	const span = 6 * time.Second
 	rate := map[string]float64{}
 	for round := range 3 { // in turn, so that a machine's moods are in all
-		for _, kind := range []string{"nothing", "nowcast", "writer"} {
+		for _, kind := range []string{"nothing", "nowcast", "writer", "writer-here"} {
 			s, err := r.serve(ctx, kind)
 			if err != nil {
 				return err
 			}
 			for _, conns := range []int{256, 1} {
-				if conns == 1 && (round > 0 || kind == "writer") {
+				if conns == 1 && (round > 0 || strings.HasPrefix(kind, "writer")) {
 					continue
 				}
 				b := blast{addr: s.addr, site: ingestSite, conns: conns, span: time.Second}
@@ -70,7 +71,8 @@ func ingests(ctx context.Context) error {
 			s.stop()
 		}
 	}
-	fmt.Printf("%-34s %.2f of doing nothing, %.1f × kafka-go's Writer\n", "best of each, 256 connections", rate["nowcast"]/rate["nothing"], rate["nowcast"]/rate["writer"])
+	fmt.Printf("%-34s %.2f of doing nothing, %.1f × kafka-go's Writer, %.1f × it on nowcast's server\n", "best of each, 256 connections",
+		rate["nowcast"]/rate["nothing"], rate["nowcast"]/rate["writer"], rate["nowcast"]/rate["writer-here"])
 
 	s, err := r.serve(ctx, "nowcast")
 	if err != nil {
@@ -279,20 +281,23 @@ func (r *rigOfIngest) serve(ctx context.Context, kind string) (*ingestServer, er
 func serveOther(ctx context.Context, kind, addr, kafkas string) error {
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
-	if kind == "serve-writer" {
-		handle, stop, err := writer(ctx, strings.Split(kafkas, ","))
+	handle := func(c *gin.Context) { c.String(http.StatusAccepted, "ok") }
+	if strings.HasPrefix(kind, "serve-writer") {
+		through, stop, err := writer(ctx, strings.Split(kafkas, ","))
 		if err != nil {
 			return err
 		}
 		defer stop()
-		e.POST(ingest.EventPath, handle)
+		handle = through
+	}
+	e.POST(ingest.EventPath, handle)
+	if kind == "serve-writer-here" {
 		l, err := process.Listen(addr)
 		if err != nil {
 			return err
 		}
 		return process.Serve(ctx, l, e, time.Second, ingest.EventPath)
 	}
-	e.POST(ingest.EventPath, func(c *gin.Context) { c.String(http.StatusAccepted, "ok") })
 	s := &http.Server{Addr: addr, Handler: e, ReadHeaderTimeout: 10 * time.Second}
 	defer context.AfterFunc(ctx, func() { _ = s.Close() })()
 	if err := s.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
