@@ -131,7 +131,29 @@ func (n *Node) Kill() { n.end(syscall.SIGKILL) }
 func (n *Node) Term() { n.end(syscall.SIGTERM) }
 
 // Pause stops the process where it is: its connections stay open and nothing answers.
-func (n *Node) Pause() { n.signal(syscall.SIGSTOP) }
+func (n *Node) Pause() {
+	n.signal(syscall.SIGSTOP)
+	for end := time.Now().Add(time.Second); !n.paused() && time.Now().Before(end); {
+		time.Sleep(time.Millisecond) // a thread that runs goes on for a moment, and may answer
+	}
+}
+
+// paused says whether all threads of the process have stopped, as far as this system tells.
+func (n *Node) paused() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cmd == nil {
+		return true
+	}
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", n.cmd.Process.Pid))
+	for _, t := range threads {
+		b, err := os.ReadFile(t)
+		if _, state, ok := bytes.Cut(b, []byte(") ")); err == nil && ok && state[0] != 'T' {
+			return false
+		}
+	}
+	return true
+}
 
 // Resume lets a paused process go on.
 func (n *Node) Resume() { n.signal(syscall.SIGCONT) }
