@@ -49,7 +49,7 @@ func (s *Service) cookiesCount(r *http.Request) bool {
 // other origins, so Access-Control-Allow-Credentials is never sent.
 func (s *Service) cors(c *gin.Context, st site.Site) (stranger string) {
 	if st.Public {
-		c.Header("Access-Control-Allow-Origin", "*")
+		c.Header(allowOrigin, "*")
 		return ""
 	}
 	c.Writer.Header().Add("Vary", "Origin")
@@ -57,7 +57,7 @@ func (s *Service) cors(c *gin.Context, st site.Site) (stranger string) {
 	if origin == "" || !st.ReadableFrom(origin) {
 		return origin
 	}
-	c.Header("Access-Control-Allow-Origin", origin)
+	c.Header(allowOrigin, origin)
 	return ""
 }
 
@@ -85,7 +85,7 @@ func (s *Service) preflight(c *gin.Context) {
 		may = domain != "" && st.ReadableFrom(origin)
 	}
 	if may && origin != "" {
-		h.Set("Access-Control-Allow-Origin", origin)
+		h.Set(allowOrigin, origin)
 		h.Set("Access-Control-Allow-Methods", "GET, POST")
 		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID")
 		h.Set("Access-Control-Max-Age", "600")

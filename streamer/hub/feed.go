@@ -110,15 +110,16 @@ func (f *Feed) advance(final int64, now time.Time) (frames []Frame) {
 		case behind > backlog:
 			to, skipped = final, uint32(behind-1)
 		}
-		frames = append(frames, Frame{f.given, to, f.final(f.given, to, skipped), now})
+		frames = append(frames, Frame{f.given, to, f.final(f.given, to, skipped, true), now})
 		f.given, f.apart = to, nil
 		f.sent, f.heard = now, now
 	}
 	return frames
 }
 
-// final makes the message that gives the seconds after prev and up to to, for each site.
-func (f *Feed) final(prev, to int64, skipped uint32) (b []byte) {
+// final makes the message that gives the seconds after prev and up to to, for each site. Only one for all viewers counts as shown: what one
+// of them was told to catch up is still news to the others.
+func (f *Feed) final(prev, to int64, skipped uint32, all bool) (b []byte) {
 	for i := range f.sites {
 		s := &f.sites[i]
 		var v board.View
@@ -126,15 +127,21 @@ func (f *Feed) final(prev, to int64, skipped uint32) (b []byte) {
 			v = s.At(to)
 		} else { // on change: this moment's, as the frames before and after it
 			v = s.Now()
-			g := f.look(s, v)
-			s.shown.visitors, s.shown.lists = g.visitors, g.lists
-			if s.shown.open.At <= to { // it isn't open any more, which is no news
-				s.shown.open = board.Second{}
+			if all {
+				f.show(s, v, to)
 			}
 		}
 		b = frame.Message(b, "", f.id(i, prev, to, 0), f.frame(s, v, frame.Sum(s.Seconds(prev, to), prev+1, to), skipped))
 	}
 	return b
+}
+
+// show notes what the frame of final seconds up to to shows of a site. That a second isn't open any more is no news.
+func (f *Feed) show(s *source, v board.View, to int64) {
+	g := f.look(s, v)
+	if s.shown.visitors, s.shown.lists = g.visitors, g.lists; s.shown.open.At <= to {
+		s.shown.open = board.Second{}
+	}
 }
 
 // id is that of the message of site i of a group of messages that gives all up to to.
@@ -255,7 +262,7 @@ func (f *Feed) catchUp(given int64, missed uint32) (out Frame, ok bool) {
 	now := f.hub.now()
 	switch {
 	case given < f.given:
-		out = Frame{given, f.given, f.final(given, f.given, skipped), now}
+		out = Frame{given, f.given, f.final(given, f.given, skipped, false), now}
 	case missed > 0 && f.key.Rate.Pace > 0: // only numbers of the open second were missed: the newest, of each site
 		out = Frame{Prev: given, Given: given, Made: now}
 		for i := range f.sites {

@@ -245,3 +245,33 @@ func TestOneFrameForAll(t *testing.T) {
 		t.Error("a frame was made twice")
 	}
 }
+
+// What one viewer is told to catch up is still news to the others.
+func TestCatchingUpIsNoNewsToOthers(t *testing.T) {
+	b := board.New(1)
+	h := New(b)
+	var s sink
+	var feed *Feed
+	emit := func(at int64, active uint32, watermark int64) {
+		b.Apply(0, at, &window.Emission{Version: 1, Epoch: window.Epoch, Watermark: watermark, Now: watermark, Seconds: []window.Second{
+			{Site: "x", At: at, Events: 1, Active: active, Final: true, Version: window.RowVersion(window.Epoch, true, int64(active))}}})
+	}
+	emit(T, 1, (T+1)*1000)
+	h.take()
+	if err := h.Join(Key{Sites: "x", Top: 10, Rate: rates[0]}, Resume{}, &s, func(f First) { feed = f.Feed }); err != nil {
+		t.Fatal(err)
+	}
+	emit(T+1, 2, (T+2)*1000)
+	h.take()
+	s.waiting = nil
+	emit(T+1, 7, (T+2)*1000)
+	behind := Place{Given: T, Missed: 1}
+	if b := feed.Rejoin(&behind); !strings.Contains(string(b), `"visitors":7`) {
+		t.Fatalf("%s", b)
+	}
+	h.now = func() time.Time { return time.Now().Add(time.Second) }
+	h.take()
+	if len(s.waiting) != 1 || !strings.Contains(string(s.waiting[0].frames[0].Bytes), `"visitors":7`) {
+		t.Errorf("%d deliveries", len(s.waiting))
+	}
+}

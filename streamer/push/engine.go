@@ -177,7 +177,7 @@ func (e *Engine) Drain(ctx context.Context, within time.Duration) {
 // retry tells a browser when to come back: soon, but not all at once.
 func retry() []byte { return fmt.Appendf(nil, "retry: %d\n\n", 300+rand.IntN(1200)) } //nolint:gosec // jitter, no secret
 
-// Head is the response's head as it is sent on a connection that was taken from net/http. The body ends with the connection.
+// head is the response's head as it is sent on a connection that was taken from net/http. The body ends with the connection.
 func head(h http.Header) []byte {
 	var b bytes.Buffer
 	b.WriteString("HTTP/1.1 200 OK\r\n")
