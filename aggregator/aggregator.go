@@ -154,7 +154,7 @@ type lane struct {
 
 func newLane(name string, cfg Config, deps Deps, m *metrics, start func(*lane, []int, []group.Position) work, topics ...string) *lane {
 	l := &lane{name: name, cfg: cfg, broker: deps.Broker, log: deps.Log.With("lane", name), metrics: m, doubt: broker.Doubt}
-	l.member = group.New(group.Config{Group: "nowcast-" + name, Instance: cfg.Instance, Topics: topics, Session: cfg.Session,
+	l.member = group.New(group.Config{Group: topic.Group(name), Instance: cfg.Instance, Topics: topics, Session: cfg.Session,
 		Rebalanced: func(partitions []int) { m.assigned(name, partitions) },
 		Start: func(partitions []int, committed []group.Position) group.Work {
 			l.mu.Lock()

@@ -22,7 +22,6 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"github.com/segmentio/kafka-go"
 
 	"nowcast/aggregator/fold"
 	"nowcast/aggregator/group"
@@ -299,19 +298,13 @@ func (w *world) stored(s *sink) {
 }
 
 // positions are those that a group has committed; of offset -1 where it has none.
-func (w *world) positions(id string) (positions []group.Position) {
+func (w *world) positions(id string) []group.Position {
 	w.t.Helper()
-	all := []int{0, 1}
-	r, err := w.kafka.OffsetFetch(w.t.Context(), &kafka.OffsetFetchRequest{GroupID: id, Topics: map[string][]int{topic.Events: all, topic.Windows: all}})
-	if err != nil || r.Error != nil && !errors.Is(r.Error, kafka.GroupIdNotFound) {
-		w.t.Fatal(err, r)
+	all, err := w.kafka.Committed(w.t.Context(), id, []int{0, 1}, topic.Events, topic.Windows)
+	if err != nil {
+		w.t.Fatal(err)
 	}
-	for name, partitions := range r.Topics {
-		for _, p := range partitions {
-			positions = append(positions, group.Position{Topic: name, Partition: p.Partition, Offset: p.CommittedOffset, Metadata: p.Metadata})
-		}
-	}
-	return positions
+	return all
 }
 
 // committed are the offsets of a group, by topic and partition.

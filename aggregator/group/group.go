@@ -26,12 +26,7 @@ import (
 )
 
 // Position is how far a partition has been dealt with.
-type Position struct {
-	Topic     string
-	Partition int
-	Offset    int64  // the next one to deal with; -1 when nothing has been committed
-	Metadata  string // what the worker wants to know of it
-}
+type Position = broker.Position
 
 // Work is what a member does with the partitions of one generation.
 type Work interface {
@@ -278,7 +273,7 @@ func (m *Member) lead(j *kafka.JoinGroupResponse, count int) map[string][]int {
 
 // work does one generation: it starts the work, keeps the session alive, commits, and stops the work when the generation ends.
 func (m *Member) work(ctx context.Context, partitions []int) error {
-	positions, err := m.fetch(ctx, partitions)
+	positions, err := m.broker.Committed(ctx, m.Group, partitions, m.Topics...)
 	if err != nil {
 		return err
 	}
@@ -372,35 +367,4 @@ func (m *Member) commit(ctx context.Context, work Work) error {
 		m.committed[topicPartition{p.Topic, p.Partition}] = p
 	}
 	return nil
-}
-
-// fetch gives what is committed for the partitions, of all topics.
-func (m *Member) fetch(ctx context.Context, partitions []int) ([]Position, error) {
-	if len(partitions) == 0 {
-		return nil, nil
-	}
-	rq := &kafka.OffsetFetchRequest{GroupID: m.Group, Topics: map[string][]int{}}
-	for _, t := range m.Topics {
-		rq.Topics[t] = partitions
-	}
-	r, err := m.broker.OffsetFetch(ctx, rq)
-	if err == nil {
-		err = r.Error
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read committed offsets: %w", err)
-	}
-	var positions []Position
-	for _, t := range m.Topics {
-		for _, p := range r.Topics[t] {
-			if p.Error != nil {
-				return nil, fmt.Errorf("read committed offset of %s/%d: %w", t, p.Partition, p.Error)
-			}
-			positions = append(positions, Position{t, p.Partition, p.CommittedOffset, p.Metadata})
-		}
-	}
-	if len(positions) != len(partitions)*len(m.Topics) {
-		return nil, fmt.Errorf("read committed offsets: %d of %d", len(positions), len(partitions)*len(m.Topics))
-	}
-	return positions, nil
 }

@@ -310,7 +310,7 @@ func TestInstance(t *testing.T) {
 	b := w.start("b")
 	w.share(5*time.Second, a, b)
 	b.mu.Lock()
-	p := Position{topicA, b.work.partitions[0], 42, "watermark=7"}
+	p := Position{Topic: topicA, Partition: b.work.partitions[0], Offset: 42, Metadata: "watermark=7"}
 	b.work.reach(p)
 	b.mu.Unlock()
 	had, hadA := b.has(), a.has()
@@ -327,7 +327,7 @@ func TestInstance(t *testing.T) {
 		t.Logf("back after %v", w.share(session, a, b))
 		same()
 		b.mu.Lock()
-		if !slices.Contains(b.work.committed, p) || !slices.Contains(b.work.committed, Position{topicB, p.Partition, -1, ""}) {
+		if !slices.Contains(b.work.committed, p) || !slices.Contains(b.work.committed, Position{Topic: topicB, Partition: p.Partition, Offset: -1}) {
 			t.Errorf("committed: %v", b.work.committed)
 		}
 		b.mu.Unlock()
@@ -385,10 +385,10 @@ func TestPositions(t *testing.T) {
 	w.share(5*time.Second, a)
 	var want []Position
 	for p := range partitions {
-		want = append(want, Position{topicA, p, int64(100 + p), fmt.Sprint("watermark=", p)})
+		want = append(want, Position{Topic: topicA, Partition: p, Offset: int64(100 + p), Metadata: fmt.Sprint("watermark=", p)})
 	}
 	for p := range partitions {
-		want = append(want, Position{topicB, p, int64(200 + p), ""})
+		want = append(want, Position{Topic: topicB, Partition: p, Offset: int64(200 + p)})
 	}
 	a.mu.Lock()
 	for _, p := range want {

@@ -208,16 +208,13 @@ func TestMadeAnew(t *testing.T) {
 	a := start(t, "aggregator", "--lanes", "store", "--ops-listen", ops, "--kafka", strings.Join(k.Addrs(), ","), "--clickhouse", dsn)
 	ready(t, a, ops)
 	eventually(t, 10*time.Second, "positions committed", func(ctx context.Context) error {
-		r, err := client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: "nowcast-store", Topics: map[string][]int{topic.Events: {0}, topic.Windows: {0}}})
-		if err != nil {
-			return err
-		}
-		for name, partitions := range r.Topics {
-			if partitions[0].CommittedOffset < most/10 {
-				return fmt.Errorf("%s at %d", name, partitions[0].CommittedOffset)
+		all, err := client.Committed(ctx, topic.Group("store"), []int{0}, topic.Events, topic.Windows)
+		for _, p := range all {
+			if p.Offset < most/10 {
+				return fmt.Errorf("%s at %d", p.Topic, p.Offset)
 			}
 		}
-		return nil
+		return err
 	})
 	pid := a.cmd.Process.Pid
 	_ = syscall.Kill(pid, syscall.SIGSTOP)   // so that it sees nothing of how the logs grow

@@ -22,6 +22,9 @@ const (
 	DeadLetter = "nowcast.dead-letter.v1"
 )
 
+// Group is the consumer group of one of the aggregator's lanes.
+func Group(lane string) string { return "nowcast-" + lane }
+
 const minInsync = "min.insync.replicas"
 
 // Spec is a topic as it has to be.

@@ -20,8 +20,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/segmentio/kafka-go"
-
 	"nowcast/internal/broker"
 	"nowcast/internal/topic"
 	"nowcast/internal/warehouse"
@@ -205,27 +203,17 @@ func (r *run) wait(ctx context.Context, p int, events, windows int64) error {
 }
 
 func (r *run) committed(ctx context.Context) error {
-	var partitions []int
-	for p := range r.report.Partitions {
-		partitions = append(partitions, p)
+	partitions := make([]int, r.report.Partitions)
+	for p := range partitions {
+		partitions[p] = p
 	}
-	a, err := r.Broker.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: "nowcast-store", Topics: map[string][]int{topic.Events: partitions, topic.Windows: partitions}})
-	if err == nil && !errors.Is(a.Error, kafka.GroupIdNotFound) { // no store lane has ever been here: nothing is committed
-		err = a.Error
-	}
+	all, err := r.Broker.Committed(ctx, topic.Group("store"), partitions, topic.Events, topic.Windows)
 	if err != nil {
-		return fmt.Errorf("read what the store lane has committed: %w", err)
+		return err
 	}
 	r.stored = map[string][]int64{topic.Events: make([]int64, len(partitions)), topic.Windows: make([]int64, len(partitions))}
-	for name, all := range a.Topics {
-		for _, x := range all {
-			if x.Error != nil {
-				return fmt.Errorf("read what the store lane has committed of %s/%d: %w", name, x.Partition, x.Error)
-			}
-			if x.Partition < len(partitions) {
-				r.stored[name][x.Partition] = x.CommittedOffset
-			}
-		}
+	for _, x := range all {
+		r.stored[x.Topic][x.Partition] = max(0, x.Offset)
 	}
 	return nil
 }
