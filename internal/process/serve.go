@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -56,6 +57,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, drain time.Durat
 		MaxHeaderBytes:    headerSize,
 	}
 	addr := l.Addr()
+	l = patient{l}
 	q := &quick{}
 	if len(paths) > 0 {
 		q = newQuick(base, l, counted(h), paths)
@@ -87,6 +89,15 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, drain time.Durat
 		return nil
 	}
 	return fmt.Errorf("serve %s: requests still run %s after their connections were cut", addr, cutTime)
+}
+
+// patient has everything that can run go on before it takes another connection. A crowd that comes at once then waits in the kernel's queue
+// for new connections, and not in the scheduler's, where whoever is being served already would stand behind it.
+type patient struct{ net.Listener }
+
+func (p patient) Accept() (net.Conn, error) {
+	runtime.Gosched()
+	return p.Listener.Accept()
 }
 
 // ended waits for a group, until stop.
