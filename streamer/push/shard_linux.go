@@ -81,6 +81,9 @@ type shard struct {
 	event int // eventfd: there are ops
 	start time.Time
 
+	places   chan struct{} // for viewers who are to enter
+	stopping chan struct{}
+
 	mu      sync.Mutex
 	ops     []op
 	waiting map[*hub.Feed]int // where in ops its frames are
@@ -111,7 +114,8 @@ func newShard(e *Engine) (*shard, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &shard{e: e, epoll: ep, event: ev, start: time.Now().Add(-time.Second), pending: map[int32][]byte{}, of: map[*hub.Feed]int32{}, waiting: map[*hub.Feed]int{}}, nil
+	return &shard{e: e, epoll: ep, event: ev, start: time.Now().Add(-time.Second), places: make(chan struct{}, doors), stopping: make(chan struct{}),
+		pending: map[int32][]byte{}, of: map[*hub.Feed]int32{}, waiting: map[*hub.Feed]int{}}, nil
 }
 
 // clock is the shard's own, in whole seconds; it is never 0.
@@ -159,12 +163,26 @@ func (s *shard) Deliver(f *hub.Feed, frames []hub.Frame) {
 	o.frames = frames[len(frames)-1:]
 }
 
+// doors is how many viewers may stand before a shard's frames. The others wait outside, so that a crowd that comes at once delays nobody's frames.
+const doors = 32
+
 // adopt takes a viewer's connection from net/http. taken is false when it can't be taken and nothing was done.
 func (s *shard) adopt(w http.ResponseWriter, h *hub.Hub, v Viewer) (taken bool, err error) {
 	hijacker, ok := w.(http.Hijacker)
 	if !ok {
 		return false, nil
 	}
+	entered, held := false, false
+	select {
+	case s.places <- struct{}{}:
+		held = true
+	case <-s.stopping:
+	}
+	defer func() {
+		if held && !entered { // else the thread does it
+			<-s.places
+		}
+	}()
 	lines := head(w.Header())
 	conn, _, err := hijacker.Hijack()
 	if err != nil {
@@ -176,7 +194,6 @@ func (s *shard) adopt(w http.ResponseWriter, h *hub.Hub, v Viewer) (taken bool, 
 		return true, fmt.Errorf("take over connection: %w", err)
 	}
 	var feed *hub.Feed
-	entered := false
 	err = h.Join(v.Key, v.Resume, s, func(first hub.First) {
 		feed = first.Feed
 		entered = s.put(op{kind: opEnter, enter: &entering{fd, lines, first, v}})
@@ -310,6 +327,7 @@ func (s *shard) do(o *op) (goesOn bool) {
 		s.deliver(o)
 	case opEnter:
 		s.enter(o.enter)
+		<-s.places
 	case opRevoke:
 		s.removeAll(Revoked, func(e *entry) bool { return e.grant == o.grant })
 	case opAnew:
@@ -578,6 +596,7 @@ func (s *shard) sweep() {
 func (s *shard) stop(rest []op) {
 	s.mu.Lock()
 	s.stopped = true // from here on nobody writes to event
+	close(s.stopping)
 	rest = append(rest, s.ops...)
 	s.ops = nil
 	s.mu.Unlock()
