@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/segmentio/kafka-go"
 
+	"nowcast/internal/broker"
 	"nowcast/internal/topic"
 	"nowcast/streamer/api"
 	"nowcast/streamer/board"
@@ -83,7 +83,7 @@ func (s *Service) StreamEvents(c *gin.Context, p api.StreamEventsParams) {
 	h.Set("X-Accel-Buffering", "no")
 	switch err := s.push.Serve(c.Writer, c.Request, l.hub, v); {
 	case err == nil:
-	case errors.Is(err, hub.ErrClosed):
+	case errors.Is(err, hub.ErrClosed), errors.Is(err, hub.ErrBehind):
 		busy(c, "%v", err)
 	default: // the connection was taken and can't be answered any more
 		s.log.Warn("can't serve a viewer", "error", err)
@@ -198,38 +198,36 @@ func (s *Service) gap(ctx context.Context, b *board.Board, domains []string, fro
 	return out, nil
 }
 
-// storeGroup is the consumer group of the aggregator's store lane. What it has committed is in ClickHouse.
-const storeGroup = "nowcast-store"
-
-// stored says whether everything up to a final second is in ClickHouse.
+// stored says whether everything up to a final second is in ClickHouse: what the aggregator's store lane has committed is.
 func (s *Service) stored(ctx context.Context, b *board.Board, second int64) error {
 	passed := b.Passed(second)
 	partitions := make([]int, len(passed))
 	for p := range partitions {
 		partitions[p] = p
 	}
-	a, err := s.kafka.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: storeGroup, Topics: map[string][]int{topic.Windows: partitions}})
-	if err == nil {
-		err = a.Error
-	}
+	all, err := s.committed(ctx, partitions)
 	if err != nil {
 		return fmt.Errorf("ask how far ClickHouse is: %w", err)
 	}
-	for _, x := range a.Topics[topic.Windows] {
-		if x.Error != nil {
-			return fmt.Errorf("ask how far ClickHouse is: %w", x.Error)
+	for _, x := range all {
+		if at := passed[x.Partition]; at < 0 || x.Offset <= at {
+			return fmt.Errorf("ClickHouse lacks seconds of partition %d", x.Partition)
 		}
-		if x.Partition < len(passed) {
-			if at := passed[x.Partition]; at >= 0 && x.CommittedOffset > at {
-				passed[x.Partition] = -1
-				partitions = slices.DeleteFunc(partitions, func(p int) bool { return p == x.Partition })
-			}
-		}
-	}
-	if len(partitions) > 0 {
-		return fmt.Errorf("ClickHouse lacks seconds of partitions %v", partitions)
 	}
 	return nil
+}
+
+// committed is what the store lane has committed; a crowd that comes back at once asks Kafka once.
+func (s *Service) committed(ctx context.Context, partitions []int) ([]broker.Position, error) {
+	all, err, _ := s.asking.Do("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), gapTime) // it isn't only the first one's
+		defer cancel()
+		return s.kafka.Committed(ctx, topic.Group("store"), partitions, topic.Windows)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all.([]broker.Position), nil
 }
 
 // busy is an honest "not now": a browser comes back by itself, others are told when to.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/singleflight"
 
 	"nowcast/internal/broker"
 	"nowcast/internal/site"
@@ -82,6 +83,7 @@ type Service struct {
 	push    *push.Engine
 	seats   *seats
 	live    atomic.Pointer[live] // nil until the number of partitions is known
+	asking  singleflight.Group   // see committed
 
 	mu    sync.Mutex
 	cold  int    // partitions that haven't reached the end seen at start

@@ -273,7 +273,7 @@ func TestGap(t *testing.T) {
 		past.fail(row.err)
 		if row.committed[0] >= 0 {
 			commits := []kafka.OffsetCommit{{Partition: 0, Offset: row.committed[0]}, {Partition: 1, Offset: row.committed[1]}}
-			if _, err := w.kafka.OffsetCommit(t.Context(), &kafka.OffsetCommitRequest{GroupID: storeGroup, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{topic.Windows: commits}}); err != nil {
+			if _, err := w.kafka.OffsetCommit(t.Context(), &kafka.OffsetCommitRequest{GroupID: topic.Group("store"), GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{topic.Windows: commits}}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -283,78 +283,71 @@ func (f *Feed) catchUp(given int64, missed uint32) (out Frame, ok bool) {
 
 const cached = 256 // frames and snapshots that are kept for others at the same place
 
-// begin makes what a viewer is sent first: the last five minutes, or what came after the id it shows.
+// begin makes what a viewer is sent first: the last five minutes, or what came after the id it shows. Where its stream broke between two
+// sites' messages of the same seconds, the other sites' come first, so that all are at one second again.
 func (f *Feed) begin(from Resume) First {
-	whole := from.Last && from.OK && from.ID.Sites == 0 && len(from.Gap) == 0
-	at := int64(0)
-	if whole {
-		at = from.ID.Final
-	}
-	if !from.Last || whole {
-		if first, ok := f.first[at]; ok {
-			return first
-		}
-	}
 	final := f.hub.board.Final()
-	first := First{Feed: f, Given: final}
 	held := final - board.Span // the seconds after it are on the board
-	after := make([]int64, len(f.sites))
-	reset := from.Last && (!from.OK || from.ID.Final > final+ahead)
-	before := make([]int64, len(f.sites)) // where the sites are after each one
-	for i := len(after) - 1; i >= 0; i-- {
-		after[i] = held
-		if !from.Last || reset {
-			continue
-		}
-		was := from.ID.Of(i)
-		switch before[i] = was; {
-		case was == 0: // the stream broke before its first message
-		case was >= held || from.To >= held && i < len(from.Gap):
-			after[i] = was
-		default:
-			reset = true
-		}
-		if i < len(after)-1 {
-			before[i] = min(was, before[i+1])
-		}
+	behind := len(f.sites)     // the sites from here on were not given all that the id says
+	if from.ID.Sites > 0 {
+		behind = min(behind, from.ID.Sites)
 	}
-	var b []byte
+	reaches := func(at int64) bool { return at == 0 || at >= held || len(from.Gap) > 0 && from.To >= held }
+	at, reset := from.ID.Final, false
+	switch {
+	case !from.Last:
+		at, behind = 0, len(f.sites)
+	case !from.OK || at > final+ahead || !reaches(at), behind < len(f.sites) && (at > final || !reaches(from.ID.Before)):
+		at, behind, reset = 0, len(f.sites), true
+	}
+	place := at
 	if reset {
-		b = append(b, "event: reset\ndata: {}\n\n"...)
-		for i := range after {
-			after[i], before[i] = held, 0
-		}
-	} else if from.Last && from.OK {
-		first.Given = max(final, before[0])
+		place = -1
 	}
-	for i := range f.sites {
-		s := &f.sites[i]
-		seconds := []board.Second{}
-		if f.key.Filter.Name == "" {
-			if !reset && i < len(from.Gap) && after[i] < from.To {
-				for _, g := range from.Gap[i] {
-					if g.At > after[i] && g.At <= from.To {
-						seconds = append(seconds, g)
-					}
-				}
-				after[i] = from.To
-			}
-			seconds = append(seconds, s.Seconds(after[i], final+ahead)...)
-		}
-		others := int64(0)
-		if i < len(before)-1 {
-			others = before[i+1]
-		}
-		b = frame.Message(b, "snapshot", f.id(i, others, first.Given, 0), f.snapshot(s, seconds, final))
+	alike := behind == len(f.sites) && (reset || len(from.Gap) == 0)
+	if first, ok := f.first[place]; ok && alike {
+		return first
 	}
-	first.Bytes = b
-	if (!from.Last || whole) && len(f.first) < cached {
+	first := First{Feed: f, Given: max(final, at)}
+	if reset {
+		first.Bytes = append(first.Bytes, "event: reset\ndata: {}\n\n"...)
+	}
+	if behind < len(f.sites) {
+		first.Bytes = f.snapshots(first.Bytes, behind, from.ID.Before, at, at, from)
+	}
+	first.Bytes = f.snapshots(first.Bytes, 0, at, first.Given, final+ahead, from)
+	if alike && len(f.first) < cached {
 		if f.first == nil {
 			f.first = map[int64]First{}
 		}
-		f.first[at] = first
+		f.first[place] = first
 	}
 	return first
+}
+
+// snapshots adds those of the sites from one on that bring them from the second after (0: they have nothing yet) to another; what is open
+// they show up to the second last.
+func (f *Feed) snapshots(b []byte, site int, after, to, last int64, from Resume) []byte {
+	final := f.hub.board.Final()
+	for i := site; i < len(f.sites); i++ {
+		s, begin, seconds := &f.sites[i], after, []board.Second{}
+		if begin == 0 {
+			begin = final - board.Span
+		}
+		if f.key.Filter.Name == "" {
+			if i < len(from.Gap) && begin < from.To {
+				for _, g := range from.Gap[i] {
+					if g.At > begin && g.At <= min(from.To, last) {
+						seconds = append(seconds, g)
+					}
+				}
+				begin = from.To
+			}
+			seconds = append(seconds, s.Seconds(begin, last)...)
+		}
+		b = frame.Message(b, "snapshot", f.id(i, after, to, 0), f.snapshot(s, seconds, min(final, to)))
+	}
+	return b
 }
 
 func (f *Feed) snapshot(s *source, seconds []board.Second, final int64) *frame.Frame {

@@ -23,8 +23,12 @@ const (
 	ahead   = 15 // seconds that an id may be ahead of this instance, which then is only behind another
 )
 
-// ErrClosed is of a hub whose Run has ended: the log began anew or the process ends.
-var ErrClosed = errors.New("the live windows begin anew")
+var (
+	// ErrClosed is of a hub whose Run has ended: the log began anew or the process ends.
+	ErrClosed = errors.New("the live windows begin anew")
+	// ErrBehind is for a stream that broke between the messages of a second which this instance has not yet.
+	ErrBehind = errors.New("this instance is some seconds behind the one before")
+)
 
 // Sink is what brings frames to viewers of its own. Deliver must not block and must not call the hub.
 type Sink interface {
@@ -152,6 +156,9 @@ func (h *Hub) Join(k Key, from Resume, s Sink, begin func(First)) error {
 	defer h.mu.Unlock()
 	if h.closed {
 		return ErrClosed
+	}
+	if final := h.board.Final(); from.OK && from.ID.Sites > 0 && final < from.ID.Final && from.ID.Final <= final+ahead {
+		return ErrBehind
 	}
 	f, ok := h.feeds[k]
 	if !ok {

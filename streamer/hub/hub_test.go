@@ -275,3 +275,112 @@ func TestCatchingUpIsNoNewsToOthers(t *testing.T) {
 		t.Errorf("%d deliveries", len(s.waiting))
 	}
 }
+
+// A stream of several sites that breaks after any of its messages, again and again, also in the middle of what brings it up to date: every
+// second of each site is given once.
+func TestWallThatBreaks(t *testing.T) {
+	names := []string{"a", "b", "c", "d"}
+	rapid.Check(t, func(t *rapid.T) {
+		b := board.New(1)
+		h := New(b)
+		var s sink
+		key := Key{Sites: Join(names), Rate: rates[rapid.IntRange(0, len(rates)-1).Draw(t, "rate")]}
+		at := int64(T)
+		emit := func() {
+			e := &window.Emission{Version: 1, Epoch: window.Epoch, Watermark: (at + 1) * 1000, Now: (at + 1) * 1000}
+			for _, name := range names {
+				e.Seconds = append(e.Seconds, window.Second{Site: name, At: at, Pageviews: 1, Visitors: 1, Events: 1, Final: true, Revision: 2, Version: window.RowVersion(window.Epoch, true, at)})
+			}
+			b.Apply(0, at, e)
+			h.take()
+			at++
+		}
+		for range 40 {
+			emit()
+		}
+		given := map[string]int64{} // by site: the newest second
+		var from Resume
+		read := func(m []byte) (whole bool) { // all of its messages, or the first ones
+			for message := range strings.SplitAfterSeq(string(m), "\n\n") {
+				if message == "" {
+					continue
+				}
+				if rapid.IntRange(0, 3).Draw(t, "breaks") == 0 {
+					return false
+				}
+				lines := strings.Split(message, "\n")
+				i := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "id: ") })
+				j := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "data: ") })
+				if i < 0 || j < 0 {
+					t.Fatalf("%q", message)
+				}
+				from = Resume{Last: true}
+				from.ID, from.OK = frame.ParseID(strings.TrimPrefix(lines[i], "id: "))
+				var f struct {
+					Site   string
+					Second *struct {
+						At, From  time.Time
+						Final     bool
+						Pageviews int
+					}
+					Seconds *[]struct {
+						At    time.Time
+						Final bool
+					}
+				}
+				if err := json.Unmarshal([]byte(strings.TrimPrefix(lines[j], "data: ")), &f); err != nil {
+					t.Fatal(err)
+				}
+				last, known := given[f.Site]
+				switch {
+				case f.Seconds != nil:
+					for _, x := range *f.Seconds {
+						if known && x.At.Unix() != last+1 {
+							t.Fatalf("%s: a snapshot gives second %d after %d", f.Site, x.At.Unix()-T, last-T)
+						}
+						last, known = x.At.Unix(), true
+					}
+				case f.Second != nil && f.Second.Final:
+					first := f.Second.At.Unix()
+					if !f.Second.From.IsZero() {
+						first = f.Second.From.Unix()
+					}
+					if first != last+1 || f.Second.Pageviews != int(f.Second.At.Unix()-last) {
+						t.Fatalf("%s: seconds %d to %d with %d after %d", f.Site, first-T, f.Second.At.Unix()-T, f.Second.Pageviews, last-T)
+					}
+					last = f.Second.At.Unix()
+				}
+				if told := from.ID.Of(slices.Index(names, f.Site)); from.OK && told != last {
+					t.Fatalf("%s: after %s it has seconds up to %d, not %d", f.Site, from.ID, last-T, told-T)
+				}
+				given[f.Site] = last
+			}
+			return true
+		}
+		for range 40 {
+			var feed *Feed
+			place, open := Place{}, false
+			if err := h.Join(key, from, &s, func(f First) {
+				feed, place.Given, s.waiting = f.Feed, f.Given, nil
+				open = read(f.Bytes)
+			}); err != nil {
+				t.Fatal(err)
+			}
+			for open && rapid.IntRange(0, 9).Draw(t, "goes on") > 0 {
+				emit()
+				for _, d := range s.waiting {
+					for i := range d.frames {
+						if open {
+							open = read(feed.Next(&place, &d.frames[i]))
+						}
+					}
+				}
+				s.waiting = nil
+			}
+			feed.Leave(&s)
+			for range rapid.IntRange(0, 3).Draw(t, "meanwhile") {
+				emit()
+			}
+		}
+	})
+}
