@@ -99,6 +99,10 @@ outage: build kafka
 chaos-streams: build
 	go test -timeout 0 -count=1 -v -run '^TestStreams$$' ./internal/e2e/ -stream-viewers $(N) -stream-span $(call span,2m)
 
+## drain: N viewers (19,500) of a streamer that is told to end: how long until they are at another one, at what pace, and does anybody miss a second?
+drain: build
+	go test -timeout 0 -count=1 -v -run '^TestDrain$$' ./internal/e2e/ -drain-viewers $(if $(filter file,$(origin N)),19500,$(N))
+
 ## bench-glass: time from beacon to glass at 1,000 beacons/s, alone and beside 8 clients with heavy queries, and where it goes
 bench-glass: build
 	go run ./internal/e2e/bench glass
@@ -193,4 +197,4 @@ deployments/tools/golangci-lint: deployments/tools/go.mod
 	go build -modfile=deployments/tools/go.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
 
-.PHONY: help run build test lint generate generate-check test-frontend test-go test-e2e test-browser fuzz fuzz-http model chaos chaos-ingest outage chaos-streams overload bench-glass bench-beacons bench-ingest bench-idle bench-aggregator bench-streamer bench-viewers soak hostile image kafka clean
+.PHONY: help run build test lint generate generate-check test-frontend test-go test-e2e test-browser fuzz fuzz-http model chaos chaos-ingest outage chaos-streams overload bench-glass bench-beacons bench-ingest bench-idle bench-aggregator bench-streamer bench-viewers soak hostile drain image kafka clean

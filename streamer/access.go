@@ -29,8 +29,9 @@ func (s *Service) known(c *gin.Context) bool {
 
 // access is by what a request reads. It is comparable and holds no secret, so that streams can share one and ask again for as long as they are open.
 type access struct {
-	kind kind
-	id   string // of the key or the link
+	kind  kind
+	id    string // of the key or the link
+	until int64  // unix, when the cookie expires that showed it; 0: never
 }
 
 type kind uint8
@@ -42,11 +43,11 @@ const (
 	byLink                   // a cookie, a secret in the query, or a ticket that was made with a link
 )
 
-// holds says whether that access still reads the site: false within moments of the key's, link's or site's removal, or of a public site
-// made private.
+// holds says whether that access still reads the site: false within moments of the key's, link's or site's removal, of a public site made
+// private, or of a cookie's expiry.
 func (s *Service) holds(a access, domain string) bool {
 	st, exists := s.sites.Lookup(domain)
-	if !exists {
+	if !exists || a.until != 0 && time.Now().Unix() >= a.until {
 		return false
 	}
 	switch a.kind {
@@ -80,12 +81,12 @@ func (s *Service) shown(r *http.Request) []grant {
 	now, own := time.Now(), s.cookiesCount(r)
 	if secret := bearer(r); secret != "" {
 		if k, ok := s.authenticate(secret); ok {
-			all = append(all, grant{access: access{byKey, k.ID}})
+			all = append(all, grant{access: access{byKey, k.ID, 0}})
 		}
 	}
 	if own {
-		if k, ok := s.sessionOf(r, now); ok {
-			all = append(all, grant{access: access{byKey, k.ID}})
+		if k, until, ok := s.sessionOf(r, now); ok {
+			all = append(all, grant{access: access{byKey, k.ID, until}})
 		}
 	}
 	q := r.URL.Query()
@@ -93,19 +94,19 @@ func (s *Service) shown(r *http.Request) []grant {
 		all = append(all, grant{access: t.by, sites: t.sites, query: true})
 	}
 	if l, ok := s.sites.OpenLink(q.Get("share")); ok {
-		all = append(all, grant{access: access{byLink, l.ID}, query: true})
+		all = append(all, grant{access: access{byLink, l.ID, 0}, query: true})
 	}
 	if own {
-		for _, l := range s.linksOf(r, now) {
-			all = append(all, grant{access: access{byLink, l.ID}})
+		for _, a := range s.linksOf(r, now) {
+			all = append(all, grant{access: a})
 		}
 	}
 	return all
 }
 
 // granted finds a site ("": the default one) and by what the request may read it, and refuses who may not. Of several things that a request
-// shows the first that may read counts. It also says to browsers whose pages may see the answer, in headers that a stream has to send.
-func (s *Service) granted(c *gin.Context, domain string) (site.Site, access, bool) {
+// shows (see shown) the first that may read counts. It also says to browsers whose pages may see the answer, in headers that a stream has to send.
+func (s *Service) granted(c *gin.Context, domain string, shown func() []grant) (site.Site, access, bool) {
 	if domain = s.orDefault(domain); domain == "" {
 		refuse(c, http.StatusNotFound, "there is no site yet; add one with `nowcast site add example.com`")
 		return site.Site{}, access{}, false
@@ -118,7 +119,7 @@ func (s *Service) granted(c *gin.Context, domain string) (site.Site, access, boo
 	if exists && st.Public {
 		return st, access{kind: byPublic}, true
 	}
-	all := s.shown(c.Request)
+	all := shown()
 	kept := false // from a page that may not read
 	for _, g := range all {
 		if exists && s.reads(g, domain) {
@@ -158,7 +159,7 @@ func (s *Service) orDefault(domain string) string {
 
 // readable is granted for who doesn't ask again.
 func (s *Service) readable(c *gin.Context, domain string) (site.Site, bool) {
-	st, _, ok := s.granted(c, domain)
+	st, _, ok := s.granted(c, domain, func() []grant { return s.shown(c.Request) })
 	return st, ok
 }
 
@@ -182,7 +183,8 @@ func (s *Service) who(c *gin.Context) (site.Key, bool) {
 	if secret := bearer(c.Request); secret != "" {
 		return s.authenticate(secret)
 	}
-	return s.sessionOf(c.Request, time.Now())
+	k, _, ok := s.sessionOf(c.Request, time.Now())
+	return k, ok
 }
 
 func bearer(r *http.Request) string {

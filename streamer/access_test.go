@@ -158,7 +158,7 @@ func TestWhoReadsWhat(t *testing.T) {
 	}
 	stranger, _ := newWorld(t).service(Config{}) // of another cluster
 	past, soon := time.Now().Add(-time.Millisecond), time.Now().Add(time.Hour)
-	ownID := ticket{by: access{byKey, strings.SplitN(strings.TrimPrefix(ownSession, cookieName+"="), ".", 2)[0]}, sites: []string{"own.example.com"}}
+	ownID := ticket{by: access{kind: byKey, id: strings.SplitN(strings.TrimPrefix(ownSession, cookieName+"="), ".", 2)[0]}, sites: []string{"own.example.com"}}
 	signed := func(s *Service, until time.Time) string { x := ownID; x.until = until; return s.newTicket(x) }
 	other := base64Text("k " + ownID.by.id + " 9999999999999 other.example.com")
 	cookieValue := func(c string) string { _, v, _ := strings.Cut(c, "="); return v }
@@ -309,7 +309,7 @@ func TestTickets(t *testing.T) {
 }
 
 func ticketOf(id string, until time.Time) ticket {
-	return ticket{by: access{byKey, id}, until: until, sites: []string{"own.example.com"}}
+	return ticket{by: access{kind: byKey, id: id}, until: until, sites: []string{"own.example.com"}}
 }
 
 // A stream ends when what it was opened by is gone, and not when its ticket has expired.
@@ -323,7 +323,7 @@ func TestStreamsEndWithTheirAccess(t *testing.T) {
 	}
 	k, key := g.key("own.example.com")
 	l, share := g.link("own.example.com")
-	_, stayKey := g.key()
+	stay, stayKey := g.key()
 	_, stayShare := g.link("own.example.com")
 	const forOwn = `{"sites":["own.example.com"]}`
 	open := func(site string, v viewerShows) *stream {
@@ -353,6 +353,7 @@ func TestStreamsEndWithTheirAccess(t *testing.T) {
 		"cookie of link":  open("own.example.com", viewerShows{cookie: g.cookie("/share/" + share)}),
 		"share query":     open("own.example.com", viewerShows{query: "share=" + share}),
 		"ticket of link":  open("own.example.com", viewerShows{query: "ticket=" + g.ticket(forOwn, viewerShows{query: "share=" + share})}),
+		"expired session": open("own.example.com", viewerShows{cookie: cookieName + "=" + g.service.newPass("session", stay.ID, time.Now().Add(2*time.Second))}),
 		"public":          open("shown.example.com", viewerShows{}),
 		"site":            open("removed.example.com", viewerShows{bearer: stayKey}),
 	}
@@ -609,10 +610,10 @@ func FuzzCookie(f *testing.F) {
 		f.Add(v)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		if id, ok := s.readPass("session", value, at); ok && (id != operatorID || !strings.HasPrefix(value, "operator.")) {
+		if id, _, ok := s.readPass("session", value, at); ok && (id != operatorID || !strings.HasPrefix(value, "operator.")) {
 			t.Errorf("%q is read as %q", value, id)
 		}
-		if id, ok := s.readPass("link", value, at); ok {
+		if id, _, ok := s.readPass("link", value, at); ok {
 			t.Errorf("%q is read as a link's %q", value, id)
 		}
 	})

@@ -18,15 +18,15 @@ const (
 	maxCookies = 20                   // of links in one browser: more would outgrow a request's header
 )
 
-// linksOf are the links whose cookies a request has.
-func (s *Service) linksOf(r *http.Request, at time.Time) (all []site.Link) {
+// linksOf are the links whose cookies a request has, as access.
+func (s *Service) linksOf(r *http.Request, at time.Time) (all []access) {
 	for _, cookie := range r.Cookies() {
 		if !strings.HasPrefix(cookie.Name, linkCookie) {
 			continue
 		}
-		id, ok := s.readPass("link", cookie.Value, at)
-		if l, exists := s.sites.Link(id); ok && exists {
-			all = append(all, l)
+		id, until, ok := s.readPass("link", cookie.Value, at)
+		if _, exists := s.sites.Link(id); ok && exists {
+			all = append(all, access{byLink, id, until})
 		}
 	}
 	return all
@@ -56,7 +56,7 @@ func (s *Service) dropCookies(c *gin.Context, but string) {
 		if !strings.HasPrefix(cookie.Name, linkCookie) || cookie.Name == but {
 			continue
 		}
-		id, ok := s.readPass("link", cookie.Value, time.Now())
+		id, _, ok := s.readPass("link", cookie.Value, time.Now())
 		if _, exists := s.sites.Link(id); ok && exists {
 			good = append(good, cookie.Name)
 		} else {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -43,9 +44,10 @@ func (s *Service) StreamEvents(c *gin.Context, p api.StreamEventsParams) {
 	var g rights
 	h := c.Writer.Header()
 	origins := make([]string, 0, len(names))
+	shown := sync.OnceValue(func() []grant { return s.shown(c.Request) })
 	for _, name := range names {
 		h.Del(allowOrigin)
-		st, a, ok := s.granted(c, name)
+		st, a, ok := s.granted(c, name, shown)
 		if !ok {
 			return
 		}
@@ -258,7 +260,7 @@ type rights struct {
 func (g rights) String() string {
 	var b strings.Builder
 	for i, domain := range g.domains {
-		fmt.Fprintf(&b, "%s\t%d\t%s\n", domain, g.by[i].kind, g.by[i].id)
+		fmt.Fprintf(&b, "%s\t%d\t%d\t%s\n", domain, g.by[i].kind, g.by[i].until, g.by[i].id)
 	}
 	return b.String()
 }
@@ -266,12 +268,12 @@ func (g rights) String() string {
 // stillHolds says whether such a text lets a viewer read all of its sites at this moment.
 func (s *Service) stillHolds(text string) bool {
 	for line := range strings.Lines(text) {
-		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 3)
+		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 4)
 		var a access
-		if _, err := fmt.Sscan(parts[1], &a.kind); err != nil {
+		if _, err := fmt.Sscan(parts[1]+" "+parts[2], &a.kind, &a.until); err != nil {
 			return false
 		}
-		if a.id = parts[2]; !s.holds(a, parts[0]) {
+		if a.id = parts[3]; !s.holds(a, parts[0]) {
 			return false
 		}
 	}

@@ -50,6 +50,7 @@ func (s *seats) take(address string, by []access) (push.Seat, error) {
 	}
 	for _, a := range by {
 		if a.id != "" {
+			a.until = 0 // all of a key's sessions are one
 			seat.Key = maphash.Comparable(s.seed, a)
 			break
 		}

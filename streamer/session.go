@@ -51,26 +51,28 @@ func (s *Service) newPass(what, id string, until time.Time) string {
 	return s.signed(what, id, id+"."+strconv.FormatInt(until.Unix(), 10))
 }
 
-// readPass is the id of a cookie's value, if it is genuine and not expired.
-func (s *Service) readPass(what, value string, at time.Time) (id string, ok bool) {
+// readPass is the id of a cookie's value and when it expires (unix), if it is genuine and hasn't yet.
+func (s *Service) readPass(what, value string, at time.Time) (id string, until int64, ok bool) {
 	parts := strings.Split(value, ".")
 	if len(value) > maxSigned || len(parts) != 3 || !s.genuine(what, parts[0], parts[0]+"."+parts[1], parts[2]) {
-		return "", false
+		return "", 0, false
 	}
 	until, err := strconv.ParseInt(parts[1], 10, 64)
-	return parts[0], err == nil && at.Unix() < until
+	return parts[0], until, err == nil && at.Unix() < until
 }
 
-func (s *Service) sessionOf(r *http.Request, at time.Time) (site.Key, bool) {
+// sessionOf is the key of a request's session, and when that expires.
+func (s *Service) sessionOf(r *http.Request, at time.Time) (k site.Key, until int64, ok bool) {
 	cookie, err := r.Cookie(cookieName)
 	if err != nil {
-		return site.Key{}, false
+		return site.Key{}, 0, false
 	}
-	id, ok := s.readPass("session", cookie.Value, at)
+	id, until, ok := s.readPass("session", cookie.Value, at)
 	if !ok {
-		return site.Key{}, false
+		return site.Key{}, 0, false
 	}
-	return s.key(id)
+	k, ok = s.key(id)
+	return k, until, ok
 }
 
 // login is GET /login?key=: it turns a key into a session and goes to the dashboard.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -27,12 +28,14 @@ type frame struct {
 	event, id string
 	arrived   time.Time
 
-	Visitors  int       `json:"visitors"`
-	Timestamp time.Time `json:"timestamp"`
-	Site      string    `json:"site"`
-	Second    *second   `json:"second"`
-	Seconds   []second  `json:"seconds"`
-	Skipped   int       `json:"skipped"`
+	Visitors  int               `json:"visitors"`
+	Timestamp time.Time         `json:"timestamp"`
+	Site      string            `json:"site"`
+	Second    *second           `json:"second"`
+	Seconds   []second          `json:"seconds"`
+	Skipped   int               `json:"skipped"`
+	Filter    map[string]string `json:"filter"`
+	AtMost    bool              `json:"upper_bound"`
 	Now       struct {
 		Pages, Sources, Countries, Devices [][]any
 	} `json:"now"`
@@ -70,33 +73,46 @@ func (w *world) follow(t *testing.T, server, site string, query ...string) *stre
 	go func() {
 		defer close(s.frames)
 		defer res.Body.Close()
-		sc := bufio.NewScanner(res.Body)
-		sc.Buffer(nil, 1<<20)
-		var f frame
-		var data strings.Builder
-		for sc.Scan() {
-			field, value, _ := strings.Cut(sc.Text(), ":")
-			value = strings.TrimPrefix(value, " ")
-			switch {
-			case sc.Text() == "":
-				if data.Len() > 0 || f.event != "" {
-					f.arrived = time.Now()
-					if err := json.Unmarshal([]byte(data.String()), &f); err == nil || f.event == "reset" {
-						s.frames <- f
-					}
-				}
-				f = frame{}
-				data.Reset()
-			case field == "id":
-				f.id = value
-			case field == "event":
-				f.event = value
-			case field == "data":
-				data.WriteString(value)
+		_, _ = readEvents(res.Body, func(f frame, data string) {
+			f.arrived = time.Now()
+			if err := json.Unmarshal([]byte(data), &f); err == nil {
+				s.frames <- f
 			}
-		}
+		})
 	}()
 	return s
+}
+
+// readEvents gives every event that comes whole, as the standard has it, and in the end the last retry.
+func readEvents(body io.Reader, take func(f frame, data string)) (retry string, err error) {
+	r := bufio.NewReaderSize(body, 4096)
+	var f frame
+	var data strings.Builder
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return retry, err
+		}
+		line = strings.TrimRight(line, "\r\n")
+		field, value, _ := strings.Cut(line, ":")
+		value = strings.TrimPrefix(value, " ")
+		switch {
+		case line == "":
+			if data.Len() > 0 {
+				take(f, data.String())
+			}
+			f = frame{}
+			data.Reset()
+		case field == "id":
+			f.id = value
+		case field == "event":
+			f.event = value
+		case field == "data":
+			data.WriteString(value)
+		case field == "retry":
+			retry = value
+		}
+	}
 }
 
 // until reads frames until ok says so.

@@ -18,6 +18,9 @@ type account struct {
 		Span(site string, from, to int64) feed.Counts
 	}
 
+	filter filter // a stream of one value's visitors, without seconds
+	span   int64  // seconds a frame of such a stream; 0: on change
+
 	began, given int64 // the id of the first snapshot, and the newest final second booked
 	id           string
 	got          feed.Counts // since began
@@ -57,9 +60,15 @@ func (a *account) identify(id string) (at int64, ok bool) {
 func (a *account) take(f frame) {
 	a.frames++
 	a.skipped += f.Skipped
-	switch f.event {
-	case "reset":
+	switch {
+	case f.event == "reset":
 		a.fault("reset, though the id %s is seconds old", a.id)
+		return
+	case a.filter.dimension != "":
+		a.narrow(f)
+		return
+	}
+	switch f.event {
 	case "snapshot":
 		a.snapshot(f)
 	case "":
@@ -148,8 +157,49 @@ func (a *account) compare(s second, from, to int64) {
 
 // settle compares the sums over the whole span.
 func (a *account) settle() {
+	if a.filter.dimension != "" {
+		return
+	}
 	if want := a.truth.Span(a.site, a.began+1, a.given); a.got != want && a.id != "" {
 		a.fault("in all from second %d to %d: given %+v, the topic has %+v", a.began+1, a.given, a.got, want)
+	}
+}
+
+// filter is one value of a dimension, and between what its visitors are in any second.
+type filter struct {
+	dimension, value string
+	least, most      uint32
+	exact            bool
+}
+
+// narrow books an event of a filtered stream: its frames have no seconds, but leave none out either, and say how many were skipped.
+func (a *account) narrow(f frame) {
+	first, before := a.id == "", a.given
+	at, ok := a.identify(f.id)
+	if !ok {
+		return
+	}
+	a.given = at
+	switch n := uint32(f.Visitors); {
+	case f.Second != nil || len(f.Seconds) > 0 || len(f.Now.Pages) > 0:
+		a.fault("a filtered frame %s has seconds or lists", f.id)
+	case f.Filter[a.filter.dimension] != a.filter.value || len(f.Filter) != 1:
+		a.fault("a frame %s of %v, which wasn't asked for", f.id, f.Filter)
+	case n < a.filter.least || n > a.filter.most || f.AtMost == a.filter.exact:
+		a.fault("frame %s says %d visitors (upper bound: %v), there are %d to %d", f.id, n, f.AtMost, a.filter.least, a.filter.most)
+	}
+	switch {
+	case f.event == "snapshot" && first:
+		a.began = at
+	case f.event == "snapshot":
+		a.resumed++
+	case a.span > 0:
+		if due := (before+1)/a.span*a.span - 1 + a.span*int64(1+f.Skipped); at != due {
+			a.fault("frame %s after second %d with %d skipped should be of second %d", f.id, before, f.Skipped, due)
+		}
+		if f.Skipped > 0 {
+			a.merged++
+		}
 	}
 }
 
@@ -187,6 +237,9 @@ func TestAccount(t *testing.T) {
 		}
 		return f
 	}
+	of := func(id, event string, visitors, skipped int) frame {
+		return frame{id: id, event: event, Visitors: visitors, Skipped: skipped, Filter: map[string]string{"page": "/x"}}
+	}
 	var last []int64
 	for at := int64(1001 - 300); at <= 1000; at++ {
 		if at%10 != 0 {
@@ -216,8 +269,17 @@ func TestAccount(t *testing.T) {
 		{"another epoch", []frame{begin, fr("2-1001-0", sec(1001, 1001, 1))}, "an id that is none"},
 		{"no id", []frame{begin, fr("", sec(1001, 1001, 1))}, "parts"},
 		{"reset", []frame{begin, {event: "reset"}}, "reset"},
+		{"filtered", []frame{of("1-1000-0", "snapshot", 5, 0), of("1-1004-0", "", 5, 0), of("1-1019-0", "", 6, 2), of("1-1022-0", "snapshot", 6, 0), of("1-1024-0", "", 6, 0)}, ""},
+		{"filtered, a frame is left out", []frame{of("1-1000-0", "snapshot", 5, 0), of("1-1009-0", "", 5, 0)}, "should be of second 1004"},
+		{"filtered, more skipped than there are", []frame{of("1-1000-0", "snapshot", 5, 0), of("1-1004-0", "", 5, 1)}, "should be of second 1009"},
+		{"filtered, other numbers", []frame{of("1-1000-0", "snapshot", 7, 0)}, "there are 5 to 6"},
+		{"filtered, another value", []frame{{id: "1-1000-0", event: "snapshot", Visitors: 5, Filter: map[string]string{"page": "/y"}}}, "wasn't asked for"},
+		{"filtered, with seconds", []frame{begin}, "has seconds"},
 	} {
 		a := account{site: "a.example", truth: ones{}}
+		if strings.HasPrefix(c.name, "filtered") {
+			a.filter, a.span = filter{"page", "/x", 5, 6, true}, 5
+		}
 		for _, f := range c.frames {
 			a.take(f)
 		}

@@ -12,23 +12,25 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 )
 
 // viewer is a dashboard that comes and goes. Only its own goroutine touches it.
 type viewer struct {
-	w        *streams
-	random   *rand.Rand
-	sites    []string
-	accounts map[string]*account
-	rate     string
-	top      int
-	pace     int           // bytes/s that it reads; 0: all there is
-	stays    time.Duration // on average, until it drops the connection by itself
-	browser  bool
-	key      string
+	w         *streams
+	random    *rand.Rand
+	sites     []string
+	accounts  map[string]*account
+	rate      string
+	top       int
+	pace      int           // bytes/s that it reads; 0: all there is
+	stays     time.Duration // on average, until it drops the connection by itself
+	browser   bool
+	key       string
+	filter    filter            // of its only site
+	elsewhere func() int        // which replica it takes next; nil: any
+	came      func(replica int) // a stream was opened there; may be nil
 
 	id      string // of the last event that came whole
 	replica int    // that it is connected to, or was last
@@ -65,7 +67,11 @@ func (v *viewer) follow(ctx context.Context) {
 		case <-ctx.Done():
 		}
 		if before := v.replica; len(v.w.replicas) > 1 {
-			v.replica = v.random.IntN(len(v.w.replicas))
+			if v.elsewhere != nil {
+				v.replica = v.elsewhere()
+			} else {
+				v.replica = v.random.IntN(len(v.w.replicas))
+			}
 			if v.replica != before && v.id != "" {
 				v.moved++
 			}
@@ -110,6 +116,9 @@ func (v *viewer) connect(ctx context.Context) (retry time.Duration, err error) {
 	}
 	v.opened++
 	v.counts.opened.Add(1)
+	if v.came != nil {
+		v.came(v.replica)
+	}
 	return v.read(res.Body)
 }
 
@@ -122,6 +131,9 @@ func (v *viewer) odd(format string, args ...any) {
 // request asks for the stream, after the last id by header or by query.
 func (v *viewer) request(addr string) string {
 	q := url.Values{"site": v.sites, "rate": {v.rate}, "top": {strconv.Itoa(v.top)}}
+	if v.filter.dimension != "" {
+		q.Set(v.filter.dimension, v.filter.value)
+	}
 	header := ""
 	if v.id != "" && v.random.IntN(2) == 0 {
 		q.Set("lastEventId", v.id)
@@ -134,44 +146,24 @@ func (v *viewer) request(addr string) string {
 	return "GET /api/events?" + q.Encode() + " HTTP/1.1\r\nHost: " + addr + "\r\nAuthorization: Bearer " + v.key + "\r\n" + header + "\r\n"
 }
 
-// read books every event that comes whole. Lines end as the standard allows.
-func (v *viewer) read(body io.Reader) (retry time.Duration, err error) {
-	r := bufio.NewReaderSize(body, 4096)
-	var f frame
-	var data strings.Builder
-	for events := 0; ; {
-		line, err := r.ReadString('\n')
-		if err != nil {
-			if events == 0 && retry > 0 && errors.Is(err, io.EOF) {
-				v.refused++
-				return retry, nil
-			}
-			return 0, err
-		}
-		field, value, _ := strings.Cut(strings.TrimRight(line, "\r\n"), ":")
-		value = strings.TrimPrefix(value, " ")
-		switch {
-		case field == "" && value == "" && len(line) <= 2:
-			if data.Len() > 0 {
-				events++
-				v.take(f, data.String())
-			}
-			f = frame{}
-			data.Reset()
-		case field == "id":
-			f.id = value
-		case field == "event":
-			f.event = value
-		case field == "data":
-			data.WriteString(value)
-		case field == "retry":
-			ms, err := strconv.Atoi(value)
-			if err != nil {
-				v.odd("retry: %s", value)
-			}
-			retry = time.Duration(ms) * time.Millisecond
-		}
+// read books every event that comes whole.
+func (v *viewer) read(body io.Reader) (time.Duration, error) {
+	events := 0
+	text, err := readEvents(body, func(f frame, data string) {
+		events++
+		v.take(f, data)
+	})
+	ms, fault := strconv.Atoi(text)
+	if text != "" && fault != nil {
+		v.odd("retry: %s", text)
 	}
+	if !errors.Is(err, io.EOF) {
+		return 0, err
+	}
+	if events == 0 {
+		v.refused++
+	}
+	return time.Duration(ms) * time.Millisecond, nil
 }
 
 func (v *viewer) take(f frame, data string) {
@@ -183,7 +175,7 @@ func (v *viewer) take(f frame, data string) {
 	if f.id != "" {
 		v.id = f.id
 	}
-	if f.event == "reset" {
+	if f.event == "reset" { // it is of no site
 		for _, a := range v.accounts {
 			a.take(f)
 		}

@@ -27,6 +27,8 @@ const (
 	Lag = 500 * time.Millisecond
 	// stretch is how many seconds of the past one record holds.
 	stretch = 10
+	// unlisted is how many visitors are at values that a full list leaves out, fewer than at any that it has.
+	unlisted = 37
 )
 
 // Config says what to write and where.
@@ -110,6 +112,37 @@ func (f *Feed) Span(domain string, from, to int64) (c Counts) {
 		c.Add(f.Truth(domain, at))
 	}
 	return c
+}
+
+// Active is between what two numbers a frame says that the visitors of a value are (page, source, country or device), in any second, and whether
+// that is exact: a value that no list has is known only by what the lists leave out.
+func (f *Feed) Active(domain, dimension, value string) (least, most uint32, exact bool) {
+	for _, s := range f.cfg.Sites {
+		if s.Domain != domain || s.Values == 0 {
+			continue
+		}
+		even, odd := f.lists(s, 0, 0), f.lists(s, 1, 0)
+		of := func(n *window.Now) ([]window.Count, uint32) {
+			switch dimension {
+			case "page":
+				return n.Pages, n.RestPages
+			case "source":
+				return n.Sources, n.RestSources
+			case "country":
+				return n.Countries, n.RestCountries
+			}
+			return n.Devices, n.RestDevices
+		}
+		list, rest := of(&even)
+		more, _ := of(&odd)
+		for i, c := range list {
+			if c.Name == value {
+				return uint32(f.cfg.Partitions) * c.Active, uint32(f.cfg.Partitions) * more[i].Active, true //nolint:gosec // a handful
+			}
+		}
+		return uint32(f.cfg.Partitions) * rest, uint32(f.cfg.Partitions) * rest, rest == 0 //nolint:gosec // a handful
+	}
+	return 0, 0, true
 }
 
 // part is what one partition's visitors do. A site has seconds in which nothing happens.
@@ -223,6 +256,9 @@ func (f *Feed) lists(s Site, at, ms int64) window.Now {
 		n.Pages = append(n.Pages, window.Count{Name: fmt.Sprintf("/articles/%d%s", i, long), Active: c})
 		n.Sources = append(n.Sources, window.Count{Name: fmt.Sprintf("source-%d%s", i, long), Active: c})
 		n.Countries = append(n.Countries, window.Count{Name: string([]byte{'A' + byte(i/26%26), 'A' + byte(i%26)}), Active: c})
+	}
+	if s.Values >= window.MaxCounts {
+		n.RestPages, n.RestSources = unlisted, unlisted
 	}
 	n.Devices = []window.Count{{Name: "Desktop", Active: 300}, {Name: "Mobile", Active: 200}}
 	return n

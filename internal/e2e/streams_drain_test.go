@@ -1,0 +1,126 @@
+package e2e
+
+import (
+	"context"
+	"flag"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"nowcast/internal/e2e/feed"
+)
+
+var drainViewers = flag.Int("drain-viewers", 300, "how many viewers TestDrain moves from one streamer to another")
+
+// A streamer that is told to end hands its viewers over: all are at the other one within 30 s, which has no more newcomers a second than the
+// pace, and nobody misses a second or has one twice.
+func TestDrain(t *testing.T) {
+	const site = "busy.example.com"
+	w := startStreams(t, 2, 20, []feed.Site{{Domain: site}})
+	n := *drainViewers
+	var counts tally
+	var draining atomic.Bool
+	var mu sync.Mutex
+	var moves []time.Time
+	here := 0
+	came := func(replica int) {
+		mu.Lock()
+		defer mu.Unlock()
+		if replica == 1 {
+			moves = append(moves, time.Now())
+		} else {
+			here++
+		}
+	}
+	elsewhere := func() int { // as a load balancer sends them that sees /readyz
+		if draining.Load() {
+			return 1
+		}
+		return 0
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var all sync.WaitGroup
+	viewers := make([]*viewer, n)
+	for i := range viewers {
+		v := &viewer{w: w, random: rand.New(rand.NewPCG(*chaosSeed, uint64(i))), sites: []string{site}, rate: "1s", key: w.key, counts: &counts, stays: 1000 * time.Hour, browser: true,
+			elsewhere: elsewhere, came: came, accounts: map[string]*account{site: {site: site, truth: w.feed}}}
+		viewers[i] = v
+		all.Go(func() { v.follow(ctx) })
+		if i%200 == 199 {
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		mu.Lock()
+		there := here
+		mu.Unlock()
+		if there >= n {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d of %d viewers are there", there, n)
+		}
+	}
+	time.Sleep(3 * time.Second)
+	begin := time.Now()
+	draining.Store(true)
+	code := make(chan int, 1)
+	go func() { code <- w.replicas[0].proc.stop(t) }()
+	arrived := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(moves)
+	}
+	for arrived() < n && time.Since(begin) < time.Minute {
+		time.Sleep(50 * time.Millisecond)
+	}
+	took := time.Since(begin)
+	if c := <-code; c != 0 {
+		t.Errorf("the streamer that drained ends with %d", c)
+	}
+	gone := time.Since(begin)
+	time.Sleep(3 * time.Second)
+	cancel()
+	all.Wait()
+	faulty := 0
+	for i, v := range viewers {
+		a := v.accounts[site]
+		a.settle()
+		faults := append(v.strange, a.faults...)
+		if a.resumed == 0 {
+			faults = append(faults, "it never went on elsewhere")
+		}
+		if len(faults) > 0 {
+			if faulty++; faulty <= 10 {
+				t.Errorf("viewer %d: %s", i, strings.Join(faults, "; "))
+			}
+		}
+	}
+	slices.SortFunc(moves, time.Time.Compare)
+	within := func(span time.Duration) (most int) {
+		for i, j := 0, 0; j < len(moves); j++ {
+			for moves[j].Sub(moves[i]) >= span {
+				i++
+			}
+			most = max(most, j-i+1)
+		}
+		return most
+	}
+	most := within(4*time.Second) / 4
+	pace := max(1000, n/16) // see push.Engine.Drain
+	t.Logf("%d viewers: all at the other streamer after %v, the first one had ended after %v; %d newcomers in the fullest second, %d a second in the fullest four, the pace is %d; %d viewers with faults", n,
+		took.Round(10*time.Millisecond), gone.Round(10*time.Millisecond), within(time.Second), most, pace, faulty)
+	if took > 30*time.Second {
+		t.Errorf("%v to hand over %d viewers", took, n)
+	}
+	// All are given their frames at the same moment of each second, and for a part of it this process has nothing but those to do: those who come back then
+	// come together, so that the pace is held against more seconds than one.
+	if most > pace*11/10 {
+		t.Errorf("%d newcomers a second for four seconds, the pace is %d", most, pace)
+	}
+}
