@@ -343,7 +343,10 @@ func (f *Feed) snapshots(b []byte, site int, after, to, last int64, from Resume)
 				}
 				begin = from.To
 			}
-			seconds = append(seconds, s.Seconds(begin, last)...)
+			for _, x := range s.Seconds(begin, last) {
+				x.Final = x.Final && x.At <= to // the board may have gone on; what it made final since comes with the next frame
+				seconds = append(seconds, x)
+			}
 		}
 		b = frame.Message(b, "snapshot", f.id(i, after, to, 0), f.snapshot(s, seconds, min(final, to)))
 	}

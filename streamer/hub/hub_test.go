@@ -384,3 +384,26 @@ func TestWallThatBreaks(t *testing.T) {
 		}
 	})
 }
+
+// The board may go on while a snapshot is made: of no second after its id it says that it is final, for the next frame gives that.
+func TestSnapshotOfAMovingBoard(t *testing.T) {
+	b := board.New(1)
+	h := New(b)
+	var s sink
+	var feed *Feed
+	emit := func(at int64) {
+		b.Apply(0, at, &window.Emission{Version: 1, Epoch: window.Epoch, Watermark: (at + 1) * 1000, Now: (at + 1) * 1000,
+			Seconds: []window.Second{{Site: "x", At: at, Events: 1, Active: 1, Final: true, Version: window.RowVersion(window.Epoch, true, at)}}})
+	}
+	emit(T)
+	h.take()
+	if err := h.Join(Key{Sites: "x", Rate: rates[2]}, Resume{}, &s, func(f First) { feed = f.Feed }); err != nil {
+		t.Fatal(err)
+	}
+	emit(T + 1)
+	emit(T + 2)
+	m := string(feed.snapshots(nil, 0, T-1, T+1, T+1+ahead, Resume{}))
+	if !strings.Contains(m, "id: 1-1795435201-0\n") || strings.Count(m[strings.Index(m, `"seconds":`):], `"final":true`) != 2 || strings.Count(m, `"final":false`) != 1 {
+		t.Error(m)
+	}
+}
