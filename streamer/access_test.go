@@ -282,6 +282,8 @@ func TestTickets(t *testing.T) {
 		{`{"sites":["own.example.com"],"ttl":301}`, viewerShows{bearer: own}, 400, "ttl has to be 5 to 300"},
 		{`{"sites":["own.example.com"],"ttl":-9223372036854775808}`, viewerShows{bearer: own}, 400, "ttl has to be 5 to 300"},
 		{`{"sites":"own.example.com"}`, viewerShows{bearer: own}, 400, "JSON"},
+		{`{"sites":["own.example.com"],"ttl":null}`, viewerShows{bearer: own}, 400, "null is no value"},
+		{`{"sites":[null]}`, viewerShows{bearer: own}, 400, "null is no value"},
 		{`{`, viewerShows{bearer: own}, 400, "JSON"},
 	} {
 		status, _, body := g.ask("POST", "/api/v1/tickets", row.body, row.v)
@@ -635,3 +637,18 @@ func FuzzShown(f *testing.F) {
 }
 
 func base64Text(s string) string { return mac64.EncodeToString([]byte(s)) }
+
+// A null isn't taken for a field that was left out: a key whose sites are null would read all of them.
+func TestNullIsRefused(t *testing.T) {
+	g := newGuests(t)
+	for _, row := range []struct{ method, path, body string }{
+		{"POST", "/api/v1/keys", `{"name":"x","sites":null}`},
+		{"POST", "/api/v1/sites", `{"domain":"null.example.com","public":null}`},
+		{"PATCH", "/api/v1/sites/own.example.com", `null`},
+		{"POST", "/api/v1/sites/own.example.com/links", `{"name":null}`},
+	} {
+		if res, body := g.do(row.method, row.path, row.body, "Authorization", "Bearer "+adminSecret); res.StatusCode != http.StatusBadRequest || !strings.Contains(body, "null is no value") {
+			t.Errorf("%s %s %s: %s %s", row.method, row.path, row.body, res.Status, body)
+		}
+	}
+}

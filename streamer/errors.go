@@ -1,6 +1,7 @@
 package streamer
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,15 +55,29 @@ func (s *Service) fail(c *gin.Context, err error) {
 	}
 }
 
+// hasNull says whether null is anywhere in valid JSON. To Go it is as if nothing was there, and a key for no site would be one for all.
+func hasNull(b []byte) bool {
+	for d := json.NewDecoder(bytes.NewReader(b)); ; {
+		switch t, err := d.Token(); {
+		case err != nil:
+			return false
+		case t == nil:
+			return true
+		}
+	}
+}
+
 // maxBody is the most that a request's body may have.
 const maxBody = 256 << 10
 
 // decode reads a JSON body. What it can't read it refuses and returns false.
 func decode(c *gin.Context, into any) bool {
-	d := json.NewDecoder(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))
-	err := d.Decode(into)
-	if err == nil && d.Decode(&struct{}{}) != io.EOF {
-		err = errors.New("there is more behind the JSON")
+	b, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))
+	if err == nil {
+		err = json.Unmarshal(b, into)
+	}
+	if _, own := into.(json.Unmarshaler); err == nil && !own && hasNull(b) {
+		err = errors.New("null is no value here; leave the field out")
 	}
 	var invalid *query.Invalid
 	var large *http.MaxBytesError
