@@ -20,6 +20,7 @@ import (
 	"nowcast/streamer/frame"
 	"nowcast/streamer/hub"
 	"nowcast/streamer/push"
+	"nowcast/streamer/query"
 )
 
 const (
@@ -134,7 +135,10 @@ func keyOf(c *gin.Context, p api.StreamEventsParams) (k hub.Key, ok bool) {
 			refuse(c, http.StatusBadRequest, "give one of page, source, country and device: the live lists know no combinations; history does")
 			return k, false
 		default:
-			k.Filter = frame.Filter{Name: f.name, Value: *f.value}
+			k.Filter, k.Listed = frame.Filter{Name: f.name, Value: *f.value}, *f.value
+			if f.name == "source" && *f.value == query.Direct { // who came directly has none
+				k.Listed = ""
+			}
 		}
 	}
 	if k.Filter.Name != "" {

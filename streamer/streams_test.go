@@ -207,13 +207,14 @@ func TestFilter(t *testing.T) {
 	for p := range 2 {
 		w.emit(p, &window.Emission{Offset: w.at, Watermark: (w.at + 1) * 1000, Now: (w.at + 1) * 1000, Nows: []window.Now{{Site: "open.example.com", At: w.at,
 			Version: window.RowVersion(window.Epoch, false, 1), Pages: []window.Count{{Name: "/", Active: 5}, {Name: "/a b", Active: uint32(4 - p)}}, RestPages: 2,
-			Countries: []window.Count{{Name: "DE", Active: 7}}}}})
+			Sources: []window.Count{{Name: "", Active: 6}, {Name: "Google", Active: 1}}, Countries: []window.Count{{Name: "DE", Active: 7}}}}})
 	}
 	for _, row := range []struct {
 		name, value string
 		visitors    uint32
 		atMost      bool
-	}{{"page", "/a b", 7, false}, {"page", "/nowhere", 4, true}, {"country", "DE", 14, false}, {"country", "FR", 0, false}, {"device", "Desktop", 0, false}} {
+	}{{"page", "/a b", 7, false}, {"page", "/nowhere", 4, true}, {"country", "DE", 14, false}, {"country", "FR", 0, false}, {"device", "Desktop", 0, false},
+		{"source", "Google", 2, false}, {"source", "Direct / None", 12, false}} {
 		w.soon(row.name+row.value, func() bool {
 			s, _ := w.open(base, nil, row.name, row.value, "rate", "250ms")
 			defer s.cancel()

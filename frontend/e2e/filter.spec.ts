@@ -38,6 +38,11 @@ test("a click on a row of the live page shows who is there, and the way back", a
   await page.getByTestId("now-sources").getByRole("link", { name: "Google" }).click();
   await expect(page).toHaveURL(`${nowcast.url}/${site}?source=Google`);
   await expect(filtered).toHaveText("2");
+  await page.getByTestId("now-sources").getByRole("link", { name: "Direct" }).click();
+  await expect(page).toHaveURL(`${nowcast.url}/${site}?source=Direct+%2F+None`);
+  await expect(filtered).toHaveText("5");
+  await expect(page.getByRole("link", { name: "History" })).toHaveAttribute("href", /f=visit%3Asource%7EDirect/);
+  await page.goBack();
   await page.goBack();
   await expect(filtered).toHaveText("4");
   await page.getByRole("link", { name: "Remove the filter Page is /pricing" }).click();

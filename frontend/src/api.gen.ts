@@ -1101,7 +1101,7 @@ export interface operations {
                 site?: string[];
                 /** @description Only the active visitors who are on this page. Of page, source, country and device one can be given. */
                 page?: string;
-                /** @description Only the active visitors who came from this source. */
+                /** @description Only the active visitors who came from this source; `Direct / None` are those who came directly. */
                 source?: string;
                 /** @description Only the active visitors who are in this country, as DE. */
                 country?: string;

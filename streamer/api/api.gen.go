@@ -427,7 +427,7 @@ type StreamEventsParams struct {
 	// Page Only the active visitors who are on this page. Of page, source, country and device one can be given.
 	Page *string `form:"page,omitempty" json:"page,omitempty"`
 
-	// Source Only the active visitors who came from this source.
+	// Source Only the active visitors who came from this source; `Direct / None` are those who came directly.
 	Source *string `form:"source,omitempty" json:"source,omitempty"`
 
 	// Country Only the active visitors who are in this country, as DE.

@@ -156,7 +156,7 @@ func (f *Feed) id(i int, prev, to int64, revision uint32) frame.ID {
 func (f *Feed) frame(s *source, v board.View, second *frame.Second, skipped uint32) *frame.Frame {
 	out := &frame.Frame{Visitors: v.Visitors, Timestamp: v.Now, Site: s.Name(), Filter: f.key.Filter, Second: second, Top: f.key.Top, Skipped: skipped}
 	if d, ok := dimensions[f.key.Filter.Name]; ok {
-		n, exact := v.Value(d, f.key.Filter.Value)
+		n, exact := v.Value(d, f.key.Listed)
 		out.Visitors, out.AtMost, out.Second = n, !exact, nil
 	} else if f.key.Top > 0 {
 		out.Lists = s.places.Of(v)
@@ -166,7 +166,7 @@ func (f *Feed) frame(s *source, v board.View, second *frame.Second, skipped uint
 
 func (f *Feed) look(s *source, v board.View) glance {
 	if d, ok := dimensions[f.key.Filter.Name]; ok {
-		n, _ := v.Value(d, f.key.Filter.Value)
+		n, _ := v.Value(d, f.key.Listed)
 		return glance{visitors: n}
 	}
 	g := glance{visitors: v.Visitors, open: v.Open}

@@ -39,7 +39,8 @@ func (r Rate) boundary(final int64) int64 {
 type Key struct {
 	Sites  string // joined by a line break
 	Filter frame.Filter
-	Top    int // values in each list
+	Listed string // the filter's value as the lists have it
+	Top    int    // values in each list
 	Rate   Rate
 }
 

@@ -16,8 +16,10 @@ type dimension struct {
 	Grain  grain  // of time
 }
 
+// Direct is what the source of visits that came directly is called.
+const Direct = "Direct / None"
+
 const (
-	direct  = "Direct / None"
 	notSet  = "(not set)"
 	noProp  = "(none)"
 	props   = "event:props:"
@@ -32,9 +34,9 @@ var dimensions = func() map[string]dimension {
 		{Name: "event:hostname", Column: "hostname", Blank: notSet},
 		{Name: "visit:entry_page", Column: "entry_page", Blank: notSet, Visit: true},
 		{Name: "visit:exit_page", Column: "exit_page", Blank: notSet, Visit: true},
-		{Name: "visit:source", Column: "source", Blank: direct, Visit: true},
+		{Name: "visit:source", Column: "source", Blank: Direct, Visit: true},
 		{Name: "visit:channel", Column: "channel", Blank: notSet, Visit: true},
-		{Name: "visit:referrer", Column: "referrer", Blank: direct, Visit: true},
+		{Name: "visit:referrer", Column: "referrer", Blank: Direct, Visit: true},
 		{Name: "visit:utm_source", Column: "utm_source", Blank: notSet, Visit: true},
 		{Name: "visit:utm_medium", Column: "utm_medium", Blank: notSet, Visit: true},
 		{Name: "visit:utm_campaign", Column: "utm_campaign", Blank: notSet, Visit: true},

@@ -3,7 +3,7 @@ import { call, query, type Site, useLoad } from "../api";
 import { DIRECT, exact, short } from "../format";
 import type { Filter, Now } from "../live/model";
 import type { Live } from "../live/stream";
-import { dimensions, href, type Route } from "../route";
+import { href, type Route } from "../route";
 import { BarList, type Row } from "../ui/bar-list";
 import { Code, Country, Link, Notice } from "../ui/bits";
 import { LiveChart } from "../ui/live-chart";
@@ -156,11 +156,12 @@ function Lists({ route, now, dimmed }: { route: Route; now: Now | null; dimmed: 
   );
 }
 
-/** A click on a value shows who is there; another takes that back. Who came directly has no name to filter by, and shows its history. */
-function link({ site, live }: Route, { id, kind }: (typeof lists)[number], value: string): string | undefined {
+/** What a value of a list is called in filters: "" has no name but where it is who came directly. */
+const named = ({ id }: (typeof lists)[number], value: string) => value || (id === "sources" ? DIRECT : "");
+
+/** A click on a value shows who is there; another takes that back. */
+function link({ site, live }: Route, kind: keyof Route["live"], value: string): string | undefined {
   if (value) return href({ page: "live", site, live: live[kind] === value ? {} : { [kind]: value } });
-  if (id !== "sources") return undefined;
-  return href({ page: "history", site, filters: [{ dimension: dimensions[kind], value: DIRECT }] });
 }
 
 function List({ route, now, of }: { route: Route; now: Now; of: (typeof lists)[number] }) {
@@ -171,8 +172,8 @@ function List({ route, now, of }: { route: Route; now: Now; of: (typeof lists)[n
     value: n,
     label: of.id === "countries" ? <Country code={value} /> : value || (of.id === "sources" ? "Direct" : "Unknown"),
     title: value,
-    href: link(route, of, value),
-    current: value !== "" && route.live[of.kind] === value,
+    href: link(route, of.kind, named(of, value)),
+    current: route.live[of.kind] === named(of, value),
   }));
   return (
     <>
