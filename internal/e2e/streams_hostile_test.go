@@ -43,7 +43,7 @@ type good struct {
 
 func (g *good) watch(ctx context.Context, site string) {
 	counts := &tally{}
-	v := &viewer{w: g.w, random: rand.New(rand.NewPCG(1, 2)), sites: []string{site}, rate: "1s", top: 10, replica: g.replica, key: g.w.key, counts: counts, stays: 24 * time.Hour,
+	v := &viewer{w: g.w, random: rand.New(rand.NewPCG(1, 2)), sites: []string{site}, rate: "1s", top: 10, replica: g.replica, key: g.w.key, counts: counts, stays: 24 * time.Hour, elsewhere: func() int { return g.replica },
 		accounts: map[string]*account{site: {site: site, truth: g}}}
 	v.follow(ctx)
 	a := v.accounts[site]

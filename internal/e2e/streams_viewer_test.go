@@ -88,12 +88,12 @@ func (v *viewer) connect(ctx context.Context) (retry time.Duration, err error) {
 	}
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.Close() })()
-	var in io.Reader = c
+	var in io.Reader = &waiting{c}
 	if v.pace > 0 {
 		_ = c.(*net.TCPConn).SetReadBuffer(2048)
 		in = &slow{ctx, c, v.pace}
 	}
-	_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.WriteString(c, v.request(addr)); err != nil {
 		return 0, err
 	}
@@ -189,6 +189,14 @@ func (v *viewer) take(f frame, data string) {
 	a.take(f)
 }
 
+// waiting reads until nothing has come for a minute, which is four heartbeats.
+type waiting struct{ net.Conn }
+
+func (w *waiting) Read(b []byte) (int, error) {
+	_ = w.SetReadDeadline(time.Now().Add(time.Minute))
+	return w.Conn.Read(b)
+}
+
 // slow reads so many bytes a second.
 type slow struct {
 	ctx  context.Context
@@ -203,5 +211,6 @@ func (s *slow) Read(b []byte) (int, error) {
 	case <-s.ctx.Done():
 		return 0, s.ctx.Err()
 	}
+	_ = s.c.SetReadDeadline(time.Now().Add(time.Minute))
 	return s.c.Read(b[:min(len(b), max(1, s.pace/10))])
 }

@@ -164,7 +164,7 @@ func (s *shard) Deliver(f *hub.Feed, frames []hub.Frame) {
 }
 
 // doors is how many viewers may stand before a shard's frames. The others wait outside, so that a crowd that comes at once delays nobody's frames.
-const doors = 32
+const doors = 8
 
 // adopt takes a viewer's connection from net/http. taken is false when it can't be taken and nothing was done.
 func (s *shard) adopt(w http.ResponseWriter, h *hub.Hub, v Viewer) (taken bool, err error) {
