@@ -75,6 +75,14 @@ test("another app names its server and its key", async () => {
   expect(server.last.init.headers).toMatchObject({ Authorization: "Bearer nck_1" });
 });
 
+test("a wall asks for several sites without lists, more slowly", async () => {
+  begin({ sites: ["x", "y"], rate: "1s", top: 0 });
+  expect([...server.last.query].map((q) => q.join("="))).toEqual(["site=x", "site=y", "rate=1s", "top=0"]);
+  stream.setHidden(true);
+  await pass();
+  expect(server.last.query.get("rate")).toBe("5s");
+});
+
 describe("a broken connection", () => {
   test("goes on after the newest id, by growing pauses that are never under the server's", async () => {
     await goLive();

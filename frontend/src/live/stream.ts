@@ -33,6 +33,10 @@ export interface Live {
 export interface Options {
   sites: readonly string[];
   filter?: Filter;
+  /** While somebody looks; without it, four times a second. */
+  rate?: "100ms" | "250ms" | "1s" | "5s";
+  /** How many values each list has; 0: no lists. Without it, ten. */
+  top?: number;
   /** Where Nowcast is; without it, where the page is from. */
   server?: string;
   /** As `{ Authorization: "Bearer nck_…" }`; a page of Nowcast's own has a cookie. */
@@ -158,9 +162,10 @@ export class LiveStream {
   }
 
   private url(): string {
-    const { sites, filter, server } = this.options;
+    const { sites, filter, rate = "250ms", top, server } = this.options;
     const query = new URLSearchParams(sites.map((s) => ["site", s]));
-    query.set("rate", this.hidden ? "5s" : "250ms");
+    query.set("rate", this.hidden ? "5s" : rate);
+    if (top !== undefined) query.set("top", String(top));
     for (const [name, value] of Object.entries(filter ?? {})) if (value !== undefined) query.set(name, value);
     // One id serves for all: that of the site which is furthest behind. What others get again changes nothing.
     const [oldest] = [...this.ids.values()].sort((a, b) => a.second - b.second);
@@ -269,7 +274,7 @@ export class LiveStream {
   /** Nothing new for too long, by the monotonic clock. Filtered frames come on change only, and there a heartbeat is news enough. */
   private old(): boolean {
     if (this.options.filter) return this.world.now() - this.heard >= SILENT;
-    return this.world.now() - this.news >= STALE + (this.hidden ? SLOW : 0);
+    return this.world.now() - this.news >= STALE + (this.hidden || this.options.rate === "5s" ? SLOW : 0);
   }
 
   private stale(): Connection {

@@ -5,9 +5,18 @@ import { type Live, type Options, waiting } from "./stream";
 
 /** Follows a site live while the component is on the page. It draws at most once a frame of the screen. */
 export function useLive(site: string, filter?: Filter): Live & { again: () => void } {
-  const key = JSON.stringify([site, filter]);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the key stands for the site and the filter
-  const options = useMemo<Options>(() => ({ sites: [site], filter }), [key]);
+  return useStream({ sites: [site], filter });
+}
+
+/** Follows the numbers of up to 50 sites on one connection, a second each. */
+export function useWall(sites: readonly string[]): Live {
+  return useStream({ sites, rate: "1s", top: 0 });
+}
+
+function useStream(wanted: Options): Live & { again: () => void } {
+  const key = JSON.stringify(wanted);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the key stands for all that is wanted
+  const options = useMemo<Options>(() => wanted, [key]);
   const [live, setLive] = useState<Live>(() => waiting(options));
   const again = useRef(() => {});
   useEffect(() => {

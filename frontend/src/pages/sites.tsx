@@ -1,6 +1,7 @@
-import { type FormEvent, useState } from "react";
-import { call, Refused, type Session, type Site, useLoad } from "../api";
+import { type FormEvent, useEffect, useState } from "react";
+import { call, Refused, type Session, type Site } from "../api";
 import { exact, short } from "../format";
+import { useWall } from "../live/use-live";
 import { go, href } from "../route";
 import { Link, Notice } from "../ui/bits";
 
@@ -24,18 +25,13 @@ export function SitesPage({ sites, session, reload }: Props) {
       </div>
       {adding && <AddSite reload={reload} cancel={() => setAdding(false)} />}
       <ul className="card min-h-14 divide-y divide-line overflow-hidden">
-        {sites?.map((s) => (
-          <li key={s.domain}>
-            <Link
-              href={href({ page: "live", site: s.domain })}
-              className="target flex min-h-14 items-center gap-4 px-4 hover:bg-raised"
-            >
-              <span className="min-w-0 flex-1 truncate font-medium">{s.domain}</span>
-              {s.public && <span className="rounded border border-line px-1.5 text-xs text-soft">public</span>}
-              <Here site={s.domain} />
-            </Link>
-          </li>
-        ))}
+        {walls(sites ?? []).map((wall, i) =>
+          i < LIVE ? (
+            <LiveRows key={wall[0]?.domain} sites={wall} reload={reload} />
+          ) : (
+            wall.map((s) => <Row key={s.domain} site={s} />)
+          ),
+        )}
         {sites?.length === 0 && (
           <li className="p-4 text-soft">
             {session?.admin
@@ -55,17 +51,41 @@ export function SitesPage({ sites, session, reload }: Props) {
   );
 }
 
-function Here({ site }: { site: string }) {
-  const { data } = useLoad(
-    `here ${site}`,
-    (signal) =>
-      call<number>("GET", `/api/v1/stats/realtime/visitors?site_id=${encodeURIComponent(site)}`, undefined, signal),
-    5_000,
-  );
+const WALL = 50; // sites of one stream
+const LIVE = 4; // streams: browsers allow six connections to a host, and the page needs some for itself
+
+function walls(sites: Site[]): Site[][] {
+  return Array.from({ length: Math.ceil(sites.length / WALL) }, (_, i) => sites.slice(i * WALL, (i + 1) * WALL));
+}
+
+function LiveRows({ sites, reload }: { sites: Site[]; reload: () => void }) {
+  const { models, connection } = useWall(sites.map((s) => s.domain));
+  const refused = connection.state === "refused"; // one of the sites is gone, or isn't for this viewer any more
+  // biome-ignore lint/correctness/useExhaustiveDependencies: reload is another function each time
+  useEffect(() => {
+    if (refused) reload();
+  }, [refused]);
+  const old = connection.state !== "live" && connection.state !== "connecting";
+  return sites.map((s) => <Row key={s.domain} site={s} here={models.get(s.domain)?.visitors ?? null} old={old} />);
+}
+
+function Row({ site, here = null, old = false }: { site: Site; here?: number | null; old?: boolean }) {
   return (
-    <span className="min-w-24 text-right text-soft" title={data === null ? undefined : exact(data)}>
-      {data === null ? "" : `${short(data)} here now`}
-    </span>
+    <li>
+      <Link
+        href={href({ page: "live", site: site.domain })}
+        className="target flex min-h-14 items-center gap-4 px-4 hover:bg-raised"
+      >
+        <span className="min-w-0 flex-1 truncate font-medium">{site.domain}</span>
+        {site.public && <span className="rounded border border-line px-1.5 text-xs text-soft">public</span>}
+        <span
+          className={`min-w-24 text-right text-soft ${old ? "opacity-50" : ""}`}
+          title={here === null ? undefined : exact(here)}
+        >
+          {here === null ? "" : `${short(here)} here now`}
+        </span>
+      </Link>
+    </li>
   );
 }
 
