@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -225,7 +226,7 @@ func (s *Service) stored(ctx context.Context, b *board.Board, second int64) erro
 
 // committed is what the store lane has committed; a crowd that comes back at once asks Kafka once.
 func (s *Service) committed(ctx context.Context, partitions []int) ([]broker.Position, error) {
-	all, err, _ := s.asking.Do("", func() (any, error) {
+	all, err, _ := s.asking.Do(strconv.Itoa(len(partitions)), func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), gapTime) // it isn't only the first one's
 		defer cancel()
 		return s.kafka.Committed(ctx, topic.Group("store"), partitions, topic.Windows)

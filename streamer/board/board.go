@@ -14,11 +14,13 @@ import (
 	"nowcast/internal/window"
 )
 
-// Span is how many final seconds are kept.
-const Span = 300
-
-// margin are the seconds kept beyond Span, so that a reader that is a little behind finds its own.
-const margin = 30
+// Span is how many final seconds a viewer is shown. Kept is how many are there at least, so that a reader who looked at Final some seconds ago
+// finds its own. What is older than Span and margin is forgotten.
+const (
+	Span   = 300
+	Kept   = Span + 20
+	margin = 30
+)
 
 // Second is a second of a site, over all partitions.
 type Second struct {

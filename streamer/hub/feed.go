@@ -189,19 +189,20 @@ func (f *Feed) open(now time.Time) (frames []Frame) {
 			continue
 		}
 		s.shown = g
-		frames = append(frames, Frame{f.given, f.given, f.opened(s, v, 0), now})
+		frames = append(frames, Frame{f.given, f.given, f.opened(s, v, f.given, 0), now})
 		f.sent, f.heard = now, now
 	}
 	return frames
 }
 
-func (f *Feed) opened(s *source, v board.View, skipped uint32) []byte {
+// opened is the message of a site's open second for who has all up to given.
+func (f *Feed) opened(s *source, v board.View, given int64, skipped uint32) []byte {
 	var second *frame.Second
 	if v.Open.Events > 0 {
 		second = &frame.Second{Second: v.Open}
 	}
 	out := f.frame(s, v, second, skipped)
-	id := frame.ID{Final: f.given}
+	id := frame.ID{Final: given}
 	if out.Second != nil {
 		id.Revision = out.Second.Revision
 	}
@@ -266,7 +267,7 @@ func (f *Feed) catchUp(given int64, missed uint32) (out Frame, ok bool) {
 	case missed > 0 && f.key.Rate.Pace > 0: // only numbers of the open second were missed: the newest, of each site
 		out = Frame{Prev: given, Given: given, Made: now}
 		for i := range f.sites {
-			out.Bytes = append(out.Bytes, f.opened(&f.sites[i], f.sites[i].Now(), skipped)...)
+			out.Bytes = append(out.Bytes, f.opened(&f.sites[i], f.sites[i].Now(), given, skipped)...)
 		}
 		return out, true // of this moment only
 	default:
@@ -287,11 +288,11 @@ const cached = 256 // frames and snapshots that are kept for others at the same 
 // sites' messages of the same seconds, the other sites' come first, so that all are at one second again.
 func (f *Feed) begin(from Resume) First {
 	final := f.hub.board.Final()
-	held := final - board.Span // the seconds after it are on the board
-	behind := len(f.sites)     // the sites from here on were not given all that the id says
+	behind := len(f.sites) // the sites from here on were not given all that the id says
 	if from.ID.Sites > 0 {
 		behind = min(behind, from.ID.Sites)
 	}
+	held := final - board.Kept // the seconds after it are on the board; it went on since the gap was asked for
 	reaches := func(at int64) bool { return at == 0 || at >= held || len(from.Gap) > 0 && from.To >= held }
 	at, reset := from.ID.Final, false
 	switch {

@@ -407,3 +407,36 @@ func TestSnapshotOfAMovingBoard(t *testing.T) {
 		t.Error(m)
 	}
 }
+
+// The board goes on while history is asked for a gap: what it told still reaches what the board has.
+func TestGapReachesTheBoard(t *testing.T) {
+	b := board.New(1)
+	h := New(b)
+	var s sink
+	emit := func(at int64) {
+		b.Apply(0, at, &window.Emission{Version: 1, Epoch: window.Epoch, Watermark: (at + 1) * 1000, Now: (at + 1) * 1000,
+			Seconds: []window.Second{{Site: "x", At: at, Events: 1, Active: 1, Final: true, Version: window.RowVersion(window.Epoch, true, at)}}})
+	}
+	const asked = T + 400 // the newest second when history was asked
+	for at := int64(T); at <= asked; at++ {
+		emit(at)
+	}
+	from := Resume{Last: true, OK: true, ID: frame.ID{Final: asked - 350}, To: asked - board.Span, Gap: [][]board.Second{nil}}
+	for at := from.ID.Final + 1; at <= from.To; at++ {
+		from.Gap[0] = append(from.Gap[0], board.Second{At: at, Events: 1, Final: true})
+	}
+	for at := int64(asked + 1); at <= asked+5; at++ {
+		emit(at)
+	}
+	h.take()
+	for name, from := range map[string]Resume{"gap": from, "seconds that were on the board": {Last: true, OK: true, ID: frame.ID{Final: asked - board.Span}}} {
+		if err := h.Join(Key{Sites: "x", Rate: rates[2]}, from, &s, func(f First) {
+			m := string(f.Bytes)
+			if n := strings.Count(m[max(0, strings.Index(m, `"seconds":`)):], `"final":true`); strings.Contains(m, "event: reset") || n != int(asked+5-from.ID.Final) {
+				t.Errorf("%s: %d seconds, want %d: %.200s", name, n, asked+5-from.ID.Final, m)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
