@@ -2,6 +2,7 @@ package hub
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -437,6 +438,34 @@ func TestGapReachesTheBoard(t *testing.T) {
 			}
 		}); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// An instance that hasn't got the second in whose middle a stream broke can't bring its sites to one place: it says so. An id that no instance
+// can have given is no reason to wait.
+func TestBehindAnotherInstance(t *testing.T) {
+	b := board.New(1)
+	h := New(b)
+	b.Apply(0, T, &window.Emission{Version: 1, Epoch: window.Epoch, Watermark: (T + 1) * 1000, Now: (T + 1) * 1000})
+	h.take()
+	var s sink
+	for _, row := range []struct {
+		id    frame.ID
+		err   error
+		reset bool
+	}{
+		{frame.ID{Final: T + 5, Sites: 1, Before: T - 1}, ErrBehind, false},
+		{frame.ID{Final: T + 5}, nil, false},
+		{frame.ID{Final: T, Sites: 1, Before: T - 1}, nil, false},
+		{frame.ID{Final: T + 1000, Sites: 1, Before: T - 1}, nil, true},
+	} {
+		var m string
+		err := h.Join(Key{Sites: Join([]string{"a", "b"}), Rate: rates[2]}, Resume{Last: true, OK: true, ID: row.id}, &s, func(f First) {
+			m = string(f.Bytes)
+		})
+		if !errors.Is(err, row.err) || strings.HasPrefix(m, "event: reset") != row.reset {
+			t.Errorf("%s: %v, %.40q", row.id, err, m)
 		}
 	}
 }
