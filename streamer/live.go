@@ -208,11 +208,7 @@ func (s *Service) gap(ctx context.Context, b *board.Board, domains []string, fro
 // stored says whether everything up to a final second is in ClickHouse: what the aggregator's store lane has committed is.
 func (s *Service) stored(ctx context.Context, b *board.Board, second int64) error {
 	passed := b.Passed(second)
-	partitions := make([]int, len(passed))
-	for p := range partitions {
-		partitions[p] = p
-	}
-	all, err := s.committed(ctx, partitions)
+	all, err := s.committed(ctx, len(passed))
 	if err != nil {
 		return fmt.Errorf("ask how far ClickHouse is: %w", err)
 	}
@@ -224,9 +220,13 @@ func (s *Service) stored(ctx context.Context, b *board.Board, second int64) erro
 	return nil
 }
 
-// committed is what the store lane has committed; a crowd that comes back at once asks Kafka once.
-func (s *Service) committed(ctx context.Context, partitions []int) ([]broker.Position, error) {
-	all, err, _ := s.asking.Do(strconv.Itoa(len(partitions)), func() (any, error) {
+// committed is what the store lane has committed of so many partitions; a crowd that comes back at once asks Kafka once.
+func (s *Service) committed(ctx context.Context, n int) ([]broker.Position, error) {
+	all, err, _ := s.asking.Do(strconv.Itoa(n), func() (any, error) {
+		partitions := make([]int, n)
+		for p := range partitions {
+			partitions[p] = p
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), gapTime) // it isn't only the first one's
 		defer cancel()
 		return s.kafka.Committed(ctx, topic.Group("store"), partitions, topic.Windows)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -26,14 +27,11 @@ func TestDrain(t *testing.T) {
 	var draining atomic.Bool
 	var mu sync.Mutex
 	var moves []time.Time
-	here := 0
 	came := func(replica int) {
 		mu.Lock()
 		defer mu.Unlock()
 		if replica == 1 {
 			moves = append(moves, time.Now())
-		} else {
-			here++
 		}
 	}
 	elsewhere := func() int { // as a load balancer sends them that sees /readyz
@@ -55,17 +53,12 @@ func TestDrain(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 		}
 	}
-	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		mu.Lock()
-		there := here
-		mu.Unlock()
-		if there >= n {
-			break
+	eventually(t, time.Minute, "all viewers are there", func(context.Context) error {
+		if there := counts.opened.Load(); there < int64(n) {
+			return fmt.Errorf("%d of %d", there, n)
 		}
-		if time.Now().After(end) {
-			t.Fatalf("%d of %d viewers are there", there, n)
-		}
-	}
+		return nil
+	})
 	time.Sleep(3 * time.Second)
 	begin := time.Now()
 	draining.Store(true)

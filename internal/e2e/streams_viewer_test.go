@@ -91,7 +91,7 @@ func (v *viewer) connect(ctx context.Context) (retry time.Duration, err error) {
 	var in io.Reader = &waiting{c}
 	if v.pace > 0 {
 		_ = c.(*net.TCPConn).SetReadBuffer(2048)
-		in = &slow{ctx, c, v.pace}
+		in = &slow{ctx, in, v.pace}
 	}
 	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.WriteString(c, v.request(addr)); err != nil {
@@ -200,7 +200,7 @@ func (w *waiting) Read(b []byte) (int, error) {
 // slow reads so many bytes a second.
 type slow struct {
 	ctx  context.Context
-	c    net.Conn
+	from io.Reader
 	pace int
 }
 
@@ -211,6 +211,5 @@ func (s *slow) Read(b []byte) (int, error) {
 	case <-s.ctx.Done():
 		return 0, s.ctx.Err()
 	}
-	_ = s.c.SetReadDeadline(time.Now().Add(time.Minute))
-	return s.c.Read(b[:min(len(b), max(1, s.pace/10))])
+	return s.from.Read(b[:min(len(b), max(1, s.pace/10))])
 }

@@ -386,23 +386,25 @@ func TestWallThatBreaks(t *testing.T) {
 	})
 }
 
+// finalize makes a second of site x final, in which something happened.
+func finalize(b *board.Board, at int64) {
+	b.Apply(0, at, &window.Emission{Version: 1, Epoch: window.Epoch, Watermark: (at + 1) * 1000, Now: (at + 1) * 1000,
+		Seconds: []window.Second{{Site: "x", At: at, Events: 1, Active: 1, Final: true, Version: window.RowVersion(window.Epoch, true, at)}}})
+}
+
 // The board may go on while a snapshot is made: of no second after its id it says that it is final, for the next frame gives that.
 func TestSnapshotOfAMovingBoard(t *testing.T) {
 	b := board.New(1)
 	h := New(b)
 	var s sink
 	var feed *Feed
-	emit := func(at int64) {
-		b.Apply(0, at, &window.Emission{Version: 1, Epoch: window.Epoch, Watermark: (at + 1) * 1000, Now: (at + 1) * 1000,
-			Seconds: []window.Second{{Site: "x", At: at, Events: 1, Active: 1, Final: true, Version: window.RowVersion(window.Epoch, true, at)}}})
-	}
-	emit(T)
+	finalize(b, T)
 	h.take()
 	if err := h.Join(Key{Sites: "x", Rate: rates[2]}, Resume{}, &s, func(f First) { feed = f.Feed }); err != nil {
 		t.Fatal(err)
 	}
-	emit(T + 1)
-	emit(T + 2)
+	finalize(b, T+1)
+	finalize(b, T+2)
 	m := string(feed.snapshots(nil, 0, T-1, T+1, T+1+ahead, Resume{}))
 	if !strings.Contains(m, "id: 1-1795435201-0\n") || strings.Count(m[strings.Index(m, `"seconds":`):], `"final":true`) != 2 || strings.Count(m, `"final":false`) != 1 {
 		t.Error(m)
@@ -414,20 +416,16 @@ func TestGapReachesTheBoard(t *testing.T) {
 	b := board.New(1)
 	h := New(b)
 	var s sink
-	emit := func(at int64) {
-		b.Apply(0, at, &window.Emission{Version: 1, Epoch: window.Epoch, Watermark: (at + 1) * 1000, Now: (at + 1) * 1000,
-			Seconds: []window.Second{{Site: "x", At: at, Events: 1, Active: 1, Final: true, Version: window.RowVersion(window.Epoch, true, at)}}})
-	}
 	const asked = T + 400 // the newest second when history was asked
 	for at := int64(T); at <= asked; at++ {
-		emit(at)
+		finalize(b, at)
 	}
 	from := Resume{Last: true, OK: true, ID: frame.ID{Final: asked - 350}, To: asked - board.Span, Gap: [][]board.Second{nil}}
 	for at := from.ID.Final + 1; at <= from.To; at++ {
 		from.Gap[0] = append(from.Gap[0], board.Second{At: at, Events: 1, Final: true})
 	}
 	for at := int64(asked + 1); at <= asked+5; at++ {
-		emit(at)
+		finalize(b, at)
 	}
 	h.take()
 	for name, from := range map[string]Resume{"gap": from, "seconds that were on the board": {Last: true, OK: true, ID: frame.ID{Final: asked - board.Span}}} {

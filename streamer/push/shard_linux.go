@@ -81,8 +81,7 @@ type shard struct {
 	event int // eventfd: there are ops
 	start time.Time
 
-	places   chan struct{} // for viewers who are to enter
-	stopping chan struct{}
+	places chan struct{} // taken by viewers until they have entered
 
 	mu      sync.Mutex
 	ops     []op
@@ -114,7 +113,7 @@ func newShard(e *Engine) (*shard, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &shard{e: e, epoll: ep, event: ev, start: time.Now().Add(-time.Second), places: make(chan struct{}, doors), stopping: make(chan struct{}),
+	return &shard{e: e, epoll: ep, event: ev, start: time.Now().Add(-time.Second), places: make(chan struct{}, doors),
 		pending: map[int32][]byte{}, of: map[*hub.Feed]int32{}, waiting: map[*hub.Feed]int{}}, nil
 }
 
@@ -172,14 +171,10 @@ func (s *shard) adopt(w http.ResponseWriter, h *hub.Hub, v Viewer) (taken bool, 
 	if !ok {
 		return false, nil
 	}
-	entered, held := false, false
-	select {
-	case s.places <- struct{}{}:
-		held = true
-	case <-s.stopping:
-	}
+	s.places <- struct{}{}
+	entered := false
 	defer func() {
-		if held && !entered { // else the thread does it
+		if !entered { // else the thread does it
 			<-s.places
 		}
 	}()
@@ -596,12 +591,12 @@ func (s *shard) sweep() {
 func (s *shard) stop(rest []op) {
 	s.mu.Lock()
 	s.stopped = true // from here on nobody writes to event
-	close(s.stopping)
 	rest = append(rest, s.ops...)
 	s.ops = nil
 	s.mu.Unlock()
 	for _, o := range rest {
 		if o.enter != nil {
+			<-s.places
 			_ = unix.Close(o.enter.fd)
 			o.enter.first.Feed.Leave(s)
 			s.e.left(o.enter.v.Seat)
