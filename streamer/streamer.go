@@ -7,6 +7,7 @@
 package streamer
 
 import (
+	"cmp"
 	"context"
 	_ "embed" // the contract
 	"errors"
@@ -185,11 +186,17 @@ func (s *Service) Drain(ctx context.Context) error {
 func (s *Service) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	wg.Go(func() { s.push.Run(ctx) })
+	serving, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	wg.Go(func() {
+		if err := s.push.Run(ctx); err != nil {
+			fail(fmt.Errorf("write to viewers: %w", err))
+		}
+	})
 	for {
-		err := s.tail(ctx)
-		if ctx.Err() != nil {
-			return ctx.Err()
+		err := s.tail(serving)
+		if serving.Err() != nil {
+			return cmp.Or(ctx.Err(), context.Cause(serving))
 		}
 		s.say(fmt.Sprintf("reading the windows from Kafka: %v", err))
 		s.push.EndAll() // whoever is on the board that has ended
@@ -199,8 +206,8 @@ func (s *Service) Run(ctx context.Context) error {
 		s.kafka.Refresh()
 		select {
 		case <-time.After(200 * time.Millisecond):
-		case <-ctx.Done():
-			return ctx.Err()
+		case <-serving.Done():
+			return cmp.Or(ctx.Err(), context.Cause(serving))
 		}
 	}
 }
