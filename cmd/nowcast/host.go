@@ -50,6 +50,15 @@ type (
 	}
 )
 
+// open opens the public address and is the first thing a role does: that it is taken has to be known before anything is started.
+func (f *webFlags) open() (net.Listener, error) {
+	l, err := process.Listen(f.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("--listen: %w", err)
+	}
+	return l, nil
+}
+
 // network is a CIDR or one address.
 type network struct{ netip.Prefix }
 
