@@ -29,7 +29,7 @@ import (
 
 // Config says how viewers are served. Its zero value is ready to use.
 type Config struct {
-	Stall          time.Duration // a viewer that takes no byte for so long is disconnected; 0: 30 s
+	Stall          time.Duration // longest time in which a viewer takes no byte; 0: 30 s
 	Shards         int           // threads that write; 0: one for each core
 	HandlersOnly   bool          // every viewer is served by a net/http handler
 	DisableIOURing bool          // frames are sent by write(2) also where the kernel has io_uring

@@ -103,3 +103,13 @@ func TestRing(t *testing.T) {
 		t.Error(len(r.failed))
 	}
 }
+
+// hasIOURing reports whether this system has io_uring.
+func hasIOURing() bool {
+	r, err := newRing()
+	if err != nil {
+		return false
+	}
+	r.close()
+	return true
+}
