@@ -34,8 +34,8 @@ type Config struct {
 	HandlersOnly   bool          // every viewer is served by a net/http handler
 	DisableIOURing bool          // frames are sent by write(2) also where the kernel has io_uring
 
-	// Authorized reports whether a credential still lets its viewers read; nil: it always does. It is called every
-	// RecheckInterval (0: 2 s) for each credential in use.
+	// Authorized reports whether a credential still lets its viewers read; nil: it always does. It is
+	// called every RecheckInterval (0: 2 s) for each credential in use.
 	Authorized      func(credential string) bool
 	RecheckInterval time.Duration
 
