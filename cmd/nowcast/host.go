@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"nowcast/internal/broker"
+	"nowcast/internal/httpserver"
 	"nowcast/internal/process"
 	"nowcast/internal/site"
 	"nowcast/internal/topic"
@@ -88,7 +89,7 @@ type host struct {
 func newHost(log *slog.Logger, f opsFlags) (*host, error) {
 	h := &host{log: log, health: process.NewHealth(), metrics: prometheus.NewRegistry()}
 	h.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
-	l, err := process.Listen(f.OpsListen)
+	l, err := httpserver.Listen(f.OpsListen)
 	if err != nil {
 		return nil, fmt.Errorf("--ops-listen: %w", err)
 	}
@@ -98,7 +99,7 @@ func newHost(log *slog.Logger, f opsFlags) (*host, error) {
 
 // serve answers on l; quick are paths whose POST requests needn't go through net/http's server.
 func (h *host) serve(name string, l net.Listener, handler http.Handler, quick ...string) {
-	h.group.Add(name, func(ctx context.Context) error { return process.Serve(ctx, l, handler, drainTime, quick...) })
+	h.group.Add(name, func(ctx context.Context) error { return httpserver.Serve(ctx, l, handler, drainTime, quick...) })
 }
 
 // add adds a role or another part with a Ready of its own. What is added after kafka starts when the topics are there: nothing works on

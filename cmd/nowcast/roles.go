@@ -15,7 +15,7 @@ import (
 	"nowcast/ingest"
 	"nowcast/ingest/spool"
 	"nowcast/internal/broker"
-	"nowcast/internal/process"
+	"nowcast/internal/httpserver"
 	"nowcast/internal/site"
 	"nowcast/internal/warehouse"
 	"nowcast/streamer"
@@ -23,7 +23,7 @@ import (
 
 // open opens the public address and is the first thing a role does: that it is taken has to be known before anything is started.
 func (f *webFlags) open() (net.Listener, error) {
-	l, err := process.Listen(f.Listen)
+	l, err := httpserver.Listen(f.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
 	}

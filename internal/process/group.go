@@ -1,5 +1,5 @@
 // Package process is what every nowcast process has beside its work: a group of members that start and stop together, the ops
-// address with metrics, health and profiles, the logger, and HTTP servers that drain.
+// address with metrics, health and profiles, and the logger.
 //
 // It promises that a process either does all of its work or ends: the first member that returns stops the others, in the opposite
 // order of their adding, and Run returns when all are gone. A member that doesn't stop within the group's limit is named in the
