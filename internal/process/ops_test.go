@@ -18,9 +18,10 @@ import (
 func TestOps(t *testing.T) {
 	health := NewHealth()
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_test_total", Help: "For the test."}))
+	reg.MustRegister(prometheus.NewCounter(
+		prometheus.CounterOpts{Name: "nowcast_test_total", Help: "For the test."}))
 	h := NewOps(health, reg)
-	ask := func(path string) *httptest.ResponseRecorder {
+	get := func(path string) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
 		return w
@@ -31,7 +32,7 @@ func TestOps(t *testing.T) {
 		{"/debug/pprof/", "goroutine"},
 		{"/debug/pprof/cmdline", "test"},
 	} {
-		if w := ask(row.path); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), row.want) {
+		if w := get(row.path); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), row.want) {
 			t.Errorf("%s: %d %.200s", row.path, w.Code, w.Body)
 		}
 	}
@@ -50,12 +51,14 @@ func TestOps(t *testing.T) {
 		{"again", func() { health.Set("log", ""); ok = true }, 200, map[string]string{}},
 	} {
 		row.do()
-		w := ask("/readyz")
+		w := get("/readyz")
 		var got struct {
 			Ready   bool
 			Reasons map[string]string
 		}
-		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != row.code || got.Ready != (row.code == 200) || !reflect.DeepEqual(got.Reasons, row.wants) {
+		err := json.Unmarshal(w.Body.Bytes(), &got)
+		if err != nil || w.Code != row.code || got.Ready != (row.code == 200) ||
+			!reflect.DeepEqual(got.Reasons, row.wants) {
 			t.Errorf("%s: %v %d %s", row.name, err, w.Code, w.Body)
 		}
 	}
@@ -72,7 +75,8 @@ func TestLoggerWritesJSONToFiles(t *testing.T) {
 	log.Warn("heard", "why", "level", "after", 1500*time.Millisecond)
 	b, err := os.ReadFile(f.Name())
 	var line struct{ Msg, Why, After string }
-	if err != nil || json.Unmarshal(b, &line) != nil || line.Msg != "heard" || line.Why != "level" || line.After != "1.5s" {
+	if err != nil || json.Unmarshal(b, &line) != nil ||
+		line.Msg != "heard" || line.Why != "level" || line.After != "1.5s" {
 		t.Errorf("%v %q", err, b)
 	}
 }
