@@ -42,7 +42,8 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode([]any{r.Method, r.URL, r.Host, r.RequestURI, r.Proto, r.ProtoMajor,
 		r.ProtoMinor, r.Header, r.ContentLength, string(b), fmt.Sprint(err), r.TransferEncoding, r.Close,
-		r.Trailer, r.Form, r.TLS == nil, r.Context().Err() == nil, strings.HasPrefix(r.RemoteAddr, "127.0.0.1:")})
+		r.Trailer, r.Form, r.TLS == nil, r.Context().Err() == nil,
+		strings.HasPrefix(r.RemoteAddr, "127.0.0.1:")})
 }
 
 const plain = "POST /q HTTP/1.1\r\nHost: x.example:80\r\n"

@@ -66,7 +66,7 @@ func TestGroupEndsWithItsFirstMember(t *testing.T) {
 		want []string
 	}{
 		{"error", broken, []string{"worker: it broke", "other: stopping failed too"}},
-		{"own cancellation", context.Canceled, []string{"worker: context canceled", "other: stopping failed too"}},
+		{"own end", context.Canceled, []string{"worker: context canceled", "other: stopping failed too"}},
 		{"plain end", nil, []string{"other: stopping failed too"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -109,7 +109,8 @@ func TestGroupStopIsBounded(t *testing.T) {
 		if took := time.Since(start); took != 13*time.Second {
 			t.Errorf("it took %v", took)
 		}
-		if want := []string{"stop last", "end last", "stop first", "end first"}; !slices.Equal(rec.lines, want) {
+		want := []string{"stop last", "end last", "stop first", "end first"}
+		if !slices.Equal(rec.lines, want) {
 			t.Errorf("order: %v", rec.lines)
 		}
 		close(release)

@@ -47,7 +47,7 @@ func TestOps(t *testing.T) {
 		{"ready", func() {}, 200, map[string]string{}},
 		{"set", func() { health.Set("log", "away") }, 503, map[string]string{"log": "away"}},
 		{"probe", func() { ok = false }, 503, map[string]string{"log": "away", "tail": "not ready"}},
-		{"probe says why", func() { reason = "behind" }, 503, map[string]string{"log": "away", "tail": "behind"}},
+		{"reason", func() { reason = "behind" }, 503, map[string]string{"log": "away", "tail": "behind"}},
 		{"again", func() { health.Set("log", ""); ok = true }, 200, map[string]string{}},
 	} {
 		row.do()
