@@ -134,7 +134,8 @@ func TestClickHouseSurvivesKill(t *testing.T) {
 	if done < crashes {
 		t.Fatalf("only %d batches were acknowledged", done)
 	}
-	// Every batch was sent until it was acknowledged, with its token each time: each row is there exactly once.
+	// Every batch was sent until it was acknowledged, with its token each time: each row is there
+	// exactly once.
 	var count, distinct uint64
 	if err := db.QueryRow(t.Context(), "SELECT count(), uniqExact(visitor) FROM events").Scan(&count, &distinct); err != nil {
 		t.Fatal(err)
@@ -189,7 +190,8 @@ func parentMain(dir, library string) int {
 	select {}
 }
 
-// A parent that is killed takes its children with it, and the next one finds the data dir free and the data in it.
+// A parent that is killed takes its children with it, and the next one finds the data dir free and the
+// data in it.
 func TestParentKilled(t *testing.T) {
 	t.Parallel()
 	dir, library := t.TempDir(), library(t)

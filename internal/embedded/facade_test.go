@@ -216,7 +216,8 @@ func testErrors(t *testing.T, dsn string, db *warehouse.DB) {
 	}
 }
 
-// An error after the first blocks of an answer reaches the reader as an error, after the rows that came before.
+// An error after the first blocks of an answer reaches the reader as an error, after the rows that came
+// before.
 func testMidstream(t *testing.T, dsn string, _ *warehouse.DB) {
 	for _, compress := range []string{"none", "lz4", "gzip"} {
 		db := open(t, dsn+"?compress="+compress)
@@ -254,7 +255,8 @@ func token(ctx context.Context, token string) context.Context {
 	return clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"insert_deduplication_token": token}))
 }
 
-// A batch sent again with its token is dropped, with another token it isn't; without a token only identical data is.
+// A batch sent again with its token is dropped, with another token it isn't; without a token only
+// identical data is.
 func testDeduplication(t *testing.T, _ string, db *warehouse.DB) {
 	site := "dedup.example"
 	send := func(ctx context.Context, n int) {
@@ -321,7 +323,8 @@ func testSettings(t *testing.T, dsn string, db *warehouse.DB) {
 	}
 }
 
-// clickhouse-go encodes nothing, sends an empty body and reports success when the columns of a batch differ in length.
+// clickhouse-go encodes nothing, sends an empty body and reports success when the columns of a batch
+// differ in length.
 func testEmptyInsert(t *testing.T, _ string, db *warehouse.DB) {
 	do(t, db, "CREATE TABLE uneven (a UInt8, b UInt8) ENGINE = MergeTree ORDER BY a")
 	b, err := db.PrepareBatch(t.Context(), "INSERT INTO uneven (a, b)")
