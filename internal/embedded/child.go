@@ -77,7 +77,7 @@ func (c *childConfig) parse(args []string) error {
 // main runs a child until SIGTERM, or until its parent ends: the parent holds the other end of its
 // standard input.
 func (c *childConfig) main(run func(context.Context, childConfig) error) int {
-	// The parent decides when a child ends. The engine gets SIGPIPE from clients that disconnect.
+	// The parent decides when a child ends. An ignored signal is ignored by the engine's threads too.
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGINT, syscall.SIGHUP)
 	debug.SetGCPercent(50) // costs a little CPU time and saves memory, which is scarcer on one machine
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)

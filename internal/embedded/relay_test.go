@@ -18,7 +18,7 @@ func TestRelay(t *testing.T) {
 		{"  \r", ""},
 	} {
 		var out bytes.Buffer
-		h := slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: dropTime})
+		h := slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: DropTime})
 		s := &supervisor{log: slog.New(h)}
 		s.relayLog(strings.NewReader(c.line + "\n"))
 		if got := strings.TrimSpace(out.String()); got != c.want {
@@ -33,8 +33,8 @@ func TestRelay(t *testing.T) {
 	}
 }
 
-// dropTime removes the time from log records.
-func dropTime(_ []string, a slog.Attr) slog.Attr {
+// DropTime removes the time from log records.
+func DropTime(_ []string, a slog.Attr) slog.Attr {
 	if a.Key == slog.TimeKey {
 		return slog.Attr{}
 	}
