@@ -87,7 +87,7 @@ func (c *childConfig) main(run func(context.Context, childConfig) error) int {
 		stop()
 	}()
 	context.AfterFunc(ctx, func() {
-		// The engine can hang in C code, where nothing but the end of the process stops it.
+		// The engine can hang in C code, which only the end of the process stops.
 		time.AfterFunc(drainTimeout, func() { os.Exit(exitFailed) })
 	})
 	unlock, err := lockFile(ctx, filepath.Join(c.dir, "child.lock"), childLockTimeout)
