@@ -15,7 +15,7 @@ type entry struct {
 	sentThrough int64 // newest final second that the viewer has been sent
 	slot        Slot
 	fd          int32 // none: the entry is free
-	generation  int32 // tells events of this viewer from those of the entry's former one
+	generation  int32 // distinguishes the events of this viewer from those of the former one
 	group       int32
 	next, prev  int32 // the neighbours in the group's list
 	credential  int32

@@ -33,7 +33,7 @@ func (s *shard) deliver(o *op) {
 	sent.bytes.Add(float64(total.bytes))
 }
 
-// deliverTotals adds up what deliver tells the metrics once.
+// deliverTotals are the sums that deliver adds to the metrics.
 type deliverTotals struct {
 	frames, bytes, conflated int
 	missed                   uint32
