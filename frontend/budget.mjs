@@ -10,7 +10,8 @@ const assets = new URL("assets/", dist);
 const texts = readdirSync(assets).map((name) => [name, readFileSync(new URL(name, assets))]);
 for (const [name, bytes] of texts) {
   const used =
-    page.includes(name) || texts.some(([other, b]) => other !== name && page.includes(other) && b.includes(name));
+    page.includes(name) ||
+    texts.some(([other, b]) => other !== name && page.includes(other) && b.includes(name));
   if (!used) unlinkSync(new URL(name, assets));
   else if (name.endsWith(".js")) total += gzipSync(bytes, { level: 9 }).length;
 }

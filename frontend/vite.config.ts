@@ -15,7 +15,12 @@ const nowcast: ProxyOptions = {
 
 export default defineConfig({
   plugins: [tailwindcss()],
-  build: { emptyOutDir: false, modulePreload: { polyfill: false }, assetsInlineLimit: 0, reportCompressedSize: true },
+  build: {
+    emptyOutDir: false,
+    modulePreload: { polyfill: false },
+    assetsInlineLimit: 0,
+    reportCompressedSize: true,
+  },
   server: { host: "127.0.0.1", proxy: { "^/(api/|js/|(login|logout|pixel\\.gif)(\\?|$))": nowcast } },
   test: { include: ["src/**/*.test.{ts,tsx}", "tracker/**/*.test.ts"] },
 });

@@ -29,7 +29,10 @@ test("a click on a row of the live page shows who is there, and the way back", a
   await nowcast.view(site, "/", 6);
   await expect(page.getByText("of 7 in all")).toBeVisible();
   await expect(filtered).toHaveText("4");
-  await expect(page.getByRole("link", { name: "History" })).toHaveAttribute("href", /f=event%3Apage%7E%2Fpricing/);
+  await expect(page.getByRole("link", { name: "History" })).toHaveAttribute(
+    "href",
+    /f=event%3Apage%7E%2Fpricing/,
+  );
   const { violations } = await new AxeBuilder({ page }).analyze();
   expect(violations.map((v) => v.id)).toEqual([]);
 
@@ -41,7 +44,10 @@ test("a click on a row of the live page shows who is there, and the way back", a
   await page.getByTestId("now-sources").getByRole("link", { name: "Direct" }).click();
   await expect(page).toHaveURL(`${nowcast.url}/${site}?source=Direct+%2F+None`);
   await expect(filtered).toHaveText("5");
-  await expect(page.getByRole("link", { name: "History" })).toHaveAttribute("href", /f=visit%3Asource%7EDirect/);
+  await expect(page.getByRole("link", { name: "History" })).toHaveAttribute(
+    "href",
+    /f=visit%3Asource%7EDirect/,
+  );
   await page.goBack();
   await page.goBack();
   await expect(filtered).toHaveText("4");

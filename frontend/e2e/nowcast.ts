@@ -53,7 +53,15 @@ export class Nowcast {
   async up(): Promise<void> {
     const child = spawn(
       binary,
-      ["all", "--listen", `127.0.0.1:${this.listen}`, "--ops-listen", `127.0.0.1:${this.ops}`, "--data-dir", this.dir],
+      [
+        "all",
+        "--listen",
+        `127.0.0.1:${this.listen}`,
+        "--ops-listen",
+        `127.0.0.1:${this.ops}`,
+        "--data-dir",
+        this.dir,
+      ],
       { stdio: ["ignore", "pipe", "pipe"] },
     );
     this.child = child;

@@ -36,7 +36,8 @@ test("a page on another origin with the snippet is counted within a second", asy
   await expect(connection(page)).toHaveAttribute("data-state", "live");
   // A headless browser says so in its name, and is dropped as a bot: this one has a person's.
   const context = await browser.newContext({
-    userAgent: "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
+    userAgent:
+      "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
   });
   const customer = await context.newPage();
   // A driven one says that too, and the tracker ignores those.
@@ -54,7 +55,9 @@ test("a page on another origin with the snippet is counted within a second", asy
   await customer.evaluate(() => history.pushState({}, "", "/by-history"));
   await expect(page.getByTestId("now-pages")).toContainText("/by-history");
   await customer.evaluate(() =>
-    (window as unknown as { nowcast: (n: string, o?: object) => void }).nowcast("Signup", { props: { plan: "pro" } }),
+    (window as unknown as { nowcast: (n: string, o?: object) => void }).nowcast("Signup", {
+      props: { plan: "pro" },
+    }),
   );
   await expect
     .poll(async () => {
@@ -94,7 +97,9 @@ test("the component that people copy works unmodified", async ({ page }) => {
   }
 });
 
-test("after a kill and a restart the browser reconnects, and no second is missing or doubled", async ({ page }) => {
+test("after a kill and a restart the browser reconnects, and no second is missing or doubled", async ({
+  page,
+}) => {
   const site = "restart.example.com";
   await nowcast.addSite(site);
   await page.goto(`${nowcast.url}/api/v1/session`);
@@ -111,13 +116,17 @@ test("after a kill and a restart the browser reconnects, and no second is missin
   }, site);
   for (let i = 0; i < 20; i++) await nowcast.view(site, "/", i);
   const views = () =>
-    page.evaluate(() => (window as unknown as { seconds: [string, number][] }).seconds.reduce((n, s) => n + s[1], 0));
+    page.evaluate(() =>
+      (window as unknown as { seconds: [string, number][] }).seconds.reduce((n, s) => n + s[1], 0),
+    );
   await expect.poll(views, { timeout: 15_000 }).toBe(20);
   await nowcast.down("SIGKILL");
   await nowcast.up();
   for (let i = 0; i < 20; i++) await nowcast.view(site, "/", i);
   await expect.poll(views, { timeout: 30_000 }).toBe(40);
-  const at = await page.evaluate(() => (window as unknown as { seconds: [string, number][] }).seconds.map((s) => s[0]));
+  const at = await page.evaluate(() =>
+    (window as unknown as { seconds: [string, number][] }).seconds.map((s) => s[0]),
+  );
   expect(new Set(at).size).toBe(at.length);
 });
 

@@ -54,7 +54,11 @@ interface Seen {
 }
 
 /** Opens the live page through a proxy, and beside it the client alone. */
-async function open(context: BrowserContext, name: string, start: (nowcast: string) => Promise<Front>): Promise<Seen> {
+async function open(
+  context: BrowserContext,
+  name: string,
+  start: (nowcast: string) => Promise<Front>,
+): Promise<Seen> {
   const front = await start(nowcast.url);
   fronts.push(front);
   const site = `${name}.example.com`;

@@ -14,8 +14,18 @@ export interface Front {
   end(): Promise<void>;
 }
 
-async function run(url: string, command: string, args: string[], cwd: string, env: object = {}): Promise<Front> {
-  const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
+async function run(
+  url: string,
+  command: string,
+  args: string[],
+  cwd: string,
+  env: object = {},
+): Promise<Front> {
+  const child = spawn(command, args, {
+    cwd,
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   let log = "";
   const keep = (b: Buffer) => {
     log = (log + b.toString()).slice(-8000);
@@ -50,9 +60,12 @@ async function ended(child: ChildProcess): Promise<void> {
 
 /** The file that is shipped, with other addresses. */
 export async function nginx(nowcast: string): Promise<Front> {
-  const binary = [process.env.NGINX, "/usr/sbin/nginx", "/usr/local/sbin/nginx", "/opt/homebrew/bin/nginx"].find(
-    (p) => p && existsSync(p),
-  );
+  const binary = [
+    process.env.NGINX,
+    "/usr/sbin/nginx",
+    "/usr/local/sbin/nginx",
+    "/opt/homebrew/bin/nginx",
+  ].find((p) => p && existsSync(p));
   if (!binary) throw new Error("no nginx: apt-get install -y nginx-light, or say where it is by NGINX=");
   const port = await freePort();
   const { host } = new URL(nowcast);
@@ -69,7 +82,9 @@ export async function nginx(nowcast: string): Promise<Front> {
   const dir = mkdtempSync(join(tmpdir(), "nowcast-nginx-"));
   chmodSync(dir, 0o755); // its worker is somebody else when it is started by root
   writeFileSync(join(dir, "nowcast.conf"), conf);
-  const temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((t) => `${t}_temp_path ${dir}/${t};`).join(" ");
+  const temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+    .map((t) => `${t}_temp_path ${dir}/${t};`)
+    .join(" ");
   writeFileSync(
     join(dir, "nginx.conf"),
     `daemon off; pid ${dir}/pid; error_log stderr; events {} http { access_log off; ${temp} include ${dir}/nowcast.conf; }`,
@@ -97,7 +112,10 @@ export async function nextjs(nowcast: string): Promise<Front> {
     throw new Error("no Next.js: run npm --prefix frontend/e2e/next ci, as make test-browser does");
   const port = await freePort();
   const env = { NOWCAST_SERVER: nowcast, NEXT_TELEMETRY_DISABLED: "1", NODE_ENV: "production" };
-  await promisify(execFile)(process.execPath, [binary, "build"], { cwd: next, env: { ...process.env, ...env } });
+  await promisify(execFile)(process.execPath, [binary, "build"], {
+    cwd: next,
+    env: { ...process.env, ...env },
+  });
   const args = [binary, "start", "-H", "127.0.0.1", "-p", String(port)];
   return run(`http://127.0.0.1:${port}`, process.execPath, args, next, env);
 }

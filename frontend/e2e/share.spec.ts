@@ -71,7 +71,9 @@ function documented(): string {
   const text = readFileSync(resolve(import.meta.dirname, "../../docs/embedding.md"), "utf8");
   const code = /```js\n(\/\/ live\.js[\s\S]*?)```/.exec(text)?.[1];
   if (!code) throw new Error("docs/embedding.md has no code of live.js");
-  return code.replaceAll("https://stats.example.com", nowcast.url).replaceAll("example.com", "embed.example.com");
+  return code
+    .replaceAll("https://stats.example.com", nowcast.url)
+    .replaceAll("example.com", "embed.example.com");
 }
 
 test("the documented code shows a private site on a page of another origin, which has to be listed", async ({
@@ -82,7 +84,9 @@ test("the documented code shows a private site on a page of another origin, whic
     const r = await nowcast.api("POST", "/api/v1/tickets", { sites: ["embed.example.com"], ttl: 5 });
     return r.text();
   };
-  const pages = { "/": `<!doctype html><title>Shop</title><p id="here">unknown</p><script>${documented()}</script>` };
+  const pages = {
+    "/": `<!doctype html><title>Shop</title><p id="here">unknown</p><script>${documented()}</script>`,
+  };
   const shop = await website(pages);
   const other = await website(pages);
   await addPrivate("embed.example.com", [shop.origin]);

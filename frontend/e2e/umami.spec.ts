@@ -40,12 +40,19 @@ test("the unmodified @umami/node is counted", async () => {
   expect(await names()).toContain('"dimensions":["pageview","/node"]');
   expect(await names()).not.toContain("identify");
 
-  const lost = await new Umami({ websiteId: "50429a93-8479-4073-be80-d5d29c09c2ec", hostUrl: nowcast.url }).track("x");
+  const lost = await new Umami({
+    websiteId: "50429a93-8479-4073-be80-d5d29c09c2ec",
+    hostUrl: nowcast.url,
+  }).track("x");
   expect(lost.status).toBe(400);
-  expect(((await lost.json()) as { error: { message: string } }).error.message).toContain("Website not found");
-  const bot = await new Umami({ websiteId: "umami.example", hostUrl: nowcast.url, userAgent: "Googlebot/2.1" }).track(
-    "x",
+  expect(((await lost.json()) as { error: { message: string } }).error.message).toContain(
+    "Website not found",
   );
+  const bot = await new Umami({
+    websiteId: "umami.example",
+    hostUrl: nowcast.url,
+    userAgent: "Googlebot/2.1",
+  }).track("x");
   expect(await bot.json()).toEqual({ beep: "boop" });
 });
 
@@ -54,7 +61,8 @@ test("a page on another origin may send as Umami's tracker does, and show the pi
     "/": `<!doctype html><title>Home</title><img id="pixel" src="${nowcast.url}/pixel.gif?site=umami.example&amp;url=https://umami.example/pixel">`,
   });
   const context = await browser.newContext({
-    userAgent: "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
+    userAgent:
+      "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
   });
   const page = await context.newPage();
   await page.goto(`${site.origin}/`);

@@ -20,7 +20,12 @@ export class Refused extends Error {
   }
 }
 
-export async function call<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+export async function call<T>(
+  method: string,
+  path: string,
+  body?: unknown,
+  signal?: AbortSignal,
+): Promise<T> {
   let res: Response;
   try {
     res = await fetch(path, {
@@ -50,7 +55,11 @@ export interface Loaded<T> {
 const RETRY = 5_000;
 
 /** Loads and keeps what was there while new data is on its way or can't be had. A null key loads nothing. */
-export function useLoad<T>(key: string | null, load: (signal: AbortSignal) => Promise<T>, refresh = 0): Loaded<T> {
+export function useLoad<T>(
+  key: string | null,
+  load: (signal: AbortSignal) => Promise<T>,
+  refresh = 0,
+): Loaded<T> {
   const [state, setState] = useState<Loaded<T>>({ data: null, error: null, loading: true });
   // biome-ignore lint/correctness/useExhaustiveDependencies: the key stands for all that load depends on
   useEffect(() => {
@@ -72,7 +81,8 @@ export function useLoad<T>(key: string | null, load: (signal: AbortSignal) => Pr
           if (abort.signal.aborted) return;
           const error = e instanceof Refused ? e : new Refused(0, String(e));
           setState((s) => ({ ...s, error, loading: false }));
-          if (error.status === 0 || error.status === 429 || error.status >= 500) timer = setTimeout(run, RETRY);
+          if (error.status === 0 || error.status === 429 || error.status >= 500)
+            timer = setTimeout(run, RETRY);
         },
       );
     };
@@ -85,7 +95,8 @@ export function useLoad<T>(key: string | null, load: (signal: AbortSignal) => Pr
   return state;
 }
 
-export const query = (q: QueryRequest, signal?: AbortSignal) => call<QueryResponse>("POST", "/api/v2/query", q, signal);
+export const query = (q: QueryRequest, signal?: AbortSignal) =>
+  call<QueryResponse>("POST", "/api/v2/query", q, signal);
 
 export function useQuery(q: QueryRequest | null, refresh = 0): Loaded<QueryResponse> {
   return useLoad(q && JSON.stringify(q), (signal) => query(q as QueryRequest, signal), refresh);

@@ -13,7 +13,9 @@ import { ConnectionState, Header } from "./ui/header";
 function useTheme(forced: string | null): [string, () => void] {
   const system = () => (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
   const valid = (t: string | null) => (t === "dark" || t === "light" ? t : null);
-  const [theme, setTheme] = useState(() => valid(forced) ?? valid(localStorage.getItem("nowcast.theme")) ?? system());
+  const [theme, setTheme] = useState(
+    () => valid(forced) ?? valid(localStorage.getItem("nowcast.theme")) ?? system(),
+  );
   useEffect(() => {
     const media = matchMedia("(prefers-color-scheme: dark)");
     const follow = () => !valid(forced) && !localStorage.getItem("nowcast.theme") && setTheme(system());
@@ -36,7 +38,13 @@ function useKeys(route: Route, help: () => void): void {
   useEffect(() => {
     const press = (e: KeyboardEvent) => {
       const target = e.target as HTMLElement;
-      if (e.metaKey || e.ctrlKey || e.altKey || target.closest("input, select, textarea, dialog") || route.embed)
+      if (
+        e.metaKey ||
+        e.ctrlKey ||
+        e.altKey ||
+        target.closest("input, select, textarea, dialog") ||
+        route.embed
+      )
         return;
       if (e.key === "?") return help();
       if (!route.site) return;
@@ -48,7 +56,8 @@ function useKeys(route: Route, help: () => void): void {
       else if (e.key === "x" && route.page === "live") go(href({ page: "live", site: route.site }));
       else if (e.key === "x") history({ filters: [] });
       else if (route.page !== "history") return;
-      else if (e.key === "ArrowLeft") history({ period: { ...route.period, offset: route.period.offset - 1 } });
+      else if (e.key === "ArrowLeft")
+        history({ period: { ...route.period, offset: route.period.offset - 1 } });
       else if (e.key === "ArrowRight" && route.period.offset < 0)
         history({ period: { ...route.period, offset: route.period.offset + 1 } });
       else if (e.key === "/")
@@ -154,7 +163,11 @@ function LiveView({ site, ...frame }: Frame & { site: Site | null }) {
 
 function Main({ children, bare = false }: { children: ReactNode; bare?: boolean }) {
   return (
-    <main id="main" tabIndex={-1} className={`mx-auto max-w-[1280px] outline-none ${bare ? "p-2" : "p-4 sm:p-6"}`}>
+    <main
+      id="main"
+      tabIndex={-1}
+      className={`mx-auto max-w-[1280px] outline-none ${bare ? "p-2" : "p-4 sm:p-6"}`}
+    >
       {children}
     </main>
   );

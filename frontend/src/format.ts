@@ -30,7 +30,12 @@ export function duration(s: number): string {
 }
 
 export const clock = (ms: number, timeZone?: string): string =>
-  new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", timeZone }).format(ms);
+  new Intl.DateTimeFormat("en-GB", {
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+    timeZone,
+  }).format(ms);
 
 const regions = new Intl.DisplayNames(["en"], { type: "region" });
 
@@ -47,7 +52,13 @@ export function country(code: string): string {
 /** How history names those who came from nowhere else. */
 export const DIRECT = "Direct / None";
 
-export type Metric = "visitors" | "visits" | "pageviews" | "views_per_visit" | "bounce_rate" | "visit_duration";
+export type Metric =
+  | "visitors"
+  | "visits"
+  | "pageviews"
+  | "views_per_visit"
+  | "bounce_rate"
+  | "visit_duration";
 
 export const metrics: { id: Metric; name: string; lower?: boolean }[] = [
   { id: "visitors", name: "People" },

@@ -45,7 +45,9 @@ function addMonths(date: string, n: number): string {
 
 /** Local time of a zone as the API writes it: 2026-11-23 14:00:00. */
 export function local(ms: number, timeZone: string): string {
-  const p = new Intl.DateTimeFormat("sv-SE", { timeZone, dateStyle: "short", timeStyle: "medium" }).format(ms);
+  const p = new Intl.DateTimeFormat("sv-SE", { timeZone, dateStyle: "short", timeStyle: "medium" }).format(
+    ms,
+  );
   return p.replace("T", " ");
 }
 
@@ -56,7 +58,8 @@ function dates(from: string, to: string): string[] {
   return Array.from({ length: Math.max(0, daysBetween(from, to)) }, (_, i) => addDays(from, i));
 }
 
-const hours = (date: string) => Array.from({ length: 24 }, (_, h) => `${date} ${String(h).padStart(2, "0")}:00:00`);
+const hours = (date: string) =>
+  Array.from({ length: 24 }, (_, h) => `${date} ${String(h).padStart(2, "0")}:00:00`);
 
 /** Resolves a period at a moment. */
 export function resolve(p: Period, now: number, timeZone: string): Span {
@@ -76,7 +79,8 @@ export function resolve(p: Period, now: number, timeZone: string): Span {
     return { range: [from, to], grain, buckets, label, growing: buckets.includes(current) ? current : null };
   };
   const full: Intl.DateTimeFormatOptions = { day: "numeric", month: "short", year: "numeric" };
-  const between = (from: string, to: string) => `${long(from, { day: "numeric", month: "short" })} – ${long(to, full)}`;
+  const between = (from: string, to: string) =>
+    `${long(from, { day: "numeric", month: "short" })} – ${long(to, full)}`;
   switch (p.preset) {
     case "today": {
       const d = addDays(today, p.offset);
@@ -131,5 +135,7 @@ export const before = (p: Period): Period => ({ ...p, offset: p.offset - 1 });
 export function bucketLabel(bucket: string, grain: Grain): string {
   if (grain === "time:hour") return bucket.slice(11, 16);
   const date = bucket.slice(0, 10);
-  return grain === "time:day" ? long(date, { day: "numeric", month: "short" }) : long(date, { month: "short" });
+  return grain === "time:day"
+    ? long(date, { day: "numeric", month: "short" })
+    : long(date, { month: "short" });
 }

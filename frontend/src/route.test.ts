@@ -44,5 +44,7 @@ test("history has filters of its own", () => {
 test("nonsense in the address is no harm", () => {
   const r = parse("/x.example/history", "?period=nonsense&offset=7&metric=__proto__&f=&f=~&from=a&to=b");
   expect(r).toMatchObject({ period: { preset: "today", offset: 0 }, metric: "visitors", filters: [] });
-  expect(parse("/x.example/history", "?period=custom&from=2026-02-01&to=2026-01-01").period.preset).toBe("today");
+  expect(parse("/x.example/history", "?period=custom&from=2026-02-01&to=2026-01-01").period.preset).toBe(
+    "today",
+  );
 });

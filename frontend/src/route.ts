@@ -32,7 +32,14 @@ export const dimensions: Record<keyof LiveFilter, string> = {
 const kinds = Object.keys(dimensions) as (keyof LiveFilter)[];
 
 const presetNames: Preset[] = ["today", "24h", "7d", "30d", "month", "year", "custom"];
-const metricNames: Metric[] = ["visitors", "visits", "pageviews", "views_per_visit", "bounce_rate", "visit_duration"];
+const metricNames: Metric[] = [
+  "visitors",
+  "visits",
+  "pageviews",
+  "views_per_visit",
+  "bounce_rate",
+  "visit_duration",
+];
 const date = /^\d{4}-\d{2}-\d{2}$/;
 
 export function parse(path: string, search: string): Route {
@@ -71,7 +78,10 @@ function liveFilter(q: URLSearchParams): LiveFilter {
 /** The filters of history that show the same people as the page that is shown. */
 export function historyFilters({ page, filters, live }: Route): Filter[] {
   if (page === "history") return filters;
-  return Object.entries(live).map(([kind, value]) => ({ dimension: dimensions[kind as keyof LiveFilter], value }));
+  return Object.entries(live).map(([kind, value]) => ({
+    dimension: dimensions[kind as keyof LiveFilter],
+    value,
+  }));
 }
 
 export function href(r: Partial<Route> & Pick<Route, "page">): string {

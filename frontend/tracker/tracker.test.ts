@@ -154,7 +154,9 @@ describe("page views", () => {
     const p = open();
     p.w.history.pushState({}, "", "/b");
     p.w.history.back();
-    await expect.poll(() => p.run().then(() => p.sent.map((b) => new URL(b.u).pathname))).toEqual(["/a", "/b", "/a"]);
+    await expect
+      .poll(() => p.run().then(() => p.sent.map((b) => new URL(b.u).pathname)))
+      .toEqual(["/a", "/b", "/a"]);
   });
 
   test("a page from the browser's cache counts again", () => {
@@ -264,7 +266,13 @@ describe("engagement", () => {
     p.show(false);
     p.fire("pagehide");
     expect(p.left).toEqual([
-      expect.objectContaining({ n: "engagement", u: "https://example.com/a?x=1", sd: 50, e: 4000, d: "example.com" }),
+      expect.objectContaining({
+        n: "engagement",
+        u: "https://example.com/a?x=1",
+        sd: 50,
+        e: 4000,
+        d: "example.com",
+      }),
     ]);
     expect(p.names()).toEqual(["pageview"]);
   });

@@ -27,7 +27,10 @@ export const span = (from: number, to: number, n: number): Frame => ({
   second: { ...sec(to, n), from: iso(from), to: iso(to) },
 });
 
-export const snapshot = (at: number, seconds: ReturnType<typeof sec>[]): Snapshot => ({ ...frame(at, 0), seconds });
+export const snapshot = (at: number, seconds: ReturnType<typeof sec>[]): Snapshot => ({
+  ...frame(at, 0),
+  seconds,
+});
 
 /** A request to the fake server, and its open answer. */
 export class Request {
@@ -81,9 +84,13 @@ export class Server {
     this.requests.push(r);
     if (this.status === "away") return Promise.reject(new TypeError("network"));
     if (this.status === "mute")
-      return new Promise((_, refuse) => init.signal?.addEventListener("abort", () => refuse(new Error("aborted"))));
+      return new Promise((_, refuse) =>
+        init.signal?.addEventListener("abort", () => refuse(new Error("aborted"))),
+      );
     const headers = { "Content-Type": this.type, ...this.headers };
-    return Promise.resolve(new Response(this.status === 204 ? null : r.body, { status: this.status, headers }));
+    return Promise.resolve(
+      new Response(this.status === 204 ? null : r.body, { status: this.status, headers }),
+    );
   }
 
   get last(): Request {

@@ -4,7 +4,10 @@ import { type Live, LiveStream, type Options } from "./stream";
  * Follows a stream for as long as a page wants it, and tells it what happens to the page: it is hidden or shown, it gets the focus, the
  * network comes back.
  */
-export function follow(options: Options, changed: (l: Live) => void): { again: () => void; stop: () => void } {
+export function follow(
+  options: Options,
+  changed: (l: Live) => void,
+): { again: () => void; stop: () => void } {
   const stream = new LiveStream(options, changed);
   const end = new AbortController();
   const on = (target: EventTarget, event: string, act: () => void) =>

@@ -51,7 +51,12 @@ describe("idempotent by second", () => {
 test("frames of an instance that is a little behind don't turn the numbers back", () => {
   const m = takeFrame(takeFrame(empty, frame(T, 5)), frame(T + 3, 9));
   const old = takeFrame(m, frame(T + 1, 2));
-  expect(old).toMatchObject({ visitors: 9, timestamp: m.timestamp, final: T + 3, newest: { at: iso(T + 3) } });
+  expect(old).toMatchObject({
+    visitors: 9,
+    timestamp: m.timestamp,
+    final: T + 3,
+    newest: { at: iso(T + 3) },
+  });
   expect(old.seconds.get(T + 1)?.pageviews).toBe(2);
 });
 

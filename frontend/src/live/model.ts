@@ -97,7 +97,14 @@ function common(m: Model, f: Frame): Model {
   const skipped = m.skipped + (news ? f.skipped : 0);
   // Another instance may be a little behind, and then its numbers are older than those that are shown.
   if (!(timestamp >= m.timestamp)) return { ...m, skipped };
-  return { ...m, visitors: f.visitors, upperBound: f.upper_bound === true, timestamp, now: f.now ?? m.now, skipped };
+  return {
+    ...m,
+    visitors: f.visitors,
+    upperBound: f.upper_bound === true,
+    timestamp,
+    now: f.now ?? m.now,
+    skipped,
+  };
 }
 
 function later(a: Second | null, b: Second | undefined): Second | null {

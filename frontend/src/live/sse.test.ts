@@ -14,12 +14,20 @@ const read = (pieces: string[]) => {
 
 test.each<[string, string, Message[]]>([
   ["data alone", "data: a\n\n", [{ event: "message", id: "", data: "a" }]],
-  ["all fields", "event: snapshot\nid: 1-2-0\ndata: {}\n\n", [{ event: "snapshot", id: "1-2-0", data: "{}" }]],
+  [
+    "all fields",
+    "event: snapshot\nid: 1-2-0\ndata: {}\n\n",
+    [{ event: "snapshot", id: "1-2-0", data: "{}" }],
+  ],
   ["several lines", "data: a\ndata:b\ndata\n\n", [{ event: "message", id: "", data: "a\nb\n" }]],
   ["one space goes, no more", "data:  a\n\n", [{ event: "message", id: "", data: " a" }]],
   ["comments and unknown fields", ": hb\n\nfoo: bar\ndata: a\n\n", [{ event: "message", id: "", data: "a" }]],
   ["no data, no message", "event: x\nid: 7\n\ndata: a\n\n", [{ event: "message", id: "7", data: "a" }]],
-  ["an id stays", "id: 7\ndata: a\n\ndata: b\n\n", ["a", "b"].map((data) => ({ event: "message", id: "7", data }))],
+  [
+    "an id stays",
+    "id: 7\ndata: a\n\ndata: b\n\n",
+    ["a", "b"].map((data) => ({ event: "message", id: "7", data })),
+  ],
   ["no id with a NUL", "id: 7\0\ndata: a\n\n", [{ event: "message", id: "", data: "a" }]],
   ["what has no end isn't given", "data: a\n\ndata: b\n", [{ event: "message", id: "", data: "a" }]],
 ])("%s", (_name, text, want) => {
@@ -36,5 +44,7 @@ test("retry is told, when it is a number", () => {
 });
 
 test("a line without an end is refused", () => {
-  expect(() => read(["data: a\n\n", ...Array.from({ length: 5 }, () => "x".repeat(1 << 20))])).toThrow("no end");
+  expect(() => read(["data: a\n\n", ...Array.from({ length: 5 }, () => "x".repeat(1 << 20))])).toThrow(
+    "no end",
+  );
 });

@@ -231,22 +231,25 @@ describe("busy: 200, a retry and a close", () => {
 });
 
 describe("refused", () => {
-  test.each([401, 403, 404, 400, 204])("%i is said and asked again, by pauses up to a minute", async (status) => {
-    await goLive();
-    server.status = status;
-    server.last.end();
-    await pass(1_000);
-    expect(live.connection).toEqual({ state: "refused", status, at: world.now() + 1_000 });
-    for (const pause of [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]) {
-      expect(live.connection).toMatchObject({ at: world.now() + pause });
-      await pass(pause);
-    }
-    server.status = 200;
-    await pass(60_000);
-    server.last.snapshot(snapshot(T + 3, [sec(T + 2, 7)]));
-    await pass();
-    expect(state()).toBe("live");
-  });
+  test.each([401, 403, 404, 400, 204])(
+    "%i is said and asked again, by pauses up to a minute",
+    async (status) => {
+      await goLive();
+      server.status = status;
+      server.last.end();
+      await pass(1_000);
+      expect(live.connection).toEqual({ state: "refused", status, at: world.now() + 1_000 });
+      for (const pause of [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]) {
+        expect(live.connection).toMatchObject({ at: world.now() + pause });
+        await pass(pause);
+      }
+      server.status = 200;
+      await pass(60_000);
+      server.last.snapshot(snapshot(T + 3, [sec(T + 2, 7)]));
+      await pass();
+      expect(state()).toBe("live");
+    },
+  );
 
   test("is asked again at once when somebody looks", async () => {
     server.status = 401;
@@ -521,7 +524,8 @@ describe("several sites on one connection", () => {
     server.last.snapshot({ ...of("b", snapshot(T, [])), seconds: [sec(T, 5)] }, `1-${T}-0-2`);
     await pass();
   });
-  const views = (site: string) => [...(live.models.get(site)?.seconds.values() ?? [])].map((s) => s.pageviews);
+  const views = (site: string) =>
+    [...(live.models.get(site)?.seconds.values() ?? [])].map((s) => s.pageviews);
 
   test("have a model each", async () => {
     expect(server.last.query.getAll("site")).toEqual(["a", "B"]);
@@ -544,7 +548,8 @@ describe("several sites on one connection", () => {
 
   test("are all replaced by a reset, each by its own snapshot", async () => {
     server.last.reset();
-    for (const s of ["a", "b"]) server.last.snapshot({ ...of(s, snapshot(T + 900, [])), seconds: [sec(T + 900, 2)] });
+    for (const s of ["a", "b"])
+      server.last.snapshot({ ...of(s, snapshot(T + 900, [])), seconds: [sec(T + 900, 2)] });
     await pass();
     expect([views("a"), views("B")]).toEqual([[2], [2]]);
   });

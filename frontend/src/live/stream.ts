@@ -5,7 +5,16 @@
  * the stream by fetch and keeps its own time. Whatever happens it tries again, from the newest id, so that no second is missed or doubled.
  * README.md lists what it recovers from.
  */
-import { empty, type Filter, type Frame, isMerged, type Model, type Snapshot, takeFrame, takeSnapshot } from "./model";
+import {
+  empty,
+  type Filter,
+  type Frame,
+  isMerged,
+  type Model,
+  type Snapshot,
+  takeFrame,
+  takeSnapshot,
+} from "./model";
 import { type Message, Parser } from "./sse";
 
 /** Times named `at` are of the monotonic clock (performance.now), which nobody sets. */
@@ -205,7 +214,8 @@ export class LiveStream {
     if (seconds > 0) a.retry = seconds * 1_000;
     if ([204, 400, 401, 403, 404].includes(status)) return { state: "refused", status };
     if (status === 429) return { state: "busy" };
-    if (status !== 200 || !body || !headers.get("Content-Type")?.startsWith("text/event-stream")) return network;
+    if (status !== 200 || !body || !headers.get("Content-Type")?.startsWith("text/event-stream"))
+      return network;
     a.opened = true;
     this.heard = this.world.now();
     this.correct(Date.parse(headers.get("Date") ?? ""));
@@ -312,7 +322,8 @@ export class LiveStream {
     } else if (a && now - this.heard > (a.opened ? SILENT : OPENING)) {
       a.abort.abort();
       this.lost(a, network);
-    } else if (a && this.live.connection.state === "live" && this.old()) this.set({ connection: this.stale() });
+    } else if (a && this.live.connection.state === "live" && this.old())
+      this.set({ connection: this.stale() });
   }
 
   private measure(at: number, ms: number): void {

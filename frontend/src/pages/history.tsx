@@ -89,7 +89,10 @@ export function HistoryPage({ route, site, theme, known }: Props) {
   const timezone = site?.timezone ?? "UTC";
   const [minute] = useState(() => Date.now());
   const span = useMemo(() => resolve(route.period, minute, timezone), [route.period, minute, timezone]);
-  const past = useMemo(() => resolve(before(route.period), minute, timezone), [route.period, minute, timezone]);
+  const past = useMemo(
+    () => resolve(before(route.period), minute, timezone),
+    [route.period, minute, timezone],
+  );
   const ready = site !== null;
   const refresh = span.growing ? REFRESH : 0;
   const base = (s: Span): QueryRequest => ({
@@ -107,7 +110,9 @@ export function HistoryPage({ route, site, theme, known }: Props) {
   const error = totals.error ?? line.error;
   const chosen = metrics.find((m) => m.id === route.metric) as (typeof metrics)[number];
   const growing = span.growing ? span.buckets.indexOf(span.growing) : -1;
-  const values = fill(span, line.data?.results, route.metric).map((v, i) => (growing >= 0 && i > growing ? null : v));
+  const values = fill(span, line.data?.results, route.metric).map((v, i) =>
+    growing >= 0 && i > growing ? null : v,
+  );
   const set = (change: Partial<Route>) => go(href({ ...route, ...change }));
   const loading = (l: { loading: boolean; data: unknown }) => (l.loading && l.data ? "opacity-60" : "");
 
@@ -183,8 +188,8 @@ export function HistoryPage({ route, site, theme, known }: Props) {
         ))}
       </div>
       <p className="text-xs text-soft">
-        Times are in {timezone.replaceAll("_", " ")}. {growing >= 0 && "The newest point is still growing."} A person is
-        counted anew each day.
+        Times are in {timezone.replaceAll("_", " ")}. {growing >= 0 && "The newest point is still growing."} A
+        person is counted anew each day.
       </p>
       {known && ready && <LedgerCard site={route.site} span={span} refresh={refresh} />}
     </div>
@@ -203,7 +208,9 @@ function fill(
   results: { metrics: (number | null)[]; dimensions: string[] }[] | undefined,
   id: Metric,
 ): (number | null)[] {
-  const by = new Map(results?.map((r) => [r.dimensions[0]?.slice(0, span.buckets[0]?.length), r.metrics[0] ?? null]));
+  const by = new Map(
+    results?.map((r) => [r.dimensions[0]?.slice(0, span.buckets[0]?.length), r.metrics[0] ?? null]),
+  );
   const none = id === "bounce_rate" || id === "visit_duration" || id === "views_per_visit" ? null : 0;
   return span.buckets.map((b) => (by.has(b) ? (by.get(b) as number | null) : none));
 }
@@ -212,7 +219,12 @@ function Stroke({ name, dotted = false }: { name: string; dotted?: boolean }) {
   return (
     <span className="flex items-center gap-1.5">
       <svg aria-hidden="true" width="16" height="8" className={dotted ? "text-(--past)" : "text-accent"}>
-        <path d="M1 4h14" stroke="currentColor" strokeWidth="2" strokeDasharray={dotted ? "2 3" : undefined} />
+        <path
+          d="M1 4h14"
+          stroke="currentColor"
+          strokeWidth="2"
+          strokeDasharray={dotted ? "2 3" : undefined}
+        />
       </svg>
       {name}
     </span>
@@ -344,11 +356,23 @@ function Periods({ route, span }: { route: Route; span: Span }) {
           >
             <label className="flex flex-col gap-1.5">
               From
-              <input type="date" className="field" value={from} onChange={(e) => setFrom(e.target.value)} required />
+              <input
+                type="date"
+                className="field"
+                value={from}
+                onChange={(e) => setFrom(e.target.value)}
+                required
+              />
             </label>
             <label className="flex flex-col gap-1.5">
               To
-              <input type="date" className="field" value={to} onChange={(e) => setTo(e.target.value)} required />
+              <input
+                type="date"
+                className="field"
+                value={to}
+                onChange={(e) => setTo(e.target.value)}
+                required
+              />
             </label>
             <button type="submit" className="button button-primary min-h-9">
               Show
@@ -431,7 +455,9 @@ function Breakdown({ card, route, base, refresh, wide, file }: BreakdownProps) {
         )}
         <span className="px-2 py-1 text-xs text-soft">{counted === "events" ? "events" : "people"}</span>
       </div>
-      <div className={`flex-1 transition-opacity duration-150 ${error || (loading && data) ? "opacity-60" : ""}`}>
+      <div
+        className={`flex-1 transition-opacity duration-150 ${error || (loading && data) ? "opacity-60" : ""}`}
+      >
         {data ? (
           <BarList rows={rows.slice(0, LIMIT)} empty="Nothing in this period." />
         ) : error ? (
@@ -484,7 +510,17 @@ function toRows(
   });
 }
 
-function More({ tab, route, base, close }: { tab: Tab; route: Route; base: QueryRequest; close: () => void }) {
+function More({
+  tab,
+  route,
+  base,
+  close,
+}: {
+  tab: Tab;
+  route: Route;
+  base: QueryRequest;
+  close: () => void;
+}) {
   const [text, setText] = useState("");
   const [size, setSize] = useState(50);
   const counted = tab.metric ?? "visitors";

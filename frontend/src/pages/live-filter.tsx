@@ -4,7 +4,12 @@ import { useLive } from "../live/use-live";
 import { href, type Route } from "../route";
 import { Link } from "../ui/bits";
 
-const names: Record<keyof Filter, string> = { page: "Page", source: "Source", country: "Country", device: "Device" };
+const names: Record<keyof Filter, string> = {
+  page: "Page",
+  source: "Source",
+  country: "Country",
+  device: "Device",
+};
 
 /** The number that the page is about. A null is not known yet. */
 export function Headline({ model, testId = "visitors" }: { model: Model; testId?: string }) {
@@ -41,11 +46,14 @@ export function FilteredHeadline({ route, all }: { route: Route; all: number | n
         aria-label={`Remove the filter ${names[kind]} is ${value}`}
       >
         <span className="truncate">
-          <span className="font-normal text-soft">{names[kind]} is</span> {kind === "country" ? country(value) : value}
+          <span className="font-normal text-soft">{names[kind]} is</span>{" "}
+          {kind === "country" ? country(value) : value}
         </span>
         <span aria-hidden>×</span>
       </Link>
-      <p className="mt-1 text-soft">{all === null ? "" : `of ${short(all)} in all; chart and lists show all`}</p>
+      <p className="mt-1 text-soft">
+        {all === null ? "" : `of ${short(all)} in all; chart and lists show all`}
+      </p>
     </div>
   );
 }

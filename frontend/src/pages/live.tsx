@@ -46,7 +46,9 @@ export function LivePage({ route, site, live, theme }: Props) {
         aria-label="People here now"
         className="card grid gap-x-6 gap-y-4 p-4 sm:p-6 md:grid-cols-[260px_minmax(0,1fr)]"
       >
-        <div className={`flex flex-col justify-center transition-opacity duration-150 ${dimmed ? "opacity-50" : ""}`}>
+        <div
+          className={`flex flex-col justify-center transition-opacity duration-150 ${dimmed ? "opacity-50" : ""}`}
+        >
           <h1 className="sr-only">{route.site}, live</h1>
           {filtered ? <FilteredHeadline route={route} all={model.visitors} /> : <Headline model={model} />}
           <Announcement visitors={model.visitors} />
@@ -170,7 +172,12 @@ function List({ route, now, of }: { route: Route; now: Now; of: (typeof lists)[n
   const rows: Row[] = values.map(([value, n]) => ({
     key: value || "-",
     value: n,
-    label: of.id === "countries" ? <Country code={value} /> : value || (of.id === "sources" ? "Direct" : "Unknown"),
+    label:
+      of.id === "countries" ? (
+        <Country code={value} />
+      ) : (
+        value || (of.id === "sources" ? "Direct" : "Unknown")
+      ),
     title: value,
     href: link(route, of.kind, named(of, value)),
     current: route.live[of.kind] === named(of, value),
@@ -220,7 +227,9 @@ function useLastSeen(site: string, quiet: boolean) {
 function Refusal({ status, site }: { status: number; site: string }) {
   return (
     <div className="card mx-auto mt-12 flex max-w-xl flex-col gap-3 p-6">
-      <h1 className="text-lg font-semibold">{status === 404 ? `There is no site ${site}` : `${site} isn't public`}</h1>
+      <h1 className="text-lg font-semibold">
+        {status === 404 ? `There is no site ${site}` : `${site} isn't public`}
+      </h1>
       {status === 404 ? (
         <p>
           Add it on the{" "}
@@ -231,8 +240,9 @@ function Refusal({ status, site }: { status: number; site: string }) {
         </p>
       ) : (
         <p>
-          Open a login link to read it: <code className="code px-1 py-0.5">{location.origin}/login?key=nck_…</code>. On
-          one machine, <code className="code px-1 py-0.5">nowcast all</code> prints one when it starts; elsewhere ask
+          Open a login link to read it:{" "}
+          <code className="code px-1 py-0.5">{location.origin}/login?key=nck_…</code>. On one machine,{" "}
+          <code className="code px-1 py-0.5">nowcast all</code> prints one when it starts; elsewhere ask
           whoever runs this for a key.
         </p>
       )}

@@ -43,8 +43,8 @@ export function SitesPage({ sites, session, reload }: Props) {
       {session && !session.authenticated && (
         <Notice>
           You see public sites and those of share links only. To see all and to add some, open the login link:{" "}
-          <code>nowcast all</code> prints it when it starts, and <code>{location.origin}/login?key=nck_…</code> works
-          with any key.
+          <code>nowcast all</code> prints it when it starts, and{" "}
+          <code>{location.origin}/login?key=nck_…</code> works with any key.
         </Notice>
       )}
     </div>
@@ -55,7 +55,9 @@ const WALL = 50; // sites of one stream
 const LIVE = 4; // streams: browsers allow six connections to a host, and the page needs some for itself
 
 function walls(sites: Site[]): Site[][] {
-  return Array.from({ length: Math.ceil(sites.length / WALL) }, (_, i) => sites.slice(i * WALL, (i + 1) * WALL));
+  return Array.from({ length: Math.ceil(sites.length / WALL) }, (_, i) =>
+    sites.slice(i * WALL, (i + 1) * WALL),
+  );
 }
 
 function LiveRows({ sites, reload }: { sites: Site[]; reload: () => void }) {
@@ -66,7 +68,9 @@ function LiveRows({ sites, reload }: { sites: Site[]; reload: () => void }) {
     if (refused) reload();
   }, [refused]);
   const old = connection.state !== "live" && connection.state !== "connecting";
-  return sites.map((s) => <Row key={s.domain} site={s} here={models.get(s.domain)?.visitors ?? null} old={old} />);
+  return sites.map((s) => (
+    <Row key={s.domain} site={s} here={models.get(s.domain)?.visitors ?? null} old={old} />
+  ));
 }
 
 function Row({ site, here = null, old = false }: { site: Site; here?: number | null; old?: boolean }) {

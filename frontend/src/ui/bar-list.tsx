@@ -58,7 +58,10 @@ export function BarList({
     rows.map((r) => r.key),
     live,
   );
-  const order = [...held.filter((k) => byKey.has(k)), ...rows.map((r) => r.key).filter((k) => !held.includes(k))];
+  const order = [
+    ...held.filter((k) => byKey.has(k)),
+    ...rows.map((r) => r.key).filter((k) => !held.includes(k)),
+  ];
   const signature = order.join("\n");
   // biome-ignore lint/correctness/useExhaustiveDependencies: the signature stands for the order of the rows in the page
   useLayoutEffect(() => {

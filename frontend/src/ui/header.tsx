@@ -32,7 +32,11 @@ export function Header({ route, sites, theme, toggle, help, admin, children }: P
         <Link href="/" aria-label="All sites" className="flex items-center rounded p-1">
           <Logo />
         </Link>
-        {route.site ? <SiteMenu route={route} sites={sites} /> : <span className="font-semibold">Nowcast</span>}
+        {route.site ? (
+          <SiteMenu route={route} sites={sites} />
+        ) : (
+          <span className="font-semibold">Nowcast</span>
+        )}
         <div className="min-w-24 flex-1">{children}</div>
         <nav aria-label="Views" className="ml-auto flex items-center gap-1">
           {route.site && (
@@ -70,7 +74,8 @@ function SiteMenu({ route, sites }: { route: Route; sites: Site[] }) {
   useEffect(() => {
     if (!open) return;
     const close = (e: Event) => {
-      if (e instanceof KeyboardEvent ? e.key === "Escape" : !box.current?.contains(e.target as Node)) setOpen(false);
+      if (e instanceof KeyboardEvent ? e.key === "Escape" : !box.current?.contains(e.target as Node))
+        setOpen(false);
     };
     document.addEventListener("mousedown", close);
     document.addEventListener("keydown", close);
@@ -89,7 +94,13 @@ function SiteMenu({ route, sites }: { route: Route; sites: Site[] }) {
       >
         <span className="truncate">{route.site}</span>
         <svg aria-hidden="true" width="10" height="10" viewBox="0 0 10 10" className="shrink-0 text-soft">
-          <path d="M2 3.5 5 6.5 8 3.5" fill="none" stroke="currentColor" strokeWidth="1.5" strokeLinecap="round" />
+          <path
+            d="M2 3.5 5 6.5 8 3.5"
+            fill="none"
+            stroke="currentColor"
+            strokeWidth="1.5"
+            strokeLinecap="round"
+          />
         </svg>
       </button>
       {open && (
@@ -124,7 +135,15 @@ const refusal = (status: number) =>
   status === 404 ? "no such site" : status === 401 || status === 403 ? "no access" : "not accepted";
 
 /** A dot and words: never green over old numbers, and never by colour alone. */
-export function ConnectionState({ live, timezone, again }: { live: Live; timezone: string; again: () => void }) {
+export function ConnectionState({
+  live,
+  timezone,
+  again,
+}: {
+  live: Live;
+  timezone: string;
+  again: () => void;
+}) {
   const [, tick] = useState(0);
   const news = useRef({ timestamp: 0, at: 0 });
   useEffect(() => {
@@ -132,7 +151,8 @@ export function ConnectionState({ live, timezone, again }: { live: Live; timezon
     return () => clearInterval(t);
   }, []);
   const { connection: c, model, delay } = live;
-  if (news.current.timestamp !== model.timestamp) news.current = { timestamp: model.timestamp, at: performance.now() };
+  if (news.current.timestamp !== model.timestamp)
+    news.current = { timestamp: model.timestamp, at: performance.now() };
   // The newest numbers' age: how old they usually are when they arrive, and the time since. No clocks are compared but this machine's own.
   const old = (delay?.p50 ?? 0) + performance.now() - news.current.at;
   const lag = delay
@@ -149,7 +169,10 @@ export function ConnectionState({ live, timezone, again }: { live: Live; timezon
         : c.state === "busy"
           ? ["text-warn", `busy, trying again${soon}`]
           : c.state === "stale"
-            ? ["text-soft", model.timestamp ? `stale since ${clock(c.since, timezone)}` : "waiting for the log"]
+            ? [
+                "text-soft",
+                model.timestamp ? `stale since ${clock(c.since, timezone)}` : "waiting for the log",
+              ]
             : c.state === "refused"
               ? ["text-bad", refusal(c.status)]
               : ["text-soft", "connecting…"];
@@ -181,7 +204,13 @@ function Logo() {
   return (
     <svg aria-hidden="true" width="24" height="24" viewBox="0 0 32 32" className="text-accent">
       <rect width="32" height="32" rx="7" fill="currentColor" />
-      <path d="M7 21v-4M12 21v-8M17 21V9" stroke="var(--on-accent)" strokeWidth="3" strokeLinecap="round" fill="none" />
+      <path
+        d="M7 21v-4M12 21v-8M17 21V9"
+        stroke="var(--on-accent)"
+        strokeWidth="3"
+        strokeLinecap="round"
+        fill="none"
+      />
       <circle cx="24" cy="11" r="3" fill="var(--on-accent)" />
     </svg>
   );

@@ -44,7 +44,9 @@ export function HistoryChart({ id, name, grain, buckets, values, past, growing, 
           x: { time: false, range: [-0.2, Math.max(1, buckets.length - 0.8)] },
           y: {
             range: (_u, _min, max) =>
-              id === "bounce_rate" ? [0, 100] : [0, Math.max(id === "views_per_visit" ? 2 : 4, (max ?? 0) * 1.1)],
+              id === "bounce_rate"
+                ? [0, 100]
+                : [0, Math.max(id === "views_per_visit" ? 2 : 4, (max ?? 0) * 1.1)],
           },
         },
         axes: [
@@ -91,13 +93,20 @@ export function HistoryChart({ id, name, grain, buckets, values, past, growing, 
               filter: (u) => [u.data[2]?.findLastIndex((v) => v !== null) ?? 0],
             },
           },
-          { stroke: c.accent, width: 2, fill: `color-mix(in oklch, ${c.accent} 10%, transparent)`, points: dots },
+          {
+            stroke: c.accent,
+            width: 2,
+            fill: `color-mix(in oklch, ${c.accent} 10%, transparent)`,
+            points: dots,
+          },
         ],
         hooks: {
           setCursor: [
             (u) => {
               const i = u.cursor.idx;
-              setTip(i == null || (u.cursor.left ?? -1) < 0 ? null : { left: u.valToPos(i, "x") + 48, index: i });
+              setTip(
+                i == null || (u.cursor.left ?? -1) < 0 ? null : { left: u.valToPos(i, "x") + 48, index: i },
+              );
             },
           ],
         },

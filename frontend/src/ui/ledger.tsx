@@ -57,7 +57,9 @@ export function LedgerTable({ total }: { total: Outcomes }) {
               {r.name}
             </th>
             <td className="py-1.5 text-right tabular-nums">{exact(r.value)}</td>
-            <td className="w-20 py-1.5 text-right text-soft tabular-nums">{share(r.value, total.received)}</td>
+            <td className="w-20 py-1.5 text-right text-soft tabular-nums">
+              {share(r.value, total.received)}
+            </td>
           </tr>
         ))}
       </tbody>
@@ -80,7 +82,11 @@ export function LedgerTable({ total }: { total: Outcomes }) {
 export function LedgerCard({ site, span, refresh }: { site: string; span: Span; refresh: number }) {
   const [from, to] = span.range;
   const path = `/api/v1/sites/${encodeURIComponent(site)}/ledger?by=total&from=${encodeURIComponent(from)}&to=${encodeURIComponent(to)}`;
-  const { data, error, loading } = useLoad(path, (signal) => call<Ledger>("GET", path, undefined, signal), refresh);
+  const { data, error, loading } = useLoad(
+    path,
+    (signal) => call<Ledger>("GET", path, undefined, signal),
+    refresh,
+  );
   if (error && [401, 403].includes(error.status)) return null;
   return (
     <section aria-labelledby="ledger" className="card p-4">
@@ -88,11 +94,13 @@ export function LedgerCard({ site, span, refresh }: { site: string; span: Span; 
         What became of beacons
       </h2>
       <p className="mt-1 mb-3 text-xs text-soft">
-        {span.label}. Everything that trackers sent to this site, whatever the filters above; only who has a key sees
-        this. The newest two minutes are still growing.
+        {span.label}. Everything that trackers sent to this site, whatever the filters above; only who has a
+        key sees this. The newest two minutes are still growing.
       </p>
       {error && <Notice kind="bad">{error.message}</Notice>}
-      <div className={`min-h-24 transition-opacity duration-150 ${data && (error || loading) ? "opacity-60" : ""}`}>
+      <div
+        className={`min-h-24 transition-opacity duration-150 ${data && (error || loading) ? "opacity-60" : ""}`}
+      >
         {data ? <LedgerTable total={data.total} /> : !error && <div className="skeleton h-24" />}
       </div>
     </section>

@@ -115,7 +115,9 @@ export function LiveChart({
     const draw = () => {
       if (document.hidden) return;
       const { model: m, arrived, dimmed: still } = latest.current;
-      const now = m.timestamp ? m.timestamp + (still ? 0 : Math.min(performance.now() - arrived, 3_000)) : Date.now();
+      const now = m.timestamp
+        ? m.timestamp + (still ? 0 : Math.min(performance.now() - arrived, 3_000))
+        : Date.now();
       const end = now / 1000;
       plot.batch(() => {
         plot.setData(columns(m, Math.floor(end)), false);
