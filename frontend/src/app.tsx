@@ -143,7 +143,7 @@ type Frame = Parameters<typeof Header>[0];
 
 function LiveView({ site, ...frame }: Frame & { site: Site | null }) {
   const live = useLive(frame.route.site);
-  const state = <ConnectionState live={live} timezone={site?.timezone ?? "UTC"} again={live.again} />;
+  const state = <ConnectionState live={live} timezone={site?.timezone ?? "UTC"} again={live.retryNow} />;
   if (frame.route.embed)
     return (
       <Main bare>

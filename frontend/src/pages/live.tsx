@@ -38,7 +38,7 @@ export function LivePage({ route, site, live, theme }: Props) {
   if (connection.state === "refused" && [401, 403, 404].includes(connection.status))
     return <Refusal status={connection.status} site={route.site} />;
   if (quiet && past.data === "never") return <Waiting site={route.site} />;
-  const open = model.newest;
+  const open = model.newestSecond;
   const filtered = Object.keys(route.live).length > 0;
   return (
     <div className="flex flex-col gap-4">

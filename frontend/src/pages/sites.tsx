@@ -1,7 +1,7 @@
 import { type FormEvent, useEffect, useState } from "react";
 import { call, Refused, type Session, type Site } from "../api";
 import { exact, short } from "../format";
-import { useWall } from "../live/use-live";
+import { useLiveSites } from "../live/use-live";
 import { go, href } from "../route";
 import { Link, Notice } from "../ui/bits";
 
@@ -61,7 +61,7 @@ function walls(sites: Site[]): Site[][] {
 }
 
 function LiveRows({ sites, reload }: { sites: Site[]; reload: () => void }) {
-  const { models, connection } = useWall(sites.map((s) => s.domain));
+  const { models, connection } = useLiveSites(sites.map((s) => s.domain));
   const refused = connection.state === "refused"; // one of the sites is gone, or isn't for this viewer any more
   // biome-ignore lint/correctness/useExhaustiveDependencies: reload is another function each time
   useEffect(() => {

@@ -159,7 +159,7 @@ export function ConnectionState({
     ? `Numbers reach this page ${age(delay.p50)} (median) to ${age(delay.p99)} (99%) after the fact.`
     : "Measuring how fresh the numbers are.";
   const title = `${lag} Frames left out because this browser was slow: ${model.skipped}.`;
-  const left = "at" in c ? c.at - performance.now() : 0;
+  const left = "retryAt" in c ? c.retryAt - performance.now() : 0;
   const soon = left > 500 ? ` in ${Math.ceil(left / 1000)} s` : "…";
   const [color, words] =
     c.state === "live"

@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "react";
 import uPlot from "uplot";
 import { clock, exact } from "../format";
-import { type Model, SPAN } from "../live/model";
+import { CHART_SECONDS, type Model } from "../live/model";
 import { colors, hatch } from "./colors";
 
 interface Tip {
@@ -19,9 +19,9 @@ export function columns(m: Model, end: number): [number[], (number | null)[], (n
   const times: number[] = [];
   const final: (number | null)[] = [];
   const open: (number | null)[] = [];
-  for (let at = end - SPAN - 2; at <= end; at++) {
+  for (let at = end - CHART_SECONDS - 2; at <= end; at++) {
     const s = m.seconds.get(at);
-    const known = at >= m.known && (at <= m.final || s !== undefined);
+    const known = at >= m.completeFrom && (at <= m.finalThrough || s !== undefined);
     times.push(at);
     final.push(!known || s?.final === false ? null : (s?.pageviews ?? 0));
     open.push(s && !s.final ? s.pageviews : null);
@@ -63,7 +63,7 @@ export function LiveChart({
       const at = i == null ? undefined : u.data[0][i];
       if (i == null || at === undefined || (u.cursor.left ?? -1) < 0) return setTip(null);
       const s = latest.current.model.seconds.get(at);
-      const known = at >= latest.current.model.known && (s || at <= latest.current.model.final);
+      const known = at >= latest.current.model.completeFrom && (s || at <= latest.current.model.finalThrough);
       const what = !known
         ? "not known yet"
         : `${exact(s?.pageviews ?? 0)} views · ${exact(s?.visitors ?? 0)} people · ${s && !s.final ? "provisional" : "final"}`;
@@ -121,7 +121,7 @@ export function LiveChart({
       const end = now / 1000;
       plot.batch(() => {
         plot.setData(columns(m, Math.floor(end)), false);
-        plot.setScale("x", { min: end - SPAN, max: end + 0.5 }); // bars are centred on their second
+        plot.setScale("x", { min: end - CHART_SECONDS, max: end + 0.5 }); // bars are centred on their second
       });
     };
     draw();
@@ -135,7 +135,7 @@ export function LiveChart({
     };
   }, [theme, timezone]);
 
-  const end = model.final;
+  const end = model.finalThrough;
   return (
     <figure className={`relative m-0 transition-opacity duration-150 ${dimmed ? "opacity-50" : ""}`}>
       <figcaption className="sr-only">Page views of the last five minutes, a bar a second.</figcaption>
