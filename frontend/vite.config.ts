@@ -2,13 +2,13 @@ import tailwindcss from "@tailwindcss/vite";
 import type { ProxyOptions } from "vite";
 import { defineConfig } from "vitest/config";
 
-// `npm run dev` serves the dashboard with the API of a running nowcast behind it.
+// `npm run dev` serves the dashboard and passes API requests on to a running nowcast.
 const nowcast: ProxyOptions = {
   target: process.env.NOWCAST_SERVER ?? "http://127.0.0.1:8080",
   configure: (proxy) => {
-    // When nowcast dies in the middle of an answer, Vite would leave the browser's open: a live stream would look silent, not broken.
-    proxy.on("proxyRes", (from, _request, to) => {
-      from.once("close", () => from.complete || to.destroy());
+    // Vite keeps the browser's connection open when nowcast's breaks: a live stream would look silent.
+    proxy.on("proxyRes", (upstream, _request, response) => {
+      upstream.once("close", () => upstream.complete || response.destroy());
     });
   },
 };
