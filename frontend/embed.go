@@ -1,4 +1,4 @@
-// Package frontend embeds the built dashboard and tracker. `npm run build` builds them. The Go program compiles
+// Package frontend embeds the dashboard and the tracker, which `npm run build` builds. The Go program compiles
 // without them; Dashboard and Tracker then return ErrNotBuilt.
 package frontend
 

@@ -151,8 +151,8 @@ export class LiveStream {
   }
 
   /**
-   * Reconnects at the rate of a hidden or a visible tab. Back in a visible tab, the server also sends the exact
-   * values of the seconds that it merged meanwhile.
+   * Reconnects at the rate of a hidden or a visible tab. For a visible tab, the server also sends the exact
+   * values of the seconds that it merged before.
    */
   setHidden(hidden: boolean): void {
     if (hidden === this.hidden) return;
@@ -194,7 +194,7 @@ export class LiveStream {
     query.set("rate", this.hidden ? "5s" : rate);
     if (top !== undefined) query.set("top", String(top));
     for (const [name, value] of Object.entries(filter ?? {})) if (value !== undefined) query.set(name, value);
-    // The stream has one id for all sites. The oldest one misses no second of any site; duplicates change nothing.
+    // One id serves all sites. With the oldest one no site misses a second; duplicates change nothing.
     const [oldest] = [...this.resumePoints.values()].sort((a, b) => a.second - b.second);
     if (oldest && this.resumePoints.size === sites.length) query.set("lastEventId", oldest.id);
     else this.awaitingSnapshot = new Set(sites);
@@ -348,8 +348,8 @@ export class LiveStream {
     const monotonic = this.env.monotonic();
     const wallClock = this.env.wallClock();
     const elapsed = monotonic - this.lastTick.monotonic;
-    // Some machines stop the monotonic clock during sleep. If instead somebody set the wall clock, it costs one
-    // reconnection.
+    // Some machines stop the monotonic clock during sleep. A wall clock that was set looks the same, and costs
+    // a reconnection.
     const slept = wallClock - this.lastTick.wallClock - elapsed > SLEEP_THRESHOLD;
     this.lastTick = { monotonic, wallClock };
     const a = this.attempt;

@@ -22,8 +22,8 @@ const Y_AXIS_WIDTH = 48;
 const MIN_LABEL_DISTANCE = 84; // px
 
 /**
- * A metric over time: the period as a solid line whose partial bucket is dashed, the previous period as a dotted
- * one. Screen readers get a table.
+ * A metric over time: the period as a solid line, dashed to its partial bucket, and the previous period as a
+ * dotted line. Screen readers get a table.
  */
 export function HistoryChart({ metric, grain, buckets, values, previousValues, partialIndex, theme }: Props) {
   const box = useRef<HTMLDivElement>(null);

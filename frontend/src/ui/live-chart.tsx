@@ -49,7 +49,7 @@ export function LiveChart({ model, timezone, dimmed, theme }: Props) {
   latest.current.model = model;
   latest.current.dimmed = dimmed;
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a new theme has new colours, which the plot keeps
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the plot keeps the colours of its theme
   useEffect(() => {
     const element = box.current;
     if (!element) return;

@@ -86,7 +86,7 @@ function List({ route, now, list }: { route: Route; now: Now; list: ListInfo }) 
 /** The row of a value. A click filters by the value; a second click removes the filter. */
 function listRow({ site, liveFilter }: Route, list: ListInfo, value: string, visitors: number): BarRow {
   const isSource = list.id === "sources";
-  // An empty source means a direct visit, which has a name in filters. Any other empty value can't be filtered by.
+  // An empty source is a direct visit, which has a name in filters. Other empty values have none.
   const filterValue = value || (isSource ? DIRECT : "");
   const isCurrent = liveFilter[list.dimension] === filterValue;
   const toggled = { site, liveFilter: isCurrent ? {} : { [list.dimension]: filterValue } };

@@ -23,6 +23,7 @@ export function LivePage({ route, site, live, theme }: Props) {
   const { model, connection } = live;
   const timezone = site?.timezone ?? "UTC";
   const dimmed = isDimmed(connection);
+  const opacity = dimmed ? "opacity-50" : "";
   const quiet = model.visitors === 0 && model.seconds.size === 0;
   const lastVisit = useLastVisit(route.site, quiet).data;
   if (connection.state === "refused" && [401, 403, 404].includes(connection.status))
@@ -35,9 +36,7 @@ export function LivePage({ route, site, live, theme }: Props) {
         aria-label="People here now"
         className="card grid gap-x-6 gap-y-4 p-4 sm:p-6 md:grid-cols-[260px_minmax(0,1fr)]"
       >
-        <div
-          className={`flex flex-col justify-center transition-opacity duration-150 ${dimmed ? "opacity-50" : ""}`}
-        >
+        <div className={`flex flex-col justify-center transition-opacity duration-150 ${opacity}`}>
           <h1 className="sr-only">{route.site}, live</h1>
           {isFiltered ? (
             <FilteredHeadline route={route} total={model.visitors} />
