@@ -1,5 +1,5 @@
-// Package frontend embeds the dashboard and the tracker, which `npm run build` builds. The Go program compiles
-// without them; Dashboard and Tracker then return ErrNotBuilt.
+// Package frontend embeds the dashboard and the tracker, which `npm run build` builds. The Go program
+// compiles without them; Dashboard and Tracker then return ErrNotBuilt.
 package frontend
 
 import (

@@ -67,7 +67,7 @@ const firstSecond = (s: Second) => unixTime(s.from ?? s.at);
 export const isMerged = (f: Frame) => f.second !== undefined && firstSecond(f.second) < unixTime(f.second.at);
 
 /**
- * Applies a snapshot. With `replace`, for the first snapshot and the one after a reset, it replaces the model.
+ * Applies a snapshot. With `replace`, for the first one and the one after a reset, it replaces the model.
  * Otherwise it adds the seconds after the id that the client resumed from.
  */
 export function applySnapshot(m: Model, f: Snapshot, replace: boolean): Model {

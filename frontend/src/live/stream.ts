@@ -348,8 +348,8 @@ export class LiveStream {
     const monotonic = this.env.monotonic();
     const wallClock = this.env.wallClock();
     const elapsed = monotonic - this.lastTick.monotonic;
-    // Some machines stop the monotonic clock during sleep. A wall clock that was set looks the same, and costs
-    // a reconnection.
+    // Some machines stop the monotonic clock during sleep. A wall clock that was set looks the same,
+    // and costs a reconnection.
     const slept = wallClock - this.lastTick.wallClock - elapsed > SLEEP_THRESHOLD;
     this.lastTick = { monotonic, wallClock };
     const a = this.attempt;

@@ -48,7 +48,7 @@ export function SitesPage({ sites, session, reloadSites }: Props) {
       </ul>
       {session && !session.authenticated && (
         <Notice>
-          You see public sites and those of share links only. To see all and to add some, open the login link:{" "}
+          You see public and shared sites only. To see all and to add some, open the login link:{" "}
           <code>nowcast all</code> prints it when it starts, and{" "}
           <code>{location.origin}/login?key=nck_…</code> works with any key.
         </Notice>

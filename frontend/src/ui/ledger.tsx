@@ -20,7 +20,7 @@ interface OutcomeRow {
   value: number;
 }
 
-/** The outcomes of beacons: counted, then the others without zeros, largest first. They sum up to `received`. */
+/** The outcomes of beacons: counted, then the others, largest first, without zeros. Their sum is `received`. */
 export function outcomeRows(o: Outcomes): OutcomeRow[] {
   const dropped = Object.entries(o.dropped).map(([reason, value]) => ({
     id: `dropped ${reason}`,

@@ -46,8 +46,8 @@ export function withSearch(base: QueryRequest, dimension: string, text: string):
 }
 
 /**
- * The values of a series, one a bucket. A bucket that the response lacks is 0, or null for a rate, which has no
- * value without visits. Future buckets are null.
+ * The values of a series, one a bucket. A bucket that the response lacks is 0, or null for a rate, which has
+ * no value without visits. Future buckets are null.
  */
 export function seriesValues(
   range: DateRange,

@@ -34,7 +34,7 @@ const dimensionNames: Record<LiveDimension, string> = {
   device: "Device",
 };
 
-/** The number of active visitors that match the filter, from a stream of its own. `total` counts everybody. */
+/** The number of active visitors that match the filter, from a stream of its own. `total` counts all. */
 export function FilteredHeadline({ route, total }: { route: Route; total: number | null }) {
   const { model, connection } = useLive(route.site, route.liveFilter);
   const [dimension, value] = Object.entries(route.liveFilter)[0] as [LiveDimension, string];
