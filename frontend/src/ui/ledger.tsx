@@ -20,7 +20,9 @@ interface OutcomeRow {
   value: number;
 }
 
-/** The outcomes of beacons: counted, then the others, largest first, without zeros. Their sum is `received`. */
+/**
+ * The outcomes of beacons: counted, then the others, largest first, without zeros. They sum up to `received`.
+ */
 export function outcomeRows(o: Outcomes): OutcomeRow[] {
   const dropped = Object.entries(o.dropped).map(([reason, value]) => ({
     id: `dropped ${reason}`,

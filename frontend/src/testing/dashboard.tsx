@@ -1,0 +1,89 @@
+/** Opens the dashboard in jsdom, with a fake API and fake timers. */
+import { act, cleanup, fireEvent, render, screen } from "@testing-library/react";
+import { vi } from "vitest";
+import { App } from "../app";
+import { FakeApi } from "./fake-api";
+import { plots } from "./fake-uplot";
+
+export const SITE = "x.example";
+/** The moment at which every test begins: a Monday afternoon. */
+export const NOW = Date.parse("2026-11-23T14:30:00Z");
+
+export const site = (domain: string, more: object = {}) => ({
+  domain,
+  timezone: "UTC",
+  public: true,
+  created: "2026-01-01T00:00:00Z",
+  ...more,
+});
+
+/** An API with one site, a viewer without a session, and empty results. */
+export function fakeApi(): FakeApi {
+  return new FakeApi()
+    .on("GET /api/v1/session", () => ({ authenticated: false, admin: false }))
+    .on("GET /api/v1/sites", () => ({ sites: [site(SITE)] }))
+    .on("POST /api/v2/query", () => ({ results: [], meta: {}, query: {} }));
+}
+
+/** What jsdom lacks. Call it before each test. */
+export function setUpBrowser(): void {
+  vi.useFakeTimers({ now: NOW });
+  vi.spyOn(Math, "random").mockReturnValue(0);
+  vi.stubGlobal("matchMedia", (query: string) =>
+    Object.assign(new EventTarget(), { matches: query.includes("reduced-motion") }),
+  );
+  vi.stubGlobal(
+    "ResizeObserver",
+    class {
+      observe() {}
+      disconnect() {}
+    },
+  );
+  vi.spyOn(HTMLCanvasElement.prototype, "getContext").mockReturnValue(null);
+  vi.spyOn(window, "scrollTo").mockImplementation(() => {});
+  Object.assign(HTMLDialogElement.prototype, {
+    showModal(this: HTMLDialogElement) {
+      this.open = true;
+    },
+    close(this: HTMLDialogElement) {
+      this.open = false;
+      this.dispatchEvent(new Event("close"));
+    },
+  });
+}
+
+/** Undoes setUpBrowser and removes the dashboard. Call it after each test. */
+export function tearDownBrowser(): void {
+  cleanup();
+  plots.length = 0;
+  localStorage.clear();
+  vi.unstubAllGlobals();
+  vi.restoreAllMocks();
+  vi.useRealTimers();
+}
+
+/** Lets time pass and renders. Without an argument it is enough for responses and an animation frame. */
+export const pass = (ms = 20) => act(() => vi.advanceTimersByTimeAsync(ms));
+
+export async function open(address: string): Promise<void> {
+  history.replaceState(null, "", address);
+  render(<App />);
+  await pass();
+}
+
+export const address = () => location.pathname + location.search;
+
+export async function click(role: string, name: string | RegExp): Promise<void> {
+  fireEvent.click(screen.getByRole(role, { name }));
+  await pass();
+}
+
+export async function change(label: string, value: string): Promise<void> {
+  fireEvent.change(screen.getByLabelText(label), { target: { value } });
+  await pass();
+}
+
+export async function press(key: string, target: Element = document.body, more: object = {}): Promise<void> {
+  fireEvent.keyDown(target, { key, ...more });
+  await pass();
+}
