@@ -22,5 +22,8 @@ export default defineConfig({
     reportCompressedSize: true,
   },
   server: { host: "127.0.0.1", proxy: { "^/(api/|js/|(login|logout|pixel\\.gif)(\\?|$))": nowcast } },
-  test: { include: ["src/**/*.test.{ts,tsx}", "tracker/**/*.test.ts"] },
+  test: {
+    include: ["src/**/*.test.{ts,tsx}", "tracker/**/*.test.ts"],
+    testTimeout: 30_000, // a test of a whole page takes seconds on a busy machine
+  },
 });

@@ -1,5 +1,6 @@
 /** Opens the dashboard in jsdom, with a fake API and fake timers. */
-import { act, cleanup, fireEvent, render, screen } from "@testing-library/react";
+import { Blob as NodeBlob } from "node:buffer";
+import { act, cleanup, configure, fireEvent, render, screen } from "@testing-library/react";
 import { vi } from "vitest";
 import { App } from "../app";
 import { FakeApi } from "./fake-api";
@@ -24,6 +25,9 @@ export function fakeApi(): FakeApi {
     .on("GET /api/v1/sites", () => ({ sites: [site(SITE)] }))
     .on("POST /api/v2/query", () => ({ results: [], meta: {}, query: {} }));
 }
+
+// Without it every query by role computes the style of every element, which takes most of a test's time.
+configure({ defaultHidden: true });
 
 /** What jsdom lacks. Call it before each test. */
 export function setUpBrowser(): void {
@@ -50,6 +54,21 @@ export function setUpBrowser(): void {
       this.dispatchEvent(new Event("close"));
     },
   });
+}
+
+/** Collects the files that the dashboard lets the browser save. */
+export function captureDownloads(): { name: string; blob: Blob }[] {
+  const files: { name: string; blob: Blob }[] = [];
+  const blobs: Blob[] = [];
+  vi.stubGlobal("Blob", NodeBlob); // jsdom's has no text()
+  Object.assign(URL, {
+    createObjectURL: (blob: Blob) => `blob:${blobs.push(blob)}`,
+    revokeObjectURL: () => {},
+  });
+  vi.spyOn(HTMLAnchorElement.prototype, "click").mockImplementation(function (this: HTMLAnchorElement) {
+    files.push({ name: this.download, blob: blobs.at(-1) as Blob });
+  });
+  return files;
 }
 
 /** Undoes setUpBrowser and removes the dashboard. Call it after each test. */
