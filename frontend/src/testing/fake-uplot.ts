@@ -1,4 +1,4 @@
-/** Replaces uPlot in tests, since jsdom has no canvas: `vi.mock("uplot", () => import("…/testing/fake-uplot"))`. */
+/** Replaces uPlot, since jsdom has no canvas: `vi.mock("uplot", () => import("../testing/fake-uplot"))`. */
 import type uPlot from "uplot";
 
 export const plots: FakePlot[] = [];
