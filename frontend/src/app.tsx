@@ -63,7 +63,7 @@ export function App() {
           </Main>
         </>
       )}
-      {!route.embed && <Footer />}
+      {route.site && !route.embed && <Footer />}
       {helpOpen && <Help onClose={() => setHelpOpen(false)} />}
     </>
   );

@@ -6,7 +6,7 @@ export function themeColors() {
     soft: variable("soft"),
     line: variable("line"),
     accent: variable("accent"),
-    past: variable("past"),
+    previous: variable("previous"),
     card: variable("card"),
   };
 }

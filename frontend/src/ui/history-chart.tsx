@@ -129,10 +129,10 @@ function historyAxes(metric: Metric, grain: Grain, buckets: string[], width: num
 
 /** The series in the order of the data: previous period, partial bucket, complete buckets. */
 function historySeries(hasPartial: boolean, isSinglePoint: boolean): uPlot.Series[] {
-  const { accent, card, past } = themeColors();
+  const { accent, card, previous } = themeColors();
   return [
     {},
-    { stroke: past, width: 1.5, dash: [2, 4], points: { show: false } },
+    { stroke: previous, width: 1.5, dash: [2, 4], points: { show: false } },
     {
       stroke: accent,
       width: 2,

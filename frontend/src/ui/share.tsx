@@ -53,8 +53,7 @@ function ShareLinks({ site }: { site: string }) {
   return (
     <div className="flex flex-col gap-4">
       <p className="text-soft">
-        Whoever has a link sees this site's dashboard, live and history, without a key, until you revoke the
-        link.
+        Anybody with a link sees this site's dashboard, live and history, without a key, until you revoke it.
       </p>
       <form onSubmit={create} className="flex flex-wrap items-end gap-2">
         <label className="flex min-w-0 flex-1 flex-col gap-1.5">

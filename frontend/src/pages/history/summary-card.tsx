@@ -78,7 +78,7 @@ export function SummaryCard({ route, metric, range, previousRange, summary, them
 function LegendEntry({ name, dotted = false }: { name: string; dotted?: boolean }) {
   return (
     <span className="flex items-center gap-1.5">
-      <svg aria-hidden="true" width="16" height="8" className={dotted ? "text-(--past)" : "text-accent"}>
+      <svg aria-hidden="true" width="16" height="8" className={dotted ? "text-(--previous)" : "text-accent"}>
         <path
           d="M1 4h14"
           stroke="currentColor"
