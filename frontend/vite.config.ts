@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url";
 import tailwindcss from "@tailwindcss/vite";
 import type { ProxyOptions } from "vite";
 import { defineConfig } from "vitest/config";
@@ -24,6 +25,10 @@ export default defineConfig({
   server: { host: "127.0.0.1", proxy: { "^/(api/|js/|(login|logout|pixel\\.gif)(\\?|$))": nowcast } },
   test: {
     include: ["src/**/*.test.{ts,tsx}", "tracker/**/*.test.ts"],
+    // jsdom has no canvas.
+    alias: [
+      { find: /^uplot$/, replacement: fileURLToPath(new URL("src/testing/fake-uplot.ts", import.meta.url)) },
+    ],
     testTimeout: 30_000, // a test of a whole page takes seconds on a busy machine
   },
 });

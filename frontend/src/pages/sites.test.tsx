@@ -1,28 +1,14 @@
 // @vitest-environment jsdom
 import { screen, within } from "@testing-library/react";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { snapshot, T } from "../live/fixtures";
-import {
-  address,
-  change,
-  click,
-  fakeApi,
-  open,
-  pass,
-  setUpBrowser,
-  site,
-  tearDownBrowser,
-} from "../testing/dashboard";
+import { address, change, click, open, pass, setUpEachTest, site } from "../testing/dashboard";
 import { type FakeApi, failure, never } from "../testing/fake-api";
 
-vi.mock("uplot", () => import("../testing/fake-uplot"));
-
 let api: FakeApi;
-beforeEach(() => {
-  setUpBrowser();
-  api = fakeApi();
+setUpEachTest((a) => {
+  api = a;
 });
-afterEach(tearDownBrowser);
 
 const admin = () => api.on("GET /api/v1/session", () => ({ authenticated: true, admin: true }));
 const sites = (...domains: string[]) =>

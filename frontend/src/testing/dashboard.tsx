@@ -1,7 +1,7 @@
 /** Opens the dashboard in jsdom, with a fake API and fake timers. */
 import { Blob as NodeBlob } from "node:buffer";
 import { act, cleanup, configure, fireEvent, render, screen } from "@testing-library/react";
-import { vi } from "vitest";
+import { afterEach, beforeEach, vi } from "vitest";
 import { App } from "../app";
 import { FakeApi } from "./fake-api";
 import { plots } from "./fake-uplot";
@@ -19,7 +19,7 @@ export const site = (domain: string, more: object = {}) => ({
 });
 
 /** An API with one site, a viewer without a session, and empty results. */
-export function fakeApi(): FakeApi {
+function fakeApi(): FakeApi {
   return new FakeApi()
     .on("GET /api/v1/session", () => ({ authenticated: false, admin: false }))
     .on("GET /api/v1/sites", () => ({ sites: [site(SITE)] }))
@@ -29,8 +29,8 @@ export function fakeApi(): FakeApi {
 // Without it every query by role computes the style of every element, which takes most of a test's time.
 configure({ defaultHidden: true });
 
-/** What jsdom lacks. Call it before each test. */
-export function setUpBrowser(): void {
+/** Adds what jsdom lacks. */
+function setUpBrowser(): void {
   vi.useFakeTimers({ now: NOW });
   vi.spyOn(Math, "random").mockReturnValue(0);
   vi.stubGlobal("matchMedia", (query: string) =>
@@ -71,14 +71,23 @@ export function captureDownloads(): { name: string; blob: Blob }[] {
   return files;
 }
 
-/** Undoes setUpBrowser and removes the dashboard. Call it after each test. */
-export function tearDownBrowser(): void {
+/** Removes the dashboard, and undoes setUpBrowser. */
+function tearDownBrowser(): void {
   cleanup();
   plots.length = 0;
   localStorage.clear();
   vi.unstubAllGlobals();
   vi.restoreAllMocks();
   vi.useRealTimers();
+}
+
+/** Gives each test of the file a browser and an API of its own. */
+export function setUpEachTest(prepare: (api: FakeApi) => void): void {
+  beforeEach(() => {
+    setUpBrowser();
+    prepare(fakeApi());
+  });
+  afterEach(tearDownBrowser);
 }
 
 /** Lets time pass and renders. Without an argument it is enough for responses and an animation frame. */

@@ -1,4 +1,4 @@
-/** Replaces uPlot, since jsdom has no canvas: `vi.mock("uplot", () => import("../testing/fake-uplot"))`. */
+/** Replaces uPlot in tests; see the alias in vite.config.ts. */
 import type uPlot from "uplot";
 
 export const plots: FakePlot[] = [];

@@ -1,29 +1,17 @@
 // @vitest-environment jsdom
 import { screen } from "@testing-library/react";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { beforeEach, expect, test, vi } from "vitest";
 import type { ShareLink } from "../api";
-import {
-  change,
-  click,
-  fakeApi,
-  open,
-  pass,
-  SITE,
-  setUpBrowser,
-  tearDownBrowser,
-} from "../testing/dashboard";
+import { change, click, open, pass, SITE, setUpEachTest } from "../testing/dashboard";
 import { type FakeApi, failure } from "../testing/fake-api";
-
-vi.mock("uplot", () => import("../testing/fake-uplot"));
 
 const LINKS = `/api/v1/sites/${SITE}/links`;
 
 let api: FakeApi;
 let links: ShareLink[];
-beforeEach(async () => {
-  setUpBrowser();
+setUpEachTest((a) => {
   links = [];
-  api = fakeApi()
+  api = a
     .on("GET /api/v1/session", () => ({ authenticated: true, admin: true }))
     .on(`GET ${LINKS}`, () => ({ links }))
     .on(`POST ${LINKS}`, ({ body }) => {
@@ -35,10 +23,11 @@ beforeEach(async () => {
       links = [];
       return new Response(null, { status: 204 });
     });
+});
+beforeEach(async () => {
   await open(`/${SITE}`);
   await click("button", "Share");
 });
-afterEach(tearDownBrowser);
 
 async function createLink() {
   await change("Whom is it for?", "The press office");

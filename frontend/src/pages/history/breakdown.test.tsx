@@ -1,29 +1,23 @@
 // @vitest-environment jsdom
 import { screen, within } from "@testing-library/react";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import {
   captureDownloads,
   change,
   click,
-  fakeApi,
   open,
   pass,
   press,
   SITE,
-  setUpBrowser,
-  tearDownBrowser,
+  setUpEachTest,
 } from "../../testing/dashboard";
 import { type FakeApi, failure } from "../../testing/fake-api";
 import { HISTORY, QUERY, queries, type Result, respondWithData, response } from "./fixtures";
 
-vi.mock("uplot", () => import("../../testing/fake-uplot"));
-
 let api: FakeApi;
-beforeEach(() => {
-  setUpBrowser();
-  api = fakeApi();
+setUpEachTest((a) => {
+  api = a;
 });
-afterEach(tearDownBrowser);
 
 const card = (name: string) => within(screen.getByRole("region", { name }));
 

@@ -1,29 +1,14 @@
 // @vitest-environment jsdom
 import { screen, within } from "@testing-library/react";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import {
-  address,
-  change,
-  click,
-  fakeApi,
-  open,
-  press,
-  SITE,
-  setUpBrowser,
-  site,
-  tearDownBrowser,
-} from "../../testing/dashboard";
+import { describe, expect, test } from "vitest";
+import { address, change, click, open, press, SITE, setUpEachTest, site } from "../../testing/dashboard";
 import type { FakeApi } from "../../testing/fake-api";
 import { HISTORY, queries, respondWithData } from "./fixtures";
 
-vi.mock("uplot", () => import("../../testing/fake-uplot"));
-
 let api: FakeApi;
-beforeEach(() => {
-  setUpBrowser();
-  api = fakeApi();
+setUpEachTest((a) => {
+  api = a;
 });
-afterEach(tearDownBrowser);
 
 const card = (name: string) => within(screen.getByRole("region", { name }));
 

@@ -1,29 +1,15 @@
 // @vitest-environment jsdom
 import { screen, within } from "@testing-library/react";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import {
-  address,
-  captureDownloads,
-  click,
-  fakeApi,
-  open,
-  pass,
-  SITE,
-  setUpBrowser,
-  tearDownBrowser,
-} from "../../testing/dashboard";
+import { beforeEach, describe, expect, test, vi } from "vitest";
+import { address, captureDownloads, click, open, pass, SITE, setUpEachTest } from "../../testing/dashboard";
 import { type FakeApi, failure, never } from "../../testing/fake-api";
 import { plots } from "../../testing/fake-uplot";
 import { HISTORY, isToday, kindOf, QUERY, queries, respondWithData, response } from "./fixtures";
 
-vi.mock("uplot", () => import("../../testing/fake-uplot"));
-
 let api: FakeApi;
-beforeEach(() => {
-  setUpBrowser();
-  api = fakeApi();
+setUpEachTest((a) => {
+  api = a;
 });
-afterEach(tearDownBrowser);
 
 const total = (metric: string) => screen.getByTestId(`total-${metric}`);
 const totalButton = (name: string) => screen.getByRole("button", { name: new RegExp(`^${name}`) });

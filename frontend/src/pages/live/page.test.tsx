@@ -1,31 +1,16 @@
 // @vitest-environment jsdom
 import { screen, within } from "@testing-library/react";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { frame, iso, type Request, sec, snapshot, T } from "../../live/fixtures";
 import type { Now } from "../../live/model";
-import {
-  address,
-  click,
-  fakeApi,
-  open,
-  pass,
-  press,
-  SITE,
-  setUpBrowser,
-  site,
-  tearDownBrowser,
-} from "../../testing/dashboard";
+import { address, click, open, pass, press, SITE, setUpEachTest, site } from "../../testing/dashboard";
 import { type FakeApi, failure, never } from "../../testing/fake-api";
 import { plots } from "../../testing/fake-uplot";
 
-vi.mock("uplot", () => import("../../testing/fake-uplot"));
-
 let api: FakeApi;
-beforeEach(() => {
-  setUpBrowser();
-  api = fakeApi();
+setUpEachTest((a) => {
+  api = a;
 });
-afterEach(tearDownBrowser);
 
 const lists: Now = {
   pages: [
@@ -353,14 +338,15 @@ describe("an embed", () => {
 });
 
 describe("header", () => {
-  test("an admin of a listed site can share it; another viewer can't", async () => {
+  test.each([true, false])("only an admin (%s) can share a site", async (admin) => {
+    api.on("GET /api/v1/session", () => ({ authenticated: true, admin }));
+    await open(`/${SITE}`);
+    expect(screen.queryAllByRole("button", { name: "Share" })).toHaveLength(admin ? 1 : 0);
+  });
+
+  test("an admin can't share a site that isn't listed", async () => {
     api.on("GET /api/v1/session", () => ({ authenticated: true, admin: true }));
-    await open(`/${SITE}`);
-    expect(screen.getByRole("button", { name: "Share" })).toBeTruthy();
-    tearDownBrowser();
-    setUpBrowser();
-    api = fakeApi().on("GET /api/v1/session", () => ({ authenticated: true, admin: false }));
-    await open(`/${SITE}`);
+    await open("/unlisted.example");
     expect(screen.queryByRole("button", { name: "Share" })).toBeNull();
   });
 
