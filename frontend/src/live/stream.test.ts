@@ -1,62 +1,23 @@
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { frame, iso, mergedFrame, Server, sec, snapshot, T } from "./fixtures";
+import { beforeEach, describe, expect, test, vi } from "vitest";
+import { frame, iso, type Server, sec, snapshot, T } from "./fixtures";
 import type { Frame } from "./model";
-import { type Environment, type Live, LiveStream, type Options } from "./stream";
+import { LiveStream } from "./stream";
+import {
+  begin,
+  env,
+  goLive,
+  live,
+  pass,
+  pauseLeft,
+  run,
+  seconds,
+  server,
+  setUpEachTest,
+  state,
+  stream,
+} from "./stream-fixture";
 
-let server: Server;
-let live: Live;
-let stream: LiveStream;
-let shift: { monotonic: number; wallClock: number }; // offsets of the clocks, ms
-
-const env: Environment = {
-  monotonic: () => performance.now() + shift.monotonic,
-  wallClock: () => Date.now() + shift.wallClock,
-  fetch: (url, init) => server.fetch(url, init),
-  random: () => 0,
-};
-
-function begin(options: Options) {
-  stream?.stop();
-  server = new Server();
-  stream = new LiveStream(options, (l) => (live = l), env);
-  stream.start();
-}
-
-/** Advances the clocks by ms; 0 delivers what was sent. */
-const pass = (ms = 0) => vi.advanceTimersByTimeAsync(ms);
-const state = () => live.connection.state;
-/** Time until the next attempt, ms. */
-const pauseLeft = () => ("retryAt" in live.connection ? live.connection.retryAt - env.monotonic() : 0);
-const seconds = () =>
-  [...live.model.seconds].map(([at, s]) => [at - T, s.pageviews] as const).sort((a, b) => a[0] - b[0]);
-
-/** Sends a frame of one second of the log each second. */
-async function run(from: number, to: number, request = server.last) {
-  for (let at = from; at <= to; at++) {
-    request.frame(frame(T + at, at));
-    await pass(1_000);
-  }
-}
-
-async function goLive() {
-  await pass();
-  server.last.text("retry: 1000\n\n");
-  server.last.snapshot(snapshot(T, [sec(T, 1)]));
-  await pass();
-  expect(state()).toBe("live");
-}
-
-beforeEach(() => {
-  vi.useFakeTimers();
-  vi.setSystemTime((T + 2) * 1000);
-  shift = { monotonic: 0, wallClock: 0 };
-  begin({ sites: ["x"] });
-});
-afterEach(() => {
-  stream.stop();
-  expect(vi.getTimerCount()).toBe(0);
-  vi.useRealTimers();
-});
+setUpEachTest();
 
 test("is live from the snapshot on", async () => {
   expect(live).toBeUndefined();
@@ -274,212 +235,6 @@ describe("refused", () => {
   });
 });
 
-describe("time", () => {
-  test("stale: the connection is open without new numbers", async () => {
-    await goLive();
-    for (let i = 0; i < 5; i++) {
-      server.last.text(": hb\n\n");
-      await pass(1_000);
-    }
-    expect(live.connection).toEqual({ state: "stale", since: (T + 1) * 1000 });
-    server.last.frame(frame(T, 1)); // an outdated frame
-    await pass();
-    expect(state()).toBe("stale");
-    server.last.frame(frame(T + 6, 1));
-    await pass();
-    expect(state()).toBe("live");
-    expect(server.requests).toHaveLength(1);
-  });
-
-  test("silent: replaces the connection", async () => {
-    await goLive();
-    await pass(20_000);
-    server.last.text(": hb\n\n");
-    await pass(24_000);
-    expect(server.requests).toHaveLength(1);
-    expect(state()).toBe("stale");
-    await pass(4_000);
-    expect(server.requests).toHaveLength(2);
-    expect(server.requests[0]?.closed).toBe(true);
-    expect(server.last.query.get("lastEventId")).toBe(`1-${T}-0`);
-  });
-
-  test.each([
-    ["forward an hour", 3_600_000, true],
-    ["forward an hour, without a Date", 3_600_000, false],
-    ["back an hour", -3_600_000, true],
-    ["forward five seconds", 5_000, true],
-    ["back five seconds", -5_000, true],
-  ])(
-    "the wall clock is set %s: fresh numbers stay live, old ones turn stale",
-    async (_name, ms, sendsDate) => {
-      await goLive();
-      await run(1, 3);
-      shift.wallClock = ms;
-      if (sendsDate) server.headers = { Date: new Date(Date.now()).toUTCString() };
-      const states = new Set<string>();
-      for (let at = 4; at < 10; at++) {
-        server.last.frame(frame(T + at, at));
-        await pass(500);
-        states.add(state());
-        await pass(500);
-      }
-      expect(states).not.toContain("stale");
-      expect(state()).toBe("live");
-      expect(live.delay?.p50 ?? 0).toBeLessThan(2_000);
-      await pass(5_000);
-      expect(state()).toBe("stale");
-    },
-  );
-
-  test.each([
-    ["with the monotonic clock", { monotonic: 60_000, wallClock: 60_000 }],
-    ["and the monotonic clock stopped", { monotonic: 0, wallClock: 60_000 }],
-  ])("the machine slept %s: reconnects at once", async (_name, by) => {
-    await goLive();
-    shift = by;
-    await pass(1_000);
-    expect(state()).not.toBe("live");
-    expect(server.requests).toHaveLength(2);
-    server.last.snapshot(snapshot(T + 61, [sec(T + 30, 5)]));
-    await pass();
-    expect(state()).toBe("live");
-    expect(seconds()).toEqual([
-      [0, 1],
-      [30, 5],
-    ]);
-  });
-
-  test("the machine slept during a pause: retries at once", async () => {
-    server.status = 404;
-    server.last.fail();
-    await pass();
-    for (let i = 0; i < 9; i++) await pass(pauseLeft());
-    const requests = server.requests.length;
-    await pass(5_000);
-    expect(server.requests).toHaveLength(requests);
-    shift = { monotonic: 0, wallClock: 600_000 };
-    await pass(1_000);
-    expect(server.requests).toHaveLength(requests + 2);
-  });
-
-  test("a timer a minute, as in a hidden tab, is no sleep", async () => {
-    await goLive();
-    stream.setHidden(true);
-    await pass();
-    server.last.snapshot(snapshot(T + 1, []));
-    const requests = server.requests.length;
-    for (let i = 1; i < 4; i++) {
-      shift = { monotonic: i * 60_000, wallClock: i * 60_000 };
-      server.last.frame(mergedFrame(T + 60 * i - 4, T + 60 * i, 5));
-      await pass(); // the frame arrives before the late timer
-      await pass(1_000);
-    }
-    expect(server.requests).toHaveLength(requests);
-    expect(state()).toBe("live");
-  });
-
-  test("an offline hour: a reset replaces the model", async () => {
-    await goLive();
-    server.status = "away";
-    server.last.fail();
-    for (let i = 0; i < 60; i++) await pass(60_000);
-    expect(state()).toBe("reconnecting");
-    server.status = 200;
-    stream.reconnect();
-    await pass();
-    expect(server.last.query.get("lastEventId")).toBe(`1-${T}-0`);
-    server.last.reset();
-    server.last.snapshot(snapshot(T + 3_600, [sec(T + 3_600, 3)]));
-    await pass();
-    expect(state()).toBe("live");
-    expect(seconds()).toEqual([[3_600, 3]]);
-    expect(live.model.completeFrom).toBe(T + 3_300);
-  });
-
-  test("a recreated log with older numbers is live", async () => {
-    await goLive();
-    await run(1, 3);
-    await pass(5_000);
-    expect(state()).toBe("stale");
-    server.last.end();
-    await pass(1_000);
-    server.last.reset();
-    server.last.snapshot(snapshot(T - 5_000, [sec(T - 5_000, 3)]));
-    await pass();
-    expect(state()).toBe("live");
-    expect(seconds()).toEqual([[-5_000, 3]]);
-  });
-
-  test("a clock that is wrong by minutes doesn't increase the delay", async () => {
-    shift.wallClock = 240_000;
-    begin({ sites: ["x"] });
-    server.headers = { Date: new Date(Date.now()).toUTCString() };
-    stream.reconnect();
-    await goLive();
-    await run(1, 8);
-    expect(live.delay?.p50).toBeLessThan(2_000);
-  });
-});
-
-describe("a hidden tab", () => {
-  test("has a slower rate, and on return gets the exact seconds", async () => {
-    await goLive();
-    await run(1, 2);
-    stream.setHidden(true);
-    await pass();
-    expect(server.last.query.get("rate")).toBe("5s");
-    expect(server.last.query.get("lastEventId")).toBe(`1-${T + 2}-0`);
-    server.last.snapshot(snapshot(T + 3, [sec(T + 3, 3)]));
-    for (const end of [8, 13]) {
-      server.last.frame(mergedFrame(T + end - 4, T + end, 10));
-      await pass(5_000);
-      expect(state()).toBe("live");
-    }
-    expect(live.model.seconds.get(T + 8)).toMatchObject({ pageviews: 2, merged: true });
-    server.last.frame(frame(T + 14, 1)); // not merged itself, but it doesn't resolve those before it
-    await pass();
-    stream.setHidden(false);
-    await pass();
-    expect(server.last.query.get("rate")).toBe("250ms");
-    expect(server.last.query.get("lastEventId")).toBe(`1-${T + 3}-0`);
-    expect(server.requests.slice(0, -1).every((r) => r.closed)).toBe(true);
-    server.last.snapshot(snapshot(T + 14, [sec(T + 5, 10), sec(T + 9, 10), sec(T + 14, 1)]));
-    await pass();
-    expect(seconds()).toEqual([
-      [0, 1],
-      [1, 1],
-      [2, 2],
-      [3, 3],
-      [5, 10],
-      [9, 10],
-      [14, 1],
-    ]);
-  });
-
-  test("that was frozen for an hour is stale on return", async () => {
-    await goLive();
-    stream.setHidden(true);
-    await pass();
-    server.last.snapshot(snapshot(T + 1, []));
-    await pass();
-    expect(state()).toBe("live");
-    shift = { monotonic: 3_600_000, wallClock: 3_600_000 };
-    stream.setHidden(false);
-    expect(state()).toBe("stale");
-  });
-
-  test("retries at once on return", async () => {
-    stream.setHidden(true);
-    server.status = 403;
-    server.last.fail();
-    for (let i = 0; i < 9; i++) await pass(60_000);
-    const requests = server.requests.length;
-    stream.setHidden(false);
-    expect(server.requests).toHaveLength(requests + 1);
-  });
-});
-
 describe("a filter", () => {
   const filtered = (at: number, visitors: number, more: object = {}): Frame => ({
     visitors,
@@ -573,19 +328,23 @@ describe("several sites on one connection", () => {
 
 test("an error of the view is logged and doesn't end the stream", async () => {
   const logged = vi.spyOn(console, "error").mockImplementation(() => {});
-  stream.stop();
-  stream = new LiveStream(
+  let state = "";
+  const faulty = new LiveStream(
     { sites: ["x"] },
     (l) => {
-      live = l;
+      state = l.connection.state;
       throw new Error("view");
     },
     env,
   );
-  stream.start();
-  await goLive();
+  faulty.start();
+  await pass();
+  server.last.snapshot(snapshot(T, [sec(T, 1)]));
+  await pass();
+  expect(state).toBe("live");
   expect(logged).toHaveBeenCalledWith(new Error("view"));
   expect(server.last.closed).toBe(false);
+  faulty.stop();
   logged.mockRestore();
 });
 
