@@ -16,7 +16,8 @@ import (
 	"nowcast/internal/topic"
 )
 
-// ledger is what a reader of the table sees: of each row the highest version, summed up by site and minute. Each row has to balance.
+// ledger is what a reader of the table sees: of each row the highest version, summed up by site and minute.
+// Each row has to balance.
 func (s *sink) ledger(t *testing.T) map[string]string {
 	type row struct {
 		version int
@@ -58,7 +59,7 @@ func (s *sink) ledger(t *testing.T) map[string]string {
 		e.counted += x.numbers[1]
 		e.late += x.numbers[2]
 		e.stale += x.numbers[3]
-		e.repeated += x.numbers[4]
+		e.duplicate += x.numbers[4]
 		for _, d := range x.dropped {
 			e.drop(d.reason, d.n)
 		}
@@ -69,7 +70,7 @@ func (s *sink) ledger(t *testing.T) map[string]string {
 func ledgerTexts(sums map[string]*entry) map[string]string {
 	texts := map[string]string{}
 	for key, e := range sums {
-		texts[key] = fmt.Sprint(e.received, e.counted, e.late, e.stale, e.repeated, e.dropped)
+		texts[key] = fmt.Sprint(e.received, e.counted, e.late, e.stale, e.duplicate, e.dropped)
 	}
 	return texts
 }
@@ -85,16 +86,17 @@ func (w *world) wantLedger() map[string]string {
 		return sums[key]
 	}
 	for p := range partitions {
-		r := fold.NewReader(fold.Standard())
+		r := fold.NewClassifier(fold.StandardRules())
 		for _, e := range w.log[p] {
 			e.Events = slices.Clone(e.Events)
 			if e.Header.Version == 0 || !r.Begin(e.Header, e.Time) {
 				continue
 			}
 			for i := range e.Events {
-				class := r.Judge(&e.Events[i])
+				class := r.Classify(&e.Events[i])
 				x := of(e.Events[i].Site, e.Events[i].Time/60_000)
-				*map[fold.Class]*uint64{fold.Counted: &x.counted, fold.Late: &x.late, fold.Stale: &x.stale, fold.Repeated: &x.repeated}[class]++
+				*map[fold.Class]*uint64{fold.Counted: &x.counted, fold.Late: &x.late, fold.Stale: &x.stale,
+					fold.Duplicate: &x.duplicate}[class]++
 				if len(e.Tallies) == 0 {
 					x.received++
 				}
@@ -117,7 +119,8 @@ func (w *world) tallied(partition int, dropped map[string]string, events ...even
 	w.t.Helper()
 	w.sequence[partition]++
 	e := fold.Envelope{Offset: int64(len(w.log[partition])), Time: w.clock,
-		Header: event.Header{Version: event.Version, Node: w.node, Sequence: w.sequence[partition], Low: w.clock - 1}, Events: events}
+		Header: event.Header{Version: event.Version, Node: w.node, Sequence: w.sequence[partition],
+			Low: w.clock - 1}, Events: events}
 	received := map[siteMinute]uint64{}
 	for _, x := range events {
 		e.Header.Low = min(e.Header.Low, x.Time-1)
@@ -125,7 +128,8 @@ func (w *world) tallied(partition int, dropped map[string]string, events ...even
 	}
 	for reason, site := range dropped {
 		received[siteMinute{site, w.clock / 60_000}]++
-		e.Tallies = append(e.Tallies, event.Tally{Site: site, Minute: w.clock / 60_000, Reason: reason, Count: 1})
+		e.Tallies = append(e.Tallies, event.Tally{Site: site, Minute: w.clock / 60_000, Reason: reason,
+			Count: 1})
 	}
 	for k, n := range received {
 		e.Tallies = append(e.Tallies, event.Tally{Site: k.site, Minute: k.minute, Count: n})
@@ -133,16 +137,17 @@ func (w *world) tallied(partition int, dropped map[string]string, events ...even
 	w.append(partition, e)
 }
 
-// Random beacons with repeated ids, late ones and dropped ones, in envelopes some of which are written twice, through lanes that are stopped,
-// and inserts whose outcome is unknown: in every row, at any time, received is the sum of the others, and in the end each
-// beacon is in one of them.
+// Random beacons with repeated ids, late ones and dropped ones, in envelopes some of which are written twice,
+// through lanes that are stopped, and inserts whose outcome is unknown: in every row, at any time, received
+// is the sum of the others, and in the end each beacon is in one of them.
 func TestLedger(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := newSink(t)
 	r := rand.New(rand.NewPCG(1, 2))
 	for run := range 4 {
-		_, _, stop := w.lanes(Config{Windows: true, Store: true, Drain: time.Duration(run%2) * time.Second}, s)
+		_, _, stop := w.lanes(Config{Windows: true, Store: true, Drain: time.Duration(run%2) * time.Second},
+			s)
 		for range 60 {
 			w.clock += int64(r.IntN(9000))
 			p := r.IntN(partitions)
@@ -183,7 +188,7 @@ func TestLedger(t *testing.T) {
 	w.odd() // among them envelopes without tallies
 	w.lanes(Config{Windows: true, Store: true}, s)
 	w.stored(s)
-	if _, sum := w.wantEvents(); sum.Late == 0 || sum.Stale == 0 || sum.Repeated == 0 {
+	if _, sum := w.wantEvents(); sum.Late == 0 || sum.Stale == 0 || sum.Duplicate == 0 {
 		t.Errorf("the log is no test: %+v", sum)
 	}
 	if n, all := len(s.ledger(t)), len(s.rows("ledger")); n > all {
@@ -191,7 +196,8 @@ func TestLedger(t *testing.T) {
 	}
 }
 
-// While the ledger can't be written, events are, and the position waits: after a crash nothing is missing in either.
+// While the ledger can't be written, events are, and the position waits: after a crash nothing is missing in
+// either.
 func TestLedgerAway(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -222,11 +228,12 @@ func TestLedgerSegments(t *testing.T) {
 		e := fold.Envelope{Offset: offset, Time: now}
 		var classes []fold.Class
 		for _, s := range sites {
-			e.Events, classes = append(e.Events, event.Event{Site: s, Time: now}), append(classes, fold.Counted)
+			e.Events, classes = append(e.Events, event.Event{Site: s, Time: now}),
+				append(classes, fold.Counted)
 		}
-		l.take(&e, classes, now)
+		l.add(&e, classes, now)
 		for _, x := range l.touched {
-			from = append(from, x.from)
+			from = append(from, x.segment)
 		}
 		return from
 	}
@@ -240,26 +247,32 @@ func TestLedgerSegments(t *testing.T) {
 		rows        int
 		from        int64
 	}{
-		{5, 60_000, []string{"a", "b", "a"}, 2, 5}, {6, 119_999, []string{"a"}, 1, 5}, {7, 119_999, nil, 0, 0}, {8, 120_000, []string{"a"}, 1, 8},
-		{9, 120_000, many, maxEntries, 8}, {10, 120_000, []string{"a"}, 1, 10}, {11, 120_000, []string{"a"}, 1, 10},
+		{5, 60_000, []string{"a", "b", "a"}, 2, 5}, {6, 119_999, []string{"a"}, 1, 5},
+		{7, 119_999, nil, 0, 0}, {8, 120_000, []string{"a"}, 1, 8},
+		{9, 120_000, many, maxEntries, 8}, {10, 120_000, []string{"a"}, 1, 10},
+		{11, 120_000, []string{"a"}, 1, 10},
 	} {
-		if from := take(c.offset, c.now, c.sites...); len(from) != c.rows || c.rows > 0 && (slices.Min(from) != c.from || slices.Max(from) != c.from) {
-			t.Errorf("%d: %d rows of %v, want %d of %d", c.offset, len(from), from[:min(3, len(from))], c.rows, c.from)
+		if from := take(c.offset, c.now, c.sites...); len(from) != c.rows || c.rows > 0 &&
+			(slices.Min(from) != c.from || slices.Max(from) != c.from) {
+			t.Errorf("%d: %d rows of %v, want %d of %d", c.offset, len(from), from[:min(3, len(from))],
+				c.rows, c.from)
 		}
 	}
 }
 
 // A position holds for a topic when it does for all that is made of it.
-func TestBothPositions(t *testing.T) {
+func TestLowerPositions(t *testing.T) {
 	at := func(partition int, offset int64) group.Position {
-		return group.Position{Topic: topic.Events, Partition: partition, Offset: offset, Metadata: strconv.FormatInt(offset, 10)}
+		return group.Position{Topic: topic.Events, Partition: partition, Offset: offset,
+			Metadata: strconv.FormatInt(offset, 10)}
 	}
 	for _, c := range []struct{ a, b, want []group.Position }{
 		{nil, []group.Position{at(0, 1)}, nil},
 		{[]group.Position{at(0, 1)}, []group.Position{at(1, 1)}, nil},
-		{[]group.Position{at(0, 1), at(1, 9)}, []group.Position{at(1, 7), at(0, 5)}, []group.Position{at(0, 1), at(1, 7)}},
+		{[]group.Position{at(0, 1), at(1, 9)}, []group.Position{at(1, 7), at(0, 5)},
+			[]group.Position{at(0, 1), at(1, 7)}},
 	} {
-		if got := both(c.a, c.b); !slices.Equal(got, c.want) {
+		if got := lowerPositions(c.a, c.b); !slices.Equal(got, c.want) {
 			t.Errorf("%v, %v: got %v", c.a, c.b, got)
 		}
 	}
@@ -273,17 +286,19 @@ func BenchmarkLedger(b *testing.B) {
 			classes := make([]fold.Class, 100)
 			for i := range classes {
 				classes[i] = fold.Counted
-				e.Events = append(e.Events, event.Event{Site: fmt.Sprintf("%d.example.com", i%sites), Time: e.Time})
+				e.Events = append(e.Events, event.Event{Site: fmt.Sprintf("%d.example.com", i%sites),
+					Time: e.Time})
 			}
 			for i := range sites {
-				e.Tallies = append(e.Tallies, event.Tally{Site: e.Events[i].Site, Minute: e.Time / 60_000, Count: uint64(100 / sites)})
+				e.Tallies = append(e.Tallies,
+					event.Tally{Site: e.Events[i].Site, Minute: e.Time / 60_000, Count: uint64(100 / sites)})
 			}
 			var l ledger
 			var rows ledgerRows
 			n := 0
 			for b.Loop() {
 				e.Offset++
-				l.take(&e, classes, e.Time)
+				l.add(&e, classes, e.Time)
 				rows.add(0, l.touched)
 				n += len(classes)
 			}

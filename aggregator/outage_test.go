@@ -19,12 +19,12 @@ import (
 	"nowcast/internal/window"
 )
 
-// While Kafka refuses windows, nothing final is lost, of what is provisional only the newest is kept, and nothing is committed that
-// isn't acknowledged.
+// While Kafka refuses windows, nothing final is lost, of what is provisional only the newest is kept, and
+// nothing is committed that isn't acknowledged.
 func TestProducesRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.most = 1000
+	w.maxFinals = 1000
 	s, m, _ := w.lanes(Config{Windows: true}, nil)
 	w.traffic(1, 40, 10*time.Minute)
 	w.clock += 2000
@@ -41,7 +41,8 @@ func TestProducesRefused(t *testing.T) {
 		return ""
 	})
 	before := w.committed("nowcast-windows")
-	refused := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic.Windows, Err: kerr.NotEnoughReplicas, Count: -1})
+	refused := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic.Windows,
+		Err: kerr.NotEnoughReplicas, Count: -1})
 	w.clock = w.clock/1000*1000 + 1500
 	second := w.clock / 1000
 	for i := range uint64(30) {
@@ -49,7 +50,8 @@ func TestProducesRefused(t *testing.T) {
 		w.send(0, w.view(1000+i, "/"))
 	}
 	w.until(5*time.Second, "unready", func() string {
-		if ok, reason := s.Ready(); ok || !strings.Contains(reason, "windows lane: can't write nowcast.windows.v1: ") {
+		if ok, reason := s.Ready(); ok || !strings.Contains(reason,
+			"windows lane: can't write nowcast.windows.v1: ") {
 			return reason
 		}
 		return ""
@@ -60,7 +62,8 @@ func TestProducesRefused(t *testing.T) {
 		var views []event.Event
 		for i := range each {
 			v := w.view(1, "/")
-			v.Visitor, v.Site, v.Hostname, v.Path, v.Country, v.Device = uint64(n+i+1), fmt.Sprint("s", n+i), "", "", "", ""
+			v.Visitor, v.Site, v.Hostname, v.Path, v.Country, v.Device = uint64(n+i+1),
+				fmt.Sprint("s", n+i), "", "", "", ""
 			views = append(views, v)
 		}
 		w.send(0, views...)
@@ -85,7 +88,8 @@ func TestProducesRefused(t *testing.T) {
 		}
 		return ""
 	})
-	if after := w.committed("nowcast-windows"); after[partitionOf{topic.Events, 0}] != before[partitionOf{topic.Events, 0}] {
+	if after := w.committed("nowcast-windows"); after[partitionOf{topic.Events,
+		0}] != before[partitionOf{topic.Events, 0}] {
 		t.Errorf("committed %v during the outage, %v before", after, before)
 	}
 	refused.Remove()
@@ -93,7 +97,10 @@ func TestProducesRefused(t *testing.T) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		last := int64(len(w.log[0]) - 1)
-		if !slices.ContainsFunc(w.emissions, func(e window.Emission) bool { return e.Partition == 0 && e.Offset == last }) {
+		if !slices.ContainsFunc(w.emissions, func(e window.Emission) bool {
+			return e.Partition == 0 &&
+				e.Offset == last
+		}) {
 			return fmt.Sprint(len(w.emissions), " emissions")
 		}
 		return ""
@@ -115,10 +122,10 @@ func TestProducesRefused(t *testing.T) {
 	}
 }
 
-// lastWords are the reason of a service that isn't ready, once it has all parts.
-func (w *world) lastWords(s *Service, parts ...string) {
+// haltedWith waits until the reason why the service isn't ready has all parts.
+func (w *world) haltedWith(s *Service, parts ...string) {
 	w.t.Helper()
-	w.until(15*time.Second, "left alone", func() string {
+	w.until(15*time.Second, "halted", func() string {
 		_, reason := s.Ready()
 		for _, part := range parts {
 			if !strings.Contains(reason, part) {
@@ -129,10 +136,11 @@ func (w *world) lastWords(s *Service, parts ...string) {
 	})
 }
 
-const mends = "stop the aggregators, run kafka-consumer-groups.sh --bootstrap-server HOST:PORT --group nowcast-%s --delete-offsets --topic %s and start them"
+const repair = "stop the aggregators, run kafka-consumer-groups.sh --bootstrap-server HOST:PORT " +
+	"--group nowcast-%s --delete-offsets --topic %s and start them"
 
-// remake deletes a topic and makes it again. The log of an events topic begins anew.
-func (w *world) remake(name string) {
+// recreate deletes a topic and creates it again.
+func (w *world) recreate(name string) {
 	w.t.Helper()
 	if err := w.cluster.DeleteTopic(name); err != nil {
 		w.t.Fatal(err)
@@ -150,9 +158,11 @@ func (w *world) remake(name string) {
 // commit sets a group's offsets, as one who knows of them from before a topic was made anew.
 func (w *world) commit(group string, offsets map[partitionOf]int64, metadata string) {
 	w.t.Helper()
-	rq := &kafka.OffsetCommitRequest{GroupID: group, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{}}
+	rq := &kafka.OffsetCommitRequest{GroupID: group, GenerationID: -1,
+		Topics: map[string][]kafka.OffsetCommit{}}
 	for p, offset := range offsets {
-		rq.Topics[p.topic] = append(rq.Topics[p.topic], kafka.OffsetCommit{Partition: p.partition, Offset: offset, Metadata: metadata})
+		rq.Topics[p.topic] = append(rq.Topics[p.topic],
+			kafka.OffsetCommit{Partition: p.partition, Offset: offset, Metadata: metadata})
 	}
 	r, err := w.kafka.OffsetCommit(w.t.Context(), rq)
 	if err != nil {
@@ -167,9 +177,9 @@ func (w *world) commit(group string, offsets map[partitionOf]int64, metadata str
 	}
 }
 
-// A topic that was made anew under a running lane, and is shorter than what had been read: the partition is left alone with the command
-// that mends it, nothing is committed, and the command mends it.
-func TestRemadeWhileRunning(t *testing.T) {
+// A topic that was made anew under a running lane, and is shorter than what had been read: the partition is
+// left alone with the command that mends it, nothing is committed, and the command mends it.
+func TestRecreatedWhileRunning(t *testing.T) {
 	for _, name := range []string{topic.Events, topic.Windows} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -187,17 +197,18 @@ func TestRemadeWhileRunning(t *testing.T) {
 				w.stored(s)
 			}
 			w.until(5*time.Second, "ready", func() string { _, reason := service.Ready(); return reason })
-			w.remake(name)
-			lane := []string{fmt.Sprintf(mends, "store", name), "the log isn't the one that was read: " + name + "/"}
+			w.recreate(name)
+			lane := []string{fmt.Sprintf(repair, "store", name), "the log isn't the one that was read: " +
+				name + "/"}
 			if name == topic.Events {
-				lane = append(lane, "windows lane: ", fmt.Sprintf(mends, "windows", name))
+				lane = append(lane, "windows lane: ", fmt.Sprintf(repair, "windows", name))
 				w.clock += 1000
 				w.send(0, w.view(1, "/new"))
 				w.send(1, w.view(2, "/new"))
 			} else {
 				w.produce(topic.Windows, 0, final(0, 100))
 			}
-			w.lastWords(service, lane...)
+			w.haltedWith(service, lane...)
 			for _, group := range []string{"nowcast-store", "nowcast-windows"} {
 				for p, offset := range w.committed(group) {
 					if p.topic == name && offset >= 0 && offset < 3 {
@@ -206,14 +217,16 @@ func TestRemadeWhileRunning(t *testing.T) {
 				}
 			}
 			stop()
-			// The broker itself forgets positions in a topic that is deleted; the command does the same for one that doesn't.
+			// The broker itself forgets positions in a topic that is deleted; the command does the same for
+			// one that doesn't.
 			w.commit("nowcast-store", map[partitionOf]int64{{name, 0}: -1, {name, 1}: -1}, "")
 			w.commit("nowcast-windows", map[partitionOf]int64{{name, 0}: -1, {name, 1}: -1}, "")
 			again := newSink(t)
 			w.lanes(Config{Windows: name == topic.Events, Store: true}, again)
 			if name == topic.Events {
 				events, _ := w.wantEvents()
-				w.until(10*time.Second, "stored", func() string { return short(again.rows("events"), len(events)) })
+				w.until(10*time.Second, "stored",
+					func() string { return short(again.rows("events"), len(events)) })
 			} else {
 				w.until(10*time.Second, "stored", func() string { return short(again.rows("windows"), 1) })
 			}
@@ -230,13 +243,16 @@ func short(rows map[string]string, want int) string {
 
 // final is an emission of one final row.
 func final(partition uint32, i int64) []byte {
-	e := window.Emission{Version: window.Version, Epoch: window.Epoch, Partition: partition, Seconds: []window.Second{
-		{Site: "example.com", At: 1_795_435_200 + i, Events: 1, Final: true, Revision: 2, Version: window.RowVersion(window.Epoch, true, i)}}}
+	e := window.Emission{Version: window.Version, Epoch: window.Epoch, Partition: partition,
+		Seconds: []window.Second{
+			{Site: "example.com", At: 1_795_435_200 + i, Events: 1, Final: true, Revision: 2,
+				Version: window.RowVersion(window.Epoch, true, i)}}}
 	return e.Append(nil)
 }
 
-// The same when the new topic has grown past what had been read before anybody looked: the record there is of another time.
-func TestRemadeAndGrown(t *testing.T) {
+// The same when the new topic has grown past what had been read before anybody looked: the record there is of
+// another time.
+func TestRecreatedAndGrown(t *testing.T) {
 	for _, name := range []string{topic.Events, topic.Windows} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -272,7 +288,7 @@ func TestRemadeAndGrown(t *testing.T) {
 			for _, id := range []string{"nowcast-store", "nowcast-windows"} {
 				before[id] = w.positions(id)
 			}
-			w.remake(name)
+			w.recreate(name)
 			for id, positions := range before { // where the broker doesn't forget them with the topic
 				for _, p := range positions {
 					w.commit(id, map[partitionOf]int64{{p.Topic, p.Partition}: p.Offset}, p.Metadata)
@@ -282,9 +298,9 @@ func TestRemadeAndGrown(t *testing.T) {
 			fill(40)
 			again := newSink(t)
 			service, m, stop := w.lanes(cfg, again)
-			w.lastWords(service, fmt.Sprintf(mends, "store", name))
-			w.until(5*time.Second, "all partitions left alone", func() string {
-				if n := testutil.ToFloat64(m.alone.WithLabelValues("store")); n != partitions {
+			w.haltedWith(service, fmt.Sprintf(repair, "store", name))
+			w.until(5*time.Second, "all partitions halted", func() string {
+				if n := testutil.ToFloat64(m.halted.WithLabelValues("store")); n != partitions {
 					return fmt.Sprintf("%v partitions are", n)
 				}
 				return ""
@@ -294,7 +310,8 @@ func TestRemadeAndGrown(t *testing.T) {
 				after := w.committed(id)
 				for _, p := range positions {
 					if got := after[partitionOf{p.Topic, p.Partition}]; p.Topic == name && got != p.Offset {
-						t.Errorf("%s: %s/%d is committed up to %d and was up to %d", id, p.Topic, p.Partition, got, p.Offset)
+						t.Errorf("%s: %s/%d is committed up to %d and was up to %d", id, p.Topic,
+							p.Partition, got, p.Offset)
 					}
 				}
 			}
@@ -303,7 +320,7 @@ func TestRemadeAndGrown(t *testing.T) {
 }
 
 // The same when nobody was there, and the group's positions have outlived the topic.
-func TestRemadeWhileStopped(t *testing.T) {
+func TestRecreatedWhileStopped(t *testing.T) {
 	for _, name := range []string{topic.Events, topic.Windows} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -314,7 +331,8 @@ func TestRemadeWhileStopped(t *testing.T) {
 			w.traffic(1, 10, time.Minute)
 			s := newSink(t)
 			service, _, stop := w.lanes(Config{Windows: name == topic.Events, Store: true}, s)
-			w.lastWords(service, fmt.Sprintf(mends, "store", name), "ends at offset", "up to 1000 had been read")
+			w.haltedWith(service, fmt.Sprintf(repair, "store", name), "ends at offset",
+				"up to 1000 had been read")
 			stop()
 			for p, offset := range w.committed("nowcast-store") {
 				if p.topic == name && offset != 1000 {
@@ -373,7 +391,8 @@ func TestLostHead(t *testing.T) {
 		{"windows", topic.Events, first - windows[partitionOf{topic.Events, 0}]},
 		{"store", topic.Windows, end - 1 - before[partitionOf{topic.Windows, 1}]},
 	} {
-		if got := testutil.ToFloat64(m.lost.WithLabelValues(c.lane, c.topic)); got != float64(c.want) || c.want <= 0 {
+		if got := testutil.ToFloat64(m.lost.WithLabelValues(c.lane, c.topic)); got != float64(c.want) ||
+			c.want <= 0 {
 			t.Errorf("%s lane has lost %v of %s, want %d", c.lane, got, c.topic, c.want)
 		}
 	}

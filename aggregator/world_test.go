@@ -39,9 +39,9 @@ type world struct {
 	kafka *broker.Client
 	db    *warehouse.DB
 
-	cluster *kfake.Cluster
-	most    int         // final rows that may wait, if not as many as usual
-	garbage atomic.Bool // the test writes windows that can't be read
+	cluster   *kfake.Cluster
+	maxFinals int         // pending final rows, if not the usual number
+	garbage   atomic.Bool // the test writes windows that can't be read
 
 	clock    int64 // ms
 	node     uint64
@@ -60,7 +60,8 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(k.Close)
-	w := &world{t: t, cluster: k, kafka: broker.New(broker.Config{Addrs: k.ListenAddrs()}), clock: time.Now().UnixMilli(), node: 7}
+	w := &world{t: t, cluster: k, kafka: broker.New(broker.Config{Addrs: k.ListenAddrs()}),
+		clock: time.Now().UnixMilli(), node: 7}
 	t.Cleanup(w.kafka.Close)
 	if err := w.kafka.Ensure(t.Context(), topic.Specs(partitions, 1), nil); err != nil {
 		t.Fatal(err)
@@ -70,19 +71,20 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { stop(); tails.Wait() })
 	for p := range partitions {
 		tails.Go(func() {
-			_ = w.kafka.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: p, Record: func(r broker.Record) error {
-				var e window.Emission
-				if err := e.Decode(append([]byte(nil), r.Value...)); err != nil {
-					if !w.garbage.Load() {
-						t.Error(err)
+			_ = w.kafka.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: p,
+				Record: func(r broker.Record) error {
+					var e window.Emission
+					if err := e.Decode(append([]byte(nil), r.Value...)); err != nil {
+						if !w.garbage.Load() {
+							t.Error(err)
+						}
+						return nil
 					}
+					w.mu.Lock()
+					defer w.mu.Unlock()
+					w.emissions, w.arrived = append(w.emissions, e), append(w.arrived, time.Now())
 					return nil
-				}
-				w.mu.Lock()
-				defer w.mu.Unlock()
-				w.emissions, w.arrived = append(w.emissions, e), append(w.arrived, time.Now())
-				return nil
-			}})
+				}})
 		})
 	}
 	return w
@@ -91,7 +93,8 @@ func newWorld(t *testing.T) *world {
 // start runs an aggregator until stop, or the test's end.
 func (w *world) start(cfg Config) (s *Service, stop func()) {
 	w.t.Helper()
-	s, err := New(cfg, Deps{Broker: w.kafka, Warehouse: w.db, Log: slog.New(slog.NewTextHandler(testLog{w.t}, nil)), Metrics: prometheus.NewRegistry()})
+	s, err := New(cfg, Deps{Broker: w.kafka, Warehouse: w.db,
+		Log: slog.New(slog.NewTextHandler(testLog{w.t}, nil)), Metrics: prometheus.NewRegistry()})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -140,7 +143,8 @@ func (w *world) send(partition int, events ...event.Event) {
 	w.t.Helper()
 	w.sequence[partition]++
 	e := fold.Envelope{Offset: int64(len(w.log[partition])), Time: w.clock,
-		Header: event.Header{Version: event.Version, Node: w.node, Sequence: w.sequence[partition], Low: w.clock - 1}, Events: events}
+		Header: event.Header{Version: event.Version, Node: w.node, Sequence: w.sequence[partition],
+			Low: w.clock - 1}, Events: events}
 	for _, x := range events {
 		e.Header.Low = min(e.Header.Low, x.Time-1)
 	}
@@ -156,18 +160,21 @@ func (w *world) append(partition int, e fold.Envelope) {
 	for _, x := range e.Tallies {
 		b = event.AppendTally(b, x)
 	}
-	if _, err := w.kafka.Produce(w.t.Context(), topic.Events, partition, time.UnixMilli(e.Time), b); err != nil {
+	if _, err := w.kafka.Produce(w.t.Context(), topic.Events, partition, time.UnixMilli(e.Time),
+		b); err != nil {
 		w.t.Fatal(err)
 	}
 	w.log[partition] = append(w.log[partition], e)
 }
 
 func (w *world) view(visitor uint64, path string) event.Event {
-	return event.Event{Time: w.clock, Visitor: visitor, Kind: event.Pageview, Name: "pageview", Site: "example.com", Hostname: "example.com", Path: path, Country: "DE", Device: "Desktop"}
+	return event.Event{Time: w.clock, Visitor: visitor, Kind: event.Pageview, Name: "pageview",
+		Site: "example.com", Hostname: "example.com", Path: path, Country: "DE", Device: "Desktop"}
 }
 
 // said is all that has been emitted: by row the newest content, and an error where one version had two.
-func (w *world) said() (rows map[string]window.Second, nows map[string]window.Now, watermark [partitions]int64) {
+func (w *world) said() (rows map[string]window.Second, nows map[string]window.Now,
+	watermark [partitions]int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	rows, nows = map[string]window.Second{}, map[string]window.Now{}
@@ -198,7 +205,7 @@ func (w *world) said() (rows map[string]window.Second, nows map[string]window.No
 func (w *world) want() map[string]window.Second {
 	rows := map[string]window.Second{}
 	for p := range partitions {
-		all := fold.NewWindows(fold.Standard())
+		all := fold.NewWindows(fold.StandardRules())
 		for _, e := range w.log[p] {
 			e.Events = append([]event.Event(nil), e.Events...)
 			finals, _ := all.Apply(&e)

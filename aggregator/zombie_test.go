@@ -18,7 +18,8 @@ import (
 
 // worker works on partitions without a group that would give them to nobody else.
 func (w *world) worker(name string, start func(*lane) work) work {
-	l := &lane{name: name, cfg: Config{Drain: time.Second}, broker: w.kafka, log: slog.New(slog.NewTextHandler(testLog{w.t}, nil)), metrics: newMetrics(prometheus.NewRegistry())}
+	l := &lane{name: name, cfg: Config{Drain: time.Second}, broker: w.kafka,
+		log: slog.New(slog.NewTextHandler(testLog{w.t}, nil)), metrics: newMetrics(prometheus.NewRegistry())}
 	x := start(l)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -62,8 +63,8 @@ func (w *world) quiet(all ...work) {
 	for _, x := range all {
 		w.reached(x)
 		w.until(5*time.Second, "quiet", func() string {
-			for _, p := range x.(*windowsWork).parts {
-				if p.waiting() {
+			for _, p := range x.(*windowsWork).partitions {
+				if p.hasPending() {
 					return fmt.Sprint("partition ", p.partition)
 				}
 			}
@@ -72,8 +73,8 @@ func (w *world) quiet(all ...work) {
 	}
 }
 
-// copies are all rows ever written, as bytes, by key and version, and how many were written more than once. It fails the test where one
-// version has two contents.
+// copies are all rows ever written, as bytes, by key and version, and how many were written more than once.
+// It fails the test where one version has two contents.
 func (w *world) copies() (seconds, nows int) {
 	w.t.Helper()
 	w.mu.Lock()
@@ -88,7 +89,8 @@ func (w *world) copies() (seconds, nows int) {
 	}
 	for _, e := range w.emissions {
 		for _, s := range e.Seconds {
-			same(&seconds, fmt.Sprintf("second %d %s %d %x", e.Partition, s.Site, s.At, s.Version), s.Append(nil))
+			same(&seconds, fmt.Sprintf("second %d %s %d %x", e.Partition, s.Site, s.At, s.Version),
+				s.Append(nil))
 		}
 		for _, n := range e.Nows {
 			same(&nows, fmt.Sprintf("now %d %s %x", e.Partition, n.Site, n.Version), n.Append(nil))
@@ -97,12 +99,13 @@ func (w *world) copies() (seconds, nows int) {
 	return seconds, nows
 }
 
-// Several instances that all believe to own the partitions write the same rows, byte by byte, whenever they began.
+// Several instances that all believe to own the partitions write the same rows, byte by byte, whenever they
+// began.
 func TestZombies(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	start := func(at []group.Position) work {
-		return w.worker("windows", func(l *lane) work { return newWindowsWork(l, nil, at) })
+		return w.worker("windows", func(l *lane) work { return newWindowsWork(l, at) })
 	}
 	first := start(nothing(topic.Events))
 	w.traffic(1, 150, 30*time.Minute)
@@ -116,7 +119,8 @@ func TestZombies(t *testing.T) {
 	for seed := range uint64(4) {
 		w.traffic(3+seed, 40, 2*time.Minute)
 		w.odd()
-		w.quiet(first, second, third) // lists come once a second, and only then are the newest ones those of all
+		// lists come once a second, and only then are the newest ones those of all
+		w.quiet(first, second, third)
 	}
 	w.clock += 310_000
 	w.send(0)
@@ -158,7 +162,7 @@ func TestStoreZombies(t *testing.T) {
 	start := func(s *sink, at []group.Position) work {
 		return w.worker("store", func(l *lane) work { return newStoreWork(l, s, at) })
 	}
-	w.worker("windows", func(l *lane) work { return newWindowsWork(l, nil, nothing(topic.Events)) })
+	w.worker("windows", func(l *lane) work { return newWindowsWork(l, nothing(topic.Events)) })
 	one, two := newSink(t), newSink(t)
 	first := start(one, nothing(topic.Events, topic.Windows))
 	start(both, nothing(topic.Events, topic.Windows))

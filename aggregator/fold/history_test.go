@@ -8,7 +8,8 @@ import (
 
 // small are the rules at a tenth of the scale, so that a history of minutes holds what else takes an hour.
 func small() Rules {
-	return Rules{Active: 30, IDs: 30_000, Nodes: 66_000, Lag: 2000, Waiting: 1 << 20, Refresh: 3000}
+	return Rules{Active: 30, IDMemory: 30_000, NodeMemory: 66_000, MaxNodeLag: 2000, MaxOpenEvents: 1 << 20,
+		ListRefresh: 3000}
 }
 
 const smallWarmUp = 96_000
@@ -35,10 +36,11 @@ type sender struct {
 	promised     int64
 }
 
-// history is an adversarial log of one partition: ingest nodes with wrong and stepping clocks, of which some keep promises that their clocks
-// don't, envelopes and ticks, retries and copies that land late, nodes that are cut off, that die with or without someone to send what they
-// had kept, and that say farewell; clients that repeat ids; a site that is given up; visitors whose id changes at midnight. Who an event is
-// really of is in Language, "v3".
+// history is an adversarial log of one partition: ingest nodes with wrong and stepping clocks, of which some
+// keep promises that their clocks don't, envelopes and ticks, retries and copies that land late, nodes that
+// are cut off, that die with or without someone to send what they had kept, and that say farewell; clients
+// that repeat ids; a site that is given up; visitors whose id changes at midnight. Who an event is really of
+// is in Language, "v3".
 func history(seed uint64) []Envelope {
 	r := rand.New(rand.NewPCG(seed, 1))
 	var log []Envelope
@@ -58,7 +60,8 @@ func history(seed uint64) []Envelope {
 		return []int64{0, r.Int64N(100) - 50, -r.Int64N(1500), -r.Int64N(4000), r.Int64N(400)}[r.IntN(5)]
 	}
 	join := func() {
-		nodes = append(nodes, &sender{id: r.Uint64() | 1, skew: skew(), linger: 30 + r.Int64N(300), rate: []float64{0.2, 1, 4}[r.IntN(3)], alive: true, keeps: r.IntN(2) == 0})
+		nodes = append(nodes, &sender{id: r.Uint64() | 1, skew: skew(), linger: 30 + r.Int64N(300),
+			rate: []float64{0.2, 1, 4}[r.IntN(3)], alive: true, keeps: r.IntN(2) == 0})
 	}
 	for range 1 + r.IntN(3) {
 		join()
@@ -77,7 +80,8 @@ func history(seed uint64) []Envelope {
 		}
 		for _, s := range nodes {
 			if s.alive && r.Float64() < s.rate/100 {
-				e := event.Event{Time: now + s.skew, Kind: event.Kind(1 + r.IntN(3)), Site: string('x' + rune(r.IntN(3))),
+				e := event.Event{Time: now + s.skew, Kind: event.Kind(1 + r.IntN(3)),
+					Site: string('x' + rune(r.IntN(3))),
 					Path: paths[r.IntN(4)], Source: sources[r.IntN(5)], Country: "DE", Device: "Desktop"}
 				if e.Site == "z" && now > closing {
 					e.Site = "x"
@@ -111,7 +115,8 @@ func history(seed uint64) []Envelope {
 					break
 				}
 			}
-			if s.alive && (len(s.gather) > 0 && now-s.first >= s.linger || len(s.gather) == 0 && now-s.last >= 250) {
+			if s.alive && (len(s.gather) > 0 && now-s.first >= s.linger || len(s.gather) == 0 &&
+				now-s.last >= 250) {
 				s.seal(now, false)
 			}
 			if now >= s.cut && len(s.queue) > 0 {
@@ -172,7 +177,8 @@ func (s *sender) add(now int64, e event.Event) {
 
 func (s *sender) seal(now int64, farewell bool) {
 	s.sequence++
-	e := Envelope{Time: now + s.skew, Header: event.Header{Version: 1, Node: s.id, Sequence: s.sequence, Low: now + s.skew - 1, Farewell: farewell}, Events: s.gather}
+	e := Envelope{Time: now + s.skew, Header: event.Header{Version: 1, Node: s.id, Sequence: s.sequence,
+		Low: now + s.skew - 1, Farewell: farewell}, Events: s.gather}
 	for _, x := range s.gather {
 		e.Header.Low = min(e.Header.Low, x.Time-1)
 	}

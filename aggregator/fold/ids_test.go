@@ -30,7 +30,7 @@ func TestIDs(t *testing.T) {
 				} else {
 					all[k] = at
 				}
-				if want := known && at-last < memory; m.repeated(k, at, watermark) != want {
+				if want := known && at-last < memory; m.duplicate(k, at, watermark) != want {
 					return fmt.Errorf("id %d at %d, last at %d: want %t", n, at-start, last-start, want)
 				}
 			}
@@ -45,7 +45,7 @@ func TestIDs(t *testing.T) {
 		if slots > 1<<18 || used > slots {
 			return fmt.Errorf("%d slots with %d ids", slots, used)
 		}
-		if m.forget(watermark + 1_000_000); m.newest != None {
+		if m.release(watermark + 1_000_000); m.newest != None {
 			return errors.New("they are kept for ever")
 		}
 		return nil

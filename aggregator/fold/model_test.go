@@ -11,10 +11,11 @@ import (
 	"nowcast/internal/event"
 )
 
-// A model check of the whole protocol, with the real stages of this package and all else in memory. Of each random history one reader
-// makes a reference, which the oracle recounts. Then owners of the two lanes read the same log in random cuts; their writes are refused, lose
-// their answer or land at any time later; they crash at any step, are superseded and go on all the same, and are born again from the last
-// commit by a warm-up, while retention takes the log's head. What may never be otherwise:
+// A model check of the whole protocol, with the real stages of this package and all else in memory. Of each
+// random history one reader makes a reference, which the oracle recounts. Then owners of the two lanes read
+// the same log in random cuts; their writes are refused, lose their answer or land at any time later; they
+// crash at any step, are superseded and go on all the same, and are born again from the last commit by a
+// warm-up, while retention takes the log's head. What may never be otherwise:
 //
 //	 1  the rows of `events` without repeats are the log's events without theirs
 //	 2  a (key, version) has one content, whoever wrote it: rows of seconds and lists of now
@@ -27,7 +28,8 @@ import (
 //	 9  the table `windows` has what the topic has, and both lanes judge alike
 //	10  events = windows + late + stale + repeated, by the envelope and by the tables
 //
-// A failure names its seed: go test -run TestModel -seed N -histories 1. The history is shrunk before it is printed.
+// A failure names its seed: go test -run TestModel -seed N -histories 1. The history is shrunk before it is
+// printed.
 
 // trial is all that the check of one history hangs on, so it can be repeated and shrunk.
 type trial struct {
@@ -69,15 +71,17 @@ const (
 )
 
 func (w what) String() string {
-	return [...]string{"reads", "collects", "writes", "commits", "crashes", "is superseded", "lands", "retention"}[w]
+	return [...]string{"reads", "collects", "writes", "commits", "crashes", "is superseded", "lands",
+		"retention"}[w]
 }
 
 // newTrial draws the history of a seed and what happens while it is read.
 func newTrial(seed uint64) *trial {
 	r := rand.New(rand.NewPCG(seed, 2))
-	t := &trial{rules: small(), warmUp: smallWarmUp, log: history(seed), pace: []int64{0, 3, 30, 1000}[r.IntN(4)]}
+	t := &trial{rules: small(), warmUp: smallWarmUp, log: history(seed),
+		pace: []int64{0, 3, 30, 1000}[r.IntN(4)]}
 	if seed%3 == 0 {
-		t.rules.Waiting = 20 + int(seed%200)
+		t.rules.MaxOpenEvents = 20 + int(seed%200)
 	}
 	rate, most := []int{15, 60, 300}[r.IntN(3)]+r.IntN(50), []int{10, 50, 300}[r.IntN(3)]
 	for left := [lanes]int{2 * len(t.log), 2 * len(t.log)}; left[0] > 0 || left[1] > 0; {
@@ -119,7 +123,8 @@ type tally struct{ histories, envelopes, events, crashes, zombies, read, writes,
 
 func (s *tally) String() string {
 	return fmt.Sprintf("%d histories of %d envelopes with %d events: %d crashes, %d zombies, %d envelopes read, %d writes, %d commits",
-		s.histories.Load(), s.envelopes.Load(), s.events.Load(), s.crashes.Load(), s.zombies.Load(), s.read.Load(), s.writes.Load(), s.commits.Load())
+		s.histories.Load(), s.envelopes.Load(), s.events.Load(), s.crashes.Load(), s.zombies.Load(),
+		s.read.Load(), s.writes.Load(), s.commits.Load())
 }
 
 // world is a trial under way.
@@ -171,7 +176,8 @@ func (w *world) birth(lane int) *owner {
 	c := w.commits[lane]
 	o.warmUp(w.head, c)
 	if got := o.reader.Watermark(); got != c.watermark {
-		w.fail("6: at the committed offset %d the watermark was %d, rebuilt it is %d", c.offset, c.watermark, got)
+		w.fail("6: at the committed offset %d the watermark was %d, rebuilt it is %d", c.offset,
+			c.watermark, got)
 	}
 	return o
 }
@@ -254,7 +260,8 @@ func (w *world) commitOf(o *owner) {
 	}
 }
 
-// retain takes the log's head, but no record that is less than a warm-up before what anybody has committed or may still commit.
+// retain takes the log's head, but no record that is less than a warm-up before what anybody has committed or
+// may still commit.
 func (w *world) retain() {
 	least := w.commits[windowsLane].watermark
 	for lane := range lanes {
@@ -274,8 +281,8 @@ func (w *world) retain() {
 	}
 }
 
-// settle lets everything come to its end: what is under way lands, zombies write what they have, and the owners read all, the store
-// lane last. Then the tables must be whole.
+// settle lets everything come to its end: what is under way lands, zombies write what they have, and the
+// owners read all, the store lane last. Then the tables must be whole.
 func (w *world) settle() {
 	finish := func(o *owner) {
 		for range 2 { // what is being sent, then what is pending
@@ -324,7 +331,8 @@ func TestModel(t *testing.T) {
 		return nil
 	})
 	t.Log(&sum)
-	if n := sum.histories.Load(); !t.Failed() && (sum.crashes.Load() < n || sum.zombies.Load() < n || sum.writes.Load() < 100*n) {
+	if n := sum.histories.Load(); !t.Failed() &&
+		(sum.crashes.Load() < n || sum.zombies.Load() < n || sum.writes.Load() < 100*n) {
 		t.Errorf("the histories are no test: %s", &sum)
 	}
 }
@@ -334,12 +342,14 @@ func TestFound(t *testing.T) {
 	page := event.Event{Time: start, Kind: event.Pageview, Site: "z", Path: "/", Visitor: 1}
 	later := start + small().Active*1000 + smallWarmUp
 	for name, trial := range map[string]trial{
-		// Reading on fast, the pace of lists held back that everybody had left, the commit didn't wait, and the next owner's warm-up knew nothing
-		// of the site: so its last visitors stayed for ever.
+		// Reading on fast, the pace of lists held back that everybody had left, the commit didn't wait, and
+		// the next owner's warm-up knew nothing of the site: so its last visitors stayed for ever.
 		"a site that everybody has left": {pace: 1000, log: []Envelope{
-			{Time: start, Header: event.Header{Node: 1, Sequence: 1, Low: start - 1}, Events: []event.Event{page}},
+			{Time: start, Header: event.Header{Node: 1, Sequence: 1, Low: start - 1},
+				Events: []event.Event{page}},
 			{Time: later, Header: event.Header{Node: 1, Sequence: 2, Low: later - 1}}},
-			script: []step{{what: reads, n: 1}, {what: collects, n: 1}, {what: writes, n: outcomes}, {what: reads, n: 1}, {what: collects, n: 1},
+			script: []step{{what: reads, n: 1}, {what: collects, n: 1}, {what: writes, n: outcomes},
+				{what: reads, n: 1}, {what: collects, n: 1},
 				{what: writes, n: outcomes}, {what: commits}, {what: crashes}}},
 	} {
 		trial.rules, trial.warmUp = small(), smallWarmUp

@@ -29,8 +29,9 @@ type record struct {
 	stored    []window.Second // rows of the table `windows`
 }
 
-// owner is an instance that believes to own the partition in one lane. It does what the lanes of package aggregator do, one
-// step at a time: reading, collecting what is pending, writing it until it is acknowledged, committing.
+// owner is an instance that believes to own the partition in one lane. It does what the lanes of package
+// aggregator do, one step at a time: reading, collecting what is pending, writing it until it is
+// acknowledged, committing.
 type owner struct {
 	trial *trial
 	lane  int
@@ -39,34 +40,37 @@ type owner struct {
 	tail  int // record of the windows topic to be read
 
 	windows Windows
-	reader  *Reader
+	reader  *Classifier
 	finals  []window.Second // pending
 	raws    []raw
 	stored  []window.Second
-	last    int              // how many of raws came from the last envelope
-	given   map[place]uint64 // the newest version of each row that was collected; of a site's lists by second -1
-	said    int64            // watermark
-	warm    bool             // reading in silence, until the watermark is at until
-	until   int64
+	last    int // how many of raws came from the last envelope
+	// the newest version of each row that was collected; of a site's lists by second -1
+	given map[place]uint64
+	said  int64 // watermark
+	warm  bool  // reading in silence, until the watermark is at until
+	until int64
 
 	sending       []record // not acknowledged yet
 	reaches, done position // after it, and without it
 	committable   bool     // done was reached by this owner
 }
 
-// newOwner is at the log's start. The owner of the windows lane has all of Windows, that of the store lane the first stage only.
+// newOwner is at the log's start. The owner of the windows lane has all of Windows, that of the store lane
+// the first stage only.
 func newOwner(t *trial, lane int) *owner {
 	o := &owner{trial: t, lane: lane, tape: tape{log: t.log}, given: map[place]uint64{}, said: None}
 	if lane == windowsLane {
 		o.windows = NewWindows(t.rules)
-		o.reader = o.windows.Reader
+		o.reader = o.windows.Classifier
 	} else {
-		o.reader = NewReader(t.rules)
+		o.reader = NewClassifier(t.rules)
 	}
 	return o
 }
 
-// warmUp reads in silence what rebuilds the state at c: from the first record of that time on, as Kafka looks it up.
+// warmUp reads in silence what rebuilds the state at c: from the first record of that time on, as Kafka looks
+// it up.
 func (o *owner) warmUp(head int, c position) {
 	from := head
 	if c.watermark != None {
@@ -112,8 +116,9 @@ func (o *owner) follow(topic [][]window.Second) {
 	}
 }
 
-// collect takes what is pending as up to parts records, of which only the last says that seconds are over. Nothing is collected while
-// something is still being written. It gives a key whose version has not risen, if there is one.
+// collect takes what is pending as up to parts records, of which only the last says that seconds are over.
+// Nothing is collected while something is still being written. It gives a key whose version has not risen, if
+// there is one.
 func (o *owner) collect(parts int, clock int64) (bad *place) {
 	if len(o.sending) > 0 || o.next == 0 {
 		return nil
@@ -122,7 +127,8 @@ func (o *owner) collect(parts int, clock int64) (bad *place) {
 	all := record{watermark: None, seconds: o.finals, raws: o.raws, stored: o.stored}
 	o.finals, o.raws, o.stored = nil, nil, nil
 	if half := o.last / 2; o.trial.inside && half > 0 {
-		// A mutation: the rest of the last envelope is written with the next batch, and the commit doesn't wait for it.
+		// A mutation: the rest of the last envelope is written with the next batch, and the commit doesn't
+		// wait for it.
 		cut := len(all.raws) - half
 		all.raws, o.raws = all.raws[:cut], slices.Clone(all.raws[cut:])
 	}
@@ -137,9 +143,10 @@ func (o *owner) collect(parts int, clock int64) (bad *place) {
 		all.watermark = o.reader.Watermark()
 		o.windows.Fold.Provisional(func(s *window.Second) { all.seconds = append(all.seconds, *s) })
 		var n window.Now
-		o.windows.Fold.News(clock, o.trial.pace, &n, func() {
+		o.windows.Fold.Lists(clock, o.trial.pace, &n, func() {
 			c := n
-			c.Pages, c.Sources, c.Countries, c.Devices = slices.Clone(n.Pages), slices.Clone(n.Sources), slices.Clone(n.Countries), slices.Clone(n.Devices)
+			c.Pages, c.Sources, c.Countries, c.Devices = slices.Clone(n.Pages), slices.Clone(n.Sources),
+				slices.Clone(n.Countries), slices.Clone(n.Devices)
 			all.nows = append(all.nows, c)
 			rises(place{n.Site, -1}, n.Version)
 		})
@@ -149,7 +156,8 @@ func (o *owner) collect(parts int, clock int64) (bad *place) {
 	}
 	for ; parts > 1; parts-- {
 		some, rows, stored := len(all.seconds)/parts, len(all.raws)/parts, len(all.stored)/parts
-		o.sending = append(o.sending, record{seconds: all.seconds[:some], raws: all.raws[:rows], stored: all.stored[:stored], watermark: o.said})
+		o.sending = append(o.sending, record{seconds: all.seconds[:some], raws: all.raws[:rows],
+			stored: all.stored[:stored], watermark: o.said})
 		all.seconds, all.raws, all.stored = all.seconds[some:], all.raws[rows:], all.stored[stored:]
 	}
 	o.sending, o.said = append(o.sending, all), all.watermark

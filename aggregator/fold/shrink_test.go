@@ -13,7 +13,8 @@ import (
 
 var shrinkFor = flag.Duration("shrink", 10*time.Second, "how long to shrink a history that fails")
 
-// shrunk says the smallest trial found that fails in the same way: steps, envelopes and events are left out for as long as that lasts.
+// shrunk says the smallest trial found that fails in the same way: steps, envelopes and events are left out
+// for as long as that lasts.
 func (t *trial) shrunk(err error) string {
 	least, err := t.shrink(err, time.Now().Add(*shrinkFor))
 	return least.String() + "which ends with\n  " + err.Error()
@@ -92,18 +93,21 @@ func events(log []Envelope) (n int) {
 	return n
 }
 
-// String is the trial in a form to be read: times are in ms since its start, nodes and ids have small numbers.
+// String is the trial in a form to be read: times are in ms since its start, nodes and ids have small
+// numbers.
 func (t *trial) String() string {
 	const most = 80
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d envelopes with %d events, %d steps; warm-up %d, pace %d, rules %+v\n", len(t.log), events(t.log), len(t.script), t.warmUp, t.pace, t.rules)
+	fmt.Fprintf(&b, "%d envelopes with %d events, %d steps; warm-up %d, pace %d, rules %+v\n", len(t.log),
+		events(t.log), len(t.script), t.warmUp, t.pace, t.rules)
 	nodes := map[uint64]int{}
 	for i := range t.log[:min(len(t.log), most)] {
 		e := &t.log[i]
 		if _, known := nodes[e.Header.Node]; !known {
 			nodes[e.Header.Node] = len(nodes) + 1
 		}
-		fmt.Fprintf(&b, "  %d: node %d #%d at %d low %d", i, nodes[e.Header.Node], e.Header.Sequence, e.Time-start, e.Header.Low-start)
+		fmt.Fprintf(&b, "  %d: node %d #%d at %d low %d", i, nodes[e.Header.Node], e.Header.Sequence,
+			e.Time-start, e.Header.Low-start)
 		if e.Header.Farewell {
 			b.WriteString(" farewell")
 		}

@@ -9,8 +9,8 @@ import (
 	"nowcast/internal/window"
 )
 
-// sinks are what owners write to: the windows topic, the tables `events` and `windows`, and the committed positions. Each write is held
-// against the reference, whoever it is from.
+// sinks are what owners write to: the windows topic, the tables `events` and `windows`, and the committed
+// positions. Each write is held against the reference, whoever it is from.
 type sinks struct {
 	ref     *reference
 	commits [lanes]position
@@ -31,7 +31,8 @@ type sinks struct {
 }
 
 func newSinks(f *reference) *sinks {
-	s := &sinks{ref: f, visible: map[place]window.Second{}, nows: map[string]window.Now{}, events: map[rawKey]raw{}, stored: map[place]window.Second{}}
+	s := &sinks{ref: f, visible: map[place]window.Second{}, nows: map[string]window.Now{},
+		events: map[rawKey]raw{}, stored: map[place]window.Second{}}
 	for _, rows := range f.raws {
 		most := -1
 		for i := range rows {
@@ -109,7 +110,8 @@ func (s *sinks) commit(lane int, c position) {
 		if lane == windowsLane {
 			for _, want := range s.ref.made[*d] {
 				if s.visible[placeOf(&want)] != want {
-					s.fail("8: the commit of offset %d is past the final row %+v of offset %d", c.offset, want, *d)
+					s.fail("8: the commit of offset %d is past the final row %+v of offset %d", c.offset,
+						want, *d)
 				}
 			}
 			continue
@@ -169,7 +171,8 @@ func (s *sinks) settled() {
 		}
 	}
 	if fresh != 0 || len(s.events) != len(all) {
-		s.fail("1: %d rows without repeats, want %d; %d fresh ones are missing", len(s.events), len(all), fresh)
+		s.fail("1: %d rows without repeats, want %d; %d fresh ones are missing", len(s.events), len(all),
+			fresh)
 	}
 	for p, row := range s.visible {
 		if row.Events != counts[p] {
@@ -186,7 +189,8 @@ func (s *sinks) settled() {
 func difference(a, b map[place]window.Second) (first place, differ bool) {
 	for _, m := range []map[place]window.Second{a, b} {
 		for p := range m {
-			if a[p] != b[p] && (!differ || p.second < first.second || p.second == first.second && strings.Compare(p.site, first.site) < 0) {
+			if a[p] != b[p] && (!differ || p.second < first.second || p.second == first.second &&
+				strings.Compare(p.site, first.site) < 0) {
 				first, differ = p, true
 			}
 		}
