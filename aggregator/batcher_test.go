@@ -19,7 +19,7 @@ import (
 	"nowcast/internal/topic"
 )
 
-// blank is a table of rows without content.
+// blank is a rowBuffer that only counts rows.
 type blank struct {
 	n    int
 	send func(ctx context.Context, rows int, token string) error
@@ -33,8 +33,8 @@ func (k *blank) insert(ctx context.Context, _ inserter, token string) error {
 	return k.send(ctx, k.n, token)
 }
 
-// What comes while an insert is under way is inserted too when the run ends meanwhile: nobody would read it
-// again.
+// TestBatcherEnds checks that rows that arrive during an insert are inserted as well when run ends
+// meanwhile: no one would read them again.
 func TestBatcherEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stored := 0
@@ -66,8 +66,8 @@ func TestBatcherEnds(t *testing.T) {
 	})
 }
 
-// While ClickHouse is away there are three batches, and whoever has more waits. A batch that isn't
-// acknowledged reaches nothing.
+// TestBatcherBounds checks that three batches exist while ClickHouse is away, that add blocks for more, and
+// that an unacknowledged batch moves no position.
 func TestBatcherBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const piece = maxBatchRows / 4
@@ -108,10 +108,10 @@ func TestBatcherBounds(t *testing.T) {
 		}
 		be(errors.New("connection refused"), false)
 		running, end := context.WithCancel(t.Context())
-		hard, cut := context.WithCancel(t.Context())
+		draining, cut := context.WithCancel(t.Context())
 		reading, stop := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
-		wg.Go(func() { b.run(running, hard) })
+		wg.Go(func() { b.run(running, draining) })
 		wg.Go(func() {
 			for i := range int64(100) {
 				if b.add(reading, group.Position{Topic: topic.Events, Offset: i + 1}, []byte{byte(i)},
@@ -124,7 +124,7 @@ func TestBatcherBounds(t *testing.T) {
 			}
 		})
 		time.Sleep(time.Minute)
-		// Two batches are being inserted, and one is full: reading waited for each.
+		// Two batches are in flight and one is full: add has blocked for each.
 		if added, _, _ := now(); added != 12 || testutil.ToFloat64(m.waits.WithLabelValues("events")) != 3 {
 			t.Errorf("%d pieces are held, %v waits", added,
 				testutil.ToFloat64(m.waits.WithLabelValues("events")))
@@ -173,7 +173,7 @@ func TestBatcherBounds(t *testing.T) {
 	})
 }
 
-// desk is where inserts of a batcher wait until the test answers them.
+// desk holds the inserts of a batcher until the test answers them.
 type desk struct {
 	*batcher[*blank]
 	t       *testing.T
@@ -208,13 +208,13 @@ func newDesk(t *testing.T) *desk {
 			}}
 		})
 	running, end := context.WithCancel(t.Context())
-	hard, cut := context.WithCancel(t.Context())
+	draining, cut := context.WithCancel(t.Context())
 	d.end, d.cut = end, cut
-	go func() { defer close(d.ended); d.run(running, hard) }()
+	go func() { defer close(d.ended); d.run(running, draining) }()
 	return d
 }
 
-// add brings the next record, with rows.
+// add adds a record with rows.
 func (d *desk) add(rows int) {
 	d.t.Helper()
 	d.offset++
@@ -225,7 +225,7 @@ func (d *desk) add(rows int) {
 	}
 }
 
-// insert is the next one that arrives within the time; none has no rows.
+// insert returns the next insert that arrives within the time, or one without rows.
 func (d *desk) insert(within time.Duration) call {
 	select {
 	case c := <-d.calls:
@@ -247,8 +247,8 @@ func (d *desk) reached(want int64) {
 	}
 }
 
-// A batch that is acknowledged before an earlier one moves no position, and makes no room. The earlier one
-// keeps its token.
+// TestBatcherOrder checks that a batch acknowledged before an earlier one moves no position and makes no
+// room, and that the earlier one keeps its token.
 func TestBatcherOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t)
@@ -292,7 +292,8 @@ func TestBatcherOrder(t *testing.T) {
 	})
 }
 
-// What isn't full goes once a second, and waits for what is under way, also when that takes longer.
+// TestBatcherTrickle checks that a batch that isn't full is inserted once a second and waits for the
+// inserts in flight, also slow ones.
 func TestBatcherTrickle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t)
@@ -330,8 +331,8 @@ func TestBatcherTrickle(t *testing.T) {
 	})
 }
 
-// At its end a run brings in all three batches when there is time, and says nothing of those for which there
-// was none.
+// TestBatcherDrain checks that run inserts all three batches at its end if there is time, and acknowledges
+// none without an answer.
 func TestBatcherDrain(t *testing.T) {
 	for _, enough := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {

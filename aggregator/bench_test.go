@@ -80,8 +80,8 @@ func (t traffic) records(start, seconds int64) []broker.Record {
 	return records
 }
 
-// lane is the windows lane from fetched bytes to records to be produced, without the wire on either side. It
-// emits each 100 ms of log time.
+// benchLane is the windows lane from fetched bytes to records to be produced, without the network on either
+// side. It emits each 100 ms of log time.
 type benchLane struct {
 	reader   *partitionReader
 	windows  fold.Windows
@@ -119,9 +119,9 @@ func (l *benchLane) run(tb testing.TB, records []broker.Record) (events int) {
 	return events
 }
 
-// BenchmarkWindowsLane says what an event costs in the windows lane, once as many visitors are active as
-// there will be. All times are the processor's. They are also given as a multiple of the bare decoding of the
-// same records, which is less at the mercy of the machine, and of the even traffic of the same run.
+// BenchmarkWindowsLane measures what an event costs in the windows lane while visitors are active. All
+// times are CPU times. They are also given as a multiple of the decoding of the same records and of the
+// even traffic of the same run, which depend less on the machine.
 func BenchmarkWindowsLane(b *testing.B) {
 	with := func(change func(*traffic)) traffic { t := even; change(&t); return t }
 	baseline := 0.0
@@ -192,11 +192,11 @@ func BenchmarkWindowsLane(b *testing.B) {
 	}
 }
 
-// BenchmarkEmission says that an emission costs what has changed, however many sites are known. Both worlds
-// take turns, so that a machine's moods are in both figures.
+// BenchmarkEmission shows that an emission costs what has changed, however many sites there are. Both sizes
+// take turns, so that noise of the machine is in both figures.
 func BenchmarkEmission(b *testing.B) {
 	few, many := newBenchSites(1000), newBenchSites(100_000)
-	// The collector's work grows with all that is known, and comes when it likes: here between emissions.
+	// The garbage collector's work grows with the number of sites: it runs between emissions.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	var ofFew, ofMany time.Duration
 	n := 0
@@ -214,8 +214,7 @@ func BenchmarkEmission(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// benchSites are sites that are known because somebody is there. Log time stands still, so nothing becomes
-// final.
+// benchSites are sites with an active visitor each. Log time stands still, so nothing becomes final.
 type benchSites struct {
 	*benchLane
 	names    []string
@@ -236,7 +235,7 @@ func newBenchSites(n int) *benchSites {
 	return s
 }
 
-// change has a visitor of each of the next n sites look at another page, so that row and lists change.
+// change moves a visitor of each of the next n sites to another page, which changes row and lists.
 func (s *benchSites) change(n int) {
 	const at = 1_795_435_200_500
 	s.sequence++
@@ -253,7 +252,7 @@ func (s *benchSites) change(n int) {
 	s.pending.take(finals, e.Offset, s.windows.Classifier)
 }
 
-// emission is how long one takes after 100 sites have changed.
+// emission returns how long an emission takes after 100 sites have changed.
 func (s *benchSites) emission(b *testing.B) time.Duration {
 	s.change(100)
 	at := time.UnixMilli(int64(s.sequence) * 2 * listInterval.Milliseconds()) // lists are due each time
@@ -266,7 +265,7 @@ func (s *benchSites) emission(b *testing.B) time.Duration {
 	return took
 }
 
-// cpu is what the process has used.
+// cpu returns the CPU time of the process.
 func cpu(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

@@ -11,8 +11,7 @@ import (
 	"nowcast/internal/event"
 )
 
-// A column of names arrives as it is, however many different ones it has, and again when its memory is used
-// again.
+// TestLowCardinality sends columns with dictionaries of all widths, and reuses the memory.
 func TestLowCardinality(t *testing.T) {
 	var n lowCardinality
 	for _, different := range []int{0, 1, 255, 256, 65_535, 65_536, 3} {
@@ -41,7 +40,7 @@ func TestLowCardinality(t *testing.T) {
 	}
 }
 
-// Of properties with the same key the last one counts, and what can't be read does no harm.
+// TestProperties checks that the last value of a key counts and that corrupt properties are dropped.
 func TestProperties(t *testing.T) {
 	var p properties
 	twice := event.AppendProp(event.AppendProp(event.AppendProp(nil, "a", "1"), "b", ""), "a", "2")
@@ -70,7 +69,7 @@ func TestProperties(t *testing.T) {
 	}
 }
 
-// A table that isn't as it should be, and columns that aren't of one length, are said and not sent.
+// TestFillMismatch checks that wrong types and different lengths are errors.
 func TestFillMismatch(t *testing.T) {
 	for kind, want := range map[column.Type]string{
 		"String":                 "column c is of type String, want LowCardinality(String)",

@@ -16,8 +16,8 @@ import (
 	"nowcast/internal/topic"
 )
 
-// ledger is what a reader of the table sees: of each row the highest version, summed up by site and minute.
-// Each row has to balance.
+// ledger returns what a query of the table returns: the highest version of each row, summed by site and
+// minute. It checks that each row balances.
 func (s *sink) ledger(t *testing.T) map[string]string {
 	type row struct {
 		version int
@@ -75,7 +75,7 @@ func ledgerTexts(sums map[string]*entry) map[string]string {
 	return texts
 }
 
-// wantLedger is what a straight run over the log makes of the beacons, without segments and batches.
+// wantLedger recounts the log without segments and batches.
 func (w *world) wantLedger() map[string]string {
 	sums := map[string]*entry{}
 	of := func(site string, minute int64) *entry {
@@ -114,7 +114,7 @@ func (w *world) wantLedger() map[string]string {
 	return ledgerTexts(sums)
 }
 
-// tallied sends an envelope as an ingest node does: with the tallies of its events and of what it dropped.
+// tallied sends an envelope as an ingest node does, with the tallies of its events and of dropped beacons.
 func (w *world) tallied(partition int, dropped map[string]string, events ...event.Event) {
 	w.t.Helper()
 	w.sequence[partition]++
@@ -137,9 +137,9 @@ func (w *world) tallied(partition int, dropped map[string]string, events ...even
 	w.append(partition, e)
 }
 
-// Random beacons with repeated ids, late ones and dropped ones, in envelopes some of which are written twice,
-// through lanes that are stopped, and inserts whose outcome is unknown: in every row, at any time, received
-// is the sum of the others, and in the end each beacon is in one of them.
+// TestLedger sends random beacons, among them duplicates, late and dropped ones, in envelopes of which some
+// are written twice, through lanes that restart and inserts whose outcome is unknown. In every row at any
+// time received is the sum of the others, and in the end each beacon is in one of them.
 func TestLedger(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -177,7 +177,7 @@ func TestLedger(t *testing.T) {
 				w.append(p, again)
 			}
 			if r.IntN(20) == 0 {
-				s.be(nil, false, 2)
+				s.set(nil, false, 2)
 			}
 		}
 		if run%2 == 0 {
@@ -196,14 +196,14 @@ func TestLedger(t *testing.T) {
 	}
 }
 
-// While the ledger can't be written, events are, and the position waits: after a crash nothing is missing in
-// either.
+// TestLedgerAway checks that events are stored while the ledger can't be written and that the position
+// waits, so that a crash loses neither.
 func TestLedgerAway(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := newSink(t)
 	s.only = "ledger"
-	s.be(errors.New("no such table"), false, 0)
+	s.set(errors.New("no such table"), false, 0)
 	_, _, stop := w.lanes(Config{Windows: true, Store: true, Drain: 100 * time.Millisecond}, s)
 	w.traffic(1, 40, 5*time.Minute)
 	w.until(10*time.Second, "events stored", func() string {
@@ -216,12 +216,12 @@ func TestLedgerAway(t *testing.T) {
 			t.Errorf("%v: %d is committed and nothing of the ledger stored", of, offset)
 		}
 	}
-	s.be(nil, false, 0)
+	s.set(nil, false, 0)
 	w.lanes(Config{Windows: true, Store: true}, s)
 	w.stored(s)
 }
 
-// A row's segment ends with the minute of the log's time, and early when there are too many rows in it.
+// TestLedgerSegments checks that a segment ends with the minute of the log's time, or at maxEntries.
 func TestLedgerSegments(t *testing.T) {
 	var l ledger
 	take := func(offset, now int64, sites ...string) (from []int64) {
@@ -260,7 +260,7 @@ func TestLedgerSegments(t *testing.T) {
 	}
 }
 
-// A position holds for a topic when it does for all that is made of it.
+// TestLowerPositions checks that the lower position of both sinks is committed.
 func TestLowerPositions(t *testing.T) {
 	at := func(partition int, offset int64) group.Position {
 		return group.Position{Topic: topic.Events, Partition: partition, Offset: offset,
@@ -278,7 +278,7 @@ func TestLowerPositions(t *testing.T) {
 	}
 }
 
-// BenchmarkLedger is what the ledger adds to an event of the store lane, in envelopes of a hundred.
+// BenchmarkLedger measures what the ledger adds to an event of the store lane, in envelopes of a hundred.
 func BenchmarkLedger(b *testing.B) {
 	for _, sites := range []int{1, 100} {
 		b.Run(fmt.Sprint(sites), func(b *testing.B) {

@@ -19,8 +19,8 @@ import (
 	"nowcast/internal/window"
 )
 
-// While Kafka refuses windows, nothing final is lost, of what is provisional only the newest is kept, and
-// nothing is committed that isn't acknowledged.
+// TestProducesRefused checks that no final row is lost while Kafka refuses windows, that only the newest
+// content of provisional rows is kept, and that nothing unacknowledged is committed.
 func TestProducesRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -56,7 +56,7 @@ func TestProducesRefused(t *testing.T) {
 		}
 		return ""
 	})
-	// More rows become final than may wait: reading stands still then, before the last envelopes.
+	// More rows become final than may be pending: reading stops before the last envelopes.
 	const sites, each = 1200, 400
 	for n := 0; n < sites; n += each {
 		var views []event.Event
@@ -80,7 +80,7 @@ func TestProducesRefused(t *testing.T) {
 		}
 		return ""
 	})
-	// Long enough for a commit of what shouldn't be committed.
+	// Long enough for a commit that would be wrong.
 	retries := testutil.ToFloat64(m.retries.WithLabelValues(topic.Windows))
 	w.until(10*time.Second, "tried again", func() string {
 		if n := testutil.ToFloat64(m.retries.WithLabelValues(topic.Windows)); n < retries+12 {
@@ -93,7 +93,7 @@ func TestProducesRefused(t *testing.T) {
 		t.Errorf("committed %v during the outage, %v before", after, before)
 	}
 	refused.Remove()
-	w.until(20*time.Second, "all said", func() string { // cheaper to ask than whether all agree
+	w.until(20*time.Second, "all emitted", func() string { // cheaper to ask than whether all agree
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		last := int64(len(w.log[0]) - 1)
@@ -116,7 +116,8 @@ func TestProducesRefused(t *testing.T) {
 			}
 		}
 	}
-	// One was under way when the outage began; the others were overtaken, in the end by the final row.
+	// One row was in flight when the outage began; newer versions replaced the others, at last the final
+	// row.
 	if len(provisional) > 2 {
 		t.Errorf("%d provisional rows of one second after an outage", len(provisional))
 	}
@@ -155,7 +156,7 @@ func (w *world) recreate(name string) {
 	}
 }
 
-// commit sets a group's offsets, as one who knows of them from before a topic was made anew.
+// commit sets a group's offsets, as of before a topic was recreated.
 func (w *world) commit(group string, offsets map[partitionOf]int64, metadata string) {
 	w.t.Helper()
 	rq := &kafka.OffsetCommitRequest{GroupID: group, GenerationID: -1,
@@ -177,8 +178,8 @@ func (w *world) commit(group string, offsets map[partitionOf]int64, metadata str
 	}
 }
 
-// A topic that was made anew under a running lane, and is shorter than what had been read: the partition is
-// left alone with the command that mends it, nothing is committed, and the command mends it.
+// TestRecreatedWhileRunning recreates a topic under a running lane, shorter than before. The partition is
+// halted with the command that repairs it, nothing is committed, and the command repairs it.
 func TestRecreatedWhileRunning(t *testing.T) {
 	for _, name := range []string{topic.Events, topic.Windows} {
 		t.Run(name, func(t *testing.T) {
@@ -217,8 +218,8 @@ func TestRecreatedWhileRunning(t *testing.T) {
 				}
 			}
 			stop()
-			// The broker itself forgets positions in a topic that is deleted; the command does the same for
-			// one that doesn't.
+			// The broker forgets positions in a deleted topic; the command does so for a broker that
+			// doesn't.
 			w.commit("nowcast-store", map[partitionOf]int64{{name, 0}: -1, {name, 1}: -1}, "")
 			w.commit("nowcast-windows", map[partitionOf]int64{{name, 0}: -1, {name, 1}: -1}, "")
 			again := newSink(t)
@@ -241,7 +242,7 @@ func short(rows map[string]string, want int) string {
 	return ""
 }
 
-// final is an emission of one final row.
+// final returns an emission of one final row.
 func final(partition uint32, i int64) []byte {
 	e := window.Emission{Version: window.Version, Epoch: window.Epoch, Partition: partition,
 		Seconds: []window.Second{
@@ -250,8 +251,8 @@ func final(partition uint32, i int64) []byte {
 	return e.Append(nil)
 }
 
-// The same when the new topic has grown past what had been read before anybody looked: the record there is of
-// another time.
+// TestRecreatedAndGrown is the same with a new topic that has grown past the committed offsets: the record
+// there has another time.
 func TestRecreatedAndGrown(t *testing.T) {
 	for _, name := range []string{topic.Events, topic.Windows} {
 		t.Run(name, func(t *testing.T) {
@@ -319,7 +320,7 @@ func TestRecreatedAndGrown(t *testing.T) {
 	}
 }
 
-// The same when nobody was there, and the group's positions have outlived the topic.
+// TestRecreatedWhileStopped is the same while no lane runs and the group's positions outlive the topic.
 func TestRecreatedWhileStopped(t *testing.T) {
 	for _, name := range []string{topic.Events, topic.Windows} {
 		t.Run(name, func(t *testing.T) {
@@ -343,7 +344,7 @@ func TestRecreatedWhileStopped(t *testing.T) {
 	}
 }
 
-// Records that retention took before they were read are counted, and the work goes on behind them.
+// TestLostHead checks that records deleted unread are counted, and that reading goes on behind them.
 func TestLostHead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

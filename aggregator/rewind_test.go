@@ -11,8 +11,8 @@ import (
 	"nowcast/internal/topic"
 )
 
-// A rewind writes from the asked time on, reads what the judgement of those records hangs on before it, and
-// begins later where that is gone.
+// TestRewindSpan checks that a rewind writes from the given time on, reads the warm-up before it, and
+// begins later where retention has deleted that.
 func TestRewindSpan(t *testing.T) {
 	w := newWorld(t)
 	begin := w.clock
@@ -29,8 +29,8 @@ func TestRewindSpan(t *testing.T) {
 			t.Errorf("%+v %v, want %+v", got, err, want)
 		}
 	}
-	// The record at minute m has offset m-1. What was before the one at minute 60 is judged by the 21 minutes
-	// before that.
+	// The record at minute m has offset m-1. The record at minute 60 needs a warm-up of the 21 minutes
+	// before it.
 	check(at(60), span{readFrom: 37, writeFrom: 59, end: 120})
 	check(at(0), span{readFrom: 0, writeFrom: 0, end: 120})
 	check(at(5), span{readFrom: 0, writeFrom: 4, end: 120})

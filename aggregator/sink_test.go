@@ -20,8 +20,8 @@ import (
 	"nowcast/internal/warehouse"
 )
 
-// sink is a ClickHouse of the three tables in memory. Like the real one it drops an insert whose token it
-// knows; unlike it, it minds when the rows aren't the same.
+// sink is an in-memory ClickHouse with the three tables. Like the real one it drops an insert under a known
+// token; unlike it, it fails the test if the rows differ.
 type sink struct {
 	t *testing.T
 
@@ -40,8 +40,8 @@ func newSink(t *testing.T) *sink {
 		tables: map[string]map[string]string{"events": {}, "windows": {}, "ledger": {}}}
 }
 
-// be changes what the sink does with inserts.
-func (s *sink) be(away error, hung bool, lose int) {
+// set changes how the sink answers inserts.
+func (s *sink) set(away error, hung bool, lose int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.away, s.hung, s.lose = away, hung, lose
@@ -73,7 +73,7 @@ func (s *sink) PrepareBatch(ctx context.Context, query string,
 		columns: columnsOf(s.t, words[2], words[3:])}, nil
 }
 
-// tokenOf digs out what clickhouse-go keeps for itself.
+// tokenOf reads the token from clickhouse-go's private options.
 func tokenOf(ctx context.Context) string {
 	options := reflect.ValueOf(ctx).Elem().FieldByName("val").Elem()
 	if options.Type() != reflect.TypeFor[clickhouse.QueryOptions]() {
@@ -94,7 +94,7 @@ func (b *sinkBatch) Close() error { return nil }
 
 func (b *sinkBatch) Columns() []column.Interface { return b.columns }
 
-// columnsOf are the client's columns for an insert into a table.
+// columnsOf returns the client's columns for an insert into a table.
 func columnsOf(t *testing.T, table string, names []string) (columns []column.Interface) {
 	ours := (&eventRows{}).columns()
 	switch table {
@@ -113,7 +113,7 @@ func columnsOf(t *testing.T, table string, names []string) (columns []column.Int
 	return columns
 }
 
-// sent are rows as they arrive at the other end.
+// sent returns rows as ClickHouse receives them.
 func sent(t *testing.T, table string, from []vector) []column.Interface {
 	t.Helper()
 	to := columnsOf(t, table, make([]string, len(from)))
@@ -123,7 +123,7 @@ func sent(t *testing.T, table string, from []vector) []column.Interface {
 	return to
 }
 
-// value is a cell, times as seconds of 1970.
+// value returns a cell, times as unix seconds.
 func value(c column.Interface, i int) any {
 	v := c.Row(i, false)
 	if at, ok := v.(time.Time); ok {
@@ -132,7 +132,7 @@ func value(c column.Interface, i int) any {
 	return v
 }
 
-// keyOf is what a row is told by: where in the log the event was, or what the version of which second.
+// keyOf returns the key of a row: an event's place in the log, or the second and version of a window.
 func keyOf(table string, columns []column.Interface, i int) string {
 	at := func(c int) any { return value(columns[c], i) }
 	switch table {
@@ -144,7 +144,7 @@ func keyOf(table string, columns []column.Interface, i int) string {
 	return fmt.Sprint(at(0), "/", at(1), "/", at(2), "/", at(7))
 }
 
-// texts are the rows with all their columns, by key.
+// texts returns the rows with all their columns and their keys.
 func texts(table string, columns []column.Interface) (keys, rows []string) {
 	for i := range columns[0].Rows() {
 		var row strings.Builder
@@ -181,7 +181,7 @@ func (b *sinkBatch) Send() error {
 	return nil
 }
 
-// forgetful does what it is asked and now and then says that it didn't.
+// forgetful inserts, and then fails every second insert.
 type forgetful struct {
 	*warehouse.DB
 	mu sync.Mutex

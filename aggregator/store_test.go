@@ -26,7 +26,7 @@ import (
 	"nowcast/internal/window"
 )
 
-// lanes starts lanes that write to db, and doesn't wait until they are ready.
+// lanes starts lanes that write to db. It doesn't wait until they are ready.
 func (w *world) lanes(cfg Config, db inserter) (s *Service, m *metrics, stop func()) {
 	w.t.Helper()
 	registry := prometheus.NewRegistry()
@@ -65,8 +65,7 @@ func (w *world) lanes(cfg Config, db inserter) (s *Service, m *metrics, stop fun
 	return s, m, stop
 }
 
-// odd sends what traffic doesn't: an event that is late, an envelope that can't be told from a retry, and an
-// event that comes twice.
+// odd sends what traffic doesn't: a late event, a stale envelope and a duplicate.
 func (w *world) odd() {
 	for p := range partitions {
 		late := w.view(uint64(100+p), "/late")
@@ -86,8 +85,7 @@ func (w *world) odd() {
 	}
 }
 
-// wantEvents is what a straight run over the log stores, and how many events are late, stale and repeated in
-// it.
+// wantEvents returns the rows that one pass over the log stores, and its outcome.
 func (w *world) wantEvents() (want map[string]string, sum fold.Outcome) {
 	want = map[string]string{}
 	for p := range partitions {
@@ -113,7 +111,7 @@ func (w *world) wantEvents() (want map[string]string, sum fold.Outcome) {
 	return want, sum
 }
 
-// wantWindows is what a straight run over the log says of seconds that are over.
+// wantWindows returns the final rows of one pass over the log.
 func (w *world) wantWindows() map[string]string {
 	rows := &windowRows{}
 	for key, s := range w.want() {
@@ -129,7 +127,7 @@ func (w *world) wantWindows() map[string]string {
 	return want
 }
 
-// stored waits until the sink has what a straight run says, and nothing else.
+// stored waits until the sink has exactly the rows of one pass over the log.
 func (w *world) stored(s *sink) {
 	w.t.Helper()
 	events, _ := w.wantEvents()
@@ -140,7 +138,7 @@ func (w *world) stored(s *sink) {
 	w.until(10*time.Second, "ledger stored", func() string { return differs(s.ledger(w.t), want) })
 }
 
-// positions are those that a group has committed; of offset -1 where it has none.
+// positions returns the positions that a group has committed, with offset -1 where it has none.
 func (w *world) positions(id string) []group.Position {
 	w.t.Helper()
 	all, err := w.kafka.Committed(w.t.Context(), id, []int{0, 1}, topic.Events, topic.Windows)
@@ -150,7 +148,7 @@ func (w *world) positions(id string) []group.Position {
 	return all
 }
 
-// committed are the offsets of a group, by topic and partition.
+// committed returns the offsets of a group.
 func (w *world) committed(id string) map[partitionOf]int64 {
 	w.t.Helper()
 	offsets := map[partitionOf]int64{}
@@ -160,8 +158,7 @@ func (w *world) committed(id string) map[partitionOf]int64 {
 	return offsets
 }
 
-// Both tables get what a straight run over the log says, each event once, whoever stores it and however often
-// that changes.
+// TestStore checks that all tables get the rows of one pass over the log, each event once, across restarts.
 func TestStore(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -185,8 +182,8 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// While ClickHouse is away, for whatever reason, windows come as ever, and what wasn't stored is stored
-// afterwards.
+// TestStoreAway checks that windows are emitted as usual while ClickHouse is away, and that the missing
+// rows are stored afterwards.
 func TestStoreAway(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -200,7 +197,7 @@ func TestStoreAway(t *testing.T) {
 			service, m, stop := w.lanes(Config{Windows: true, Store: true, Drain: 300 * time.Millisecond}, s)
 			w.traffic(1, 40, 20*time.Minute)
 			w.stored(s)
-			s.be(c.away, c.hung, 0)
+			s.set(c.away, c.hung, 0)
 			w.traffic(2, 20, time.Minute)
 			if !c.hung {
 				w.until(5*time.Second, "unready", func() string {
@@ -222,8 +219,8 @@ func TestStoreAway(t *testing.T) {
 				w.clock += 1000
 				w.send(0, w.view(1, "/"))
 				sent := time.Now()
-				w.until(5*time.Second, "said", func() string {
-					if _, _, watermark := w.said(); watermark[0] < w.clock-1 {
+				w.until(5*time.Second, "emitted", func() string {
+					if _, _, watermark := w.emitted(); watermark[0] < w.clock-1 {
 						return fmt.Sprint(watermark)
 					}
 					return ""
@@ -250,25 +247,26 @@ func TestStoreAway(t *testing.T) {
 						offsets[partitionOf{topic.Events, p}])
 				}
 			}
-			s.be(nil, false, 0)
+			s.set(nil, false, 0)
 			w.lanes(Config{Windows: true, Store: true}, s)
 			w.stored(s)
 		})
 	}
 }
 
-// An insert that was done and not acknowledged is repeated with the same rows under the same token.
+// TestStoreUnknownOutcome checks that an insert without an acknowledgement is repeated with the same rows
+// under the same token.
 func TestStoreUnknownOutcome(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := newSink(t)
 	w.lanes(Config{Windows: true, Store: true}, s)
 	for i := range uint64(3) {
-		s.be(nil, false, 3)
+		s.set(nil, false, 3)
 		w.traffic(i, 20, time.Minute)
 		w.stored(s)
 	}
-	w.until(10*time.Second, "repeated", func() string {
+	w.until(10*time.Second, "inserted again", func() string {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.again < 3 {
@@ -278,7 +276,8 @@ func TestStoreUnknownOutcome(t *testing.T) {
 	})
 }
 
-// What can't be read of either topic is written down and left out.
+// TestStoreDeadLetter checks that unreadable records of either topic go to the dead-letter topic and are
+// skipped.
 func TestStoreDeadLetter(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -347,8 +346,8 @@ func (w *world) produce(topic string, partition int, value []byte) {
 	}
 }
 
-// The same on the real engine: every column arrives as it is meant to, and tokens keep copies out without
-// FINAL.
+// TestStoreEngine runs the store lane on the real engine: every column arrives, and tokens prevent copies
+// without FINAL.
 func TestStoreEngine(t *testing.T) {
 	t.Parallel()
 	library, err := embedded.FindLibrary("../bin/libchdb.so")

@@ -13,8 +13,8 @@ import (
 	"nowcast/internal/window"
 )
 
-// An event is on the way at once, is final when the watermark has passed its second, and leaves after five
-// minutes.
+// TestWindows follows an event: it is emitted at once, is final when the watermark has passed its second,
+// and its visitor leaves after five minutes.
 func TestWindows(t *testing.T) {
 	w := newWorld(t)
 	w.start(Config{Windows: true})
@@ -25,7 +25,7 @@ func TestWindows(t *testing.T) {
 	w.send(1, w.view(3, "/"))
 	key := func(p int, at int64) string { return fmt.Sprint(p, " example.com ", at) }
 	w.until(5*time.Second, "provisional", func() string {
-		rows, nows, _ := w.said()
+		rows, nows, _ := w.emitted()
 		r, n := rows[key(0, second)], nows["0 example.com"]
 		if r.Pageviews != 3 || r.Visitors != 2 || r.Active != 2 || r.Final || r.Revision != 3 ||
 			len(n.Pages) != 2 || rows[key(1, second)].Active != 1 {
@@ -33,12 +33,12 @@ func TestWindows(t *testing.T) {
 		}
 		return ""
 	})
-	t.Logf("sent to said: %v", time.Since(sent))
+	t.Logf("sent to emitted: %v", time.Since(sent))
 	w.clock += 1000
 	w.send(0)
 	w.send(1)
 	w.until(5*time.Second, "final", func() string {
-		rows, _, watermark := w.said()
+		rows, _, watermark := w.emitted()
 		if r := rows[key(0, second)]; !r.Final || r.Revision != 4 || r.Active != 2 ||
 			watermark[1]/1000 != second+1 {
 			return fmt.Sprintf("%+v, watermarks %v", r, watermark)
@@ -49,7 +49,7 @@ func TestWindows(t *testing.T) {
 	w.send(0)
 	w.send(1)
 	w.until(5*time.Second, "gone", func() string {
-		rows, nows, _ := w.said()
+		rows, nows, _ := w.emitted()
 		r, has := rows[key(0, second+300)]
 		if n := nows["0 example.com"]; !has || !r.Final || r.Active != 0 || len(n.Pages) != 0 {
 			return fmt.Sprintf("%+v %+v", r, n)
@@ -59,7 +59,7 @@ func TestWindows(t *testing.T) {
 	w.agree()
 }
 
-// traffic sends n envelopes of random events, over d of the log's time.
+// traffic sends n envelopes of random events over d of the log's time.
 func (w *world) traffic(seed uint64, n int, d time.Duration) {
 	r := rand.New(rand.NewPCG(seed, 2))
 	for range n {
@@ -83,7 +83,8 @@ func (w *world) traffic(seed uint64, n int, d time.Duration) {
 	}
 }
 
-// Whoever works on a partition, and how often that changes, the rows are those of one straight run.
+// TestTakeover checks that the rows are those of one pass over the log, whichever instance owns a
+// partition.
 func TestTakeover(t *testing.T) {
 	w := newWorld(t)
 	_, stop := w.start(Config{Windows: true})
@@ -112,7 +113,7 @@ func TestTakeover(t *testing.T) {
 	w.agree()
 }
 
-// What can't be read is written down and left out.
+// TestDeadLetter checks that unreadable records go to the dead-letter topic and are skipped.
 func TestDeadLetter(t *testing.T) {
 	w := newWorld(t)
 	w.start(Config{Windows: true})
@@ -125,7 +126,7 @@ func TestDeadLetter(t *testing.T) {
 	w.log[0] = make([]fold.Envelope, 2)
 	w.send(0, w.view(1, "/"))
 	w.until(5*time.Second, "going on", func() string {
-		if rows, _, _ := w.said(); len(rows) != 1 {
+		if rows, _, _ := w.emitted(); len(rows) != 1 {
 			return fmt.Sprint(rows)
 		}
 		return ""
@@ -146,7 +147,8 @@ func TestDeadLetter(t *testing.T) {
 	}
 }
 
-// Final rows are all there; of what is provisional only the newest; lists of a site at most once a second.
+// TestPendingThins checks that all final rows are emitted, of provisional ones the newest, and a site's
+// lists at most once a second.
 func TestPendingThins(t *testing.T) {
 	w := fold.NewWindows(fold.StandardRules())
 	p := newPending(3, w.Fold)
@@ -183,7 +185,8 @@ func TestPendingThins(t *testing.T) {
 	}
 }
 
-// A large emission is cut into records, and only the last says that the seconds in them are over.
+// TestPendingCuts checks that a large emission is cut into records, of which only the last carries the new
+// watermark.
 func TestPendingCuts(t *testing.T) {
 	p := newPending(0, fold.New(fold.StandardRules()))
 	r := fold.NewClassifier(fold.StandardRules())

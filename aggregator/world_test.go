@@ -90,7 +90,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// start runs an aggregator until stop, or the test's end.
+// start runs an aggregator until stop or the end of the test.
 func (w *world) start(cfg Config) (s *Service, stop func()) {
 	w.t.Helper()
 	s, err := New(cfg, Deps{Broker: w.kafka, Warehouse: w.db,
@@ -122,7 +122,7 @@ func (l testLog) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// until waits for what to give "".
+// until polls what until it returns "".
 func (w *world) until(limit time.Duration, name string, what func() string) {
 	w.t.Helper()
 	end := time.Now().Add(limit)
@@ -138,7 +138,7 @@ func (w *world) until(limit time.Duration, name string, what func() string) {
 	}
 }
 
-// send writes an envelope of the node at the world's clock; without events it is a tick.
+// send writes an envelope of the node at the world's clock. Without events it is a tick.
 func (w *world) send(partition int, events ...event.Event) {
 	w.t.Helper()
 	w.sequence[partition]++
@@ -172,8 +172,9 @@ func (w *world) view(visitor uint64, path string) event.Event {
 		Site: "example.com", Hostname: "example.com", Path: path, Country: "DE", Device: "Desktop"}
 }
 
-// said is all that has been emitted: by row the newest content, and an error where one version had two.
-func (w *world) said() (rows map[string]window.Second, nows map[string]window.Now,
+// emitted returns everything that has been emitted: the newest content of each row and list. It fails the
+// test if one version has two contents.
+func (w *world) emitted() (rows map[string]window.Second, nows map[string]window.Now,
 	watermark [partitions]int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -201,7 +202,7 @@ func (w *world) said() (rows map[string]window.Second, nows map[string]window.No
 	return rows, nows, watermark
 }
 
-// want is what a straight run over the log says.
+// want returns the rows of one pass over the log.
 func (w *world) want() map[string]window.Second {
 	rows := map[string]window.Second{}
 	for p := range partitions {
@@ -219,17 +220,17 @@ func (w *world) want() map[string]window.Second {
 	return rows
 }
 
-// agree waits until what was said is what a straight run says, and nothing else.
+// agree waits until the emitted rows are exactly those of one pass over the log.
 func (w *world) agree() {
 	w.t.Helper()
 	want := w.want()
-	w.until(10*time.Second, "all said", func() string {
-		rows, _, _ := w.said()
+	w.until(10*time.Second, "all emitted", func() string {
+		rows, _, _ := w.emitted()
 		return differs(rows, want)
 	})
 }
 
-// differs says in what rows aren't those wanted, and "" when they are.
+// differs describes a difference between rows and want, or returns "".
 func differs[R comparable](rows, want map[string]R) string {
 	for k, r := range want {
 		if rows[k] != r {

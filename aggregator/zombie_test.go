@@ -16,7 +16,7 @@ import (
 	"nowcast/internal/window"
 )
 
-// worker works on partitions without a group that would give them to nobody else.
+// worker works on partitions without a consumer group, so that several can own the same ones.
 func (w *world) worker(name string, start func(*lane) work) work {
 	l := &lane{name: name, cfg: Config{Drain: time.Second}, broker: w.kafka,
 		log: slog.New(slog.NewTextHandler(testLog{w.t}, nil)), metrics: newMetrics(prometheus.NewRegistry())}
@@ -28,7 +28,7 @@ func (w *world) worker(name string, start func(*lane) work) work {
 	return x
 }
 
-// nothing is what is committed of topics that nobody has read.
+// nothing returns the positions of topics without a commit.
 func nothing(topics ...string) (all []group.Position) {
 	for _, name := range topics {
 		for p := range partitions {
@@ -38,7 +38,7 @@ func nothing(topics ...string) (all []group.Position) {
 	return all
 }
 
-// reached waits until everything of the log is in x's positions, and gives them.
+// reached waits until x's positions are at the log's end, and returns them.
 func (w *world) reached(x work) (at []group.Position) {
 	w.t.Helper()
 	w.until(10*time.Second, "reached", func() string {
@@ -57,7 +57,7 @@ func (w *world) reached(x work) (at []group.Position) {
 	return at
 }
 
-// quiet waits until all workers have said all there is to say.
+// quiet waits until no worker has pending changes.
 func (w *world) quiet(all ...work) {
 	w.t.Helper()
 	for _, x := range all {
@@ -73,8 +73,8 @@ func (w *world) quiet(all ...work) {
 	}
 }
 
-// copies are all rows ever written, as bytes, by key and version, and how many were written more than once.
-// It fails the test where one version has two contents.
+// copies returns how many rows and lists were emitted more than once. It fails the test if a key and
+// version has two contents.
 func (w *world) copies() (seconds, nows int) {
 	w.t.Helper()
 	w.mu.Lock()
@@ -99,8 +99,8 @@ func (w *world) copies() (seconds, nows int) {
 	return seconds, nows
 }
 
-// Several instances that all believe to own the partitions write the same rows, byte by byte, whenever they
-// began.
+// TestZombies checks that several instances that all believe to own the partitions write the same bytes,
+// whenever they started.
 func TestZombies(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -119,7 +119,7 @@ func TestZombies(t *testing.T) {
 	for seed := range uint64(4) {
 		w.traffic(3+seed, 40, 2*time.Minute)
 		w.odd()
-		// lists come once a second, and only then are the newest ones those of all
+		// lists come once a second; only then have all workers emitted the newest ones
 		w.quiet(first, second, third)
 	}
 	w.clock += 310_000
@@ -137,7 +137,7 @@ func TestZombies(t *testing.T) {
 		t.Errorf("the test is none: %d rows and %d lists were written again", seconds, nows)
 	}
 	t.Logf("%d rows and %d lists were written again", seconds, nows)
-	// Nothing final is said otherwise later.
+	// A final row never changes.
 	finals := map[string]window.Second{}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -154,7 +154,7 @@ func TestZombies(t *testing.T) {
 	}
 }
 
-// Several store lanes on the same partitions store the same rows in all their columns.
+// TestStoreZombies checks that several store lanes on the same partitions store the same rows.
 func TestStoreZombies(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

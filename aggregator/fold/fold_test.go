@@ -22,8 +22,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// run applies a log, numbered from 0, and calls each with what every envelope did: the final rows by time,
-// then the provisional ones.
+// run applies a log, numbered from 0, and calls each with the result of every envelope: its final rows by
+// time, then the provisional ones.
 func run(w Windows, log []Envelope, from, to int, each func(i int, rows []window.Second, o Outcome)) {
 	for i := from; i < to; i++ {
 		e := log[i]
@@ -31,7 +31,7 @@ func run(w Windows, log []Envelope, from, to int, each func(i int, rows []window
 		rows, o := w.Apply(&e)
 		rows = slices.Clone(rows)
 		w.Fold.Provisional(func(s *window.Second) { rows = append(rows, *s) })
-		// Rows of an emission are in no order: that in which visitors leave goes back to when they came.
+		// Rows of an emission have no order: visitors leave in the order in which they came.
 		slices.SortFunc(rows, func(a, b window.Second) int {
 			return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Site, b.Site),
 				cmp.Compare(a.Version, b.Version))
@@ -42,7 +42,7 @@ func run(w Windows, log []Envelope, from, to int, each func(i int, rows []window
 	}
 }
 
-// lists are those of a site as they are.
+// lists returns the current lists of a site.
 func lists(f *Fold, name string) (n window.Now) {
 	i := f.findSite(name, hashOf(name))
 	if i == absent {
@@ -53,7 +53,7 @@ func lists(f *Fold, name string) (n window.Now) {
 	return n
 }
 
-// known are the sites that a fold knows.
+// known returns the sites of a fold.
 func known(f *Fold) (names []string) {
 	for _, s := range f.siteTable.slots {
 		if s.index1 != 0 {
@@ -69,8 +69,7 @@ var (
 	firstSeed = flag.Uint64("seed", 0, "of the first")
 )
 
-// each runs a check on n seeds from the first on, as many at a time as there are cores, and fails with the
-// first that one of them finds.
+// each runs a check on n seeds, as many at a time as there are cores, and stops after the first failure.
 func each(t *testing.T, n int, check func(seed uint64) error) {
 	t.Helper()
 	var next atomic.Int64
@@ -92,7 +91,7 @@ func each(t *testing.T, n int, check func(seed uint64) error) {
 	wg.Wait()
 }
 
-// caught also takes a panic for a failure.
+// caught returns a panic of a check as an error.
 func caught(seed uint64, check func(seed uint64) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -102,8 +101,8 @@ func caught(seed uint64, check func(seed uint64) error) (err error) {
 	return check(seed)
 }
 
-// Every history against the oracle: watermark, what became of each event, every final row; nothing final
-// changes, and no version has two contents.
+// TestHistories compares every history with the oracle: the watermark, each event's class, every final row.
+// No final row changes, and no version has two contents.
 func TestHistories(t *testing.T) {
 	var mu sync.Mutex
 	var sum Outcome
@@ -163,7 +162,7 @@ func TestHistories(t *testing.T) {
 	}
 }
 
-// state is all that can be seen of the stages, now or later.
+// state returns the observable state of the stages.
 func state(w Windows) string {
 	var all []window.Now
 	for _, site := range known(w.Fold) {
@@ -175,8 +174,8 @@ func state(w Windows) string {
 		w.Classifier.openEvents, all)
 }
 
-// Reading the warm-up and going on is the same as reading all; reading half of them isn't, and this test
-// would notice.
+// TestWarmUp checks that a warm-up followed by the rest of the log has the result of the whole log, and
+// that half a warm-up has another one.
 func TestWarmUp(t *testing.T) {
 	differs := func(seed uint64, warm, lazy int64, limit int) string {
 		rules := small()
@@ -264,8 +263,8 @@ func TestWarmUp(t *testing.T) {
 	}
 }
 
-// The lists of now against a recount: each present visitor is in each list once, at the page of the latest
-// event.
+// TestLists compares the lists with a recount: each provisionally active visitor is in each list once, at
+// the page of its latest event.
 func TestLists(t *testing.T) {
 	each(t, *histories, func(seed uint64) error {
 		log := history(seed)
@@ -307,7 +306,7 @@ func TestLists(t *testing.T) {
 	})
 }
 
-// Nothing outlives its last visitor.
+// TestForgets checks that no state outlives its last visitor.
 func TestForgets(t *testing.T) {
 	log := history(1)
 	w := NewWindows(small())

@@ -6,7 +6,8 @@ import (
 	"nowcast/internal/event"
 )
 
-// small are the rules at a tenth of the scale, so that a history of minutes holds what else takes an hour.
+// small returns the rules at a tenth of the scale, so that a history of minutes covers what takes an hour
+// in production.
 func small() Rules {
 	return Rules{Active: 30, IDMemory: 30_000, NodeMemory: 66_000, MaxNodeLag: 2000, MaxOpenEvents: 1 << 20,
 		ListRefresh: 3000}
@@ -14,14 +15,14 @@ func small() Rules {
 
 const smallWarmUp = 96_000
 
-// midnight is in the middle of every history, as far as visitors' ids go.
+// midnight, when visitors' ids change, is in the middle of every history.
 const (
 	start    = int64(1_795_435_200_000)
 	length   = int64(240_000)
 	midnight = start + length/2
 )
 
-// sender is an ingest node, or whoever sends what it had kept.
+// sender is an ingest node, or the successor that sends its spool.
 type sender struct {
 	id, sequence uint64
 	skew, linger int64
@@ -36,11 +37,11 @@ type sender struct {
 	promised     int64
 }
 
-// history is an adversarial log of one partition: ingest nodes with wrong and stepping clocks, of which some
-// keep promises that their clocks don't, envelopes and ticks, retries and copies that land late, nodes that
-// are cut off, that die with or without someone to send what they had kept, and that say farewell; clients
-// that repeat ids; a site that is given up; visitors whose id changes at midnight. Who an event is really of
-// is in Language, "v3".
+// history is an adversarial log of one partition. Ingest nodes have wrong and stepping clocks, and some
+// keep promises that their clocks don't. Envelopes and ticks are retried, and copies arrive late. Nodes are
+// cut off, die with or without a successor that sends their spool, or send a close marker. Clients repeat
+// ids, a site loses its visitors, and visitors' ids change at midnight. Language holds who an event is
+// really of, as "v3".
 func history(seed uint64) []Envelope {
 	r := rand.New(rand.NewPCG(seed, 1))
 	var log []Envelope
@@ -69,7 +70,7 @@ func history(seed uint64) []Envelope {
 	visitors, lost, odd := 2+r.IntN(8), []float64{0, 0.02, 0.05}[r.IntN(3)], []float64{0, 0.01}[r.IntN(2)]
 	sources := []string{"", "", "", "Google", "News"}
 	paths := []string{"/", "/a", "/b", "/c"}
-	closing := start + r.Int64N(length) // when nobody comes to z any more
+	closing := start + r.Int64N(length) // after which site z has no events
 	for now := start; now < start+length; now += 10 {
 		for i := 0; i < len(copies); i++ {
 			if copies[i].at <= now {
@@ -160,7 +161,7 @@ func history(seed uint64) []Envelope {
 }
 
 func (s *sender) add(now int64, e event.Event) {
-	// The id and the time are stamped in one moment.
+	// The id and the time are taken at one moment.
 	who := uint64(e.Language[1])
 	e.Visitor, e.PreviousVisitor = who, 0
 	if e.Time >= midnight {
@@ -175,10 +176,10 @@ func (s *sender) add(now int64, e event.Event) {
 	s.gather = append(s.gather, e)
 }
 
-func (s *sender) seal(now int64, farewell bool) {
+func (s *sender) seal(now int64, closing bool) {
 	s.sequence++
 	e := Envelope{Time: now + s.skew, Header: event.Header{Version: 1, Node: s.id, Sequence: s.sequence,
-		Low: now + s.skew - 1, Farewell: farewell}, Events: s.gather}
+		Low: now + s.skew - 1, Farewell: closing}, Events: s.gather}
 	for _, x := range s.gather {
 		e.Header.Low = min(e.Header.Low, x.Time-1)
 	}

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// As many ids as make the tables grow, drop what is old and shrink, against a map that forgets nothing.
+// TestIDs compares ids with a map that forgets nothing, with as many as make tables grow, drop expired ids
+// and shrink.
 func TestIDs(t *testing.T) {
 	const memory = 1000
 	each(t, 4, func(seed uint64) error {

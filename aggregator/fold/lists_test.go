@@ -12,7 +12,7 @@ import (
 	"nowcast/internal/window"
 )
 
-// Sites with more pages than are given, which come and go, against a recount.
+// TestManyPages compares sites with more pages than window.MaxCounts with a recount.
 func TestManyPages(t *testing.T) {
 	each(t, 4, func(seed uint64) error {
 		r := rand.New(rand.NewPCG(seed, 4))

@@ -9,16 +9,16 @@ import (
 	"nowcast/internal/window"
 )
 
-// counted is an event that is in a window, by the oracle's reckoning.
+// counted is an event that counts in a window, by the oracle.
 type counted struct {
 	second, time    int64
 	site, who, path string
 	pageview        bool
 }
 
-// oracle recounts a log from its list of events by the meaning of the rules, as slowly as that takes; it
-// shares no code with the stages. It gives the rows of every final second, and of each envelope its watermark
-// and what became of its events.
+// oracle recounts a log from the list of its events, following the rules literally and slowly. It shares no
+// code with the stages. It returns the rows of every final second, and of each envelope the watermark and
+// the outcome.
 func oracle(rules Rules, log []Envelope) (rows map[string]window.Second, watermarks []int64,
 	outcomes []Outcome, all []counted) {
 	type seen struct {
@@ -63,10 +63,10 @@ func oracle(rules Rules, log []Envelope) (rows map[string]window.Second, waterma
 			t := min(x.Time, e.Time)
 			if x.HasID {
 				id := fmt.Sprint(x.Site, x.ID)
-				repeated := slices.ContainsFunc(occurrences[id],
+				duplicate := slices.ContainsFunc(occurrences[id],
 					func(at int64) bool { return at > watermark-rules.IDMemory && at > t-rules.IDMemory })
 				occurrences[id] = append(occurrences[id], t)
-				if repeated {
+				if duplicate {
 					o.Duplicate++
 					continue
 				}
@@ -96,7 +96,7 @@ func oracle(rules Rules, log []Envelope) (rows map[string]window.Second, waterma
 	return finals(rules, all, watermark), watermarks, outcomes, all
 }
 
-// finals are the rows of all seconds that the watermark has passed.
+// finals returns the rows of all seconds that the watermark has passed.
 func finals(rules Rules, all []counted, watermark int64) map[string]window.Second {
 	rows := map[string]window.Second{}
 	active := func(site string, second int64) int {
@@ -132,7 +132,7 @@ func finals(rules Rules, all []counted, watermark int64) map[string]window.Secon
 				}
 			}
 			row.Visitors, row.Revision = uint32(len(who)), row.Events+1
-			// somebody, with nobody else coming: the number may be the same and still there is a row
+			// a visitor left: the number may be the same if another came, and there is a row anyway
 			left := false
 			for _, c := range all {
 				if c.site == site && c.second == second-rules.Active &&

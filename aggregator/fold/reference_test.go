@@ -10,13 +10,13 @@ import (
 	"nowcast/internal/window"
 )
 
-// place is the key of a row of windows, in one partition.
+// place is the key of a row of windows in one partition.
 type place struct {
 	site   string
 	second int64
 }
 
-// versioned is what may have only one content.
+// versioned is a key that may have one content.
 type versioned struct {
 	place
 	version uint64
@@ -34,7 +34,7 @@ type rawKey struct {
 	index          int
 }
 
-// raw is a row of the table `events`: its key, its place in the log and what was made of it.
+// raw is a row of the table `events`: its key, its place in the log and its class.
 type raw struct {
 	rawKey
 	offset, index int
@@ -44,7 +44,7 @@ type raw struct {
 
 func (r *raw) fresh() bool { return r.class != Stale }
 
-// tape plays a log: the stages clamp the events that they get, so they get copies.
+// tape plays a log. It hands out copies, since the stages clamp events.
 type tape struct {
 	log    []Envelope
 	events []event.Event
@@ -57,7 +57,7 @@ func (t *tape) at(i int) *Envelope {
 	return &e
 }
 
-// judge is the store lane: what it makes of an envelope. Nothing of a retry and no repeats.
+// judge is the store lane: it returns the rows of an envelope, without retries and duplicates.
 func judge(r *Classifier, e *Envelope) (rows []raw, o Outcome) {
 	if !r.Begin(e.Header, e.Time) {
 		return nil, Outcome{Retried: true}
@@ -83,7 +83,7 @@ func judge(r *Classifier, e *Envelope) (rows []raw, o Outcome) {
 	return rows, o
 }
 
-// reference is what one reader that never crashes makes of a log, envelope by envelope: all that anybody may
+// reference is the output of one reader that never crashes, envelope by envelope: all that any owner may
 // ever write.
 type reference struct {
 	watermarks []int64
@@ -156,8 +156,8 @@ func refer(rules Rules, log []Envelope) (*reference, error) {
 	return f, f.compare(want)
 }
 
-// list keeps what the lists of all sites are after an envelope. Everybody else gets them by News, so does the
-// reference forget sites.
+// list keeps the lists of all sites after an envelope. It emits them as well, so that the reference forgets
+// empty sites as owners do.
 func (f *reference) list(stage *Fold, offset int) {
 	for _, site := range known(stage) {
 		n := lists(stage, site)
@@ -170,7 +170,7 @@ func (f *reference) list(stage *Fold, offset int) {
 	stage.Lists(int64(offset), 0, &n, func() {})
 }
 
-// listed is what the lists of a site are at a version.
+// listed returns the lists of a site at a version.
 func (f *reference) listed(site string, version uint64) window.Now {
 	_, _, offset := window.SplitVersion(version)
 	all := f.lists[site]
@@ -194,7 +194,7 @@ func sameLists(a, b *window.Now) bool {
 		a.RestCountries == b.RestCountries && a.RestDevices == b.RestDevices
 }
 
-// compare holds all final rows against the oracle's, which have no version.
+// compare compares all final rows with the oracle's, which have no version.
 func (f *reference) compare(want map[string]window.Second) error {
 	for _, s := range f.finals {
 		f.ordered = append(f.ordered, s)

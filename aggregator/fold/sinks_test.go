@@ -10,7 +10,7 @@ import (
 )
 
 // sinks are what owners write to: the windows topic, the tables `events` and `windows`, and the committed
-// positions. Each write is held against the reference, whoever it is from.
+// positions. Each write is compared with the reference.
 type sinks struct {
 	ref     *reference
 	commits [lanes]position
@@ -49,7 +49,7 @@ func (s *sinks) fail(format string, a ...any) {
 	}
 }
 
-// put is a write that reached its sink, now or for the second time or late.
+// put is a write that reaches its sink, perhaps late or for the second time.
 func (s *sinks) put(r *record) {
 	var finals []window.Second
 	for _, row := range r.seconds {
@@ -81,7 +81,7 @@ func (s *sinks) put(r *record) {
 			s.nows[n.Site] = *n
 		}
 	}
-	// What the streamer relies on: a record's watermark says that every second before it is here.
+	// The streamer relies on this: every second before a record's watermark is visible.
 	for ; s.over < len(s.ref.ordered) && (s.ref.ordered[s.over].At+1)*1000 <= r.watermark; s.over++ {
 		if want := s.ref.ordered[s.over]; s.visible[placeOf(&want)] != want {
 			s.fail("4: the watermark %d is written before the final row %+v", r.watermark, want)
@@ -104,7 +104,7 @@ func (s *sinks) put(r *record) {
 	}
 }
 
-// commit is a commit that reached the coordinator. What is before it must be in the sink.
+// commit is a commit that reaches the coordinator. The sink must have everything before it.
 func (s *sinks) commit(lane int, c position) {
 	for d := &s.durable[lane]; *d < c.offset; *d++ {
 		if lane == windowsLane {
@@ -132,7 +132,7 @@ func (s *sinks) commit(lane int, c position) {
 	s.commits[lane], s.has[lane] = c, true
 }
 
-// settled checks the tables when everybody has written all that there is.
+// settled checks the tables once all owners have written everything.
 func (s *sinks) settled() {
 	f := s.ref
 	want := maps.Clone(f.finals)
@@ -185,7 +185,7 @@ func (s *sinks) settled() {
 	}
 }
 
-// difference gives the first key whose values differ.
+// difference returns the first key whose values differ.
 func difference(a, b map[place]window.Second) (first place, differ bool) {
 	for _, m := range []map[place]window.Second{a, b} {
 		for p := range m {
