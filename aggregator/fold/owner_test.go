@@ -59,7 +59,8 @@ type owner struct {
 // newOwner starts at the log's start. An owner of the windows lane has both stages, one of the store lane
 // only the first.
 func newOwner(t *trial, lane int) *owner {
-	o := &owner{trial: t, lane: lane, tape: tape{log: t.log}, versions: map[place]uint64{}, emittedWatermark: None}
+	o := &owner{trial: t, lane: lane, tape: tape{log: t.log}, versions: map[place]uint64{},
+		emittedWatermark: None}
 	if lane == windowsLane {
 		o.windows = NewWindows(t.rules)
 		o.reader = o.windows.Classifier
