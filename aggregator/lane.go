@@ -23,14 +23,14 @@ type work interface {
 
 // lane is a consumer group and the dependencies that its work shares.
 type lane struct {
-	name        string
-	cfg         Config
-	broker      *broker.Client
-	log         *slog.Logger
-	metrics     *metrics
-	member      *group.Member
-	tokenSuffix string        // makes the insert tokens of a rewind unique
-	doubt       time.Duration // of a log that seems too short
+	name            string
+	cfg             Config
+	broker          *broker.Client
+	log             *slog.Logger
+	metrics         *metrics
+	member          *group.Member
+	tokenSuffix     string        // makes the insert tokens of a rewind unique
+	recreationGrace time.Duration // see broker.Follower
 
 	mu   sync.Mutex
 	work work
@@ -41,7 +41,7 @@ type lane struct {
 func newLane(name string, cfg Config, deps Deps, m *metrics, start func(*lane, []group.Position) work,
 	topics ...string) *lane {
 	l := &lane{name: name, cfg: cfg, broker: deps.Broker, log: deps.Log.With("lane", name), metrics: m,
-		doubt: broker.Doubt}
+		recreationGrace: broker.RecreationGrace}
 	l.member = group.New(group.Config{Group: topic.Group(name), Instance: cfg.Instance, Topics: topics,
 		Session:    cfg.Session,
 		Rebalanced: func(partitions []int) { m.assigned(name, partitions) },
@@ -86,11 +86,11 @@ func (l *lane) drain(ctx context.Context) (context.Context, context.CancelFunc) 
 
 // follow reads a partition until ctx ends, a callback fails, or the span of a rewind is read.
 func (l *lane) follow(ctx context.Context, f broker.Follower) error {
-	f.Doubt = l.doubt
+	f.RecreationGrace = l.recreationGrace
 	switch err := l.broker.Follow(ctx, f); {
 	case errors.Is(err, errSpanEnd):
 		return nil
-	case errors.Is(err, broker.ErrAnew):
+	case errors.Is(err, broker.ErrTopicRecreated):
 		return l.recreated(err, f.Topic)
 	default:
 		return err
@@ -100,7 +100,7 @@ func (l *lane) follow(ctx context.Context, f broker.Follower) error {
 // recreated adds to an error the command that repairs a group after its topic was deleted and created again.
 // The lane can't tell which offset it should go on from, so it waits for an operator.
 func (l *lane) recreated(err error, topic string) error {
-	return fmt.Errorf("%w; if the topic was made anew, stop the aggregators, run kafka-consumer-groups.sh "+
+	return fmt.Errorf("%w; if the topic was deleted and created again, stop the aggregators, run kafka-consumer-groups.sh "+
 		"--bootstrap-server HOST:PORT --group nowcast-%s --delete-offsets --topic %s and start them: "+
 		"they begin at its first record", err, l.name, topic)
 }

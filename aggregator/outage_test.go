@@ -8,12 +8,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"nowcast/aggregator/group"
+	"nowcast/internal/broker"
 	"nowcast/internal/event"
 	"nowcast/internal/topic"
 	"nowcast/internal/window"
@@ -159,22 +159,14 @@ func (w *world) recreate(name string) {
 // commit sets a group's offsets, as of before a topic was recreated.
 func (w *world) commit(group string, offsets map[partitionOf]int64, metadata string) {
 	w.t.Helper()
-	rq := &kafka.OffsetCommitRequest{GroupID: group, GenerationID: -1,
-		Topics: map[string][]kafka.OffsetCommit{}}
+	var positions []broker.Position
 	for p, offset := range offsets {
-		rq.Topics[p.topic] = append(rq.Topics[p.topic],
-			kafka.OffsetCommit{Partition: p.partition, Offset: offset, Metadata: metadata})
+		positions = append(positions,
+			broker.Position{Topic: p.topic, Partition: p.partition, Offset: offset, Metadata: metadata})
 	}
-	r, err := w.kafka.OffsetCommit(w.t.Context(), rq)
-	if err != nil {
+	membership := broker.Membership{Group: group, Generation: -1}
+	if err := w.kafka.Commit(w.t.Context(), membership, positions); err != nil {
 		w.t.Fatal(err)
-	}
-	for _, partitions := range r.Topics {
-		for _, p := range partitions {
-			if p.Error != nil {
-				w.t.Fatal(p.Error)
-			}
-		}
 	}
 }
 

@@ -89,10 +89,10 @@ func (r *partitionReader) run(ctx context.Context) error {
 		}
 	}
 	return r.follow(ctx, broker.Follower{Topic: topic.Events, Partition: r.partition, From: from,
-		Reached: r.committed.Offset,
-		Record:  func(x broker.Record) error { return r.record(ctx, x) },
-		Batch:   func(next, end int64) error { return r.fetched(ctx, next, end) },
-		Gap:     r.gap, Fail: r.failure.failed})
+		KnownEnd: r.committed.Offset,
+		Record:   func(x broker.Record) error { return r.record(ctx, x) },
+		Batch:    func(next, end int64) error { return r.fetched(ctx, next, end) },
+		Gap:      r.gap, Fail: r.failure.failed})
 }
 
 // retryStart calls start until it returns the offset to read from, or ctx ends.
@@ -187,7 +187,7 @@ func (r *partitionReader) decode(x broker.Record) error {
 	return r.decoder.Err()
 }
 
-// errWatermark halts a partition, as broker.ErrAnew does.
+// errWatermark halts a partition, as broker.ErrTopicRecreated does.
 var errWatermark = errors.New("the state rebuilt from the log isn't the one that was committed")
 
 // goLive ends the warm-up. It fails if the rebuilt watermark isn't the committed one.

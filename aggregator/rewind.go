@@ -45,7 +45,7 @@ func (r Rewind) Run(ctx context.Context, deps Deps) (RewindProgress, error) {
 		return RewindProgress{}, err
 	}
 	l := &lane{name: "store", cfg: Config{Drain: defaultDrain}, broker: deps.Broker, log: deps.Log,
-		metrics: newMetrics(prometheus.NewRegistry()), doubt: broker.Doubt,
+		metrics: newMetrics(prometheus.NewRegistry()), recreationGrace: broker.RecreationGrace,
 		tokenSuffix: "/" + rand.Text()} // else ClickHouse would drop rows that were deleted since
 	spans, err := r.spans(ctx, l)
 	if err != nil {

@@ -199,10 +199,10 @@ func (t *windowsTail) run(ctx context.Context) error {
 	}
 	before, _ := metadataOf(t.committed, "time")
 	return t.follow(ctx, broker.Follower{Topic: topic.Windows, Partition: t.committed.Partition, From: from,
-		Before: before,
-		Record: func(r broker.Record) error { return t.record(ctx, r) },
-		Batch:  func(next, end int64) error { return t.fetched(ctx, next, end) },
-		Gap:    t.gap, Fail: t.failure.failed})
+		PreviousTime: before,
+		Record:       func(r broker.Record) error { return t.record(ctx, r) },
+		Batch:        func(next, end int64) error { return t.fetched(ctx, next, end) },
+		Gap:          t.gap, Fail: t.failure.failed})
 }
 
 // start returns the offset to read from.

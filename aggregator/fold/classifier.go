@@ -76,7 +76,7 @@ func (c *Classifier) Begin(h event.Header, time int64) bool {
 	// No event is later than its record: a promise beyond the node's own timestamp comes from a stepped
 	// clock.
 	n.low = min(h.Low, time)
-	if h.Farewell {
+	if h.CloseMarker {
 		n.low = None
 	}
 	// Once the watermark is so far past an envelope, its node may be forgotten, and a retry would look new.

@@ -179,7 +179,7 @@ func (s *sender) add(now int64, e event.Event) {
 func (s *sender) seal(now int64, closing bool) {
 	s.sequence++
 	e := Envelope{Time: now + s.skew, Header: event.Header{Version: 1, Node: s.id, Sequence: s.sequence,
-		Low: now + s.skew - 1, Farewell: closing}, Events: s.gather}
+		Low: now + s.skew - 1, CloseMarker: closing}, Events: s.gather}
 	for _, x := range s.gather {
 		e.Header.Low = min(e.Header.Low, x.Time-1)
 	}

@@ -107,7 +107,7 @@ func (t *trial) String() string {
 		}
 		fmt.Fprintf(&b, "  %d: node %d #%d at %d low %d", i, nodes[e.Header.Node], e.Header.Sequence,
 			e.Time-start, e.Header.Low-start)
-		if e.Header.Farewell {
+		if e.Header.CloseMarker {
 			b.WriteString(" closes")
 		}
 		for j := range e.Events {
