@@ -373,7 +373,7 @@ func TestStoreEngine(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.db.Close() })
-	_, stop := w.start(Config{Windows: true, Store: true}) // makes the tables
+	_, stop := w.start(Config{Windows: true, Store: true, Drain: time.Minute}) // creates the tables
 	w.traffic(1, 30, time.Minute)
 	w.agree()
 	stop()
