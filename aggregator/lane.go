@@ -101,8 +101,8 @@ func (l *lane) follow(ctx context.Context, f broker.Follower) error {
 // The lane can't tell which offset it should go on from, so it waits for an operator.
 func (l *lane) recreated(err error, topic string) error {
 	return fmt.Errorf("%w; if the topic was deleted and created again, stop the aggregators, "+
-		"run kafka-consumer-groups.sh --bootstrap-server HOST:PORT --group nowcast-%s --delete-offsets --topic %s "+
-		"and start them: they begin at its first record", err, l.name, topic)
+		"run kafka-consumer-groups.sh --bootstrap-server HOST:PORT --group nowcast-%s --delete-offsets "+
+		"--topic %s and start them: they begin at its first record", err, l.name, topic)
 }
 
 // letter is the value of a record of nowcast.dead-letter.v1. It names an unreadable record, which stays in

@@ -108,7 +108,7 @@ func (r *eventRows) add(partition int, e *fold.Envelope, i int, class fold.Class
 	r.screen.add(x.Screen)
 }
 
-// idOf lowCardinality an event whose client gave it no id. It is the same in every copy of its envelope.
+// generatedID returns the id of an event whose client sent none. It is equal in all copies of its envelope.
 func generatedID(h event.Header, i int) (id [16]byte) {
 	var b [20]byte
 	binary.LittleEndian.PutUint64(b[:], h.Node)

@@ -91,7 +91,7 @@ func TestTakeover(t *testing.T) {
 	w.traffic(1, 60, 20*time.Minute)
 	w.agree()
 	stop()
-	w.traffic(2, 60, 3*time.Minute) // nobody is there
+	w.traffic(2, 60, 3*time.Minute) // no instance runs
 	_, stop = w.start(Config{Windows: true})
 	w.traffic(3, 20, time.Minute)
 	w.agree()

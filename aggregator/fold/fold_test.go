@@ -320,7 +320,7 @@ func TestForgets(t *testing.T) {
 	var n window.Now
 	f.Lists(1, 1, &n, func() {
 		if len(n.Pages) > 0 {
-			t.Errorf("somebody is left: %+v", n)
+			t.Errorf("a visitor is left: %+v", n)
 		}
 	})
 	got := []int{f.siteTable.used, f.visitors.len(), len(f.visitors.aliases), len(f.open), len(f.expiry),

@@ -3,12 +3,12 @@
 // produces the same rows, however the log is cut into batches, and a crash loses nothing that the log doesn't
 // have.
 //
-//	envelope ─► Classifier.Begin    drops a retried envelope, moves the watermark
-//	         ─► Fold.Advance        makes the seconds final that the watermark has passed
+//	envelope   ─► Classifier.Begin     drops a retried envelope, moves the watermark
+//	           ─► Fold.Advance         makes the seconds final that the watermark has passed
 //	each event ─► Classifier.Classify  counted, late, stale or duplicate
-//	           ─► Fold.Add          counts it in its second, if counted
-//	         ─► Classifier.End      bounds the events of open seconds
-//	         ─► Fold.End            returns the rows that became final
+//	           ─► Fold.Add             counts it in its second, if its class is Counted
+//	envelope   ─► Classifier.End       bounds the events of open seconds
+//	           ─► Fold.End             returns the rows that became final
 //
 // Windows are tumbling, one second of event time long. Each carries the active visitors of its site: those
 // seen in the last 300 windows. The terms are those of the Dataflow model (Akidau et al., VLDB 2015).

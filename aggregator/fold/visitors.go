@@ -1,6 +1,6 @@
 package fold
 
-// visitor is somebody who is provisionally active on a site. It has 64 bytes, one cache line, and no pointer.
+// visitor is a provisionally active visitor of a site. It has 64 bytes, one cache line, and no pointer.
 type visitor struct {
 	id        uint64            // of the day
 	mask      uint64            // bit i: seen in the open second base+i

@@ -24,14 +24,14 @@ type recount struct {
 	cfg       *Config
 	partition int
 
-	nodes      map[uint64]*node
-	ids        map[clientID]int64 // newest use
-	prunedAt   int64              // watermark
-	open       map[int64]int      // events by second that isn't final
-	openEvents int
-	now        int64 // the log's time, ms
-	watermark  int64
-	finals     []final // rises of the watermark
+	nodes       map[uint64]*node
+	ids         map[clientID]int64 // newest use
+	prunedAt    int64              // watermark
+	openSeconds map[int64]int      // events by second that isn't final
+	openEvents  int
+	logTime     int64 // the log's time, ms
+	watermark   int64
+	finals      []final // rises of the watermark
 
 	sites       []string
 	siteOf      map[string]int32
@@ -95,7 +95,7 @@ const (
 
 func newRecount(c Config, partition int) *recount {
 	return &recount{cfg: &c, partition: partition, nodes: map[uint64]*node{}, ids: map[clientID]int64{},
-		open: map[int64]int{}, now: never, watermark: never,
+		openSeconds: map[int64]int{}, logTime: never, watermark: never,
 		siteOf: map[string]int32{}, previousIDs: map[visitorKey]uint64{}, ledger: map[minuteKey]*outcomes{},
 		lostThrough: never}
 }
@@ -134,15 +134,15 @@ func (r *recount) envelope(x broker.Record, report *Report) {
 		n.low = never
 	}
 	tooOld := r.watermark != never && x.Time <= r.watermark-nodeMemory
-	r.now = max(r.now, x.Time)
+	r.logTime = max(r.logTime, x.Time)
 	lowest := int64(never)
 	for _, n := range r.nodes {
-		if n.low >= r.now-maxNodeLag && (lowest == never || n.low < lowest) {
+		if n.low >= r.logTime-maxNodeLag && (lowest == never || n.low < lowest) {
 			lowest = n.low
 		}
 	}
 	if lowest != never {
-		r.raise(min(lowest, r.now), x.Offset)
+		r.raise(min(lowest, r.logTime), x.Offset)
 	}
 	r.forget()
 	classes := make([]class, len(events))
@@ -152,7 +152,7 @@ func (r *recount) envelope(x broker.Record, report *Report) {
 	r.addToLedger(x, events, classes, r.decoder.Tallies(), report)
 	for r.openEvents > maxOpenEvents {
 		oldest := int64(1 << 62)
-		for s := range r.open {
+		for s := range r.openSeconds {
 			oldest = min(oldest, s)
 		}
 		r.raise((oldest+1)*1000, x.Offset)
@@ -166,10 +166,10 @@ func (r *recount) raise(w, offset int64) {
 	}
 	r.watermark = w
 	r.finals = append(r.finals, final{w, offset})
-	for s, n := range r.open {
+	for s, n := range r.openSeconds {
 		if (s+1)*1000 <= w {
 			r.openEvents -= n
-			delete(r.open, s)
+			delete(r.openSeconds, s)
 		}
 	}
 }
@@ -218,7 +218,7 @@ func (r *recount) classify(x broker.Record, h event.Header, i int, e *event.Even
 		}
 	}
 	if c == inWindow {
-		r.open[second]++
+		r.openSeconds[second]++
 		r.openEvents++
 	}
 	if !r.cfg.includes(e.Site) || second < r.cfg.From.Unix()-active || second >= r.cfg.To.Unix() {

@@ -84,7 +84,7 @@ func (r *run) readWindows(ctx context.Context, p int, watermark int64) (*emitted
 			if headLost {
 				headLost, em.lostThrough = false, e.Watermark
 				r.report.note("partition %d: %s begins at offset %d, "+
-					"what it said of earlier seconds isn't there any more",
+					"what it had of earlier seconds is deleted",
 					p, topic.Windows, first)
 			}
 			if int(e.Partition) != p {
