@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,138 +19,148 @@ import (
 	"nowcast/internal/window"
 )
 
-// killed measures how long nobody hears of the present when an aggregator is killed under 10,000 events/s and started again at once.
-// Before that the log is filled up, so that its last sixteen minutes, which are what has to be read again, have that rate on average.
-func (r *rig) killed(ctx context.Context) error {
-	const present, all = 10_000, 16 * 60 * 10_000 // events/s, and events of a warm-up
+// measureKill measures how long there is no fresh frame when an aggregator is killed under 10,000 events/s and started
+// again at once. Before that it fills up the log, so that its last sixteen minutes, which the warm-up reads, have that
+// rate on average.
+func (l *longLog) measureKill(ctx context.Context) error {
+	const rate, warmUpEvents = 10_000, 16 * 60 * 10_000
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	lasts := time.Since(r.end) - time.Second
-	say("writing %d events more", all-events)
-	if err := r.write(ctx, r.end, lasts, float64(all-events)/partitions/lasts.Seconds()); err != nil {
+	span := time.Since(l.end) - time.Second
+	logf("writing %d more events", warmUpEvents-logEvents)
+	if err := l.write(ctx, l.end, span, float64(warmUpEvents-logEvents)/partitions/span.Seconds()); err != nil {
 		return err
 	}
-	say("killing an aggregator")
-	defer run1(ctx, func(ctx context.Context) error { return r.send(ctx, present) })()
-	newest := r.watch(ctx)
-	after := func(at time.Time) (n int) {
-		for p := range newest {
-			if newest[p].Load() > at.UnixMilli() {
+	logf("killing an aggregator")
+	defer background(ctx, func(ctx context.Context) error { return l.send(ctx, rate) })()
+	watermarks := l.followWatermarks(ctx)
+	// partitionsAfter counts the partitions whose watermark is past a moment.
+	partitionsAfter := func(at time.Time) (n int) {
+		for p := range watermarks {
+			if watermarks[p].Load() > at.UnixMilli() {
 				n++
 			}
 		}
 		return n
 	}
-	c := &child{log: filepath.Join(r.dir, "aggregator.log")}
-	if err := c.start(ctx, r.addrs); err != nil {
+	a := &aggregatorProcess{log: filepath.Join(l.dir, "aggregator.log")}
+	if err := a.start(ctx, l.addrs); err != nil {
 		return err
 	}
-	defer c.kill()
-	if err := until(ctx, 2*time.Minute, func() bool { return after(time.Now().Add(-2*time.Second)) == partitions }); err != nil {
-		return fmt.Errorf("aggregator before the kill: %w: %s", err, c.said())
+	defer a.kill()
+	err := waitFor(ctx, 2*time.Minute, func() bool { return partitionsAfter(time.Now().Add(-2*time.Second)) == partitions })
+	if err != nil {
+		return fmt.Errorf("aggregator before the kill: %w: %s", err, a.logTail())
 	}
 	at := time.Now()
-	if err := until(ctx, 10*time.Second, func() bool { return time.Since(at) > 3*time.Second && after(at) == partitions }); err != nil {
-		return fmt.Errorf("aggregator before the kill: %w: %s", err, c.said())
+	err = waitFor(ctx, 10*time.Second, func() bool { return time.Since(at) > 3*time.Second && partitionsAfter(at) == partitions })
+	if err != nil {
+		return fmt.Errorf("aggregator before the kill: %w: %s", err, a.logTail())
 	}
-	c.kill()
-	at = time.Now()
-	if err := c.start(ctx, r.addrs); err != nil {
+	a.kill()
+	killed := time.Now()
+	if err := a.start(ctx, l.addrs); err != nil {
 		return err
 	}
 	var first time.Duration
-	err := until(ctx, 2*time.Minute, func() bool {
-		n := after(at)
+	err = waitFor(ctx, 2*time.Minute, func() bool {
+		n := partitionsAfter(killed)
 		if n > 0 && first == 0 {
-			first = time.Since(at)
+			first = time.Since(killed)
 		}
 		return n == partitions
 	})
 	if err != nil {
-		return fmt.Errorf("aggregator after the kill: %w: %s", err, c.said())
+		return fmt.Errorf("aggregator after the kill: %w: %s", err, a.logTail())
 	}
-	last, joined, on := time.Since(at), c.when("got partitions").Sub(at), c.when("reading on").Sub(at)
-	fmt.Printf("kill -9 at %d events/s: first fresh frame after %.2f s, of all partitions after %.2f s\n", present, first.Seconds(), last.Seconds())
+	last := time.Since(killed)
+	got, err1 := a.lastLogged("got partitions")
+	warmed, err2 := a.lastLogged("reading on")
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	joined, warm := got.Sub(killed), warmed.Sub(killed)
+	fmt.Printf("kill -9 at %d events/s: first fresh frame after %.2f s, of all partitions after %.2f s\n", rate,
+		first.Seconds(), last.Seconds())
 	fmt.Printf("  of that, until the group gave it partitions %.2f s (%s), warm-up of %.1f M events %.2f s, catching up %.2f s\n",
-		joined.Seconds(), c.membership(), float64(all)/1e6, (on - joined).Seconds(), (last - on).Seconds())
+		joined.Seconds(), a.membership(), float64(warmUpEvents)/1e6, (warm - joined).Seconds(), (last - warm).Seconds())
 	return nil
 }
 
-// watch follows the windows topic from its end and keeps each partition's newest watermark.
-func (r *rig) watch(ctx context.Context) *[partitions]atomic.Int64 {
+// followWatermarks follows the windows topic from its end and keeps each partition's newest watermark, in unix ms.
+func (l *longLog) followWatermarks(ctx context.Context) *[partitions]atomic.Int64 {
 	var newest [partitions]atomic.Int64
 	for p := range partitions {
 		go func() {
-			_, end, err := r.broker.Bounds(ctx, topic.Windows, p)
+			_, end, err := l.broker.Bounds(ctx, topic.Windows, p)
 			if err != nil {
-				say("%v", err)
+				logf("%v", err)
 				return
 			}
 			var e window.Emission
-			_ = r.broker.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: p, From: end, Record: func(rec broker.Record) error {
-				if err := e.Decode(rec.Value); err != nil {
+			record := func(r broker.Record) error {
+				if err := e.Decode(r.Value); err != nil {
 					return err
 				}
 				newest[p].Store(max(newest[p].Load(), e.Watermark))
 				return nil
-			}})
+			}
+			_ = l.broker.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: p, From: end, Record: record})
 		}()
 	}
 	return &newest
 }
 
-// child is `nowcast aggregator` with the windows lane.
-type child struct {
+// aggregatorProcess is `nowcast aggregator` with the windows lane.
+type aggregatorProcess struct {
 	log    string
-	static bool // the program knows members whose place is kept
+	static bool // the program knows static group membership (KIP-345)
 	cmd    *exec.Cmd
 }
 
-func (c *child) start(ctx context.Context, addrs []string) error {
-	const bin = "bin/nowcast"
-	help, err := exec.CommandContext(ctx, bin, "aggregator", "--help").Output()
+func (a *aggregatorProcess) start(ctx context.Context, kafka []string) error {
+	help, err := exec.CommandContext(ctx, nowcastBinary, "aggregator", "--help").Output()
 	if err != nil {
-		return fmt.Errorf("start %s (make build makes it): %w", bin, err)
+		return fmt.Errorf("start %s (make build makes it): %w", nowcastBinary, err)
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	ops, err := freeAddrs(ctx, "127.0.0.1", 1)
 	if err != nil {
 		return err
 	}
-	l.Close()
-	args := []string{"aggregator", "--lanes", "windows", "--kafka", strings.Join(addrs, ","), "--ops-listen", l.Addr().String()}
-	if c.static = bytes.Contains(help, []byte("--instance")); c.static {
+	args := []string{"aggregator", "--lanes", "windows", "--kafka", strings.Join(kafka, ","), "--ops-listen", ops[0]}
+	if a.static = bytes.Contains(help, []byte("--instance")); a.static {
 		args = append(args, "--instance", "bench")
 	}
-	f, err := os.Create(c.log)
+	f, err := os.Create(a.log)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	c.cmd = exec.CommandContext(ctx, bin, args...)
-	c.cmd.Stdout, c.cmd.Stderr = f, f
-	return c.cmd.Start()
+	a.cmd = exec.CommandContext(ctx, nowcastBinary, args...)
+	a.cmd.Stdout, a.cmd.Stderr = f, f
+	return a.cmd.Start()
 }
 
-func (c *child) kill() {
-	_ = c.cmd.Process.Signal(syscall.SIGKILL)
-	_ = c.cmd.Wait()
+func (a *aggregatorProcess) kill() {
+	_ = a.cmd.Process.Signal(syscall.SIGKILL)
+	_ = a.cmd.Wait()
 }
 
-func (c *child) membership() string {
-	if c.static {
-		return "a static member keeps its place"
+func (a *aggregatorProcess) membership() string {
+	if a.static {
+		return "a static member keeps its partitions"
 	}
 	return "a dynamic member's session lasts 10 s"
 }
 
-func (c *child) said() []byte {
-	b, _ := os.ReadFile(c.log)
+func (a *aggregatorProcess) logTail() []byte {
+	b, _ := os.ReadFile(a.log)
 	return b[max(0, len(b)-2000):]
 }
 
-// when is the last time that the child logged a message; the zero time when it didn't.
-func (c *child) when(message string) (at time.Time) {
-	for line := range bytes.Lines(c.said()) {
+// lastLogged is when the process last logged a message.
+func (a *aggregatorProcess) lastLogged(message string) (at time.Time, err error) {
+	for line := range bytes.Lines(a.logTail()) {
 		var l struct {
 			Time time.Time
 			Msg  string
@@ -159,5 +169,8 @@ func (c *child) when(message string) (at time.Time) {
 			at = l.Time
 		}
 	}
-	return at
+	if at.IsZero() {
+		return at, fmt.Errorf("find %q in the aggregator's log: not logged", message)
+	}
+	return at, nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,61 +11,62 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"nowcast/internal/retry"
 )
 
-// blast posts beacons over connections that stay open, and does as little as possible itself: requests are written down beforehand, of an answer only
-// status and length are read. net/http's client costs more than the server under test.
+// blast posts beacons over kept-alive connections at little cost: requests are prepared beforehand, and of an answer
+// only status and length are parsed. net/http's client costs more than the server under test.
 type blast struct {
 	addr  string
 	site  string
 	conns int
-	rate  float64 // beacons/s in all, by a clock that doesn't wait for answers; 0: each connection as fast as it is answered
+	rate  float64 // beacons/s over all connections, whatever the answers; 0: each connection as fast as it is answered
 	span  time.Duration
 }
 
-// answers are what came of a blast.
+// answers counts the answers to a blast by status, and broken connections.
 type answers struct {
-	accepted, busy, unavailable, other, broken int64
-	lat                                        []time.Duration // of those accepted; with a rate, from when the beacon was due
+	accepted, tooMany, unavailable, other, broken int64
+
+	latencies []time.Duration // of accepted beacons; with a rate they count from when the beacon was due
 }
 
 func (a *answers) rate(span time.Duration) float64 { return float64(a.accepted) / span.Seconds() }
 
-func (b blast) run(ctx context.Context) (*answers, error) {
+// run posts for the blast's span, or until ctx ends.
+func (b blast) run(ctx context.Context) *answers {
 	ctx, cancel := context.WithTimeout(ctx, b.span)
 	defer cancel()
 	var all answers
 	var mu sync.Mutex
-	var first error
 	var wg sync.WaitGroup
 	begin := time.Now()
-	var due atomic.Int64 // of beacons so far
+	var scheduled atomic.Int64 // beacons that are due so far
 	for n := range b.conns {
 		wg.Go(func() {
-			var mine answers
-			err := b.connection(ctx, n, begin, &due, &mine)
+			var own answers
+			b.connection(ctx, n, begin, &scheduled, &own)
 			mu.Lock()
 			defer mu.Unlock()
-			all.add(&mine)
-			if err != nil && ctx.Err() == nil {
-				first = errors.Join(first, err)
-			}
+			all.add(&own)
 		})
 	}
 	wg.Wait()
-	return &all, first
+	return &all
 }
 
 func (a *answers) add(b *answers) {
 	a.accepted += b.accepted
-	a.busy += b.busy
+	a.tooMany += b.tooMany
 	a.unavailable += b.unavailable
 	a.other += b.other
 	a.broken += b.broken
-	a.lat = append(a.lat, b.lat...)
+	a.latencies = append(a.latencies, b.latencies...)
 }
 
-func (b blast) connection(ctx context.Context, n int, begin time.Time, due *atomic.Int64, mine *answers) error {
+// connection posts beacons one after the other, and connects again when its connection breaks.
+func (b blast) connection(ctx context.Context, n int, begin time.Time, scheduled *atomic.Int64, own *answers) {
 	var c net.Conn
 	var r *bufio.Reader
 	defer func() {
@@ -82,62 +82,64 @@ func (b blast) connection(ctx context.Context, n int, begin time.Time, due *atom
 		if c == nil {
 			var err error
 			if c, err = (&net.Dialer{}).DialContext(ctx, "tcp", b.addr); err != nil {
-				mine.broken++
-				pause(ctx, 50*time.Millisecond)
+				own.broken++
+				_ = retry.Sleep(ctx, 50*time.Millisecond)
 				continue
 			}
 			r = bufio.NewReaderSize(c, 1024)
 		}
-		from := time.Now()
+		due := time.Now()
 		if b.rate > 0 {
-			from = begin.Add(time.Duration(float64(due.Add(1)) / b.rate * float64(time.Second)))
-			if pause(ctx, time.Until(from)); ctx.Err() != nil {
-				return nil
+			due = begin.Add(time.Duration(float64(scheduled.Add(1)) / b.rate * float64(time.Second)))
+			if retry.Sleep(ctx, time.Until(due)) != nil {
+				return
 			}
 		}
 		_ = c.SetDeadline(time.Now().Add(30 * time.Second))
 		_, err := c.Write(requests[i%len(requests)])
 		var status int
 		if err == nil {
-			status, err = answer(r)
+			status, err = readAnswer(r)
 		}
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
 		switch {
 		case err != nil:
-			mine.broken++
+			own.broken++
 			c.Close()
 			c = nil
 		case status == 202:
-			mine.accepted++
-			mine.lat = append(mine.lat, time.Since(from))
+			own.accepted++
+			own.latencies = append(own.latencies, time.Since(due))
 		case status == 429:
-			mine.busy++
+			own.tooMany++
 		case status == 503:
-			mine.unavailable++
+			own.unavailable++
 		default:
-			mine.other++
+			own.other++
 		}
 	}
-	return nil
 }
 
-// request is a beacon of Plausible's script, as a browser sends it.
+// request is a beacon as Plausible's script sends it.
 func (b blast) request(visitor int) []byte {
-	body := fmt.Sprintf(`{"n":"pageview","v":36,"u":"https://%s/articles/%d?utm_source=news","d":"%[1]s","r":"https://www.google.com/"}`, b.site, visitor%50)
-	return fmt.Appendf(nil, "POST /api/event HTTP/1.1\r\nHost: %s\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.%d.0 Safari/537.36\r\n"+
-		"Accept-Language: de-DE,de;q=0.9\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s", b.addr, visitor%5000, len(body), body)
+	body := fmt.Sprintf(`{"n":"pageview","v":36,"u":"https://%s/articles/%d?utm_source=news","d":"%[1]s",`+
+		`"r":"https://www.google.com/"}`, b.site, visitor%50)
+	return fmt.Appendf(nil, "POST /api/event HTTP/1.1\r\nHost: %s\r\n"+
+		"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "+
+		"Chrome/142.0.%d.0 Safari/537.36\r\nAccept-Language: de-DE,de;q=0.9\r\nContent-Type: text/plain\r\n"+
+		"Content-Length: %d\r\n\r\n%s", b.addr, visitor%5000, len(body), body)
 }
 
-// answer reads one.
-func answer(r *bufio.Reader) (status int, err error) {
+// readAnswer reads an HTTP/1.1 response with a Content-Length.
+func readAnswer(r *bufio.Reader) (status int, err error) {
 	line, err := r.ReadSlice('\n')
 	if err != nil {
 		return 0, err
 	}
 	if len(line) < 12 {
-		return 0, fmt.Errorf("no answer: %q", line)
+		return 0, fmt.Errorf("parse status line %q: too short", line)
 	}
 	status, err = strconv.Atoi(string(line[9:12]))
 	length := 0

@@ -1,256 +1,278 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
 	"nowcast/internal/broker"
 	"nowcast/internal/event"
+	"nowcast/internal/retry"
+	"nowcast/internal/sse"
 	"nowcast/internal/topic"
 	"nowcast/internal/window"
 )
 
-// glass times probes from the moment before a beacon is sent to the moment at which a viewer's frame shows it: idle, under load, and beside
-// clients that ask heavy queries as well.
-func glass(ctx context.Context, s *server) error {
+// benchGlass times probes from just before a beacon is sent until a viewer's frame shows it: idle, under load, and
+// beside clients that ask heavy queries as well.
+func benchGlass(ctx context.Context, s *server) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	if _, err := pass(ctx, s, "idle", 200); err != nil {
+	if _, err := probeGlass(ctx, s, "idle", 200); err != nil {
 		return err
 	}
-	if err := errors.Join(s.site(ctx, "load.example.com"), fill(ctx, s)); err != nil {
+	if err := errors.Join(s.addSite(ctx, "load.example.com"), fillHistory(ctx, s)); err != nil {
 		return err
 	}
 	const rate, clients = 1000, 8
 	wg.Go(func() { loadAt(ctx, s, rate) })
-	time.Sleep(3 * time.Second)
-	alone, err := pass(ctx, s, fmt.Sprintf("%d beacons/s", rate), 400)
+	if err := retry.Sleep(ctx, 3*time.Second); err != nil {
+		return err
+	}
+	loaded, err := probeGlass(ctx, s, fmt.Sprintf("%d beacons/s", rate), 400)
 	if err != nil {
 		return err
 	}
-	straining, relax := context.WithCancel(ctx)
-	defer relax()
+	querying, stopQueries := context.WithCancel(ctx)
+	defer stopQueries()
 	answers := make(chan map[int]int, 1)
-	wg.Go(func() { answers <- strain(straining, s, clients) })
-	time.Sleep(3 * time.Second)
-	beside, err := pass(ctx, s, fmt.Sprintf("beside %d with heavy queries", clients), 400)
-	relax()
+	wg.Go(func() { answers <- queryHeavily(querying, s, clients) })
+	if err := retry.Sleep(ctx, 3*time.Second); err != nil {
+		return err
+	}
+	queried, err := probeGlass(ctx, s, fmt.Sprintf("beside %d with heavy queries", clients), 400)
+	stopQueries()
 	fmt.Printf("%-34s %v\n", "  answers to those, by status", <-answers)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%-34s p50 × %.2f, p99 × %.2f\n", "heavy queries: beacon to glass", ratio(beside, alone, .5), ratio(beside, alone, .99))
+	ratio := func(q float64) float64 { return float64(quantile(queried, q)) / float64(quantile(loaded, q)) }
+	fmt.Printf("%-34s p50 × %.2f, p99 × %.2f\n", "heavy queries: beacon to glass", ratio(.5), ratio(.99))
 	return nil
 }
 
-// pass times n probes. Each is a new visitor, at a random phase, of a site that is the pass's own: a viewer is shown the visitors of five minutes,
-// and no probe of an earlier pass may drop out of them meanwhile. Beside the viewer it tails both topics, which shows where the time goes.
-func pass(ctx context.Context, s *server, name string, n int) ([]time.Duration, error) {
+// stage is a place at which a probe's event is seen.
+type stage int
+
+const (
+	inLog stage = iota
+	inWindows
+	onGlass
+	stages
+)
+
+// probe times events of one site. Each is a page view of a new visitor, so the n-th event raises each count to n.
+// The site is the probe's own: a frame counts the visitors of five minutes, and the visitors of an earlier probe
+// would leave that count meanwhile.
+type probe struct {
+	server *server
+	site   string
+	client *http.Client
+
+	mu      sync.Mutex
+	seen    [stages][]time.Time // when the n-th event was first seen
+	changed chan struct{}       // holds a value after a change of seen
+}
+
+// probeGlass times n probes and prints how long each stage takes. It returns the times from beacon to glass, sorted.
+func probeGlass(ctx context.Context, s *server, name string, n int) ([]time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p := &probe{site: fmt.Sprintf("probe-%x.example.com", time.Now().UnixNano()), client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
-	if err := s.site(ctx, p.site); err != nil {
+	p := &probe{server: s, site: fmt.Sprintf("probe-%x.example.com", time.Now().UnixNano()), changed: make(chan struct{}, 1),
+		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	if err := s.addSite(ctx, p.site); err != nil {
 		return nil, err
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	if err := p.watch(ctx, s, &wg); err != nil {
+	if err := errors.Join(p.followTopics(ctx, &wg), p.followStream(ctx, &wg)); err != nil {
 		return nil, err
 	}
-	return p.rounds(ctx, s, name, n)
+	return p.run(ctx, name, n)
 }
 
-// ratio is that of a quantile of two lists, which are sorted.
-func ratio(a, b []time.Duration, q float64) float64 {
-	at := func(d []time.Duration) float64 { return float64(d[int(q*float64(len(d)-1))]) }
-	return at(a) / at(b)
-}
-
-// probe keeps when each of its events was first seen at each place.
-type probe struct {
-	site   string
-	client *http.Client
-	sent   int
-
-	mu   sync.Mutex
-	seen [3][]time.Time // by place: the n-th event of the site
-	more chan struct{}
-}
-
-const (
-	inLog = iota
-	inWindows
-	onGlass
-)
-
-// reached notes that place has n events of the site by now.
-func (p *probe) reached(place, n int) {
+// mark records that a stage has n events of the site.
+func (p *probe) mark(at stage, n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	for len(p.seen[place]) < n {
-		p.seen[place] = append(p.seen[place], now)
+	for len(p.seen[at]) < n {
+		p.seen[at] = append(p.seen[at], now)
 	}
 	select {
-	case p.more <- struct{}{}:
+	case p.changed <- struct{}{}:
 	default:
 	}
 }
 
-func (p *probe) at(place, n int) (time.Time, bool) {
+// when returns the moment at which a stage had n events; the zero time before.
+func (p *probe) when(at stage, n int) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.seen[place]) < n {
-		return time.Time{}, false
+	if len(p.seen[at]) < n {
+		return time.Time{}
 	}
-	return p.seen[place][n-1], true
+	return p.seen[at][n-1]
 }
 
-func (p *probe) watch(ctx context.Context, s *server, wg *sync.WaitGroup) error {
-	p.more = make(chan struct{}, 1)
-	b, err := os.ReadFile(filepath.Join(s.dir, "endpoints.json"))
+// followTopics tails every partition of both topics.
+func (p *probe) followTopics(ctx context.Context, wg *sync.WaitGroup) error {
+	ends, err := p.server.endpoints()
 	if err != nil {
 		return err
 	}
-	var ends struct{ Kafka string }
-	if err := json.Unmarshal(b, &ends); err != nil {
-		return err
-	}
-	log := broker.New(broker.Config{Addrs: strings.Split(ends.Kafka, ","), Topics: []string{topic.Events, topic.Windows}, Timeout: 10 * time.Second})
+	log := broker.New(broker.Config{Addrs: strings.Split(ends.Kafka, ","), Topics: []string{topic.Events, topic.Windows},
+		Timeout: 10 * time.Second})
 	n, err := log.Partitions(ctx, topic.Events)
 	if err != nil {
 		return err
 	}
-	var mu sync.Mutex
-	events, active := 0, make([]int, n)
+	events, active := &sum{}, &sum{}
 	for part := range n {
-		for _, name := range []string{topic.Events, topic.Windows} {
+		for name, record := range map[string]func(broker.Record) error{
+			topic.Events: p.readEvents(part, events), topic.Windows: p.readWindows(part, active),
+		} {
 			_, end, err := log.Bounds(ctx, name, part)
 			if err != nil {
 				return err
 			}
-			f := broker.Follower{Topic: name, Partition: part, From: end, MaxWait: 500 * time.Millisecond}
-			if name == topic.Events {
-				var d event.Decoder
-				var e event.Event
-				f.Record = func(r broker.Record) error {
-					if _, err := d.Reset(r.Value); err != nil {
-						return err
-					}
-					for d.Next(&e) {
-						if e.Site == p.site {
-							mu.Lock()
-							events++
-							p.reached(inLog, events)
-							mu.Unlock()
-						}
-					}
-					return nil
-				}
-			} else {
-				var w window.Emission
-				f.Record = func(r broker.Record) error {
-					if err := w.Decode(r.Value); err != nil {
-						return err
-					}
-					for _, row := range w.Seconds {
-						if row.Site == p.site {
-							mu.Lock()
-							active[part] = max(active[part], int(row.Active))
-							sum := 0
-							for _, a := range active {
-								sum += a
-							}
-							p.reached(inWindows, sum)
-							mu.Unlock()
-						}
-					}
-					return nil
-				}
-			}
+			f := broker.Follower{Topic: name, Partition: part, From: end, MaxWait: 500 * time.Millisecond, Record: record}
 			wg.Go(func() { _ = log.Follow(ctx, f) })
 		}
 	}
-	return p.view(ctx, s, wg)
+	return nil
 }
 
-func (p *probe) view(ctx context.Context, s *server, wg *sync.WaitGroup) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/api/events?rate=100ms&site="+p.site, nil)
+// sum adds up the largest value of each partition.
+type sum struct {
+	mu     sync.Mutex
+	values map[int]int
+}
+
+func (s *sum) raise(partition, value int) (total int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.values == nil {
+		s.values = map[int]int{}
+	}
+	s.values[partition] = max(s.values[partition], value)
+	for _, v := range s.values {
+		total += v
+	}
+	return total
+}
+
+func (p *probe) readEvents(partition int, events *sum) func(broker.Record) error {
+	var d event.Decoder
+	var e event.Event
+	n := 0
+	return func(r broker.Record) error {
+		if _, err := d.Reset(r.Value); err != nil {
+			return err
+		}
+		for d.Next(&e) {
+			if e.Site == p.site {
+				n++
+				p.mark(inLog, events.raise(partition, n))
+			}
+		}
+		return nil
+	}
+}
+
+func (p *probe) readWindows(partition int, active *sum) func(broker.Record) error {
+	var w window.Emission
+	return func(r broker.Record) error {
+		if err := w.Decode(r.Value); err != nil {
+			return err
+		}
+		for _, row := range w.Seconds {
+			if row.Site == p.site {
+				p.mark(inWindows, active.raise(partition, int(row.Active)))
+			}
+		}
+		return nil
+	}
+}
+
+func (p *probe) followStream(ctx context.Context, wg *sync.WaitGroup) error {
+	return followVisitors(ctx, wg, p.server.url+"/api/events?rate=100ms&site="+p.site, "", func(visitors int) {
+		p.mark(onGlass, visitors)
+	})
+}
+
+// followVisitors opens a stream and hands over the number of visitors of each frame until ctx ends.
+func followVisitors(ctx context.Context, wg *sync.WaitGroup, url, key string, visitors func(int)) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
+	}
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
 	}
 	res, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
 		return err
 	}
 	if res.StatusCode != http.StatusOK {
-		return errors.New(res.Status)
+		res.Body.Close()
+		return fmt.Errorf("open stream: %s", res.Status)
 	}
 	wg.Go(func() {
 		defer res.Body.Close()
-		sc := bufio.NewScanner(res.Body)
-		sc.Buffer(nil, 1<<20)
-		for sc.Scan() {
-			if data, ok := strings.CutPrefix(sc.Text(), "data: "); ok {
-				var f struct{ Visitors int }
-				if json.Unmarshal([]byte(data), &f) == nil {
-					p.reached(onGlass, f.Visitors)
-				}
+		r := sse.NewReader(res.Body)
+		for e, err := r.Next(); err == nil; e, err = r.Next() {
+			var f struct{ Visitors int }
+			if json.Unmarshal([]byte(e.Data), &f) == nil {
+				visitors(f.Visitors)
 			}
 		}
 	})
 	return nil
 }
 
-// rounds times n probes. It returns how long they took from beacon to glass, sorted.
-func (p *probe) rounds(ctx context.Context, s *server, name string, n int) ([]time.Duration, error) {
-	var ack, logged, emitted, shown, all []time.Duration
-	for range n {
-		time.Sleep(time.Duration(rand.Int64N(int64(250 * time.Millisecond)))) //nolint:gosec // a phase, not a secret
-		p.sent++
-		t0 := time.Now()
-		if err := post(ctx, p.client, s.url, p.site, "/", 1_000_000+p.sent); err != nil {
+// run sends n probes at random phases of the emit interval, one after the other.
+func (p *probe) run(ctx context.Context, name string, n int) ([]time.Duration, error) {
+	var accepted, logged, emitted, shown, all []time.Duration
+	for i := 1; i <= n; i++ {
+		if err := retry.Sleep(ctx, rand.N(250*time.Millisecond)); err != nil {
 			return nil, err
 		}
-		ack = append(ack, time.Since(t0))
-		end := time.After(10 * time.Second)
-		for {
-			if _, ok := p.at(onGlass, p.sent); ok {
-				break
-			}
+		sent := time.Now()
+		if err := postBeacon(ctx, p.client, p.server.url, p.site, "/", 1_000_000+i); err != nil {
+			return nil, err
+		}
+		accepted = append(accepted, time.Since(sent))
+		for limit := time.After(10 * time.Second); p.when(onGlass, i).IsZero(); {
 			select {
-			case <-p.more:
-			case <-end:
-				return nil, fmt.Errorf("probe %d isn't on the glass after 10 s", p.sent)
+			case <-p.changed:
+			case <-limit:
+				return nil, fmt.Errorf("probe %d isn't on the glass after 10 s", i)
 			}
 		}
-		t1, _ := p.at(inLog, p.sent)
-		t2, _ := p.at(inWindows, p.sent)
-		t3, _ := p.at(onGlass, p.sent)
-		all = append(all, t3.Sub(t0))
-		if !t1.IsZero() && !t2.IsZero() {
-			logged, emitted, shown = append(logged, t1.Sub(t0)), append(emitted, t2.Sub(t1)), append(shown, t3.Sub(t2))
+		log, windows, glass := p.when(inLog, i), p.when(inWindows, i), p.when(onGlass, i)
+		all = append(all, glass.Sub(sent))
+		if !log.IsZero() && !windows.IsZero() {
+			logged = append(logged, log.Sub(sent))
+			emitted = append(emitted, windows.Sub(log))
+			shown = append(shown, glass.Sub(windows))
 		}
 	}
-	quantiles(name+": beacon to glass", all)
-	quantiles("  beacon to 202", ack)
-	quantiles("  beacon to readable in the log", logged)
-	quantiles("  log to windows (beat: 100 ms)", emitted)
-	quantiles("  windows to glass (rate: 100 ms)", shown)
+	printQuantiles(name+": beacon to glass", all)
+	printQuantiles("  beacon to 202", accepted)
+	printQuantiles("  beacon to readable in the log", logged)
+	printQuantiles("  log to windows (emit: 100 ms)", emitted)
+	printQuantiles("  windows to glass (rate: 100 ms)", shown)
 	return all, nil
 }
 
@@ -259,7 +281,7 @@ func loadAt(ctx context.Context, s *server, rate int) {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}, Timeout: 10 * time.Second}
 	tick := time.NewTicker(time.Second / time.Duration(rate))
 	defer tick.Stop()
-	room := make(chan struct{}, 256)
+	limit := make(chan struct{}, 256)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for i := 0; ; i++ {
@@ -268,10 +290,10 @@ func loadAt(ctx context.Context, s *server, rate int) {
 			return
 		case <-tick.C:
 		}
-		room <- struct{}{}
+		limit <- struct{}{}
 		wg.Go(func() {
-			defer func() { <-room }()
-			_ = post(ctx, client, s.url, "load.example.com", fmt.Sprintf("/page-%d", i%50), i%20_000)
+			defer func() { <-limit }()
+			_ = postBeacon(ctx, client, s.url, "load.example.com", fmt.Sprintf("/page-%d", i%50), i%20_000)
 		})
 	}
 }

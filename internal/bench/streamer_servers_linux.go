@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -13,104 +12,74 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"nowcast/internal/retry"
 )
 
-// broadcaster is a server that gives a frame a second to all who follow it, in a process of its own.
-type broadcaster struct {
-	name              string
+// frameServer is a process that sends a frame a second to all viewers.
+type frameServer struct {
 	addr, target, key string
 	ops               string // of nowcast
-	until             string // what a viewer has once it is there
+	joinedBy          string // as viewerJob.JoinedBy
 	pid               int
-	footprint         func(context.Context) (int, error) // bytes that are resident and not free
+	footprint         func(context.Context) (bytes int, err error) // memory that is resident and not free
 	stop              func()
 }
 
-// cpu is user and system time of the server.
-func (b *broadcaster) cpu() time.Duration { return cpuOf(b.pid) }
+// cpu is the user and system time of the server.
+func (s *frameServer) cpu() time.Duration { return cpuOf(s.pid) }
 
-func freeAddr(ctx context.Context, host string) (string, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", host+":0")
-	if err != nil {
-		return "", err
+// serve starts a server by its name.
+func (d *streamerDeps) serve(ctx context.Context, name string) (*frameServer, error) {
+	switch name {
+	case "nowcast":
+		return d.streamer(ctx, "127.0.0.1")
+	case "nchan":
+		return d.nchan(ctx)
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return startPeer(ctx, name)
 }
 
-// fetch returns the body of a GET.
-func fetch(ctx context.Context, url string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+// streamer starts a `nowcast streamer` whose connection limits are never reached, and waits until it is ready.
+func (d *streamerDeps) streamer(ctx context.Context, host string) (*frameServer, error) {
+	help, err := exec.CommandContext(ctx, nowcastBinary, "streamer", "--help").Output()
 	if err != nil {
-		return "", err
+		return nil, fmt.Errorf("start %s (make build makes it): %w", nowcastBinary, err)
 	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode != http.StatusOK {
-		err = errors.New(res.Status)
-	}
-	return string(b), err
-}
-
-func reaper(cmd *exec.Cmd) func() {
-	return func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		gone := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
-		defer gone.Stop()
-		_ = cmd.Wait()
-	}
-}
-
-// streamer starts a `nowcast streamer` and waits until it is ready. Its limits on viewers, where it has any, are out of the way.
-func (r *streamRig) streamer(ctx context.Context, host string) (*broadcaster, error) {
-	const bin = "bin/nowcast"
-	help, err := exec.CommandContext(ctx, bin, "streamer", "--help").Output()
-	if err != nil {
-		return nil, fmt.Errorf("start %s (make build makes it): %w", bin, err)
-	}
-	addr, err := freeAddr(ctx, host)
+	addrs, err := freeAddrs(ctx, host, 2)
 	if err != nil {
 		return nil, err
 	}
-	ops, err := freeAddr(ctx, "127.0.0.1")
-	if err != nil {
-		return nil, err
-	}
-	args := []string{"streamer", "--listen", addr, "--ops-listen", ops, "--kafka", r.addr, "--clickhouse", r.clickhouse, "--admin-key", streamKey, "--log-level", "warn"}
+	args := []string{"streamer", "--listen", addrs[0], "--ops-listen", addrs[1], "--kafka", d.kafka,
+		"--clickhouse", d.clickhouse, "--admin-key", streamKey, "--log-level", "warn"}
 	for _, f := range []string{"--max-viewers", "--viewers-per-address", "--viewers-per-key"} {
-		if bytes.Contains(help, []byte(f)) {
+		if bytes.Contains(help, []byte(f)) { // an older program, for comparison, may not have it
 			args = append(args, f, "1000000")
 		}
 	}
-	cmd := exec.Command(bin, append(args, strings.Fields(os.Getenv("STREAMER_FLAGS"))...)...) //nolint:noctx // stop ends it
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
+	s := &frameServer{addr: addrs[0], ops: addrs[1], target: "/api/events?site=" + busySite, key: streamKey,
+		joinedBy: "event: snapshot"}
+	args = append(args, strings.Fields(os.Getenv("STREAMER_FLAGS"))...)
+	if s.pid, s.stop, err = startProcess(nowcastBinary, args...); err != nil {
 		return nil, err
 	}
-	b := &broadcaster{name: "nowcast", addr: addr, ops: ops, target: "/api/events?site=" + streamSite, key: streamKey, until: "event: snapshot", pid: cmd.Process.Pid, stop: reaper(cmd)}
-	b.footprint = func(ctx context.Context) (int, error) { return goFootprint(ctx, ops, b.pid) }
-	err = until(ctx, time.Minute, func() bool { _, err := fetch(ctx, "http://"+ops+"/readyz"); return err == nil })
+	s.footprint = func(ctx context.Context) (int, error) { return goFootprint(ctx, s.ops, s.pid) }
+	err = waitFor(ctx, time.Minute, func() bool { _, err := get(ctx, "http://"+s.ops+"/readyz"); return err == nil })
 	if err != nil {
-		b.stop()
+		s.stop()
 		return nil, fmt.Errorf("nowcast streamer isn't ready: %w", err)
 	}
-	return b, nil
+	return s, nil
 }
 
-// goFootprint is what a Go process holds: resident memory, less the heap that is free and not yet given back.
+// goFootprint is the memory that a Go process uses, in bytes: resident, less the heap that is free and not yet returned
+// to the system.
 func goFootprint(ctx context.Context, ops string, pid int) (int, error) {
-	for range 2 { // what a sync.Pool holds survives one
-		if _, err := fetch(ctx, "http://"+ops+"/debug/pprof/heap?gc=1"); err != nil {
-			return 0, err
-		}
+	if err := collectGarbage(ctx, ops); err != nil {
+		return 0, err
 	}
-	m, err := fetch(ctx, "http://"+ops+"/metrics")
+	m, err := get(ctx, "http://"+ops+"/metrics")
 	if err != nil {
 		return 0, err
 	}
@@ -122,48 +91,32 @@ func goFootprint(ctx context.Context, ops string, pid int) (int, error) {
 	return residentKB(pid)<<10 - int(idle-released), err
 }
 
-// metric reads one without labels.
-func metric(text, name string) (float64, error) {
-	for line := range strings.Lines(text) {
-		if v, ok := strings.CutPrefix(line, name+" "); ok {
-			return strconv.ParseFloat(strings.TrimSpace(v), 64)
-		}
-	}
-	return 0, fmt.Errorf("there is no metric %s", name)
-}
-
-// peer starts one of the programs of the module beside this one.
-func (r *streamRig) peer(ctx context.Context, kind string) (*broadcaster, error) {
-	const bin = "bin/bench-peers"
-	addr, err := freeAddr(ctx, "127.0.0.1")
+// startPeer starts one of the servers of the module in peers.
+func startPeer(ctx context.Context, kind string) (*frameServer, error) {
+	addrs, err := freeAddrs(ctx, "127.0.0.1", 2)
 	if err != nil {
 		return nil, err
 	}
-	ops, err := freeAddr(ctx, "127.0.0.1")
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.Command(bin, kind, addr, ops) //nolint:noctx // stop ends it
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s (make bench-streamer makes it; it fetches the peers' libraries): %w", bin, err)
-	}
-	b := &broadcaster{name: kind, addr: addr, target: "/stream", key: streamKey, pid: cmd.Process.Pid, stop: reaper(cmd)}
+	s := &frameServer{addr: addrs[0], target: "/stream", key: streamKey}
 	if kind == "centrifuge" {
-		b.target, b.until = "/stream?cf_connect=%7B%22id%22%3A1%2C%22connect%22%3A%7B%7D%7D", "connect"
+		s.target = "/stream?cf_connect=%7B%22id%22%3A1%2C%22connect%22%3A%7B%7D%7D"
+		s.joinedBy = "connect"
 	}
-	b.footprint = func(ctx context.Context) (int, error) {
-		s, err := fetch(ctx, "http://"+ops)
+	if s.pid, s.stop, err = startProcess("bin/bench-peers", kind, addrs[0], addrs[1]); err != nil {
+		return nil, fmt.Errorf("%w (make bench-streamer makes it; it fetches the peers' libraries)", err)
+	}
+	s.footprint = func(ctx context.Context) (int, error) {
+		text, err := get(ctx, "http://"+addrs[1])
 		if err != nil {
 			return 0, err
 		}
-		return strconv.Atoi(s)
+		return strconv.Atoi(text)
 	}
-	if err := until(ctx, 10*time.Second, func() bool { _, err := b.footprint(ctx); return err == nil }); err != nil {
-		b.stop()
-		return nil, fmt.Errorf("%s isn't there: %w", kind, err)
+	if err := waitFor(ctx, 10*time.Second, func() bool { _, err := s.footprint(ctx); return err == nil }); err != nil {
+		s.stop()
+		return nil, fmt.Errorf("%s doesn't answer: %w", kind, err)
 	}
-	return b, nil
+	return s, nil
 }
 
 const nchanConf = `load_module /usr/lib/nginx/modules/ngx_nchan_module.so;
@@ -173,22 +126,26 @@ http {
   access_log off; client_body_temp_path %[1]s/body; nchan_max_reserved_memory 256m;
   server {
     listen %[2]s backlog=4096;
-    location = /stream { nchan_subscriber eventsource; nchan_channel_id site; nchan_subscriber_first_message newest; }
+    location = /stream {
+      nchan_subscriber eventsource; nchan_channel_id site; nchan_subscriber_first_message newest;
+    }
     location = /publish { nchan_publisher; nchan_channel_id site; nchan_message_buffer_length 0; }
   }
 }
 `
 
 // nchan starts Debian's nginx with its nchan module, and publishes a frame a second to it.
-func (r *streamRig) nchan(ctx context.Context) (*broadcaster, error) {
+func (d *streamerDeps) nchan(ctx context.Context) (*frameServer, error) {
 	if _, err := os.Stat("/usr/lib/nginx/modules/ngx_nchan_module.so"); err != nil {
-		return nil, errors.New("nchan isn't installed: apt-get install nginx libnginx-mod-nchan, or leave it out with PEERS=gin,go-sse,centrifuge,write")
+		return nil, errors.New("nchan isn't installed: apt-get install nginx libnginx-mod-nchan, " +
+			"or leave it out with PEERS=gin,go-sse,centrifuge,write")
 	}
-	addr, err := freeAddr(ctx, "127.0.0.1")
+	addrs, err := freeAddrs(ctx, "127.0.0.1", 1)
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(r.dir, "nchan")
+	addr := addrs[0]
+	dir := filepath.Join(d.dir, "nchan")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -196,49 +153,50 @@ func (r *streamRig) nchan(ctx context.Context) (*broadcaster, error) {
 	if err := os.WriteFile(conf, fmt.Appendf(nil, nchanConf, dir, addr), 0o600); err != nil {
 		return nil, err
 	}
-	cmd := exec.Command("nginx", "-c", conf) //nolint:noctx // stop ends it
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start nginx: %w", err)
+	master, stop, err := startProcess("nginx", "-c", conf)
+	if err != nil {
+		return nil, err
 	}
-	quit := run1(ctx, func(ctx context.Context) error {
-		for ctx.Err() == nil {
-			pause(ctx, time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
-			req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/publish", strings.NewReader(nchanFrame(time.Now())))
-			if err != nil {
-				return err
-			}
-			if res, err := http.DefaultClient.Do(req); err == nil {
-				res.Body.Close()
-			}
-		}
-		return nil
-	})
-	end := reaper(cmd)
-	b := &broadcaster{name: "nchan", addr: addr, target: "/stream", key: streamKey, stop: func() { quit(); end() }}
-	err = until(ctx, 10*time.Second, func() bool {
-		workers := children(cmd.Process.Pid)
-		if len(workers) == 1 {
-			b.pid = workers[0]
+	stopPublishing := background(ctx, func(ctx context.Context) error { return publishFrames(ctx, "http://"+addr+"/publish") })
+	s := &frameServer{addr: addr, target: "/stream", key: streamKey, stop: func() { stopPublishing(); stop() }}
+	err = waitFor(ctx, 10*time.Second, func() bool {
+		if workers := children(master); len(workers) == 1 {
+			s.pid = workers[0]
 		}
 		c, err := net.Dial("tcp", addr) //nolint:noctx // loopback
 		if err == nil {
 			c.Close()
 		}
-		return b.pid != 0 && err == nil
+		return s.pid != 0 && err == nil
 	})
 	if err != nil {
-		b.stop()
-		said, _ := os.ReadFile(filepath.Join(dir, "error.log"))
-		return nil, fmt.Errorf("nginx with nchan doesn't run: %w: %s", err, said)
+		s.stop()
+		log, _ := os.ReadFile(filepath.Join(dir, "error.log"))
+		return nil, fmt.Errorf("start nginx with nchan: %w: %s", err, log)
 	}
-	b.footprint = func(context.Context) (int, error) { return residentKB(b.pid) << 10, nil }
-	return b, nil
+	s.footprint = func(context.Context) (int, error) { return residentKB(s.pid) << 10, nil }
+	return s, nil
 }
 
-// nchanFrame is as long as Nowcast's.
+// publishFrames posts a frame at the start of each second until ctx ends.
+func publishFrames(ctx context.Context, url string) error {
+	for {
+		if retry.Sleep(ctx, time.Until(time.Now().Truncate(time.Second).Add(time.Second))) != nil {
+			return nil
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(nchanFrame(time.Now())))
+		if err != nil {
+			return err
+		}
+		if res, err := http.DefaultClient.Do(req); err == nil {
+			res.Body.Close()
+		}
+	}
+}
+
+// nchanFrame is as long as a frame of Nowcast.
 func nchanFrame(now time.Time) string {
 	at := now.UTC().Format("2006-01-02T15:04:05Z")
-	return fmt.Sprintf(`{"visitors":453,"timestamp":"%s","site":"bench.example.com","second":{"at":"%s","pageviews":81,"visitors":53,"events":92,"final":true,"revision":96},"now":"%s","skipped":0}`,
-		at, at, strings.Repeat("x", 720))
+	return fmt.Sprintf(`{"visitors":453,"timestamp":"%s","site":"bench.example.com","second":{"at":"%s","pageviews":81,`+
+		`"visitors":53,"events":92,"final":true,"revision":96},"now":"%s","skipped":0}`, at, at, strings.Repeat("x", 720))
 }
