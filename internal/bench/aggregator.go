@@ -44,7 +44,8 @@ type cost struct{ wall, cpu time.Duration }
 
 func (c cost) print(name string, events int, more string) {
 	fmt.Printf("%-36s %8d events in %7v, CPU %7v: %5.0f ns/event, %5.2f M events/CPU-s%s\n", name, events,
-		c.wall.Round(time.Millisecond), c.cpu.Round(time.Millisecond), float64(c.cpu.Nanoseconds())/float64(events),
+		c.wall.Round(time.Millisecond), c.cpu.Round(time.Millisecond),
+		float64(c.cpu.Nanoseconds())/float64(events),
 		float64(events)/c.cpu.Seconds()/1e6, more)
 }
 
@@ -77,7 +78,8 @@ func benchAggregator(ctx context.Context) error {
 		l.generators = append(l.generators, newEventGenerator(p))
 	}
 	logf("writing %d events", logEvents)
-	// No event may be in the future, and all have to be within the warm-up's 16 minutes when the last measurement begins.
+	// No event may be in the future, and all have to be within the warm-up's 16 minutes when the last
+	// measurement begins.
 	if err := l.write(ctx, time.Now().Add(-11*time.Minute), logSpan, partitionRate); err != nil {
 		return err
 	}
@@ -110,13 +112,17 @@ func (l *longLog) startKafka(ctx context.Context) (stop func(), err error) {
 	return background(ctx, b.Run), nil
 }
 
-// measureWindowsLane measures a loop that only fetches, the lane from the log's start to its end, and a second start
-// of the lane, which rebuilds the state of the first from the log.
+// measureWindowsLane measures a loop that only fetches, the lane from the log's start to its end, and a
+// second start of the lane, which rebuilds the state of the first from the log.
 func (l *longLog) measureWindowsLane(ctx context.Context) error {
 	logf("fetching")
 	var records, bytes atomic.Int64
 	base, err := measure(func() error {
-		return l.fetch(ctx, func(r broker.Record) error { records.Add(1); bytes.Add(int64(len(r.Value))); return nil })
+		return l.fetch(ctx, func(r broker.Record) error {
+			records.Add(1)
+			bytes.Add(int64(len(r.Value)))
+			return nil
+		})
 	})
 	if err != nil {
 		return err
@@ -134,7 +140,8 @@ func (l *longLog) measureWindowsLane(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.print("windows lane", logEvents, fmt.Sprintf(", %.1f times only fetching", float64(c.cpu)/float64(base.cpu)))
+	c.print("windows lane", logEvents, fmt.Sprintf(", %.1f times only fetching",
+		float64(c.cpu)/float64(base.cpu)))
 	logf("warm-up")
 	c, m, err := l.runAggregator(ctx, cfg, nil, func(m *prometheus.Registry) bool {
 		_, n := sumMetric(m, "nowcast_aggregator_warm_up_seconds")
@@ -172,7 +179,8 @@ func (l *longLog) fetch(ctx context.Context, record func(broker.Record) error) e
 	return errors.Join(errs...)
 }
 
-// runAggregator runs an aggregator until done holds, and stops it, which makes it commit. The cost is that of both.
+// runAggregator runs an aggregator until done holds, and stops it, which makes it commit. The cost is that
+// of both.
 func (l *longLog) runAggregator(ctx context.Context, cfg aggregator.Config, db *warehouse.DB,
 	done func(*prometheus.Registry) bool) (cost, *prometheus.Registry, error) {
 	m := prometheus.NewRegistry()
@@ -194,9 +202,9 @@ func (l *longLog) runAggregator(ctx context.Context, cfg aggregator.Config, db *
 	return c, m, err
 }
 
-// measureStoreLane measures the store lane into an embedded ClickHouse until it has stored all events of the log, at
-// most for storeLimit. Of the windows topic it stores what the windows lane before made final. The faster the lane, the
-// more of the engine's merges come after it; they are printed apart.
+// measureStoreLane measures the store lane into an embedded ClickHouse until it has stored all events of
+// the log, at most for storeLimit. Of the windows topic it stores what the windows lane before made final.
+// The faster the lane, the more of the engine's merges come after it; they are printed apart.
 func (l *longLog) measureStoreLane(ctx context.Context) error {
 	logf("store lane")
 	engine, stop, err := startClickHouse(ctx, l.dir)
@@ -231,9 +239,10 @@ func (l *longLog) measureStoreLane(ctx context.Context) error {
 	merges := cpuUntilIdle(ctx, engine.PID())
 	n, windows := stored(m, "events"), stored(m, "windows")
 	rows := float64(n + windows)
-	c.print("store lane, with its ClickHouse", n, fmt.Sprintf("; with %d rows of windows %.0f k rows/s, %.0f k rows/CPU-s, "+
-		"%.0f %% of the CPU the engine's; %v more for merges later", windows, rows/c.wall.Seconds()/1e3,
-		rows/c.cpu.Seconds()/1e3, 100*(1-own.Seconds()/c.cpu.Seconds()), merges))
+	c.print("store lane, with its ClickHouse", n,
+		fmt.Sprintf("; with %d rows of windows %.0f k rows/s, %.0f k rows/CPU-s, "+
+			"%.0f %% of the CPU the engine's; %v more for merges later", windows, rows/c.wall.Seconds()/1e3,
+			rows/c.cpu.Seconds()/1e3, 100*(1-own.Seconds()/c.cpu.Seconds()), merges))
 	return nil
 }
 
@@ -251,7 +260,8 @@ func startClickHouse(ctx context.Context, dir string) (*embedded.ClickHouse, fun
 	return engine, background(ctx, engine.Run), nil
 }
 
-// cpuUntilIdle waits until a process uses less than 5 % of a core, and returns the CPU time that it used until then.
+// cpuUntilIdle waits until a process uses less than 5 % of a core, and returns the CPU time that it used
+// until then.
 func cpuUntilIdle(ctx context.Context, pid int) time.Duration {
 	begin := cpuOf(pid)
 	for last := begin; retry.Sleep(ctx, time.Second) == nil; {

@@ -14,7 +14,8 @@ import (
 	"nowcast/internal/topic"
 )
 
-// eventGenerator makes the events of one partition: a thousand sites, and visitors who come back again and again.
+// eventGenerator makes the events of one partition: a thousand sites, and visitors who come back again and
+// again.
 type eventGenerator struct {
 	partition int
 	node      uint64
@@ -31,7 +32,8 @@ const (
 )
 
 func newEventGenerator(partition int) *eventGenerator {
-	g := &eventGenerator{partition: partition, node: rand.Uint64() | 1, random: rand.New(rand.NewPCG(1, uint64(partition)))}
+	g := &eventGenerator{partition: partition, node: rand.Uint64() | 1,
+		random: rand.New(rand.NewPCG(1, uint64(partition)))}
 	for i := range generatedSites {
 		g.sites = append(g.sites, fmt.Sprintf("site-%d.example.com", i))
 	}
@@ -52,8 +54,10 @@ func (g *eventGenerator) envelope(end time.Time, span time.Duration) []byte {
 		site := g.sites[v%generatedSites]
 		e := event.Event{
 			Time: from + i*span.Milliseconds()/eventsPerEnvelope, Visitor: uint64(v)*0x9e3779b97f4a7c15 + 1,
-			Kind: event.Pageview, Name: "pageview", Site: site, Hostname: site, Path: g.paths[g.random.IntN(len(g.paths))],
-			Country: []string{"DE", "FR", "US", "GB", "JP"}[v%5], Device: []string{"Desktop", "Mobile"}[v/2%2],
+			Kind: event.Pageview, Name: "pageview", Site: site, Hostname: site,
+			Path:    g.paths[g.random.IntN(len(g.paths))],
+			Country: []string{"DE", "FR", "US", "GB", "JP"}[v%5],
+			Device:  []string{"Desktop", "Mobile"}[v/2%2],
 			Browser: "Chrome", BrowserVersion: "142", OS: "Windows", OSVersion: "11", Language: "de-DE",
 			Source: []string{"Google", "", "", "Bing"}[v/3%4], HasID: true,
 		}
@@ -115,8 +119,8 @@ func (l *longLog) eachPartition(f func(p int, g *eventGenerator) error) error {
 	return errors.Join(errs...)
 }
 
-// produce retries as an ingest node does: the leaders of a new topic may not be elected yet. The aggregator drops the
-// duplicates that a retry can make.
+// produce retries as an ingest node does: the leaders of a new topic may not be elected yet. The aggregator
+// drops the duplicates that a retry can make.
 func (l *longLog) produce(ctx context.Context, partition int, at time.Time, values ...[]byte) error {
 	for {
 		_, err := l.broker.Produce(ctx, topic.Events, partition, at, values...)

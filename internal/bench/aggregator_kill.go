@@ -19,16 +19,17 @@ import (
 	"nowcast/internal/window"
 )
 
-// measureKill measures how long there is no fresh frame when an aggregator is killed under 10,000 events/s and started
-// again at once. Before that it fills up the log, so that its last sixteen minutes, which the warm-up reads, have that
-// rate on average.
+// measureKill measures how long there is no fresh frame when an aggregator is killed under 10,000 events/s
+// and started again at once. Before that it fills up the log, so that its last sixteen minutes, which the
+// warm-up reads, have that rate on average.
 func (l *longLog) measureKill(ctx context.Context) error {
 	const rate, warmUpEvents = 10_000, 16 * 60 * 10_000
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	span := time.Since(l.end) - time.Second
 	logf("writing %d more events", warmUpEvents-logEvents)
-	if err := l.write(ctx, l.end, span, float64(warmUpEvents-logEvents)/partitions/span.Seconds()); err != nil {
+	if err := l.write(ctx, l.end, span,
+		float64(warmUpEvents-logEvents)/partitions/span.Seconds()); err != nil {
 		return err
 	}
 	logf("killing an aggregator")
@@ -48,12 +49,15 @@ func (l *longLog) measureKill(ctx context.Context) error {
 		return err
 	}
 	defer a.kill()
-	err := waitFor(ctx, 2*time.Minute, func() bool { return partitionsAfter(time.Now().Add(-2*time.Second)) == partitions })
+	err := waitFor(ctx, 2*time.Minute,
+		func() bool { return partitionsAfter(time.Now().Add(-2*time.Second)) == partitions })
 	if err != nil {
 		return fmt.Errorf("aggregator before the kill: %w: %s", err, a.logTail())
 	}
 	at := time.Now()
-	err = waitFor(ctx, 10*time.Second, func() bool { return time.Since(at) > 3*time.Second && partitionsAfter(at) == partitions })
+	err = waitFor(ctx, 10*time.Second, func() bool {
+		return time.Since(at) > 3*time.Second && partitionsAfter(at) == partitions
+	})
 	if err != nil {
 		return fmt.Errorf("aggregator before the kill: %w: %s", err, a.logTail())
 	}
@@ -80,14 +84,17 @@ func (l *longLog) measureKill(ctx context.Context) error {
 		return err
 	}
 	joined, warm := got.Sub(killed), warmed.Sub(killed)
-	fmt.Printf("kill -9 at %d events/s: first fresh frame after %.2f s, of all partitions after %.2f s\n", rate,
-		first.Seconds(), last.Seconds())
-	fmt.Printf("  of that, until the group gave it partitions %.2f s (%s), warm-up of %.1f M events %.2f s, catching up %.2f s\n",
-		joined.Seconds(), a.membership(), float64(warmUpEvents)/1e6, (warm - joined).Seconds(), (last - warm).Seconds())
+	fmt.Printf("kill -9 at %d events/s: first fresh frame after %.2f s, of all partitions after %.2f s\n",
+		rate, first.Seconds(), last.Seconds())
+	fmt.Printf("  of that, until the group gave it partitions %.2f s (%s), warm-up of %.1f M events %.2f s, "+
+		"catching up %.2f s\n",
+		joined.Seconds(), a.membership(), float64(warmUpEvents)/1e6, (warm - joined).Seconds(),
+		(last - warm).Seconds())
 	return nil
 }
 
-// followWatermarks follows the windows topic from its end and keeps each partition's newest watermark, in unix ms.
+// followWatermarks follows the windows topic from its end and keeps each partition's newest watermark, in
+// unix ms.
 func (l *longLog) followWatermarks(ctx context.Context) *[partitions]atomic.Int64 {
 	var newest [partitions]atomic.Int64
 	for p := range partitions {
@@ -105,7 +112,8 @@ func (l *longLog) followWatermarks(ctx context.Context) *[partitions]atomic.Int6
 				newest[p].Store(max(newest[p].Load(), e.Watermark))
 				return nil
 			}
-			_ = l.broker.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: p, From: end, Record: record})
+			_ = l.broker.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: p, From: end,
+				Record: record})
 		}()
 	}
 	return &newest
@@ -127,7 +135,8 @@ func (a *aggregatorProcess) start(ctx context.Context, kafka []string) error {
 	if err != nil {
 		return err
 	}
-	args := []string{"aggregator", "--lanes", "windows", "--kafka", strings.Join(kafka, ","), "--ops-listen", ops[0]}
+	args := []string{"aggregator", "--lanes", "windows", "--kafka", strings.Join(kafka, ","),
+		"--ops-listen", ops[0]}
 	if a.static = bytes.Contains(help, []byte("--instance")); a.static {
 		args = append(args, "--instance", "bench")
 	}

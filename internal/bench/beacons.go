@@ -10,8 +10,8 @@ import (
 
 const unknownSite = "nobody.example"
 
-// benchBeacons counts single posts that are answered 202, from 1 and from 256 connections. Beacons for a site that
-// doesn't exist are the baseline: all of the HTTP work and none of the log's.
+// benchBeacons counts single posts that are answered 202, from 1 and from 256 connections. Beacons for a
+// site that doesn't exist are the baseline: all of the HTTP work and none of the log's.
 func benchBeacons(ctx context.Context, s *server) error {
 	const site = "bench.example.com"
 	if err := s.addSite(ctx, site); err != nil {
@@ -22,7 +22,8 @@ func benchBeacons(ctx context.Context, s *server) error {
 		if err != nil {
 			return err
 		}
-		dropped, err := postFor(ctx, s, fmt.Sprintf("%d connections, dropped unread", conns), unknownSite, conns)
+		dropped, err := postFor(ctx, s, fmt.Sprintf("%d connections, dropped unread", conns), unknownSite,
+			conns)
 		if err != nil {
 			return err
 		}

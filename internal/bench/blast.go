@@ -15,13 +15,13 @@ import (
 	"nowcast/internal/retry"
 )
 
-// blast posts beacons over kept-alive connections at little cost: requests are prepared beforehand, and of an answer
-// only status and length are parsed. net/http's client costs more than the server under test.
+// blast posts beacons over kept-alive connections at little cost: requests are prepared beforehand, and of
+// an answer only status and length are parsed. net/http's client costs more than the server under test.
 type blast struct {
 	addr  string
 	site  string
 	conns int
-	rate  float64 // beacons/s over all connections, whatever the answers; 0: each connection as fast as it is answered
+	rate  float64 // beacons/s over all connections, whatever the answers; 0: as fast as each is answered
 	span  time.Duration
 }
 
@@ -66,7 +66,8 @@ func (a *answers) add(b *answers) {
 }
 
 // connection posts beacons one after the other, and connects again when its connection breaks.
-func (b blast) connection(ctx context.Context, n int, begin time.Time, scheduled *atomic.Int64, own *answers) {
+func (b blast) connection(ctx context.Context, n int, begin time.Time, scheduled *atomic.Int64,
+	own *answers) {
 	var c net.Conn
 	var r *bufio.Reader
 	defer func() {

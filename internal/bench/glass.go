@@ -19,8 +19,8 @@ import (
 	"nowcast/internal/window"
 )
 
-// benchGlass times probes from just before a beacon is sent until a viewer's frame shows it: idle, under load, and
-// beside clients that ask heavy queries as well.
+// benchGlass times probes from just before a beacon is sent until a viewer's frame shows it: idle, under
+// load, and beside clients that ask heavy queries as well.
 func benchGlass(ctx context.Context, s *server) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -70,9 +70,9 @@ const (
 	stages
 )
 
-// probe times events of one site. Each is a page view of a new visitor, so the n-th event raises each count to n.
-// The site is the probe's own: a frame counts the visitors of five minutes, and the visitors of an earlier probe
-// would leave that count meanwhile.
+// probe times events of one site. Each is a page view of a new visitor, so the n-th event raises each count
+// to n. The site is the probe's own: a frame counts the visitors of five minutes, and the visitors of an
+// earlier probe would leave that count meanwhile.
 type probe struct {
 	server *server
 	site   string
@@ -83,12 +83,14 @@ type probe struct {
 	changed chan struct{}       // holds a value after a change of seen
 }
 
-// probeGlass times n probes and prints how long each stage takes. It returns the times from beacon to glass, sorted.
+// probeGlass times n probes and prints how long each stage takes. It returns the times from beacon to
+// glass, sorted.
 func probeGlass(ctx context.Context, s *server, name string, n int) ([]time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p := &probe{server: s, site: fmt.Sprintf("probe-%x.example.com", time.Now().UnixNano()), changed: make(chan struct{}, 1),
-		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	p := &probe{server: s, site: fmt.Sprintf("probe-%x.example.com", time.Now().UnixNano()),
+		changed: make(chan struct{}, 1),
+		client:  &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
 	if err := s.addSite(ctx, p.site); err != nil {
 		return nil, err
 	}
@@ -131,8 +133,8 @@ func (p *probe) followTopics(ctx context.Context, wg *sync.WaitGroup) error {
 	if err != nil {
 		return err
 	}
-	log := broker.New(broker.Config{Addrs: strings.Split(ends.Kafka, ","), Topics: []string{topic.Events, topic.Windows},
-		Timeout: 10 * time.Second})
+	log := broker.New(broker.Config{Addrs: strings.Split(ends.Kafka, ","),
+		Topics: []string{topic.Events, topic.Windows}, Timeout: 10 * time.Second})
 	n, err := log.Partitions(ctx, topic.Events)
 	if err != nil {
 		return err
@@ -146,7 +148,8 @@ func (p *probe) followTopics(ctx context.Context, wg *sync.WaitGroup) error {
 			if err != nil {
 				return err
 			}
-			f := broker.Follower{Topic: name, Partition: part, From: end, MaxWait: 500 * time.Millisecond, Record: record}
+			f := broker.Follower{Topic: name, Partition: part, From: end, MaxWait: 500 * time.Millisecond,
+				Record: record}
 			wg.Go(func() { _ = log.Follow(ctx, f) })
 		}
 	}
@@ -206,7 +209,8 @@ func (p *probe) readWindows(partition int, active *sum) func(broker.Record) erro
 }
 
 func (p *probe) followStream(ctx context.Context, wg *sync.WaitGroup) error {
-	return followVisitors(ctx, wg, p.server.url+"/api/events?rate=100ms&site="+p.site, "", func(visitors int) {
+	url := p.server.url + "/api/events?rate=100ms&site=" + p.site
+	return followVisitors(ctx, wg, url, "", func(visitors int) {
 		p.mark(onGlass, visitors)
 	})
 }

@@ -17,15 +17,18 @@ const (
 	heavyEvents = `INSERT INTO events (site, ts, visitor, id, kpart, koff, kind, name, hostname,
     path, source, country, device, browser, interactive, fresh)
 SELECT '` + heavySite + `',
-    now64(3, 'UTC') - toIntervalMillisecond(1000 + sipHash64(intDiv(number, 4)) %% 560000000 + number %% 4 * 40000),
-    sipHash64(intDiv(number, 4)), unhex(hex(sipHash128(number))), 0, number, 'pageview', 'pageview', '` + heavySite + `',
+    now64(3, 'UTC')
+        - toIntervalMillisecond(1000 + sipHash64(intDiv(number, 4)) %% 560000000 + number %% 4 * 40000),
+    sipHash64(intDiv(number, 4)), unhex(hex(sipHash128(number))), 0, number, 'pageview', 'pageview',
+    '` + heavySite + `',
     concat('/section-', toString(number %% 37), '/article-', toString(sipHash64(number) %% 5000)),
     ['', 'Google', 'Bing', 'Hacker News'][number %% 4 + 1], ['DE', 'FR', 'US', 'GB', 'IN'][number %% 5 + 1],
     ['Desktop', 'Mobile'][number %% 2 + 1], ['Chrome', 'Safari', 'Firefox'][number %% 3 + 1], 1, 1
 FROM numbers(%d, %d)`
 )
 
-// heavyQueries ask for what a history page shows, without its limits: a week's visits by dimensions of many values.
+// heavyQueries ask for what a history page shows, without its limits: a week's visits by dimensions of many
+// values.
 var heavyQueries = []string{
 	`"metrics":["visitors","visits","bounce_rate","visit_duration"],"dimensions":["visit:entry_page"]`,
 	`"metrics":["visitors","pageviews","views_per_visit"],"dimensions":["event:page","visit:country"]`,
@@ -57,9 +60,9 @@ func fillHistory(ctx context.Context, s *server) error {
 	return nil
 }
 
-// queryHeavily has clients ask heavy queries, one after the other, until ctx ends. Every other client has a key, so
-// that together they may hold every slot of the streamer's admission. It returns the number of answers by status; 0
-// stands for none.
+// queryHeavily has clients ask heavy queries, one after the other, until ctx ends. Every other client has a
+// key, so that together they may hold every slot of the streamer's admission. It returns the number of
+// answers by status; 0 stands for none.
 func queryHeavily(ctx context.Context, s *server, clients int) map[int]int {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -73,7 +76,8 @@ func queryHeavily(ctx context.Context, s *server, clients int) map[int]int {
 		}
 		wg.Go(func() {
 			for i := c; ctx.Err() == nil; i++ {
-				body := `{"site_id":"` + heavySite + `","date_range":"7d",` + heavyQueries[i%len(heavyQueries)] + `}`
+				body := `{"site_id":"` + heavySite + `","date_range":"7d",` +
+					heavyQueries[i%len(heavyQueries)] + `}`
 				status, err := s.post(ctx, client, "/api/v2/query", body, key)
 				if errors.Is(err, context.Canceled) {
 					return

@@ -10,8 +10,8 @@ import (
 	"nowcast/internal/retry"
 )
 
-// benchIdle waits a minute, in which the garbage of the start is collected, and prints the memory of the process and
-// of its children.
+// benchIdle waits a minute, in which the garbage of the start is collected, and prints the memory of the
+// process and of its children.
 func benchIdle(ctx context.Context, s *server) error {
 	fmt.Printf("ready after %v\n", s.startTime.Round(time.Millisecond))
 	if err := retry.Sleep(ctx, time.Minute); err != nil {

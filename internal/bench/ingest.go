@@ -10,9 +10,10 @@ import (
 	"nowcast/internal/retry"
 )
 
-// benchIngest measures the ingest role, each server in a process of its own: nowcast, a gin route that answers 202 and
-// does nothing, and two that do all that nowcast does with a beacon but write the event by kafka-go's Writer. Of those
-// two "writer" is on net/http, as the route that does nothing is, and "writer-here" on nowcast's own server.
+// benchIngest measures the ingest role, each server in a process of its own: nowcast, a gin route that
+// answers 202 and does nothing, and two that do all that nowcast does with a beacon but write the event by
+// kafka-go's Writer. Of those two "writer" is on net/http, as the route that does nothing is, and
+// "writer-here" on nowcast's own server.
 func benchIngest(ctx context.Context) error {
 	k, err := startIngestKafka(ctx)
 	if err != nil {
@@ -49,8 +50,8 @@ func benchIngest(ctx context.Context) error {
 
 const ingestSpan = 6 * time.Second
 
-// measureIngest prints what a server takes from 256 connections and, if single is set, from one. It returns the rate
-// of 256.
+// measureIngest prints what a server takes from 256 connections and, if single is set, from one. It returns
+// the rate of 256.
 func measureIngest(ctx context.Context, k *ingestKafka, kind string, single bool) (rate float64, err error) {
 	s, err := k.serve(ctx, kind)
 	if err != nil {

@@ -91,8 +91,8 @@ func (k *ingestKafka) serve(ctx context.Context, kind string) (*ingestServer, er
 	}
 	s := &ingestServer{addr: addrs[0], ops: addrs[1]}
 	kafkas := strings.Join(k.addrs, ",")
-	bin, args := nowcastBinary, []string{"ingest", "--listen", s.addr, "--ops-listen", s.ops, "--kafka", kafkas,
-		"--log-level", "warn", "--spool-dir", filepath.Join(k.dir, "spool")}
+	bin, args := nowcastBinary, []string{"ingest", "--listen", s.addr, "--ops-listen", s.ops, "--kafka",
+		kafkas, "--log-level", "warn", "--spool-dir", filepath.Join(k.dir, "spool")}
 	if kind != "nowcast" {
 		if bin, err = os.Executable(); err != nil {
 			return nil, err
@@ -103,7 +103,8 @@ func (k *ingestKafka) serve(ctx context.Context, kind string) (*ingestServer, er
 		return nil, fmt.Errorf("serve %s: %w", kind, err)
 	}
 	err = waitFor(ctx, time.Minute, func() bool {
-		return blast{addr: s.addr, site: ingestSite, conns: 1, span: 100 * time.Millisecond}.run(ctx).accepted > 0
+		return blast{addr: s.addr, site: ingestSite, conns: 1,
+			span: 100 * time.Millisecond}.run(ctx).accepted > 0
 	})
 	if err != nil {
 		s.stop()
@@ -112,7 +113,8 @@ func (k *ingestKafka) serve(ctx context.Context, kind string) (*ingestServer, er
 	return s, nil
 }
 
-// serveBaseline is a gin server that does nothing, or one that differs from nowcast in its way to the log only.
+// serveBaseline is a gin server that does nothing, or one that differs from nowcast in its way to the log
+// only.
 func serveBaseline(ctx context.Context, kind, addr, kafkas string) error {
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
@@ -141,8 +143,8 @@ func serveBaseline(ctx context.Context, kind, addr, kafkas string) error {
 	return nil
 }
 
-// kafkaWriter reads, checks and enriches a beacon as nowcast does, and writes its event by one call a request of
-// kafka-go's Writer.
+// kafkaWriter reads, checks and enriches a beacon as nowcast does, and writes its event by one call a
+// request of kafka-go's Writer.
 func kafkaWriter(ctx context.Context, kafkas []string) (handle gin.HandlerFunc, stop func(), err error) {
 	log := slog.New(slog.DiscardHandler)
 	c := broker.New(broker.Config{Addrs: kafkas})
@@ -160,7 +162,8 @@ func kafkaWriter(ctx context.Context, kafkas []string) (handle gin.HandlerFunc, 
 	handle = func(c *gin.Context) {
 		partition, record, err := service.Single(c.Request)
 		if err == nil {
-			err = w.WriteMessages(c.Request.Context(), kafka.Message{Key: []byte{byte(partition)}, Value: record})
+			err = w.WriteMessages(c.Request.Context(), kafka.Message{Key: []byte{byte(partition)},
+				Value: record})
 		}
 		if err != nil {
 			c.String(http.StatusServiceUnavailable, err.Error())

@@ -1,17 +1,19 @@
-// Command bench measures Nowcast through its public interfaces. Each figure in the docs names the subcommand that
-// makes it:
+// Command bench measures Nowcast through its public interfaces. Each figure in the docs names the
+// subcommand that makes it:
 //
-//	bench glass       beacon to glass at rate=100ms: idle, at 1,000 beacons/s, then beside heavy queries; and its parts
+//	bench glass       beacon to glass at rate=100ms, and its parts: idle, at 1,000 beacons/s, then beside heavy
+//	                  queries
 //	bench beacons     durable beacons a second by single posts, beside the same server's cheapest route
-//	bench ingest      the ingest role on a real Kafka, beside a gin route that does nothing and one with kafka-go's Writer
-//	bench overload    twice what ingest can take, for SPAN (1m): its answers, its memory, and how soon it has recovered
+//	bench ingest      the ingest role on a real Kafka, beside a gin route that does nothing and one with
+//	                  kafka-go's Writer
+//	bench overload    twice what ingest can take, for SPAN (1m): its answers, its memory, its recovery
 //	bench idle        memory of all processes when nothing happens
-//	bench aggregator  that role on a long log in a real Kafka: CPU of the windows lane beside a loop that only fetches,
-//	                  warm-up, rows/s into ClickHouse, and the time from a kill -9 to a fresh frame
-//	bench streamer    viewers of a streamer beside those of gin, go-sse, centrifuge, nchan and a bare loop: memory, CPU,
-//	                  fan-out, new connections
+//	bench aggregator  that role on a long log in a real Kafka: CPU of the windows lane beside a loop that only
+//	                  fetches, warm-up, rows/s into ClickHouse, and the time from a kill -9 to a fresh frame
+//	bench streamer    viewers of a streamer beside those of gin, go-sse, centrifuge, nchan and a bare loop:
+//	                  memory, CPU, fan-out, new connections
 //	bench viewers     100,000 viewers on this machine, for -span
-//	bench soak        viewers who come and go for -span: whether a streamer's memory, goroutines or files grow
+//	bench soak        viewers who come and go for -span: whether memory, goroutines or files grow
 //
 // Machines are noisy: compare figures of one run only.
 package main
@@ -54,7 +56,8 @@ func run(ctx context.Context, args []string) error {
 	ownKafka := map[string]func(context.Context) error{
 		"aggregator": benchAggregator, "ingest": benchIngest, "overload": benchOverload,
 	}
-	onServer := map[string]func(context.Context, *server) error{"glass": benchGlass, "beacons": benchBeacons, "idle": benchIdle}
+	onServer := map[string]func(context.Context, *server) error{"glass": benchGlass,
+		"beacons": benchBeacons, "idle": benchIdle}
 	switch {
 	case len(args) == 1 && ownKafka[args[0]] != nil:
 		return ownKafka[args[0]](ctx)

@@ -25,7 +25,7 @@ func benchViewers(ctx context.Context, args []string) error {
 		return err
 	}
 	if *each < 1 || *each > maxViewers || *n < 1 {
-		return fmt.Errorf("%d viewers of one streamer are not possible: a process may open 20,000 files here; "+
+		return fmt.Errorf("%d viewers of one streamer are not possible: 20,000 files may be open; "+
 			"give -each 1 to 19900", *each)
 	}
 	d, err := startStreamerDeps(ctx)
@@ -91,8 +91,8 @@ func (f *fleet) ask(question string) (all viewerReport, err error) {
 	return all, nil
 }
 
-// carry follows n viewers for span. It fails if one of them was cut, or if a frame is neither received nor said to be
-// skipped. emptyKB is the memory without viewers.
+// carry follows n viewers for span. It fails if one of them was cut, or if a frame is neither received nor
+// said to be skipped. emptyKB is the memory without viewers.
 func (f *fleet) carry(ctx context.Context, n int, span time.Duration, emptyKB int) error {
 	if _, err := f.ask("reset"); err != nil {
 		return err
@@ -107,9 +107,11 @@ func (f *fleet) carry(ctx context.Context, n int, span time.Duration, emptyKB in
 		}
 		resident := f.residentKB()
 		peak = max(peak, resident)
-		fmt.Printf("%6.0f s  %d viewers, %d cut, %.2f frames a viewer and second, %d skipped as they say, %d MB resident\n",
+		fmt.Printf("%6.0f s  %d viewers, %d cut, %.2f frames a viewer and second, %d skipped as they say, "+
+			"%d MB resident\n",
 			time.Since(begin).Seconds(), r.Joined, r.Lost,
-			float64(r.Frames-last.Frames)/float64(max(1, r.Joined))/time.Since(at).Seconds(), r.Skipped, resident>>10)
+			float64(r.Frames-last.Frames)/float64(max(1, r.Joined))/time.Since(at).Seconds(), r.Skipped,
+			resident>>10)
 		last, at = r, time.Now()
 	}
 	took := time.Since(begin)
@@ -119,8 +121,8 @@ func (f *fleet) carry(ctx context.Context, n int, span time.Duration, emptyKB in
 	fmt.Printf("%-34s %.3f\n", "frames a viewer and second", float64(r.Frames)/float64(n)/took.Seconds())
 	fmt.Printf("%-34s %d (%.2f %% of what was due)\n", "skipped, as the frames say", r.Skipped,
 		100*float64(r.Skipped)/float64(max(1, r.Frames+r.Skipped)))
-	fmt.Printf("%-34s %d MB, before them %d MB: %.2f KB a viewer\n", "resident at most", peak>>10, emptyKB>>10,
-		float64(peak-emptyKB)/float64(n))
+	fmt.Printf("%-34s %d MB, before them %d MB: %.2f KB a viewer\n", "resident at most", peak>>10,
+		emptyKB>>10, float64(peak-emptyKB)/float64(n))
 	fmt.Printf("%-34s %.2f cores, %.2f µs a frame\n", "CPU of the streamers", cpu.Seconds()/took.Seconds(),
 		float64(cpu.Microseconds())/float64(max(1, r.Frames)))
 	if r.Lost > 0 || r.Joined < n {
@@ -128,7 +130,8 @@ func (f *fleet) carry(ctx context.Context, n int, span time.Duration, emptyKB in
 	}
 	// Frames of the last 5 s may still be on their way.
 	if due := int64(took.Seconds()-5) * int64(n); r.Frames+r.Skipped < due {
-		return fmt.Errorf("%d frames came and %d were skipped, as they say: %d were due", r.Frames, r.Skipped, due)
+		return fmt.Errorf("%d frames came and %d were skipped, as they say: %d were due", r.Frames,
+			r.Skipped, due)
 	}
 	return ctx.Err()
 }

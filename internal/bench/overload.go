@@ -11,8 +11,8 @@ import (
 	"nowcast/internal/retry"
 )
 
-// benchOverload sends twice what ingest can take for SPAN, and prints its answers, its memory, and the latencies at
-// half of what it can take 3 s afterwards.
+// benchOverload sends twice what ingest can take for SPAN, and prints its answers, its memory, and the
+// latencies at half of what it can take 3 s afterwards.
 func benchOverload(ctx context.Context) error {
 	span, err := time.ParseDuration(cmp.Or(os.Getenv("SPAN"), "1m"))
 	if err != nil {
@@ -35,14 +35,16 @@ func benchOverload(ctx context.Context) error {
 	peak := resident
 	var watch sync.WaitGroup
 	watch.Go(func() {
-		for end := time.Now().Add(span); time.Now().Before(end) && ctx.Err() == nil; _ = retry.Sleep(ctx, time.Second) {
+		for end := time.Now().Add(span); time.Now().Before(end) && ctx.Err() == nil; {
 			peak = max(peak, residentKB(s.pid))
+			_ = retry.Sleep(ctx, time.Second)
 		}
 	})
 	a := blast{addr: s.addr, site: ingestSite, conns: 4000, rate: 2 * capacity, span: span}.run(ctx)
 	watch.Wait()
 	fmt.Printf("%-34s %d × 202 (%.0f/s), %d × 429, %d × 503, %d others, %d connections broken\n",
-		fmt.Sprintf("twice of that for %v", span), a.accepted, a.rate(span), a.tooMany, a.unavailable, a.other, a.broken)
+		fmt.Sprintf("twice of that for %v", span), a.accepted, a.rate(span), a.tooMany, a.unavailable,
+		a.other, a.broken)
 	fmt.Printf("%-34s %d MB, before %d MB\n", "resident at most", peak>>10, resident>>10)
 	if err := retry.Sleep(ctx, 3*time.Second); err != nil {
 		return err

@@ -51,6 +51,14 @@ func waitFor(ctx context.Context, limit time.Duration, condition func() bool) er
 	return nil
 }
 
+// waitReady waits until a nowcast process is ready, by the address of its ops listener.
+func waitReady(ctx context.Context, ops string) error {
+	return waitFor(ctx, time.Minute, func() bool {
+		_, err := get(ctx, "http://"+ops+"/readyz")
+		return err == nil
+	})
+}
+
 // startProcess starts a program whose stderr is this one's. stop sends SIGTERM and, after 30 s, SIGKILL.
 func startProcess(bin string, args ...string) (pid int, stop func(), err error) {
 	cmd := exec.Command(bin, args...) //nolint:noctx // stop ends it
@@ -98,7 +106,8 @@ func get(ctx context.Context, url string) (string, error) {
 	return string(b), err
 }
 
-// collectGarbage has a nowcast process run its garbage collector. A sync.Pool keeps its values for one collection.
+// collectGarbage has a nowcast process run its garbage collector. A sync.Pool keeps its values for one
+// collection.
 func collectGarbage(ctx context.Context, ops string) error {
 	for range 2 {
 		if _, err := get(ctx, "http://"+ops+"/debug/pprof/heap?gc=1"); err != nil {

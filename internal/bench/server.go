@@ -38,8 +38,7 @@ func startServer(ctx context.Context) (*server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w (make build makes it)", err)
 	}
-	err = waitFor(ctx, time.Minute, func() bool { _, err := get(ctx, "http://"+addrs[1]+"/readyz"); return err == nil })
-	if err != nil {
+	if err := waitReady(ctx, addrs[1]); err != nil {
 		s.stop()
 		return nil, fmt.Errorf("nowcast isn't ready: %w", err)
 	}
@@ -57,7 +56,8 @@ func (s *server) stop() {
 // addSite makes a public site.
 func (s *server) addSite(ctx context.Context, domain string) error {
 	body := fmt.Sprintf(`{"domain":%q,"public":true}`, domain)
-	if status, err := s.post(ctx, http.DefaultClient, "/api/v1/sites", body, s.key); err != nil || status != http.StatusCreated {
+	status, err := s.post(ctx, http.DefaultClient, "/api/v1/sites", body, s.key)
+	if err != nil || status != http.StatusCreated {
 		return fmt.Errorf("make site %s: %d %w", domain, status, err)
 	}
 	return nil
@@ -98,8 +98,8 @@ func postBeacon(ctx context.Context, c *http.Client, url, site, page string, vis
 	if err != nil {
 		return err
 	}
-	req.Header.Set("User-Agent", fmt.Sprintf("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "+
-		"Chrome/142.0.0.0 Safari/537.36 Visitor/%d", visitor))
+	req.Header.Set("User-Agent", fmt.Sprintf("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 "+
+		"(KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36 Visitor/%d", visitor))
 	res, err := c.Do(req)
 	if err != nil {
 		return err

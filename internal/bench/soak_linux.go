@@ -25,8 +25,8 @@ type sample struct {
 	viewers           int
 }
 
-// benchSoak has viewers come and go for span. It fails if memory, goroutines or files are higher at the end than at the
-// beginning, or if any are left over without viewers.
+// benchSoak has viewers come and go for span. It fails if memory, goroutines or files are higher at the end
+// than at the beginning, or if any are left over without viewers.
 func benchSoak(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet("bench soak", flag.ContinueOnError)
 	n := f.Int("n", 2000, "viewers at a time")
@@ -63,11 +63,13 @@ func benchSoak(ctx context.Context, args []string) error {
 	if err := errors.Join(err, ctx.Err()); err != nil {
 		return err
 	}
-	fmt.Printf("%d connections, %d of them not opened, %d MB read\n", c.opened.Load(), c.failed.Load(), c.bytes.Load()>>20)
+	fmt.Printf("%d connections, %d of them not opened, %d MB read\n", c.opened.Load(), c.failed.Load(),
+		c.bytes.Load()>>20)
 	var after sample
 	err = waitFor(ctx, 30*time.Second, func() bool {
 		after, err = takeSample(ctx, s)
-		return err == nil && after.viewers == 0 && after.goroutines <= before.goroutines+20 && after.files <= before.files+20
+		return err == nil && after.viewers == 0 && after.goroutines <= before.goroutines+20 &&
+			after.files <= before.files+20
 	})
 	before.print("before")
 	after.print("after")
@@ -95,8 +97,8 @@ func takeSamples(ctx context.Context, s *frameServer, span time.Duration) (sampl
 	return samples, nil
 }
 
-// judgeSoak compares medians: that of the last third of the samples with that of the second to fourth tenth. In the
-// first tenth the server warms up.
+// judgeSoak compares medians: that of the last third of the samples with that of the second to fourth
+// tenth. In the first tenth the server warms up.
 func judgeSoak(all []sample) error {
 	if len(all) < 10 {
 		return fmt.Errorf("%d samples are too few for a judgement", len(all))
@@ -131,8 +133,8 @@ func judgeSoak(all []sample) error {
 }
 
 func (s sample) print(at string) {
-	fmt.Printf("%10s  %6d viewers  %7.1f MB resident  %7.1f MB of it in use  %6d goroutines  %6d files\n", at, s.viewers,
-		float64(s.rss)/1024, float64(s.inUse)/1024, s.goroutines, s.files)
+	fmt.Printf("%10s  %6d viewers  %7.1f MB resident  %7.1f MB of it in use  %6d goroutines  %6d files\n",
+		at, s.viewers, float64(s.rss)/1024, float64(s.inUse)/1024, s.goroutines, s.files)
 }
 
 func takeSample(ctx context.Context, server *frameServer) (s sample, err error) {
@@ -184,7 +186,7 @@ func (c *churn) comeAndGo(ctx context.Context) {
 	rates := []string{"100ms", "250ms", "1s", "1s", "5s", "30s"}
 	for ctx.Err() == nil {
 		visit, cancel := context.WithTimeout(ctx, time.Duration(rand.ExpFloat64()*float64(15*time.Second)))
-		err := c.visit(visit, rates[rand.IntN(len(rates))], rand.IntN(20) > 0) //nolint:gosec // habits, no secrets
+		err := c.visit(visit, rates[rand.IntN(len(rates))], rand.IntN(20) > 0)
 		if err != nil && visit.Err() == nil {
 			c.failed.Add(1)
 			_ = retry.Sleep(ctx, time.Second)
@@ -201,8 +203,8 @@ func (c *churn) visit(ctx context.Context, rate string, reads bool) error {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	_, err = fmt.Fprintf(conn, "GET %s&rate=%s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", s.target, rate,
-		s.addr, s.key)
+	_, err = fmt.Fprintf(conn, "GET %s&rate=%s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n",
+		s.target, rate, s.addr, s.key)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,8 @@ func TestJudgeSoak(t *testing.T) {
 	}{
 		{"level", curve(func(*sample, int) {}), ""},
 		{"warming up", curve(func(s *sample, i int) { s.rss += 20 << 10 * min(i, 10) / 10 }), ""},
-		{"memory", curve(func(s *sample, i int) { s.rss += i << 10; s.inUse += i << 10 }), "KB resident and in use grew"},
+		{"memory", curve(func(s *sample, i int) { s.rss += i << 10; s.inUse += i << 10 }),
+			"KB resident and in use grew"},
 		{"goroutines", curve(func(s *sample, i int) { s.goroutines += 5 * i }), "goroutines grew"},
 		{"files", curve(func(s *sample, i int) { s.files += 5 * i }), "open files grew"},
 		{"too short", curve(func(*sample, int) {})[:5], "too few"},

@@ -31,12 +31,13 @@ const (
 // streamerPrograms are those that measure the streamer, by subcommand.
 func streamerPrograms(name string) func(context.Context, []string) error {
 	return map[string]func(context.Context, []string) error{
-		"streamer": benchStreamer, "viewers": benchViewers, "soak": benchSoak, viewerProcessName: viewerProcessMain,
+		"streamer": benchStreamer, "viewers": benchViewers, "soak": benchSoak,
+		viewerProcessName: viewerProcessMain,
 	}[name]
 }
 
-// streamerDeps are what a streamer needs: a broker whose windows topic is written in real time, with five minutes of
-// history, and an idle ClickHouse.
+// streamerDeps are what a streamer needs: a broker whose windows topic is written in real time, with five
+// minutes of history, and an idle ClickHouse.
 type streamerDeps struct {
 	dir, kafka, clickhouse string
 	client                 *broker.Client
@@ -101,7 +102,7 @@ func benchStreamer(ctx context.Context, args []string) error {
 		return err
 	}
 	if *n < 1 || *n > maxViewers {
-		return fmt.Errorf("%d viewers are not possible: a process may open 20,000 files here; give -n 1 to 19900", *n)
+		return fmt.Errorf("%d viewers are not possible: 20,000 files may be open; give -n 1 to 19900", *n)
 	}
 	d, err := startStreamerDeps(ctx)
 	if err != nil {

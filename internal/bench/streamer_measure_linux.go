@@ -27,8 +27,8 @@ type figures struct {
 }
 
 // measure starts a server, measures it without viewers, and then with n.
-func (d *streamerDeps) measure(ctx context.Context, name string, n int, span time.Duration) (m figures, err error) {
-	m.name = name
+func (d *streamerDeps) measure(ctx context.Context, name string, n int, span time.Duration) (figures, error) {
+	m := figures{name: name}
 	s, err := d.serve(ctx, name)
 	if err != nil {
 		return m, err
@@ -69,8 +69,8 @@ func (d *streamerDeps) measure(ctx context.Context, name string, n int, span tim
 	return m, err
 }
 
-// measureViewers has n viewers follow for span. idle is the CPU time of a span without viewers, before the memory
-// without them.
+// measureViewers has n viewers follow for span. idle is the CPU time of a span without viewers, before the
+// memory without them.
 func (m *figures) measureViewers(ctx context.Context, s *frameServer, n int, span time.Duration, before int,
 	idle time.Duration) error {
 	v, r, err := startViewers(ctx, s, n, 0)
@@ -115,9 +115,10 @@ func (m *figures) measureViewers(ctx context.Context, s *frameServer, n int, spa
 	return nil
 }
 
-// measureRecordToGlass times a record of the windows topic until a viewer at 250 ms shows it, alone and beside n
-// viewers of another site.
-func (d *streamerDeps) measureRecordToGlass(ctx context.Context, n, probes int) (alone, beside []time.Duration, err error) {
+// measureRecordToGlass times a record of the windows topic until a viewer at 250 ms shows it, alone and
+// beside n viewers of another site.
+func (d *streamerDeps) measureRecordToGlass(ctx context.Context, n, probes int) (
+	alone, beside []time.Duration, err error) {
 	s, err := d.streamer(ctx, "127.0.0.1")
 	if err != nil {
 		return nil, nil, err
@@ -138,9 +139,9 @@ func (d *streamerDeps) measureRecordToGlass(ctx context.Context, n, probes int) 
 	return alone, beside, err
 }
 
-// probe writes records, one after the other, and times each until a viewer receives its number of visitors. The times
-// are sorted.
-func (d *streamerDeps) probe(ctx context.Context, s *frameServer, probes int) (times []time.Duration, err error) {
+// probe writes records, one after the other, and times each until a viewer receives its number of visitors.
+// The times are sorted.
+func (d *streamerDeps) probe(ctx context.Context, s *frameServer, n int) (times []time.Duration, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer func() { slices.Sort(times) }()
@@ -160,16 +161,17 @@ func (d *streamerDeps) probe(ctx context.Context, s *frameServer, probes int) (t
 	if err != nil {
 		return nil, err
 	}
-	for i := range probes {
+	for i := range n {
 		if err := retry.Sleep(ctx, 100*time.Millisecond+rand.N(250*time.Millisecond)); err != nil {
 			return times, err
 		}
 		now := time.Now()
 		ms := now.UnixMilli()
 		want := ms % 1e9 // visitors; rises with every probe
-		row := window.Second{Site: probeSite, At: now.Unix(), Pageviews: 1, Visitors: 1, Events: 1, Active: uint32(want),
-			Revision: 1, Version: window.RowVersion(window.Epoch, false, ms)}
-		e := window.Emission{Version: window.Version, Epoch: window.Epoch, Offset: ms, Now: ms, Seconds: []window.Second{row}}
+		row := window.Second{Site: probeSite, At: now.Unix(), Pageviews: 1, Visitors: 1, Events: 1,
+			Active: uint32(want), Revision: 1, Version: window.RowVersion(window.Epoch, false, ms)}
+		e := window.Emission{Version: window.Version, Epoch: window.Epoch, Offset: ms, Now: ms,
+			Seconds: []window.Second{row}}
 		if _, err := d.client.Produce(ctx, topic.Windows, 0, now, e.Append(nil)); err != nil {
 			return times, err
 		}

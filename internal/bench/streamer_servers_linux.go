@@ -41,7 +41,8 @@ func (d *streamerDeps) serve(ctx context.Context, name string) (*frameServer, er
 	return startPeer(ctx, name)
 }
 
-// streamer starts a `nowcast streamer` whose connection limits are never reached, and waits until it is ready.
+// streamer starts a `nowcast streamer` whose connection limits are never reached, and waits until it is
+// ready.
 func (d *streamerDeps) streamer(ctx context.Context, host string) (*frameServer, error) {
 	help, err := exec.CommandContext(ctx, nowcastBinary, "streamer", "--help").Output()
 	if err != nil {
@@ -65,16 +66,15 @@ func (d *streamerDeps) streamer(ctx context.Context, host string) (*frameServer,
 		return nil, err
 	}
 	s.footprint = func(ctx context.Context) (int, error) { return goFootprint(ctx, s.ops, s.pid) }
-	err = waitFor(ctx, time.Minute, func() bool { _, err := get(ctx, "http://"+s.ops+"/readyz"); return err == nil })
-	if err != nil {
+	if err := waitReady(ctx, s.ops); err != nil {
 		s.stop()
 		return nil, fmt.Errorf("nowcast streamer isn't ready: %w", err)
 	}
 	return s, nil
 }
 
-// goFootprint is the memory that a Go process uses, in bytes: resident, less the heap that is free and not yet returned
-// to the system.
+// goFootprint is the memory that a Go process uses, in bytes: resident, less the heap that is free and not
+// yet returned to the system.
 func goFootprint(ctx context.Context, ops string, pid int) (int, error) {
 	if err := collectGarbage(ctx, ops); err != nil {
 		return 0, err
@@ -112,7 +112,8 @@ func startPeer(ctx context.Context, kind string) (*frameServer, error) {
 		}
 		return strconv.Atoi(text)
 	}
-	if err := waitFor(ctx, 10*time.Second, func() bool { _, err := s.footprint(ctx); return err == nil }); err != nil {
+	answers := func() bool { _, err := s.footprint(ctx); return err == nil }
+	if err := waitFor(ctx, 10*time.Second, answers); err != nil {
 		s.stop()
 		return nil, fmt.Errorf("%s doesn't answer: %w", kind, err)
 	}
@@ -120,7 +121,8 @@ func startPeer(ctx context.Context, kind string) (*frameServer, error) {
 }
 
 const nchanConf = `load_module /usr/lib/nginx/modules/ngx_nchan_module.so;
-daemon off; worker_processes 1; worker_rlimit_nofile 20000; pid %[1]s/pid; error_log %[1]s/error.log; user root;
+daemon off; worker_processes 1; worker_rlimit_nofile 20000; user root;
+pid %[1]s/pid; error_log %[1]s/error.log;
 events { worker_connections 19990; }
 http {
   access_log off; client_body_temp_path %[1]s/body; nchan_max_reserved_memory 256m;
@@ -157,8 +159,10 @@ func (d *streamerDeps) nchan(ctx context.Context) (*frameServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	stopPublishing := background(ctx, func(ctx context.Context) error { return publishFrames(ctx, "http://"+addr+"/publish") })
-	s := &frameServer{addr: addr, target: "/stream", key: streamKey, stop: func() { stopPublishing(); stop() }}
+	stopPublishing := background(ctx,
+		func(ctx context.Context) error { return publishFrames(ctx, "http://"+addr+"/publish") })
+	s := &frameServer{addr: addr, target: "/stream", key: streamKey,
+		stop: func() { stopPublishing(); stop() }}
 	err = waitFor(ctx, 10*time.Second, func() bool {
 		if workers := children(master); len(workers) == 1 {
 			s.pid = workers[0]
@@ -181,10 +185,12 @@ func (d *streamerDeps) nchan(ctx context.Context) (*frameServer, error) {
 // publishFrames posts a frame at the start of each second until ctx ends.
 func publishFrames(ctx context.Context, url string) error {
 	for {
-		if retry.Sleep(ctx, time.Until(time.Now().Truncate(time.Second).Add(time.Second))) != nil {
+		_ = retry.Sleep(ctx, time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
+		if ctx.Err() != nil {
 			return nil
 		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(nchanFrame(time.Now())))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url,
+			strings.NewReader(nchanFrame(time.Now())))
 		if err != nil {
 			return err
 		}
@@ -197,6 +203,7 @@ func publishFrames(ctx context.Context, url string) error {
 // nchanFrame is as long as a frame of Nowcast.
 func nchanFrame(now time.Time) string {
 	at := now.UTC().Format("2006-01-02T15:04:05Z")
-	return fmt.Sprintf(`{"visitors":453,"timestamp":"%s","site":"bench.example.com","second":{"at":"%s","pageviews":81,`+
-		`"visitors":53,"events":92,"final":true,"revision":96},"now":"%s","skipped":0}`, at, at, strings.Repeat("x", 720))
+	return fmt.Sprintf(`{"visitors":453,"timestamp":"%s","site":"bench.example.com","second":{"at":"%s",`+
+		`"pageviews":81,"visitors":53,"events":92,"final":true,"revision":96},"now":"%s","skipped":0}`,
+		at, at, strings.Repeat("x", 720))
 }

@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// viewerProcess is thousands of viewers on bare sockets and epoll: net/http's client costs more than the servers under
-// test. It doesn't parse a message but searches it for its end, its second and its number of skipped frames.
+// viewerProcess is thousands of viewers on bare sockets and epoll: net/http's client costs more than the
+// servers under test. It doesn't parse a message but searches it for its end, its second and its number of
+// skipped frames.
 type viewerProcess struct {
 	viewerJob
 	epoll int
@@ -65,8 +66,8 @@ const (
 
 const maxDialling = 128
 
-// viewerProcessMain reads a viewerJob from the first line of stdin. Each further line is a question that it answers by
-// a viewerReport: "report", or "reset", which has the counts begin at zero as well.
+// viewerProcessMain reads a viewerJob from the first line of stdin. Each further line is a question that it
+// answers by a viewerReport: "report", or "reset", which has the counts begin at zero as well.
 func viewerProcessMain(ctx context.Context, _ []string) error {
 	in := bufio.NewScanner(os.Stdin)
 	in.Buffer(nil, 1<<20)
@@ -131,7 +132,8 @@ func (v *viewerProcess) run(ctx context.Context, questions <-chan string) error 
 func (v *viewerProcess) dial() {
 	n := v.First + v.next
 	v.next++
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+	fd, err := syscall.Socket(syscall.AF_INET,
+		syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
 	if err != nil || fd >= len(v.conns) {
 		v.report.Failed++
 		if err == nil {
@@ -142,7 +144,8 @@ func (v *viewerProcess) dial() {
 	const bindAddressNoPort = 24 // IP_BIND_ADDRESS_NO_PORT: the port is chosen by connect
 	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_IP, bindAddressNoPort, 1)
 	host := n / 100
-	src := &syscall.SockaddrInet4{Addr: [4]byte{127, 1 + byte(host/250/250), byte(host / 250 % 250), 1 + byte(host%250)}}
+	src := &syscall.SockaddrInet4{Addr: [4]byte{127, 1 + byte(host/250/250), byte(host / 250 % 250),
+		1 + byte(host%250)}}
 	dst, err := sockaddr(v.Addr)
 	if err == nil {
 		err = syscall.Bind(fd, src)

@@ -2,8 +2,8 @@ package main
 
 import "testing"
 
-// However the bytes are cut into reads, the same frames, skips and seconds are counted, and the viewer has joined once
-// it has received the message that it waits for.
+// However the bytes are cut into reads, the same frames, skips and seconds are counted, and the viewer has
+// joined once it has received the message that it waits for.
 func TestViewerProcessCountsMessages(t *testing.T) {
 	const head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nd\r\nretry: 1000\n\n\r\n"
 	frame := func(at, skipped string) string {

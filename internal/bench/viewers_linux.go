@@ -33,15 +33,16 @@ type viewerChild struct {
 	out *bufio.Scanner
 }
 
-// startViewers starts n viewers of a server and returns once all have joined. first is the number of the first.
+// startViewers starts n viewers of a server and returns once all have joined. first is the number of the
+// first.
 func startViewers(ctx context.Context, s *frameServer, n, first int) (*viewers, viewerReport, error) {
 	v := &viewers{began: time.Now()}
 	processes := max(1, (n+viewersPerProcess-1)/viewersPerProcess)
 	for i := range processes {
 		from, to := n*i/processes, n*(i+1)/processes
 		err := v.start(ctx, viewerJob{Addr: s.addr, First: first + from, N: to - from, JoinedBy: s.joinedBy,
-			Request: "GET " + s.target + " HTTP/1.1\r\nHost: " + s.addr + "\r\nAccept: text/event-stream\r\n" +
-				"Authorization: Bearer " + s.key + "\r\n\r\n"})
+			Request: "GET " + s.target + " HTTP/1.1\r\nHost: " + s.addr +
+				"\r\nAccept: text/event-stream\r\nAuthorization: Bearer " + s.key + "\r\n\r\n"})
 		if err != nil {
 			return v, viewerReport{}, err
 		}
@@ -52,7 +53,8 @@ func startViewers(ctx context.Context, s *frameServer, n, first int) (*viewers, 
 			return v, r, err
 		}
 		if r.Failed > 0 || r.Lost > 0 {
-			return v, r, fmt.Errorf("start viewers: %d of %d could not connect, %d were cut", r.Failed, n, r.Lost)
+			return v, r, fmt.Errorf("start viewers: %d of %d could not connect, %d were cut", r.Failed, n,
+				r.Lost)
 		}
 		if r.Joined == n {
 			return v, r, nil

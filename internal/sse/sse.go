@@ -1,6 +1,8 @@
-// Package sse reads text/event-stream, as section 9.2 of the HTML standard (WHATWG) defines it for EventSource.
+// Package sse reads text/event-stream, as section 9.2 of the HTML standard (WHATWG) defines it for
+// EventSource.
 //
-// Tests and benchmarks read Nowcast's streams with it. It knows no HTTP: a caller gives it the body of a response.
+// Tests and benchmarks read Nowcast's streams with it. It knows no HTTP: a caller gives it the body of a
+// response.
 package sse
 
 import (
@@ -29,8 +31,8 @@ type Reader struct {
 // NewReader returns a Reader of a stream's body. It reads up to 4 KB ahead of the event that it returns.
 func NewReader(body io.Reader) *Reader { return &Reader{r: bufio.NewReaderSize(body, 4096)} }
 
-// Next returns the next event with data. It skips comments and unknown fields. An event that the stream's end cuts off
-// is dropped, and the error of the body (io.EOF at its end) returned.
+// Next returns the next event with data. It skips comments and unknown fields. An event that the stream's
+// end cuts off is dropped, and the error of the body (io.EOF at its end) returned.
 func (r *Reader) Next() (Event, error) {
 	var e Event
 	var data []string
@@ -63,8 +65,8 @@ func (r *Reader) Next() (Event, error) {
 	}
 }
 
-// Retry is the reconnection time of the stream's last "retry" field; 0 before the first. It returns an error if that
-// field was no number of milliseconds; an EventSource ignores such a field.
+// Retry is the reconnection time of the stream's last "retry" field; 0 before the first. It returns an
+// error if that field was no number of milliseconds; an EventSource ignores such a field.
 func (r *Reader) Retry() (time.Duration, error) { return r.retry, r.retryErr }
 
 func parseRetry(value string) (time.Duration, error) {

@@ -27,12 +27,14 @@ func TestReader(t *testing.T) {
 		{"comments", ": hb\n\n: hb\ndata: a\n\n", []Event{{"", "", "a"}}, 0},
 		{"no data is no event", "event: a\nid: 1\n\ndata: b\n\n", []Event{{"", "", "b"}}, 0},
 		{"empty data is an event", "data\n\n", []Event{{"", "", ""}}, 0},
-		{"the id belongs to its event", "id: 1\ndata: a\n\ndata: b\n\n", []Event{{"", "1", "a"}, {"", "", "b"}}, 0},
+		{"the id belongs to its event", "id: 1\ndata: a\n\ndata: b\n\n",
+			[]Event{{"", "1", "a"}, {"", "", "b"}}, 0},
 		{"an event cut off", "data: a\n\ndata: b\n", []Event{{"", "", "a"}}, 0},
 		{"retry", "retry: 1500\n\ndata: a\n\n", []Event{{"", "", "a"}}, 1500 * time.Millisecond},
 		{"the last retry", "retry: 1\nretry: 2\n\n", nil, 2 * time.Millisecond},
 		{"unknown field", "color: red\ndata: a\n\n", []Event{{"", "", "a"}}, 0},
-		{"a line longer than the buffer", "data: " + strings.Repeat("x", 9000) + "\n\n", []Event{{"", "", strings.Repeat("x", 9000)}}, 0},
+		{"a line longer than the buffer", "data: " + strings.Repeat("x", 9000) + "\n\n",
+			[]Event{{"", "", strings.Repeat("x", 9000)}}, 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			r := NewReader(iotest.OneByteReader(strings.NewReader(row.stream)))
