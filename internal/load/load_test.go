@@ -22,15 +22,15 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// server takes beacons without a network, so that time can be the test's own.
+// server is an http.RoundTripper that answers beacons, so that tests can run on a synthetic clock.
 type server struct {
 	t      *testing.T
 	answer func(w http.ResponseWriter, n int) error
 
-	mu      sync.Mutex
-	beacons []beacon
-	who     map[string]bool
-	sum     *Summary
+	mu       sync.Mutex
+	beacons  []beacon
+	visitors map[string]bool // by address and user agent
+	sum      *Summary
 }
 
 // RoundTrip is the server's side of a request.
@@ -42,7 +42,7 @@ func (s *server) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	s.mu.Lock()
 	s.beacons = append(s.beacons, got)
-	s.who[r.Header.Get("X-Forwarded-For")+r.UserAgent()] = true
+	s.visitors[r.Header.Get("X-Forwarded-For")+r.UserAgent()] = true
 	n := len(s.beacons)
 	s.mu.Unlock()
 	w := httptest.NewRecorder()
@@ -54,7 +54,7 @@ func (s *server) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func accept(w http.ResponseWriter, _ int) error { w.WriteHeader(http.StatusAccepted); return nil }
 
-// listener is there for Run's first knock only.
+// listener listens for the connection by which Run checks that the server answers.
 func listener(t *testing.T) string {
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -64,10 +64,10 @@ func listener(t *testing.T) string {
 	return "http://" + l.Addr().String()
 }
 
-// runLoad sends to a server that answers as it is told.
+// runLoad runs a load on a synthetic clock against a server that answers by answer.
 func runLoad(t *testing.T, cfg Config, answer func(http.ResponseWriter, int) error) (*server, *Summary) {
 	t.Helper()
-	s := &server{t: t, who: map[string]bool{}, answer: answer}
+	s := &server{t: t, visitors: map[string]bool{}, answer: answer}
 	cfg.Server = listener(t)
 	synctest.Test(t, func(t *testing.T) {
 		l, err := New(cfg)
@@ -106,20 +106,20 @@ func TestStreamIsRealistic(t *testing.T) {
 	if len(pages) < 60 || pages["https://a.example/"] < 150 || len(sources) < 8 {
 		t.Errorf("%d pages, %d views of the first one, sources %v", len(pages), pages["https://a.example/"], sources)
 	}
-	if len(s.who) != 300 {
-		t.Errorf("%d visitors came of 300", len(s.who))
+	if len(s.visitors) != 300 {
+		t.Errorf("%d visitors came of 300", len(s.visitors))
 	}
 	if lines := strings.Count(progress.String(), "\n"); lines < 19 || !strings.Contains(progress.String(), "p99 ") {
 		t.Errorf("%d lines of progress: %s", lines, &progress)
 	}
 	again, _ := runLoad(t, Config{Sites: []string{"a.example", "b.example"}, Rate: 200, Visitors: 300, Duration: 20 * time.Second, Seed: 7}, accept)
-	if len(again.beacons) != len(s.beacons) || again.beacons[0].URL != s.beacons[0].URL || len(again.who) != len(s.who) {
+	if len(again.beacons) != len(s.beacons) || again.beacons[0].URL != s.beacons[0].URL || len(again.visitors) != len(s.visitors) {
 		t.Error("the same seed gave another stream")
 	}
 }
 
-// A server that stalls for a second costs everything that was due meanwhile, not one beacon a connection.
-func TestLatencyCountsFromWhenItWasDue(t *testing.T) {
+// A server that stalls for a second delays all beacons that are due meanwhile, not one a connection.
+func TestLatencyCountsFromDueTime(t *testing.T) {
 	begin := sync.OnceValue(time.Now)
 	_, sum := runLoad(t, Config{Sites: []string{"a.example"}, Rate: 2000, Visitors: 100, Duration: 2 * time.Second, Seed: 1}, func(w http.ResponseWriter, n int) error {
 		time.Sleep(time.Until(begin().Add(time.Second)))
@@ -130,7 +130,7 @@ func TestLatencyCountsFromWhenItWasDue(t *testing.T) {
 	}
 }
 
-func TestWhatIsNeverSentIsSaid(t *testing.T) {
+func TestUnsentBeaconsAreCounted(t *testing.T) {
 	_, sum := runLoad(t, Config{Sites: []string{"a.example"}, Rate: 5000, Visitors: 100, Duration: 2 * time.Second, Seed: 1}, func(w http.ResponseWriter, n int) error {
 		time.Sleep(time.Second)
 		return accept(w, n)
@@ -140,7 +140,7 @@ func TestWhatIsNeverSentIsSaid(t *testing.T) {
 	}
 }
 
-func TestAnswersAreToldApart(t *testing.T) {
+func TestOutcomes(t *testing.T) {
 	_, sum := runLoad(t, Config{Sites: []string{"a.example"}, Rate: 500, Visitors: 50, Duration: time.Second, Seed: 1}, func(w http.ResponseWriter, n int) error {
 		switch n % 5 {
 		case 0:
@@ -169,8 +169,8 @@ func TestAnswersAreToldApart(t *testing.T) {
 	}
 }
 
-// Over a real connection, and until somebody has seen enough.
-func TestEndOfContextIsASummary(t *testing.T) {
+// The connection is a real one, and the duration unlimited.
+func TestRunReturnsSummaryWhenContextEnds(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) }))
 	defer s.Close()
 	l, err := New(Config{Server: s.URL, Sites: []string{"a.example"}, Rate: 200, Visitors: 50, Seed: 1})
@@ -184,7 +184,7 @@ func TestEndOfContextIsASummary(t *testing.T) {
 	}
 }
 
-func TestNobodyListens(t *testing.T) {
+func TestRunFailsWithoutServer(t *testing.T) {
 	s := httptest.NewServer(http.NotFoundHandler())
 	s.Close()
 	l, err := New(Config{Server: s.URL, Sites: []string{"a.example"}, Rate: 1, Visitors: 1})
@@ -217,7 +217,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-func TestVisitorsAreThemselves(t *testing.T) {
+func TestVisitorsAreDistinctAndReproducible(t *testing.T) {
 	agents := map[string]bool{}
 	for n := range 5000 {
 		v := newVisitor(3, n)
