@@ -1,15 +1,15 @@
 // Command bench measures Nowcast through its public interfaces. Each figure in the docs names the
 // subcommand that makes it:
 //
-//	bench glass       beacon to glass at rate=100ms, and its parts: idle, at 1,000 beacons/s, then beside heavy
-//	                  queries
+//	bench glass       beacon to glass at rate=100ms, and its parts: idle, at 1,000 beacons/s, then beside
+//	                  heavy queries
 //	bench beacons     durable beacons a second by single posts, beside the same server's cheapest route
 //	bench ingest      the ingest role on a real Kafka, beside a gin route that does nothing and one with
 //	                  kafka-go's Writer
 //	bench overload    twice what ingest can take, for SPAN (1m): its answers, its memory, its recovery
 //	bench idle        memory of all processes when nothing happens
-//	bench aggregator  that role on a long log in a real Kafka: CPU of the windows lane beside a loop that only
-//	                  fetches, warm-up, rows/s into ClickHouse, and the time from a kill -9 to a fresh frame
+//	bench aggregator  that role on a long log in a real Kafka: CPU of the windows lane beside a loop that
+//	                  only fetches, warm-up, rows/s into ClickHouse, and the time from a kill -9 to a fresh frame
 //	bench streamer    viewers of a streamer beside those of gin, go-sse, centrifuge, nchan and a bare loop:
 //	                  memory, CPU, fan-out, new connections
 //	bench viewers     100,000 viewers on this machine, for -span

@@ -101,7 +101,7 @@ var sources = []source{
 	{2, "https://blog.example.org/ten-tools", ""},
 	{2, "", "?utm_source=newsletter&utm_medium=email&utm_campaign=weekly"},
 	{1, "https://www.google.com/", "?utm_source=google&utm_medium=cpc&utm_campaign=brand&utm_term=analytics"},
-	{1, "https://l.facebook.com/", "?utm_source=facebook&utm_medium=social&utm_campaign=launch&utm_content=video"},
+	{1, "https://l.facebook.com/", "?utm_source=facebook&utm_medium=social&utm_campaign=launch&utm_content=ad"},
 }
 
 var plans = []string{"free", "pro", "team"}
@@ -114,9 +114,10 @@ type website struct {
 }
 
 func newWebsite(domain string, r *rand.Rand) *website {
-	w := &website{domain: domain, pages: []string{"/", "/pricing", "/docs", "/blog", "/features", "/docs/install",
-		"/about", "/signup", "/docs/api", "/changelog", "/contact", "/login"}}
-	topics := []string{"streaming", "kafka", "clickhouse", "privacy", "windows", "latency", "dashboards", "events"}
+	w := &website{domain: domain, pages: []string{"/", "/pricing", "/docs", "/blog", "/features",
+		"/docs/install", "/about", "/signup", "/docs/api", "/changelog", "/contact", "/login"}}
+	topics := []string{"streaming", "kafka", "clickhouse", "privacy", "windows", "latency", "dashboards",
+		"events"}
 	for i := range 60 {
 		w.pages = append(w.pages, fmt.Sprintf("/blog/%s-%d", topics[r.IntN(len(topics))], i+1))
 	}

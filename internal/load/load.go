@@ -55,9 +55,9 @@ func (c *Config) Validate() error {
 
 const (
 	connections   = 256 // the most requests in flight
-	backlog       = 256 // due beacons that wait for a connection; when it is full the schedule waits, and counts that
+	backlog       = 256 // due beacons that wait for a connection; when it is full the schedule runs late
 	answerTimeout = 15 * time.Second
-	thinkTime     = 8 * time.Second // mean time between two beacons of a visitor, given enough visitors for the rate
+	thinkTime     = 8 * time.Second // mean time between two beacons of a visitor, given enough visitors
 )
 
 // Load is a stream of visitors.
@@ -133,10 +133,11 @@ func (l *Load) checkServer(ctx context.Context) error {
 		return fmt.Errorf("parse server address: %w", err)
 	}
 	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
-	c, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	c, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(),
+		port))
 	if err != nil {
-		return fmt.Errorf("%s doesn't answer (%w): start it with `nowcast all`, or name another with --server",
-			l.cfg.Server, err)
+		return fmt.Errorf("%s doesn't answer (%w): start it with `nowcast all`, "+
+			"or name another with --server", l.cfg.Server, err)
 	}
 	return c.Close()
 }
@@ -153,7 +154,8 @@ func (l *Load) schedule(ctx context.Context, start time.Time, jobs chan<- job) (
 		// A visitor starts at a random point of a pause. Long pauses are more likely by their length (the
 		// inspection paradox); otherwise the rate would oscillate at first.
 		pause := math.Sqrt(0.25 + 2*random.Float64())
-		due = append(due, step{time.Duration(pause * random.Float64() * float64(think)), l.population.arrive()})
+		due = append(due, step{time.Duration(pause * random.Float64() * float64(think)),
+			l.population.arrive()})
 	}
 	heap.Init(&due)
 	timer := time.NewTimer(0)

@@ -132,7 +132,8 @@ func (v *visit) custom(b *beacon) {
 	case 1, 2:
 		b.Name, b.Props = "Signup", map[string]string{"plan": plans[v.random.IntN(len(plans))]}
 	default:
-		b.Name, b.Props = "Download", map[string]string{"file": fmt.Sprintf("guide-%d.pdf", 1+v.random.IntN(5))}
+		b.Name, b.Props = "Download", map[string]string{"file": fmt.Sprintf("guide-%d.pdf",
+			1+v.random.IntN(5))}
 	}
 }
 
