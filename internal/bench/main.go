@@ -9,7 +9,7 @@
 //	bench overload    twice what ingest can take, for SPAN (1m): its answers, its memory, its recovery
 //	bench idle        memory of all processes when nothing happens
 //	bench aggregator  that role on a long log in a real Kafka: CPU of the windows lane beside a loop that
-//	                  only fetches, warm-up, rows/s into ClickHouse, and the time from a kill -9 to a fresh frame
+//	                  only fetches, warm-up, rows/s into ClickHouse, time from a kill -9 to a frame
 //	bench streamer    viewers of a streamer beside those of gin, go-sse, centrifuge, nchan and a bare loop:
 //	                  memory, CPU, fan-out, new connections
 //	bench viewers     100,000 viewers on this machine, for -span

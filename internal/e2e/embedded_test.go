@@ -64,7 +64,7 @@ func TestFirstStart(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%s: %v %s", curl, err, out)
 	}
-	s.until(t, 5*time.Second, "the page view of the printed curl line", func(f frame) bool { return f.Visitors == 1 })
+	s.waitFor(t, 5*time.Second, "the page view of the printed curl line", func(f frame) bool { return f.Visitors == 1 })
 }
 
 // After a restart history has everything, and a viewer that comes back misses nothing.
@@ -72,20 +72,20 @@ func TestRestart(t *testing.T) {
 	l := startLaptop(t)
 	site := l.site(t, true)
 	s := l.follow(t, l.streamers[0], site)
-	led := newLedger()
+	got := newReceived()
 	l.drip(t, site, 50, 2*time.Second)
-	s.until(t, 20*time.Second, "the first half", func(f frame) bool { led.take(f); return led.pageviews() >= 50 })
+	s.waitFor(t, 20*time.Second, "the first half", func(f frame) bool { got.add(f); return got.pageviews() >= 50 })
 	l.total(t, site, "pageviews", 50)
 	if code := l.stop(t); code != 0 {
 		t.Fatalf("exit %d", code)
 	}
 	l.start(t)
 	l.total(t, site, "pageviews", 50)
-	s = l.follow(t, l.streamers[0], site, "lastEventId", led.id)
+	s = l.follow(t, l.streamers[0], site, "lastEventId", got.id)
 	l.drip(t, site, 50, 2*time.Second)
-	s.until(t, 20*time.Second, "the second half", func(f frame) bool { led.take(f); return led.pageviews() >= 100 })
-	if len(led.faults) > 0 || led.pageviews() != 100 {
-		t.Errorf("%d of 100; %v", led.pageviews(), led.faults)
+	s.waitFor(t, 20*time.Second, "the second half", func(f frame) bool { got.add(f); return got.pageviews() >= 100 })
+	if len(got.faults) > 0 || got.pageviews() != 100 {
+		t.Errorf("%d of 100; %v", got.pageviews(), got.faults)
 	}
 	l.total(t, site, "pageviews", 100)
 	l.total(t, site, "visitors", 23)
@@ -133,7 +133,7 @@ func TestKill(t *testing.T) {
 			}
 			killed := time.Now()
 			s := l.follow(t, l.streamers[0], site, "rate", "100ms")
-			s.until(t, 10*time.Second, "live goes on", func(f frame) bool { return f.Second != nil && f.Second.Pageviews > 0 && f.Second.At.After(killed) })
+			s.waitFor(t, 10*time.Second, "live goes on", func(f frame) bool { return f.Second != nil && f.Second.Pageviews > 0 && f.Second.At.After(killed) })
 			before := acked.Load()
 			eventually(t, 10*time.Second, "beacons are taken", func(context.Context) error {
 				if acked.Load() < before+20 {

@@ -23,18 +23,18 @@ func TestDrain(t *testing.T) {
 	const site = "busy.example.com"
 	w := startStreams(t, 2, 20, []feed.Site{{Domain: site}})
 	n := *drainViewers
-	var counts tally
+	var counts viewerCounts
 	var draining atomic.Bool
 	var mu sync.Mutex
 	var moves []time.Time
-	came := func(replica int) {
+	onOpen := func(replica int) {
 		mu.Lock()
 		defer mu.Unlock()
 		if replica == 1 {
 			moves = append(moves, time.Now())
 		}
 	}
-	elsewhere := func() int { // as a load balancer sends them that sees /readyz
+	choose := func() int { // as a load balancer that polls /readyz
 		if draining.Load() {
 			return 1
 		}
@@ -45,8 +45,8 @@ func TestDrain(t *testing.T) {
 	var all sync.WaitGroup
 	viewers := make([]*viewer, n)
 	for i := range viewers {
-		v := &viewer{w: w, random: rand.New(rand.NewPCG(*chaosSeed, uint64(i))), sites: []string{site}, rate: "1s", key: w.key, counts: &counts, stays: 1000 * time.Hour, browser: true,
-			elsewhere: elsewhere, came: came, accounts: map[string]*account{site: {site: site, truth: w.feed}}}
+		v := &viewer{w: w, random: rand.New(rand.NewPCG(*chaosSeed, uint64(i))), sites: []string{site}, rate: "1s", key: w.key, counts: &counts, stay: 1000 * time.Hour, browser: true,
+			choose: choose, onOpen: onOpen, accounts: map[string]*account{site: {site: site, truth: w.feed}}}
 		viewers[i] = v
 		all.Go(func() { v.follow(ctx) })
 		if i%200 == 199 {
@@ -83,8 +83,8 @@ func TestDrain(t *testing.T) {
 	faulty := 0
 	for i, v := range viewers {
 		a := v.accounts[site]
-		a.settle()
-		faults := append(v.strange, a.faults...)
+		a.compareTotal()
+		faults := append(v.faults, a.faults...)
 		if a.resumed == 0 {
 			faults = append(faults, "it never went on elsewhere")
 		}

@@ -42,15 +42,15 @@ type good struct {
 }
 
 func (g *good) watch(ctx context.Context, site string) {
-	counts := &tally{}
-	v := &viewer{w: g.w, random: rand.New(rand.NewPCG(1, 2)), sites: []string{site}, rate: "1s", top: 10, replica: g.replica, key: g.w.key, counts: counts, stays: 24 * time.Hour, elsewhere: func() int { return g.replica },
+	counts := &viewerCounts{}
+	v := &viewer{w: g.w, random: rand.New(rand.NewPCG(1, 2)), sites: []string{site}, rate: "1s", top: 10, replica: g.replica, key: g.w.key, counts: counts, stay: 24 * time.Hour, choose: func() int { return g.replica },
 		accounts: map[string]*account{site: {site: site, truth: g}}}
 	v.follow(ctx)
 	a := v.accounts[site]
-	a.settle()
+	a.compareTotal()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.odd = append(append(g.odd, a.faults...), v.strange...)
+	g.odd = append(append(g.odd, a.faults...), v.faults...)
 	if n := counts.dropped.Load(); n > 0 {
 		g.odd = append(g.odd, fmt.Sprintf("a good viewer was cut off %d times", n))
 	}

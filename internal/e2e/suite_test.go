@@ -38,7 +38,7 @@ func suite(t *testing.T, w *world) {
 func (w *world) beaconToGlass(t *testing.T) {
 	site := w.site(t, true)
 	s := w.follow(t, w.streamers[0], site, "rate", "100ms")
-	s.until(t, 5*time.Second, "snapshot", func(f frame) bool { return f.event == "snapshot" })
+	s.waitFor(t, 5*time.Second, "snapshot", func(f frame) bool { return f.event == "snapshot" })
 	if h := s.header; h.Get("Cache-Control") != "no-cache, no-transform" || h.Get("X-Accel-Buffering") != "no" {
 		t.Errorf("headers of the stream: %v", h)
 	}
@@ -46,10 +46,10 @@ func (w *world) beaconToGlass(t *testing.T) {
 	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
 	sent := time.Now()
 	w.view(t, site, "/hello", 1)
-	f := s.until(t, 5*time.Second, "the visitor is seen", func(f frame) bool { return f.Visitors == 1 })
+	f := s.waitFor(t, 5*time.Second, "the visitor is seen", func(f frame) bool { return f.Visitors == 1 })
 	// The frame that makes the second before it final may have brought the visitor already.
 	if f.Second == nil || f.Second.Pageviews == 0 {
-		f = s.until(t, 5*time.Second, "the view is seen", func(f frame) bool { return f.Second != nil && f.Second.Pageviews == 1 })
+		f = s.waitFor(t, 5*time.Second, "the view is seen", func(f frame) bool { return f.Second != nil && f.Second.Pageviews == 1 })
 	}
 	if d := f.arrived.Sub(sent); d > time.Second {
 		t.Errorf("it took %v from the beacon to the glass", d)
@@ -57,11 +57,11 @@ func (w *world) beaconToGlass(t *testing.T) {
 	if f.Second.Final || f.Second.Pageviews != 1 {
 		t.Errorf("the first news of it should be the open second, provisional: %+v", f.Second)
 	}
-	f = s.until(t, 10*time.Second, "the second is final", func(f frame) bool { return f.Second != nil && f.Second.Final && f.Second.Pageviews == 1 })
+	f = s.waitFor(t, 10*time.Second, "the second is final", func(f frame) bool { return f.Second != nil && f.Second.Final && f.Second.Pageviews == 1 })
 	if f.Second.Visitors != 1 || f.Second.Events != 1 {
 		t.Errorf("final second %+v", *f.Second)
 	}
-	f = s.until(t, 5*time.Second, "the page is in the list", func(f frame) bool { return len(f.Now.Pages) > 0 })
+	f = s.waitFor(t, 5*time.Second, "the page is in the list", func(f frame) bool { return len(f.Now.Pages) > 0 })
 	if fmt.Sprint(f.Now.Pages[0]) != "[/hello 1]" {
 		t.Errorf("pages now: %v", f.Now.Pages)
 	}
@@ -91,10 +91,10 @@ func (w *world) liveAndHistoryAgree(t *testing.T) {
 	s := w.follow(t, w.streamers[0], site)
 	const sent = 300
 	w.drip(t, site, sent, 4*time.Second)
-	l := newLedger()
-	s.until(t, 20*time.Second, "all is final", func(f frame) bool { l.take(f); return l.pageviews() >= sent })
-	if len(l.faults) > 0 || l.pageviews() != sent {
-		t.Errorf("live counted %d of %d; %v", l.pageviews(), sent, l.faults)
+	got := newReceived()
+	s.waitFor(t, 20*time.Second, "all is final", func(f frame) bool { got.add(f); return got.pageviews() >= sent })
+	if len(got.faults) > 0 || got.pageviews() != sent {
+		t.Errorf("live counted %d of %d; %v", got.pageviews(), sent, got.faults)
 	}
 	w.total(t, site, "pageviews", sent)
 	w.total(t, site, "visitors", 23)
@@ -111,7 +111,7 @@ func (w *world) liveAndHistoryAgree(t *testing.T) {
 		}
 		history[at.Unix()] = [2]int{int(r.Metrics[0]), int(r.Metrics[1])}
 	}
-	for at, x := range l.seconds {
+	for at, x := range got.seconds {
 		if x.Events == 0 {
 			continue
 		}
@@ -131,12 +131,12 @@ func (w *world) resumeElsewhere(t *testing.T) {
 	const sent = 240
 	done := make(chan struct{})
 	go func() { defer close(done); w.drip(t, site, sent, 8*time.Second) }()
-	l := newLedger()
+	got := newReceived()
 	end := time.Now().Add(40 * time.Second)
-	for i := 0; l.pageviews() < sent && time.Now().Before(end); i++ {
+	for i := 0; got.pageviews() < sent && time.Now().Before(end); i++ {
 		var q []string
-		if l.id != "" {
-			q = []string{"lastEventId", l.id}
+		if got.id != "" {
+			q = []string{"lastEventId", got.id}
 		}
 		s := w.follow(t, w.streamers[i%len(w.streamers)], site, q...)
 		cut := time.After(time.Duration(700+300*(i%4)) * time.Millisecond)
@@ -144,7 +144,7 @@ func (w *world) resumeElsewhere(t *testing.T) {
 		for {
 			select {
 			case f := <-s.frames:
-				l.take(f)
+				got.add(f)
 			case <-cut:
 				s.cancel()
 				break reading
@@ -152,18 +152,18 @@ func (w *world) resumeElsewhere(t *testing.T) {
 		}
 	}
 	<-done
-	if len(l.faults) > 0 || l.pageviews() != sent {
-		t.Errorf("over all connections %d of %d; %v", l.pageviews(), sent, l.faults)
+	if len(got.faults) > 0 || got.pageviews() != sent {
+		t.Errorf("over all connections %d of %d; %v", got.pageviews(), sent, got.faults)
 	}
 }
 
 func (w *world) mergedSecondsAddUp(t *testing.T) {
 	site := w.site(t, true)
 	s := w.follow(t, w.other(), site, "rate", "5s")
-	s.until(t, 5*time.Second, "snapshot", func(f frame) bool { return f.event == "snapshot" })
+	s.waitFor(t, 5*time.Second, "snapshot", func(f frame) bool { return f.event == "snapshot" })
 	w.drip(t, site, 60, 3*time.Second)
 	sum, merged := 0, false
-	s.until(t, 25*time.Second, "all in merged seconds", func(f frame) bool {
+	s.waitFor(t, 25*time.Second, "all in merged seconds", func(f frame) bool {
 		if f.Second != nil && f.event == "" {
 			sum += f.Second.Pageviews
 			merged = merged || f.Second.To.Sub(f.Second.From) >= 3*time.Second
@@ -379,10 +379,10 @@ func (w *world) stalledViewer(t *testing.T) {
 	}
 	s := w.follow(t, w.streamers[0], site)
 	go w.drip(t, site, 100, 4*time.Second)
-	l := newLedger()
-	s.until(t, 20*time.Second, "the others see all", func(f frame) bool { l.take(f); return l.pageviews() >= 100 })
-	if len(l.faults) > 0 {
-		t.Error(l.faults)
+	got := newReceived()
+	s.waitFor(t, 20*time.Second, "the others see all", func(f frame) bool { got.add(f); return got.pageviews() >= 100 })
+	if len(got.faults) > 0 {
+		t.Error(got.faults)
 	}
 }
 

@@ -101,7 +101,8 @@ var sources = []source{
 	{2, "https://blog.example.org/ten-tools", ""},
 	{2, "", "?utm_source=newsletter&utm_medium=email&utm_campaign=weekly"},
 	{1, "https://www.google.com/", "?utm_source=google&utm_medium=cpc&utm_campaign=brand&utm_term=analytics"},
-	{1, "https://l.facebook.com/", "?utm_source=facebook&utm_medium=social&utm_campaign=launch&utm_content=ad"},
+	{1, "https://l.facebook.com/",
+		"?utm_source=facebook&utm_medium=social&utm_campaign=launch&utm_content=video"},
 }
 
 var plans = []string{"free", "pro", "team"}
