@@ -22,9 +22,9 @@ var (
 	checkEach = flag.Int("check", 100, "verify after so many faults, and at the end")
 )
 
-// Under load, aggregators, ingest nodes, ClickHouse, Kafka's brokers and the connections to them are killed, stopped, cut
-// off and delayed. Afterwards each beacon that was answered 202 is stored exactly once, and `nowcast verify` finds no
-// difference.
+// Under load, aggregators, ingest nodes, ClickHouse, Kafka's brokers and the connections to them are
+// killed, stopped, cut off and delayed. Afterwards each beacon that was answered 202 is stored exactly
+// once, and `nowcast verify` finds no difference.
 func TestChaos(t *testing.T) { chaos(t, *faults, kinds) }
 
 // The same with the faults of ingest only: a node is killed, or all brokers stop and start at once.
@@ -68,20 +68,22 @@ func (w *cluster) check(t *testing.T, from time.Time) time.Time {
 	// A killed node holds back the watermark for ten seconds, so the end of the span becomes final later.
 	for end := to.Add(30 * time.Second); ; time.Sleep(2 * time.Second) {
 		r, code = verified(t, "--kafka", w.kafka.Addrs()[0], "--clickhouse", w.clickhouse, "--wait", "3m",
-			"--from", from.UTC().Truncate(time.Second).Format(time.RFC3339), "--to", to.UTC().Format(time.RFC3339))
+			"--from", from.UTC().Truncate(time.Second).Format(time.RFC3339), "--to",
+			to.UTC().Format(time.RFC3339))
 		if code != 0 || !r.Through.Before(to) || time.Now().After(end) {
 			break
 		}
 	}
 	if code != 0 || r.Through.Before(to) || r.Events == 0 {
-		t.Errorf("nowcast verify: exit %d, compared up to %s of %s, %d differences, not compared: %v", code, r.Through,
-			to, r.Different, r.NotCompared)
+		t.Errorf("nowcast verify: exit %d, compared up to %s of %s, %d differences, not compared: %v", code,
+			r.Through, to, r.Different, r.NotCompared)
 		for _, d := range r.Differences[:min(20, len(r.Differences))] {
 			t.Logf("%+v", d)
 		}
 	}
-	t.Logf("verified: %d records, %d events of which %d late, %d stale, %d duplicate; %d envelopes sent again, "+
-		"%d window rows, %d event rows, %d differences", r.Records, r.Events, r.Late, r.Stale, r.Repeated, r.Retried, r.WindowRows, r.EventRows, r.Different)
+	t.Logf("verified: %d records, %d events of which %d late, %d stale, %d duplicate; %d envelopes retried, "+
+		"%d window rows, %d event rows, %d differences", r.Records, r.Events, r.Late, r.Stale, r.Repeated,
+		r.Retried, r.WindowRows, r.EventRows, r.Different)
 	for _, l := range r.Lates {
 		t.Logf("late: %+v", l)
 	}
@@ -129,7 +131,8 @@ func (s *senders) checkStored(t *testing.T, dsn string) {
 			delete(lost, r.Path)
 		}
 		if len(lost) > 0 {
-			return fmt.Errorf("%d lost, of them %v", len(lost), slices.Sorted(maps.Keys(lost))[:min(10, len(lost))])
+			return fmt.Errorf("%d lost, of them %v", len(lost),
+				slices.Sorted(maps.Keys(lost))[:min(10, len(lost))])
 		}
 		return nil
 	})
@@ -145,6 +148,6 @@ func (s *senders) checkStored(t *testing.T, dsn string) {
 	if doubled > 0 {
 		t.Errorf("%d beacons are stored more than once", doubled)
 	}
-	t.Logf("%d beacons acknowledged, each stored once; %d refused, %d without an answer, of which %d are stored",
+	t.Logf("%d beacons acknowledged, each stored once; %d refused, %d unanswered, of which %d are stored",
 		len(s.acked), s.refused.Load(), s.unanswered.Load(), unknown)
 }

@@ -15,10 +15,11 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 )
 
-// The suite on containers of the project's image, as in the Compose file: Kafka, ingest, two aggregators and two
-// streamers. They share the host's network and listen on loopback, so that they are not reachable from outside.
+// The suite on containers of the project's image, as in the Compose file: Kafka, ingest, two aggregators
+// and two streamers. They share the host's network and listen on loopback, so that they are not reachable
+// from outside.
 func TestContainers(t *testing.T) {
-	t.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true") // its image can't be pulled everywhere; t.Cleanup stops containers
+	t.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true") // not pullable everywhere; t.Cleanup stops containers
 	t.Setenv("TESTCONTAINERS_HOST_OVERRIDE", "127.0.0.1")
 	if out, err := exec.CommandContext(t.Context(), "docker", "info").CombinedOutput(); err != nil {
 		missing(t, fmt.Errorf("no Docker daemon answers: %w\n%.300s", err, out))
@@ -27,9 +28,10 @@ func TestContainers(t *testing.T) {
 	kafka, controller := port(t), port(t)
 	kafkaImage := kafkaImage(t)
 	run(t, kafkaImage, nil, map[string]string{
-		"KAFKA_NODE_ID":                                  "1",
-		"KAFKA_PROCESS_ROLES":                            "broker,controller",
-		"KAFKA_LISTENERS":                                "PLAINTEXT://" + kafka + ",CONTROLLER://" + controller,
+		"KAFKA_NODE_ID":       "1",
+		"KAFKA_PROCESS_ROLES": "broker,controller",
+		"KAFKA_LISTENERS": "PLAINTEXT://" + kafka + ",CONTROLLER://" +
+			controller,
 		"KAFKA_ADVERTISED_LISTENERS":                     "PLAINTEXT://" + kafka,
 		"KAFKA_CONTROLLER_LISTENER_NAMES":                "CONTROLLER",
 		"KAFKA_LISTENER_SECURITY_PROTOCOL_MAP":           "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
@@ -41,7 +43,8 @@ func TestContainers(t *testing.T) {
 		"KAFKA_AUTO_CREATE_TOPICS_ENABLE":                "false",
 		"KAFKA_LOG_DIRS":                                 "/tmp/kafka-data",
 	})
-	topics := run(t, image, nil, map[string]string{"NOWCAST_KAFKA": kafka}, "topics", "--partitions", "4", "--replication", "1")
+	topics := run(t, image, nil, map[string]string{"NOWCAST_KAFKA": kafka}, "topics", "--partitions", "4",
+		"--replication", "1")
 	eventually(t, time.Minute, "nowcast topics has ended", func(ctx context.Context) error {
 		s, err := topics.State(ctx)
 		if err == nil && (s.Running || s.ExitCode != 0) {
@@ -128,7 +131,8 @@ func sharedClickHouse(t *testing.T) (dsn, dir string) {
 }
 
 // run starts a container on the host's network, with directories of the host mounted under their own paths.
-func run(t *testing.T, image string, folders []string, env map[string]string, args ...string) testcontainers.Container {
+func run(t *testing.T, image string, folders []string, env map[string]string,
+	args ...string) testcontainers.Container {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()

@@ -26,7 +26,8 @@ func startLaptop(t *testing.T) *laptop {
 	t.Helper()
 	l := &laptop{dir: t.TempDir(), listen: port(t), ops: port(t)}
 	l.start(t)
-	l.world = &world{ingest: "http://" + l.listen, streamers: []string{"http://" + l.listen}, key: adminKey(t, l.dir)}
+	l.world = &world{ingest: "http://" + l.listen, streamers: []string{"http://" + l.listen},
+		key: adminKey(t, l.dir)}
 	return l
 }
 
@@ -64,7 +65,8 @@ func TestFirstStart(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%s: %v %s", curl, err, out)
 	}
-	s.waitFor(t, 5*time.Second, "the page view of the printed curl line", func(f frame) bool { return f.Visitors == 1 })
+	s.waitFor(t, 5*time.Second, "the page view of the printed curl line",
+		func(f frame) bool { return f.Visitors == 1 })
 }
 
 // After a restart history is complete, and a viewer that resumes misses no second.
@@ -74,7 +76,7 @@ func TestRestart(t *testing.T) {
 	s := l.follow(t, l.streamers[0], site)
 	got := newReceived()
 	l.drip(t, site, 50, 2*time.Second)
-	s.waitFor(t, 20*time.Second, "the first half", func(f frame) bool { got.add(f); return got.pageviews() >= 50 })
+	got.collect(t, s, "the first half", 50)
 	l.total(t, site, "pageviews", 50)
 	if code := l.stop(t); code != 0 {
 		t.Fatalf("exit %d", code)
@@ -83,7 +85,7 @@ func TestRestart(t *testing.T) {
 	l.total(t, site, "pageviews", 50)
 	s = l.follow(t, l.streamers[0], site, "lastEventId", got.id)
 	l.drip(t, site, 50, 2*time.Second)
-	s.waitFor(t, 20*time.Second, "the second half", func(f frame) bool { got.add(f); return got.pageviews() >= 100 })
+	got.collect(t, s, "the second half", 100)
 	if len(got.faults) > 0 || got.pageviews() != 100 {
 		t.Errorf("%d of 100; %v", got.pageviews(), got.faults)
 	}
@@ -91,8 +93,8 @@ func TestRestart(t *testing.T) {
 	l.total(t, site, "visitors", 23)
 }
 
-// After any process is killed under load, every acknowledged beacon is counted exactly once, live and in history, and both
-// continue within 10 s.
+// After any process is killed under load, every acknowledged beacon is counted exactly once, live and in
+// history, and both continue within 10 s.
 func TestKill(t *testing.T) {
 	for _, victim := range []string{"embedded-broker", "embedded-clickhouse", "nowcast"} {
 		t.Run(victim, func(t *testing.T) {
@@ -106,12 +108,13 @@ func TestKill(t *testing.T) {
 				wg.Go(func() {
 					for i := 0; ctx.Err() == nil; i++ {
 						send, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
-						a, err := l.beacon(send, site, "/", s, map[string]any{"id": fmt.Sprintf("%d-%d", s, i)})
+						a, err := l.beacon(send, site, "/", s,
+							map[string]any{"id": fmt.Sprintf("%d-%d", s, i)})
 						cancel()
 						switch {
 						case err == nil && a.status == http.StatusAccepted:
 							acked.Add(1)
-						default: // the beacon may be in the log: send it again with the same id, as the tracker does
+						default: // it may be in the log: retry it with the same id, as the tracker does
 							retried.Add(1)
 							i--
 							time.Sleep(100 * time.Millisecond)
@@ -196,8 +199,8 @@ func TestStartErrors(t *testing.T) {
 		cmd.Stderr = &errs
 		_ = cmd.Run()
 		if cmd.ProcessState.ExitCode() != row.code || !strings.Contains(errs.String(), row.want) {
-			t.Errorf("%s: exit %d, want %d with %q:\n%s", row.name, cmd.ProcessState.ExitCode(), row.code, row.want,
-				errs.String())
+			t.Errorf("%s: exit %d, want %d with %q:\n%s", row.name, cmd.ProcessState.ExitCode(), row.code,
+				row.want, errs.String())
 		}
 	}
 }
@@ -205,11 +208,13 @@ func TestStartErrors(t *testing.T) {
 // Without broker and ClickHouse, `nowcast all` waits, names the reason at /readyz and refuses beacons.
 func TestPartsAbsentAtStart(t *testing.T) {
 	listen, ops := port(t), port(t)
-	p := start(t, "all", "--listen", listen, "--ops-listen", ops, "--data-dir", t.TempDir(), "--kafka", port(t),
+	p := start(t, "all", "--listen", listen, "--ops-listen", ops, "--data-dir", t.TempDir(), "--kafka",
+		port(t),
 		"--clickhouse", "clickhouse://"+port(t)+"/default")
 	eventually(t, 20*time.Second, "unready with a reason", func(ctx context.Context) error {
 		a, err := (&world{}).call(ctx, http.MethodGet, "http://"+ops+"/readyz", "", nil)
-		if err == nil && (a.status != http.StatusServiceUnavailable || !strings.Contains(strings.ToLower(a.body), "kafka")) {
+		if err == nil && (a.status != http.StatusServiceUnavailable ||
+			!strings.Contains(strings.ToLower(a.body), "kafka")) {
 			err = fmt.Errorf("%d %s", a.status, a.body)
 		}
 		return err

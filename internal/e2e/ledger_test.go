@@ -69,12 +69,14 @@ func (w *world) bot(t *testing.T, sites string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.ingest+"/api/event", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.ingest+"/api/event",
+		bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("User-Agent", "Acme-Bot/1.0")
-	if a, err := do(req); err != nil || a.status != http.StatusAccepted || a.header.Get("x-plausible-dropped") == "" {
+	if a, err := do(req); err != nil || a.status != http.StatusAccepted ||
+		a.header.Get("x-plausible-dropped") == "" {
 		t.Fatalf("%v %+v", err, a)
 	}
 }
@@ -118,7 +120,8 @@ func TestLedgerOfBeacons(t *testing.T) {
 	l.ledgerIs(t, one, wantOne)
 
 	url := l.streamers[0] + "/api/v1/sites/" + one + "/ledger"
-	if a, err := (&world{}).call(t.Context(), http.MethodGet, url, "", nil); err != nil || a.status != http.StatusUnauthorized {
+	if a, err := (&world{}).call(t.Context(), http.MethodGet, url, "", nil); err != nil ||
+		a.status != http.StatusUnauthorized {
 		t.Errorf("without a key, of a public site: %v %d %s", err, a.status, a.body)
 	}
 }

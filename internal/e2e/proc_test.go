@@ -139,8 +139,8 @@ func (p *proc) children(command string) (ids []int) {
 	return ids
 }
 
-// port is an address of loopback with a free port, which stays free while a process restarts: it is below the range that
-// the system assigns by itself.
+// port is an address of loopback with a free port, which stays free while a process restarts: it is below
+// the range that the system assigns by itself.
 func port(t *testing.T) string {
 	t.Helper()
 	for range 100 {

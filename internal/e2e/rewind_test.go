@@ -12,7 +12,8 @@ import (
 	"nowcast/internal/warehouse"
 )
 
-// A rewind writes the rows that ClickHouse lost again from the log. It is idempotent and doesn't disturb running roles.
+// A rewind writes the rows that ClickHouse lost again from the log. It is idempotent and doesn't disturb
+// running roles.
 func TestRewind(t *testing.T) {
 	l, site, to := startSettled(t)
 	agrees := func(want bool) {
@@ -43,7 +44,8 @@ func TestRewind(t *testing.T) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		cmd := exec.CommandContext(ctx, binary(t), "aggregator", "--lanes", "store", "--from", from, "--data-dir", l.dir)
+		cmd := exec.CommandContext(ctx, binary(t), "aggregator", "--lanes", "store", "--from", from,
+			"--data-dir", l.dir)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("rewind: %v\n%s", err, out)
@@ -59,7 +61,8 @@ func TestRewind(t *testing.T) {
 			t.Fatal(err)
 		}
 		agrees(false)
-		if out := rewind("1h"); !strings.Contains(out, "event rows, ") || !strings.Contains(out, "nowcast verify --from") {
+		if out := rewind("1h"); !strings.Contains(out, "event rows, ") ||
+			!strings.Contains(out, "nowcast verify --from") {
 			t.Errorf("its output is %s", out)
 		}
 		agrees(true)

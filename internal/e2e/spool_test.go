@@ -59,7 +59,8 @@ func startSingleNode(t *testing.T, more ...string) *singleNode {
 	l.makeSite(t)
 	l.ingest = "http://" + l.listen
 	l.args = append([]string{"ingest", "--listen", l.listen, "--ops-listen", l.ops,
-		"--kafka", strings.Join(k.Addrs(), ","), "--trusted-proxies", "127.0.0.0/8", "--spool-dir", filepath.Join(l.dir, "spool")}, more...)
+		"--kafka", strings.Join(k.Addrs(), ","), "--trusted-proxies", "127.0.0.0/8", "--spool-dir",
+		filepath.Join(l.dir, "spool")}, more...)
 	l.start(t)
 	return l
 }
@@ -92,7 +93,10 @@ func (l *singleNode) makeSite(t *testing.T) {
 func (l *singleNode) load(t *testing.T, count int, onRefused func(answer)) *senders {
 	t.Helper()
 	return startSenders(t, sendConfig{count: count, pause: 10 * time.Millisecond, onRefused: onRefused,
-		post:     func(ctx context.Context, _, i int, page string) (answer, error) { return l.postSecret(ctx, page, i) },
+		post: func(ctx context.Context, _, i int, page string) (answer,
+			error) {
+			return l.postSecret(ctx, page, i)
+		},
 		accepted: func(a answer) bool { return a.status == http.StatusAccepted },
 	})
 }
@@ -101,7 +105,8 @@ func (l *singleNode) load(t *testing.T, count int, onRefused func(answer)) *send
 func (l *singleNode) postSecret(ctx context.Context, page string, i int) (answer, error) {
 	// The page is a property's value: the cardinality limit would replace so many new paths.
 	body := fmt.Sprintf(`{"n":"pageview","d":"example.com","u":"https://example.com/","p":{"page":%q}}`, page)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.ingest+"/api/event", strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.ingest+"/api/event",
+		strings.NewReader(body))
 	if err != nil {
 		return answer{}, err
 	}
@@ -130,12 +135,16 @@ func (l *singleNode) checkLog(t *testing.T, s *senders) {
 					return err
 				}
 				if newest[h.Node] != 0 && h.Sequence != newest[h.Node]+1 {
-					return fmt.Errorf("node %x went from sequence %d to %d", h.Node, newest[h.Node], h.Sequence)
+					return fmt.Errorf("node %x went from sequence %d to %d", h.Node, newest[h.Node],
+						h.Sequence)
 				}
 				newest[h.Node] = h.Sequence
 				var e event.Event
 				for d.Next(&e) {
-					err := event.EachProp(e.Props, func(_, page string) bool { times[strings.Clone(page)]++; return true })
+					err := event.EachProp(e.Props, func(_, page string) bool {
+						times[strings.Clone(page)]++
+						return true
+					})
 					if err != nil {
 						return err
 					}
@@ -159,13 +168,15 @@ func (l *singleNode) checkLog(t *testing.T, s *senders) {
 			t.Errorf("%s is in the log %d times", page, n)
 		}
 	}
-	t.Logf("%d beacons acknowledged, each once in the log (%d events there); the slowest after %v; %d refused, "+
-		"%d without an answer", len(s.acked), len(times), time.Duration(s.slowest.Load()).Round(time.Millisecond),
+	t.Logf("%d beacons acknowledged, each once in the log of %d events; the slowest after %v; %d refused, "+
+		"%d without an answer", len(s.acked), len(times),
+		time.Duration(s.slowest.Load()).Round(time.Millisecond),
 		s.refused.Load(), s.unanswered.Load())
 }
 
-// While Kafka is down, ingest accepts beacons; it is killed as well; and every beacon that was answered 202 is in the log
-// once afterwards. Neither the log nor the spool, the process's output nor its metrics contain an address or a user agent.
+// While Kafka is down, ingest accepts beacons; it is killed as well; and every beacon that was answered 202
+// is in the log once afterwards. Neither the log nor the spool, the process's output nor its metrics
+// contain an address or a user agent.
 func TestOutage(t *testing.T) {
 	l := startSingleNode(t)
 	s := l.load(t, 4, nil)
@@ -180,7 +191,8 @@ func TestOutage(t *testing.T) {
 		l.hasNoSecret(t, "spool")
 	}
 	// A sync of a busy disk may take seconds, which is too late for the beacons that wait for it.
-	if accepted, refused := s.count()-before, int(s.refused.Load()-refused); accepted < 100 || refused > accepted/50 {
+	if accepted, refused := s.count()-before, int(s.refused.Load()-refused); accepted < 100 ||
+		refused > accepted/50 {
 		t.Errorf("%d beacons were accepted and %d refused while the spool has room", accepted, refused)
 	}
 	l.proc.kill(syscall.SIGKILL)
@@ -251,8 +263,8 @@ func noSecret(t *testing.T, where string, b []byte) {
 	}
 }
 
-// When the disk of the spool is full, beacons are refused with 503 and Retry-After, and no acknowledged beacon is lost.
-// The process recovers by itself when there is room again, and when Kafka is back.
+// When the disk of the spool is full, beacons are refused with 503 and Retry-After, and no acknowledged
+// beacon is lost. The process recovers by itself when there is room again, and when Kafka is back.
 func TestDiskFull(t *testing.T) {
 	disk := filepath.Join(t.TempDir(), "disk")
 	if err := os.Mkdir(disk, 0o700); err != nil {
@@ -287,7 +299,8 @@ func TestDiskFull(t *testing.T) {
 	}
 	refusing("beacons are refused when the disk is nearly full")
 	r, err := l.call(t.Context(), http.MethodGet, "http://"+l.ops+"/readyz", "", nil)
-	if err != nil || r.status != http.StatusServiceUnavailable || !strings.Contains(r.body, "have to stay free") {
+	if err != nil || r.status != http.StatusServiceUnavailable ||
+		!strings.Contains(r.body, "have to stay free") {
 		t.Errorf("/readyz with a full disk: %v %v", r, err)
 	}
 	if err := os.Remove(filler); err != nil {
@@ -326,12 +339,14 @@ func (l *singleNode) accepts(t *testing.T, limit time.Duration, what string) {
 	})
 }
 
-// No disk has a salt two days after the salt was made: Kafka deletes segments that are older than the topic's retention,
-// and a segment closes within an hour. The broker of this test checks retention every half second.
+// No disk has a salt two days after the salt was made: Kafka deletes segments that are older than the
+// topic's retention, and a segment closes within an hour. The broker of this test checks retention every
+// half second.
 func TestSaltsLeaveTheDisk(t *testing.T) {
 	dir := t.TempDir()
 	k := startKafka(t, kafkatest.Config{Dir: dir, Nodes: 1, Props: map[string]string{
-		"log.retention.check.interval.ms": "500", "log.initial.task.delay.ms": "500", "log.segment.delete.delay.ms": "500"}})
+		"log.retention.check.interval.ms": "500", "log.initial.task.delay.ms": "500",
+		"log.segment.delete.delay.ms": "500"}})
 	client := broker.New(broker.Config{Addrs: k.Addrs()})
 	t.Cleanup(client.Close)
 	if err := client.Ensure(t.Context(), topic.Specs(1, 1), nil); err != nil {

@@ -67,7 +67,8 @@ func (w *world) follow(t *testing.T, server, site string, query ...string) *stre
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res.StatusCode != http.StatusOK || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") {
+	if res.StatusCode != http.StatusOK || !strings.HasPrefix(res.Header.Get("Content-Type"),
+		"text/event-stream") {
 		t.Fatalf("open stream: %s %s", res.Status, res.Header)
 	}
 	s := &stream{frames: make(chan frame, 4096), cancel: cancel, header: res.Header}
@@ -131,7 +132,8 @@ func (r *received) add(f frame) {
 		}
 		at := s.At.Unix()
 		if _, ok := r.seconds[at]; ok {
-			r.faults = append(r.faults, fmt.Sprintf("%s repeats second %s", where, s.At.Format(time.TimeOnly)))
+			r.faults = append(r.faults, fmt.Sprintf("%s repeats second %s", where,
+				s.At.Format(time.TimeOnly)))
 		}
 		r.seconds[at] = s
 	}
@@ -151,10 +153,17 @@ func (r *received) add(f frame) {
 		return
 	}
 	if at := f.Second.At.Unix(); r.lastSecond != 0 && at > r.lastSecond+1 {
-		r.faults = append(r.faults, fmt.Sprintf("frames leave out %d s before %s", at-r.lastSecond-1, f.Second.At.Format(time.TimeOnly)))
+		r.faults = append(r.faults, fmt.Sprintf("frames leave out %d s before %s", at-r.lastSecond-1,
+			f.Second.At.Format(time.TimeOnly)))
 	}
 	r.lastSecond = f.Second.At.Unix()
 	addSecond(*f.Second, "frame")
+}
+
+// collect adds frames until the final seconds have n page views.
+func (r *received) collect(t *testing.T, s *stream, what string, n int) {
+	t.Helper()
+	s.waitFor(t, 20*time.Second, what, func(f frame) bool { r.add(f); return r.pageviews() >= n })
 }
 
 func (r *received) pageviews() (n int) {

@@ -10,8 +10,8 @@ import (
 	"nowcast/internal/e2e/feed"
 )
 
-// account checks what a viewer of one site receives, over any number of connections, against the feed. It counts final
-// seconds only.
+// account checks what a viewer of one site receives, over any number of connections, against the feed. It
+// counts final seconds only.
 type account struct {
 	site  string
 	truth interface {
@@ -39,8 +39,8 @@ func (a *account) fault(format string, args ...any) {
 	}
 }
 
-// parseID parses an id: epoch-second-revision, and two more parts where several sites share a connection. The second
-// must not decrease.
+// parseID parses an id: epoch-second-revision, and two more parts where several sites share a connection.
+// The second must not decrease.
 func (a *account) parseID(id string) (at int64, ok bool) {
 	parts := strings.Split(id, "-")
 	if len(parts) != 3 && len(parts) != 5 {
@@ -79,8 +79,8 @@ func (a *account) add(f frame) {
 	}
 }
 
-// addSnapshot checks a snapshot. On the first connection it has the last five minutes, on a later one exactly the seconds
-// after the id of the request.
+// addSnapshot checks a snapshot. On the first connection it has the last five minutes, on a later one
+// exactly the seconds after the id of the request.
 func (a *account) addSnapshot(f frame) {
 	first, after := a.id == "", a.lastSecond
 	at, ok := a.parseID(f.id)
@@ -167,7 +167,8 @@ func (a *account) compareTotal() {
 		return
 	}
 	if want := a.truth.Span(a.site, a.began+1, a.lastSecond); a.received != want && a.id != "" {
-		a.fault("in all from second %d to %d: given %+v, the topic has %+v", a.began+1, a.lastSecond, a.received, want)
+		a.fault("in all from second %d to %d: given %+v, the topic has %+v", a.began+1, a.lastSecond,
+			a.received, want)
 	}
 }
 
@@ -178,8 +179,8 @@ type filter struct {
 	exact            bool // a frame may not call the number an upper bound
 }
 
-// addFiltered checks an event of a filtered stream. Its frames have no seconds, but follow each other without a gap that
-// isn't counted as skipped.
+// addFiltered checks an event of a filtered stream. Its frames have no seconds, but follow each other
+// without a gap that isn't counted as skipped.
 func (a *account) addFiltered(f frame) {
 	first, before := a.id == "", a.lastSecond
 	at, ok := a.parseID(f.id)
@@ -193,7 +194,8 @@ func (a *account) addFiltered(f frame) {
 	case f.Filter[a.filter.dimension] != a.filter.value || len(f.Filter) != 1:
 		a.fault("a frame %s of %v, which wasn't asked for", f.id, f.Filter)
 	case n < a.filter.least || n > a.filter.most || f.AtMost == a.filter.exact:
-		a.fault("frame %s says %d visitors (upper bound: %v), there are %d to %d", f.id, n, f.AtMost, a.filter.least, a.filter.most)
+		a.fault("frame %s says %d visitors (upper bound: %v), there are %d to %d", f.id, n, f.AtMost,
+			a.filter.least, a.filter.most)
 	}
 	switch {
 	case f.event == "snapshot" && first:
@@ -202,7 +204,8 @@ func (a *account) addFiltered(f frame) {
 		a.resumed++
 	case a.span > 0:
 		if due := (before+1)/a.span*a.span - 1 + a.span*int64(1+f.Skipped); at != due {
-			a.fault("frame %s after second %d with %d skipped should be of second %d", f.id, before, f.Skipped, due)
+			a.fault("frame %s after second %d with %d skipped should be of second %d", f.id, before,
+				f.Skipped, due)
 		}
 		if f.Skipped > 0 {
 			a.merged++
@@ -245,7 +248,8 @@ func TestAccount(t *testing.T) {
 		return f
 	}
 	filtered := func(id, event string, visitors, skipped int) frame {
-		return frame{id: id, event: event, Visitors: visitors, Skipped: skipped, Filter: map[string]string{"page": "/x"}}
+		return frame{id: id, event: event, Visitors: visitors, Skipped: skipped,
+			Filter: map[string]string{"page": "/x"}}
 	}
 	var last []int64
 	for at := int64(1001 - 300); at <= 1000; at++ {
@@ -259,16 +263,23 @@ func TestAccount(t *testing.T) {
 		frames []frame
 		fault  string
 	}{
-		{"as it should be", []frame{begin, next, fr("1-1001-5", nil), fr("1-1004-0", sec(1002, 1004, 3)), snap("1-1012-0", 1005, 1006, 1007, 1008, 1009, 1011, 1012)}, ""},
-		{"resumed at one that is behind", []frame{begin, next, snap("1-1001-0"), fr("1-1002-0", sec(1002, 1002, 1))}, ""},
-		{"a second is left out", []frame{begin, fr("1-1002-0", sec(1002, 1002, 1))}, "leaves out seconds 1001 to 1001"},
+		{"as it should be", []frame{begin, next, fr("1-1001-5", nil), fr("1-1004-0", sec(1002, 1004, 3)),
+			snap("1-1012-0", 1005, 1006, 1007, 1008, 1009, 1011, 1012)}, ""},
+		{"resumed at one that is behind", []frame{begin, next, snap("1-1001-0"),
+			fr("1-1002-0", sec(1002, 1002, 1))}, ""},
+		{"a second is left out", []frame{begin, fr("1-1002-0", sec(1002, 1002, 1))},
+			"leaves out seconds 1001 to 1001"},
 		{"a second is doubled", []frame{begin, next, next}, "gives second 1001 again"},
-		{"a merged frame overlaps", []frame{begin, next, fr("1-1003-0", sec(1001, 1003, 3))}, "gives second 1001 again"},
-		{"a merged frame lacks a second's counts", []frame{begin, fr("1-1003-0", sec(1001, 1003, 2))}, "seconds 1001 to 1003: given"},
+		{"a merged frame overlaps", []frame{begin, next, fr("1-1003-0", sec(1001, 1003, 3))},
+			"gives second 1001 again"},
+		{"a merged frame lacks a second's counts", []frame{begin, fr("1-1003-0", sec(1001, 1003, 2))},
+			"seconds 1001 to 1003: given"},
 		{"counts differ", []frame{begin, fr("1-1001-0", sec(1001, 1001, 2))}, "seconds 1001 to 1001: given"},
-		{"a silent second has counts", []frame{begin, fr("1-1010-0", sec(1001, 1010, 10))}, "seconds 1001 to 1010: given"},
+		{"a silent second has counts", []frame{begin, fr("1-1010-0", sec(1001, 1010, 10))},
+			"seconds 1001 to 1010: given"},
 		{"a gap beside a snapshot", []frame{begin, next, snap("1-1003-0", 1003)}, "leaves out second 1002"},
-		{"a snapshot gives what was given", []frame{begin, next, snap("1-1002-0", 1001, 1002)}, "has second 1001"},
+		{"a snapshot gives what was given", []frame{begin, next, snap("1-1002-0", 1001, 1002)},
+			"has second 1001"},
 		{"a snapshot gives one twice", []frame{begin, snap("1-1001-0", 1001, 1001)}, "second 1001 twice"},
 		{"the first snapshot lacks one", []frame{snap("1-1000-0", last[1:]...)}, "leaves out second 701"},
 		{"ids go back", []frame{begin, next, fr("1-1000-0", nil)}, "goes back"},
@@ -276,11 +287,16 @@ func TestAccount(t *testing.T) {
 		{"another epoch", []frame{begin, fr("2-1001-0", sec(1001, 1001, 1))}, "an id that is none"},
 		{"no id", []frame{begin, fr("", sec(1001, 1001, 1))}, "parts"},
 		{"reset", []frame{begin, {event: "reset"}}, "reset"},
-		{"filtered", []frame{filtered("1-1000-0", "snapshot", 5, 0), filtered("1-1004-0", "", 5, 0), filtered("1-1019-0", "", 6, 2), filtered("1-1022-0", "snapshot", 6, 0), filtered("1-1024-0", "", 6, 0)}, ""},
-		{"filtered, a frame is left out", []frame{filtered("1-1000-0", "snapshot", 5, 0), filtered("1-1009-0", "", 5, 0)}, "should be of second 1004"},
-		{"filtered, more skipped than there are", []frame{filtered("1-1000-0", "snapshot", 5, 0), filtered("1-1004-0", "", 5, 1)}, "should be of second 1009"},
+		{"filtered", []frame{filtered("1-1000-0", "snapshot", 5, 0), filtered("1-1004-0", "", 5, 0),
+			filtered("1-1019-0", "", 6, 2), filtered("1-1022-0", "snapshot", 6, 0),
+			filtered("1-1024-0", "", 6, 0)}, ""},
+		{"filtered, a frame is left out", []frame{filtered("1-1000-0", "snapshot", 5, 0),
+			filtered("1-1009-0", "", 5, 0)}, "should be of second 1004"},
+		{"filtered, more skipped than there are", []frame{filtered("1-1000-0", "snapshot", 5, 0),
+			filtered("1-1004-0", "", 5, 1)}, "should be of second 1009"},
 		{"filtered, other numbers", []frame{filtered("1-1000-0", "snapshot", 7, 0)}, "there are 5 to 6"},
-		{"filtered, another value", []frame{{id: "1-1000-0", event: "snapshot", Visitors: 5, Filter: map[string]string{"page": "/y"}}}, "wasn't asked for"},
+		{"filtered, another value", []frame{{id: "1-1000-0", event: "snapshot", Visitors: 5,
+			Filter: map[string]string{"page": "/y"}}}, "wasn't asked for"},
 		{"filtered, with seconds", []frame{begin}, "has seconds"},
 	} {
 		a := account{site: "a.example", truth: ones{}}
@@ -291,7 +307,8 @@ func TestAccount(t *testing.T) {
 			a.add(f)
 		}
 		a.compareTotal()
-		if faults := strings.Join(a.faults, "; "); (c.fault == "") != (faults == "") || !strings.Contains(faults, c.fault) {
+		if faults := strings.Join(a.faults, "; "); (c.fault == "") != (faults == "") ||
+			!strings.Contains(faults, c.fault) {
 			t.Errorf("%s: faults %q, want %q", c.name, faults, c.fault)
 		}
 	}

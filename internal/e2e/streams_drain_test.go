@@ -15,10 +15,11 @@ import (
 	"nowcast/internal/e2e/feed"
 )
 
-var drainViewers = flag.Int("drain-viewers", 300, "how many viewers TestDrain moves from one streamer to another")
+var drainViewers = flag.Int("drain-viewers", 300, "how many viewers TestDrain moves to another streamer")
 
-// A streamer that receives SIGTERM hands over its viewers: all are at the other replica within 30 s, which has no more new
-// connections a second than the drain pace, and no viewer misses a second or receives one twice.
+// A streamer that receives SIGTERM hands over its viewers: all are at the other replica within 30 s, which
+// has no more new connections a second than the drain pace, and no viewer misses a second or receives one
+// twice.
 func TestDrain(t *testing.T) {
 	const site = "busy.example.com"
 	w := startStreams(t, 2, 20, []feed.Site{{Domain: site}})
@@ -45,9 +46,9 @@ func TestDrain(t *testing.T) {
 	var all sync.WaitGroup
 	viewers := make([]*viewer, n)
 	for i := range viewers {
-		v := &viewer{w: w, random: rand.New(rand.NewPCG(*chaosSeed, uint64(i))), sites: []string{site}, rate: "1s",
-			key: w.key, counts: &counts, stay: 1000 * time.Hour, browser: true, choose: choose, onOpen: onOpen,
-			accounts: map[string]*account{site: {site: site, truth: w.feed}}}
+		v := &viewer{w: w, random: rand.New(rand.NewPCG(*chaosSeed, uint64(i))), sites: []string{site},
+			rate: "1s", key: w.key, counts: &counts, stay: 1000 * time.Hour, browser: true, choose: choose,
+			onOpen: onOpen, accounts: map[string]*account{site: {site: site, truth: w.feed}}}
 		viewers[i] = v
 		all.Go(func() { v.follow(ctx) })
 		if i%200 == 199 {
@@ -108,14 +109,16 @@ func TestDrain(t *testing.T) {
 	}
 	most := within(4*time.Second) / 4
 	pace := max(1000, n/16) // see push.Engine.Drain
-	t.Logf("%d viewers: all at the other streamer after %v, the first one had ended after %v; %d new connections in the "+
-		"busiest second, %d a second in the busiest four, the pace is %d; %d viewers with faults", n,
-		took.Round(10*time.Millisecond), stopped.Round(10*time.Millisecond), within(time.Second), most, pace, faulty)
+	t.Logf("%d viewers: all at the other streamer after %v, the first one had ended after %v; "+
+		"%d new connections in the busiest second, %d a second in the busiest four, the pace is %d; "+
+		"%d viewers with faults", n,
+		took.Round(10*time.Millisecond), stopped.Round(10*time.Millisecond), within(time.Second), most,
+		pace, faulty)
 	if took > 30*time.Second {
 		t.Errorf("%v to hand over %d viewers", took, n)
 	}
-	// All viewers receive their frames at the same moment of each second, which keeps this process busy. Viewers that
-	// reconnect meanwhile do so together, so the pace is a mean over four seconds.
+	// All viewers receive their frames at the same moment of each second, which keeps this process busy.
+	// Viewers that reconnect meanwhile do so together, so the pace is a mean over four seconds.
 	if most > pace*11/10 {
 		t.Errorf("%d new connections a second for four seconds, the pace is %d", most, pace)
 	}

@@ -46,7 +46,8 @@ type goodViewers struct {
 func (g *goodViewers) watch(ctx context.Context, site string) {
 	counts := &viewerCounts{}
 	v := &viewer{w: g.w, random: rand.New(rand.NewPCG(1, 2)), sites: []string{site}, rate: "1s", top: 10,
-		replica: g.replica, choose: func() int { return g.replica }, key: g.w.key, counts: counts, stay: 24 * time.Hour,
+		replica: g.replica, choose: func() int { return g.replica }, key: g.w.key, counts: counts,
+		stay:     24 * time.Hour,
 		accounts: map[string]*account{site: {site: site, truth: g}}}
 	v.follow(ctx)
 	a := v.accounts[site]
@@ -92,8 +93,8 @@ func (g *goodViewers) p99(t *testing.T, d time.Duration) time.Duration {
 	return g.delays[int(.99*float64(len(g.delays)-1))]
 }
 
-// Attackers cost a streamer bounded memory, and no other viewer a frame: readers that never read, requests that never end,
-// headers of 1 MB, connections that are aborted at once, and ids that no server sent.
+// Attackers cost a streamer bounded memory, and no other viewer a frame: readers that never read, requests
+// that never end, headers of 1 MB, connections that are aborted at once, and ids that no server sent.
 func TestHostile(t *testing.T) {
 	n := func(small, full int) int {
 		if *hostileFull {
@@ -119,8 +120,8 @@ func TestHostile(t *testing.T) {
 	time.Sleep(span)
 	calm := g.p99(t, span)
 	a := &attack{w: w, site: site, calm: calm, good: g, control: control, span: span}
-	t.Logf("before: p99 %v from the record to %d good viewers, %d MB resident, %d files", calm.Round(time.Microsecond),
-		goodCount, a.resident()>>10, a.files(t))
+	t.Logf("before: p99 %v from the record to %d good viewers, %d MB resident, %d files",
+		calm.Round(time.Microsecond), goodCount, a.resident()>>10, a.files(t))
 	a.measure(t, "readers that never read", n(60, 10_000), 64, a.neverRead)
 	a.measure(t, "requests that never end", n(300, 5_000), 64, a.slowLoris)
 	a.measure(t, "headers of 1 MB", n(100, 2_000), 64, a.hugeHeader)
@@ -128,13 +129,15 @@ func TestHostile(t *testing.T) {
 	a.measure(t, "made-up ids", n(300, 5_000), 64, a.madeUpIDs)
 	cancel()
 	all.Wait()
-	for _, fault := range append(g.faults[:min(5, len(g.faults))], control.faults[:min(5, len(control.faults))]...) {
-		t.Errorf("a good viewer: %s", fault)
+	for _, viewers := range []*goodViewers{g, control} {
+		for _, fault := range viewers.faults[:min(5, len(viewers.faults))] {
+			t.Errorf("a good viewer: %s", fault)
+		}
 	}
 }
 
-// attack is on the first of two streamers. The viewers of the other one are the control: they measure the load of the
-// machine.
+// attack is on the first of two streamers. The viewers of the other one are the control: they measure the
+// load of the machine.
 type attack struct {
 	w             *streams
 	site          string
@@ -163,8 +166,8 @@ func (a *attack) files(t *testing.T) int {
 	return len(all)
 }
 
-// measure runs an attack of n clients. It fails if the streamer's memory grows by more than kb a client, if the good
-// viewers are delayed, or if files stay open afterwards.
+// measure runs an attack of n clients. It fails if the streamer's memory grows by more than kb a client, if
+// the good viewers are delayed, or if files stay open afterwards.
 func (a *attack) measure(t *testing.T, what string, n, kb int,
 	run func(ctx context.Context, n int) (summary string, err error)) {
 	t.Helper()
@@ -193,26 +196,29 @@ func (a *attack) measure(t *testing.T, what string, n, kb int,
 	took := max(time.Since(begin), a.span)
 	time.Sleep(time.Until(begin.Add(a.span))) // a short attack is measured for as long as a long one
 	p99, control := a.good.p99(t, took), a.control.p99(t, took)
-	t.Logf("%d %s in %v: %s; %d MB resident at most, before %d MB; p99 of the others %v (%.1f × as before), at a "+
-		"streamer that isn't attacked %v", n, what, time.Since(begin).Round(100*time.Millisecond), r.summary,
+	t.Logf("%d %s in %v: %s; %d MB resident at most, before %d MB; p99 of the others %v (%.1f × as before), "+
+		"at a streamer that isn't attacked %v", n, what, time.Since(begin).Round(100*time.Millisecond),
+		r.summary,
 		peak>>10, before>>10, p99.Round(time.Microsecond), float64(p99)/float64(a.calm),
 		control.Round(time.Microsecond))
 	if r.err != nil {
 		t.Errorf("%s: %v", what, r.err)
 	}
 	if peak > before+base+n*kb {
-		t.Errorf("%s: memory rose from %d to %d MB, %d KB a client are allowed", what, before>>10, peak>>10, kb)
+		t.Errorf("%s: memory rose from %d to %d MB, %d KB a client are allowed", what, before>>10, peak>>10,
+			kb)
 	}
-	// Attackers and streamers share the processors, so p99 is compared with the slower of before and control. A ratio of a
-	// few milliseconds says more about the scheduler than about the streamer. On a machine that does other work, as in
-	// make test, the slack only rules out that viewers wait for an attacker: a write waits ten seconds.
+	// Attackers and streamers share the processors, so p99 is compared with the slower of before and
+	// control. A ratio of a few milliseconds says more about the scheduler than about the streamer. On a
+	// machine that does other work, as in make test, the slack only rules out that viewers wait for an
+	// attacker: a write waits ten seconds.
 	slack := 4 * time.Second
 	if *hostileFull {
 		slack = 50 * time.Millisecond
 	}
 	if limit := max(a.calm, control); p99 > max(limit*3/2, limit+slack) {
-		t.Errorf("%s: p99 of the others is %v; it was %v before, and is %v at a streamer that isn't attacked", what, p99,
-			a.calm, control)
+		t.Errorf("%s: p99 of the others is %v; it was %v before, and is %v at a streamer that isn't attacked",
+			what, p99, a.calm, control)
 	}
 	eventually(t, 30*time.Second, what+": their files are closed", func(context.Context) error {
 		if now := a.files(t); now > files+10 {
@@ -247,7 +253,10 @@ func (a *attack) dial(ctx context.Context, i int, send string) (*net.TCPConn, er
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 200, byte(i/200%250), byte(1+i%200))},
 		Control: func(_, _ string, c syscall.RawConn) error {
 			var err error
-			set := func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 2048) }
+			set := func(fd uintptr) {
+				err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET,
+					syscall.SO_RCVBUF, 2048)
+			}
 			return errors.Join(c.Control(set), err)
 		}}
 	c, err := d.DialContext(ctx, "tcp", a.w.replicas[0].listen)
@@ -285,7 +294,8 @@ func (a *attack) neverRead(ctx context.Context, n int) (string, error) {
 	return "none of them read a byte", err
 }
 
-// slowLoris sends a header line a second and never the end. The streamer has to close the connection after 10 s.
+// slowLoris sends a header line a second and never the end. The streamer has to close the connection after
+// 10 s.
 func (a *attack) slowLoris(ctx context.Context, n int) (string, error) {
 	begin := time.Now()
 	var last atomic.Int64
@@ -387,7 +397,8 @@ func (a *attack) madeUpIDs(ctx context.Context, n int) (string, error) {
 		if err != nil {
 			return fmt.Errorf("id %.200q: %w", ids[i], err)
 		}
-		if res.StatusCode == http.StatusBadRequest || res.StatusCode == http.StatusRequestHeaderFieldsTooLarge {
+		if res.StatusCode == http.StatusBadRequest ||
+			res.StatusCode == http.StatusRequestHeaderFieldsTooLarge {
 			refused.Add(1)
 			return nil
 		}

@@ -24,12 +24,13 @@ var (
 	streamWalls   = flag.Bool("stream-walls", true, "some connections follow several sites")
 )
 
-// Viewers of several sites, with all rates and reading speeds, close their connections and resume at either replica,
-// while the replicas are killed and stopped in turn. Each viewer receives every second once, and the sum is that of the
-// windows topic. In the middle third of the time no replica is restarted, so that slow readers fall behind and frames say
-// how many were skipped.
+// Viewers of several sites, with all rates and reading speeds, close their connections and resume at either
+// replica, while the replicas are killed and stopped in turn. Each viewer receives every second once, and
+// the sum is that of the windows topic. In the middle third of the time no replica is restarted, so that
+// slow readers fall behind and frames say how many were skipped.
 func TestStreams(t *testing.T) {
-	sites := []feed.Site{{Domain: "busy.example.com", Values: 10}, {Domain: "broad.example.com", Values: 100}, {Domain: "plain.example.com"},
+	sites := []feed.Site{{Domain: "busy.example.com", Values: 10},
+		{Domain: "broad.example.com", Values: 100}, {Domain: "plain.example.com"},
 		{Domain: "silent.example.com", Quiet: true}}
 	w := startStreams(t, 2, 60, sites)
 	r := rand.New(rand.NewPCG(*chaosSeed, 6))
@@ -62,8 +63,8 @@ func TestStreams(t *testing.T) {
 	final := w.feed.Final()
 	w.checkTopic(t, final)
 	judge(t, viewers, final)
-	t.Logf("%d viewers, %d connections of which %d were cut by a streamer, %d restarts, %d events", len(viewers),
-		counts.opened.Load(), counts.dropped.Load(), restarts, counts.frames.Load())
+	t.Logf("%d viewers, %d connections of which %d were cut by a streamer, %d restarts, %d events",
+		len(viewers), counts.opened.Load(), counts.dropped.Load(), restarts, counts.frames.Load())
 	if restarts < 2 || counts.dropped.Load() == 0 {
 		t.Error("no restart cut anybody off: that proves nothing")
 	}
@@ -71,8 +72,10 @@ func TestStreams(t *testing.T) {
 
 func newViewer(w *streams, r *rand.Rand, sites []feed.Site, counts *viewerCounts) *viewer {
 	v := &viewer{w: w, random: rand.New(rand.NewPCG(r.Uint64(), 1)), counts: counts, key: w.key,
-		rate: []string{"100ms", "250ms", "1s", "1s", "1s", "5s", "30s"}[r.IntN(7)], top: []int{0, 10, 100}[r.IntN(3)],
-		stay: time.Duration(2+r.IntN(15)) * time.Second, browser: r.IntN(2) == 0, replica: r.IntN(len(w.replicas)),
+		rate: []string{"100ms", "250ms", "1s", "1s", "1s", "5s", "30s"}[r.IntN(7)],
+		top:  []int{0, 10, 100}[r.IntN(3)],
+		stay: time.Duration(2+r.IntN(15)) * time.Second, browser: r.IntN(2) == 0,
+		replica:  r.IntN(len(w.replicas)),
 		accounts: map[string]*account{}}
 	if r.IntN(5) == 0 {
 		v.readRate, v.top, v.stay = 1024<<r.IntN(4), 100, 2*time.Minute // a snapshot may take half a minute
@@ -86,8 +89,9 @@ func newViewer(w *streams, r *rand.Rand, sites []feed.Site, counts *viewerCounts
 		v.accounts[sites[i].Domain] = &account{site: sites[i].Domain, truth: w.feed}
 	}
 	if n == 1 && r.IntN(6) == 0 {
-		f := []filter{{dimension: "page", value: "/articles/3"}, {dimension: "page", value: "/nowhere"}, {dimension: "source", value: "source-7"},
-			{dimension: "country", value: "AB"}, {dimension: "device", value: "Desktop"}}[r.IntN(5)]
+		f := []filter{{dimension: "page", value: "/articles/3"}, {dimension: "page", value: "/nowhere"},
+			{dimension: "source", value: "source-7"}, {dimension: "country", value: "AB"},
+			{dimension: "device", value: "Desktop"}}[r.IntN(5)]
 		f.least, f.most, f.exact = w.feed.Active(v.sites[0], f.dimension, f.value)
 		a := v.accounts[v.sites[0]]
 		v.filter, a.filter, a.span = f, f, map[string]int64{"1s": 1, "5s": 5, "30s": 30}[v.rate]
@@ -95,8 +99,8 @@ func newViewer(w *streams, r *rand.Rand, sites []feed.Site, counts *viewerCounts
 	return v
 }
 
-// judge fails on a fault of any account, and if too few viewers resumed, moved or were skipped for the test to mean
-// anything.
+// judge fails on a fault of any account, and if too few viewers resumed, moved or were skipped for the test
+// to mean anything.
 func judge(t *testing.T, viewers []*viewer, final int64) {
 	t.Helper()
 	var faulty, resumed, moved, merged, skipped, refused, noSnapshot, filtered, withSkips int
@@ -125,11 +129,13 @@ func judge(t *testing.T, viewers []*viewer, final int64) {
 		moved, refused = moved+v.moved, refused+v.refused
 		if len(faults) > 0 {
 			if faulty++; faulty <= 10 {
-				t.Errorf("viewer %d (rate %s, %d bytes/s, top %d, %d connections): %s", i, v.rate, v.readRate, v.top, v.opened, strings.Join(faults, "; "))
+				t.Errorf("viewer %d (rate %s, %d bytes/s, top %d, %d connections): %s", i, v.rate,
+					v.readRate, v.top, v.opened, strings.Join(faults, "; "))
 			}
 		}
 	}
-	t.Logf("%d viewers with faults; %d resumes, %d of them elsewhere, %d merged frames, %d skipped as the frames say to %d viewers, %d of one value only, %d refusals, %d seconds booked",
+	t.Logf("%d viewers with faults; %d resumes, %d of them elsewhere, %d merged frames, "+
+		"%d skipped as the frames say to %d viewers, %d of one value only, %d refusals, %d seconds counted",
 		faulty, resumed, moved, merged, skipped, withSkips, filtered, refused, seconds)
 	enough := int64(len(viewers)) * int64(streamSpan.Seconds()) / 4
 	if resumed < len(viewers)/2 || moved < len(viewers)/4 || merged == 0 || seconds < enough {
@@ -192,7 +198,8 @@ func (w *streams) checkTopic(t *testing.T, final int64) {
 	for k, c := range sums {
 		if k.at <= final {
 			if n++; c != w.feed.Truth(k.site, k.at) {
-				t.Fatalf("%s, second %d: the topic has %+v, the feed says %+v", k.site, k.at, c, w.feed.Truth(k.site, k.at))
+				t.Fatalf("%s, second %d: the topic has %+v, the feed says %+v", k.site, k.at, c,
+					w.feed.Truth(k.site, k.at))
 			}
 		}
 	}

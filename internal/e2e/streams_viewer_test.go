@@ -142,8 +142,8 @@ func (v *viewer) request(addr string) string {
 	if v.browser {
 		header += "User-Agent: " + agent(1) + "\r\nSec-Fetch-Mode: cors\r\n"
 	}
-	return "GET /api/events?" + q.Encode() + " HTTP/1.1\r\nHost: " + addr + "\r\nAuthorization: Bearer " + v.key +
-		"\r\n" + header + "\r\n"
+	return "GET /api/events?" + q.Encode() + " HTTP/1.1\r\nHost: " + addr + "\r\nAuthorization: Bearer " +
+		v.key + "\r\n" + header + "\r\n"
 }
 
 // read handles every event until the stream ends. It returns the stream's reconnection time.

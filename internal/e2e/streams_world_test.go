@@ -19,8 +19,8 @@ import (
 	"nowcast/internal/topic"
 )
 
-// streams is the environment of the tests of streams: a broker whose windows topic a feed writes, and streamers, each a
-// process of its own.
+// streams is the environment of the tests of streams: a broker whose windows topic a feed writes, and
+// streamers, each a process of its own.
 type streams struct {
 	*world
 	kafka      string
@@ -41,7 +41,8 @@ type replica struct {
 
 const windowPartitions = 4
 
-// startStreams starts everything and waits until all replicas know the sites. The feed begins with history seconds.
+// startStreams starts everything and waits until all replicas know the sites. The feed begins with history
+// seconds.
 func startStreams(t *testing.T, replicas, history int, sites []feed.Site) *streams {
 	t.Helper()
 	b, err := embedded.NewBroker(embedded.Config{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
@@ -57,7 +58,8 @@ func startStreams(t *testing.T, replicas, history int, sites []feed.Site) *strea
 	if err := w.client.Ensure(ctx, topic.Specs(windowPartitions, 1), nil); err != nil {
 		t.Fatal(err)
 	}
-	w.feed, err = feed.New(feed.Config{Broker: w.client, Partitions: windowPartitions, Seed: *chaosSeed, Sites: sites, History: history})
+	w.feed, err = feed.New(feed.Config{Broker: w.client, Partitions: windowPartitions, Seed: *chaosSeed,
+		Sites: sites, History: history})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,13 +74,15 @@ func startStreams(t *testing.T, replicas, history int, sites []feed.Site) *strea
 		r.ready(t)
 	}
 	for _, s := range sites {
-		if a := w.must(t, http.MethodPost, w.streamers[0]+"/api/v1/sites", map[string]any{"domain": s.Domain}); a.status != http.StatusCreated {
+		if a := w.must(t, http.MethodPost, w.streamers[0]+"/api/v1/sites",
+			map[string]any{"domain": s.Domain}); a.status != http.StatusCreated {
 			t.Fatalf("make site: %d %s", a.status, a.body)
 		}
 	}
 	eventually(t, 10*time.Second, "sites known everywhere", func(ctx context.Context) error {
 		for _, s := range w.streamers {
-			if a, err := w.call(ctx, http.MethodGet, s+"/api/v1/sites/"+sites[len(sites)-1].Domain, w.key, nil); err != nil || a.status != http.StatusOK {
+			if a, err := w.call(ctx, http.MethodGet, s+"/api/v1/sites/"+sites[len(sites)-1].Domain, w.key,
+				nil); err != nil || a.status != http.StatusOK {
 				return fmt.Errorf("%s: %v %d %s", s, err, a.status, a.body)
 			}
 		}
@@ -102,7 +106,8 @@ func background(t *testing.T, run func(context.Context) error) {
 
 func (r *replica) start(t *testing.T) {
 	t.Helper()
-	args := []string{"streamer", "--listen", r.listen, "--ops-listen", r.ops, "--kafka", r.w.kafka, "--clickhouse", r.w.clickhouse, "--admin-key", clusterKey}
+	args := []string{"streamer", "--listen", r.listen, "--ops-listen", r.ops, "--kafka", r.w.kafka,
+		"--clickhouse", r.w.clickhouse, "--admin-key", clusterKey}
 	p := start(t, append(args, unlimited(t)...)...)
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -22,7 +22,8 @@ import (
 	"nowcast/internal/window"
 )
 
-// ticks is an ingest node that sends empty envelopes (ticks), which let the watermarks of all partitions advance.
+// ticks is an ingest node that sends empty envelopes (ticks), which let the watermarks of all partitions
+// advance.
 type ticks struct {
 	kafka      *broker.Client
 	mu         sync.Mutex
@@ -39,7 +40,8 @@ func startTicks(t *testing.T, kafka *broker.Client) *ticks {
 		all.Go(func() {
 			for sequence := uint64(1); ctx.Err() == nil; _ = retry.Sleep(ctx, 100*time.Millisecond) {
 				now := time.Now()
-				h := event.Header{Version: event.Version, Node: 1, Sequence: sequence, Low: now.UnixMilli() - 1}
+				h := event.Header{Version: event.Version, Node: 1, Sequence: sequence,
+					Low: now.UnixMilli() - 1}
 				b := event.AppendHeader(nil, h)
 				try, stop := context.WithTimeout(ctx, 5*time.Second)
 				if _, err := kafka.Produce(try, topic.Events, i, now, b); err != nil {
@@ -88,8 +90,8 @@ func (p *ticks) advance(t *testing.T, what string, limit time.Duration) {
 // generations counts how often an aggregator was assigned partitions.
 func generations(p *proc) int { return strings.Count(p.out.String(), "got partitions") }
 
-// Partitions are taken over within 5 s of a clean stop and 15 s of a kill. A static member (KIP-345) that restarts within
-// the session keeps its partitions. A move of the group's coordinator causes no rebalance.
+// Partitions are taken over within 5 s of a clean stop and 15 s of a kill. A static member (KIP-345) that
+// restarts within the session keeps its partitions. A move of the group's coordinator causes no rebalance.
 func TestTakeover(t *testing.T) {
 	k := startKafka(t, kafkatest.Config{Dir: t.TempDir(), Nodes: 3})
 	addrs := strings.Join(k.Addrs(), ",")
@@ -161,9 +163,9 @@ func TestTakeover(t *testing.T) {
 	}
 }
 
-// Topics are deleted, made again and filled past the committed offsets under a running aggregator, on a real broker. The
-// aggregator halts their partitions and says so. After a restart it reads the new log: Kafka deletes committed offsets
-// with their topic.
+// Topics are deleted, made again and filled past the committed offsets under a running aggregator, on a
+// real broker. The aggregator halts their partitions and says so. After a restart it reads the new log:
+// Kafka deletes committed offsets with their topic.
 func TestTopicRecreated(t *testing.T) {
 	k := startKafka(t, kafkatest.Config{Dir: t.TempDir(), Nodes: 1})
 	client := broker.New(broker.Config{Addrs: k.Addrs()})
@@ -180,9 +182,11 @@ func TestTopicRecreated(t *testing.T) {
 		}
 		for range n {
 			at, sequence = at.Add(10*time.Millisecond), sequence+1
-			header := event.Header{Version: event.Version, Node: 1, Sequence: sequence, Low: at.UnixMilli() - 1}
+			header := event.Header{Version: event.Version, Node: 1, Sequence: sequence,
+				Low: at.UnixMilli() - 1}
 			h := event.AppendHeader(nil, header)
-			w := window.Emission{Version: window.Version, Epoch: window.Epoch, Watermark: at.UnixMilli(), Now: at.UnixMilli()}
+			w := window.Emission{Version: window.Version, Epoch: window.Epoch, Watermark: at.UnixMilli(),
+				Now: at.UnixMilli()}
 			for name, b := range map[string][]byte{topic.Events: h, topic.Windows: w.Append(nil)} {
 				eventually(t, 10*time.Second, "written", func(ctx context.Context) error {
 					_, err := client.Produce(ctx, name, 0, at, b)
@@ -196,8 +200,8 @@ func TestTopicRecreated(t *testing.T) {
 	}
 	fill(records / 10)
 	ops := port(t)
-	args := []string{"aggregator", "--lanes", "store", "--ops-listen", ops, "--kafka", strings.Join(k.Addrs(), ","),
-		"--clickhouse", dsn}
+	args := []string{"aggregator", "--lanes", "store", "--ops-listen", ops, "--kafka",
+		strings.Join(k.Addrs(), ","), "--clickhouse", dsn}
 	a := start(t, args...)
 	ready(t, a, ops)
 	eventually(t, 10*time.Second, "offsets committed", func(ctx context.Context) error {
@@ -233,7 +237,8 @@ func TestTopicRecreated(t *testing.T) {
 		})
 	}
 	r, err := (&world{}).call(t.Context(), http.MethodGet, "http://"+ops+"/readyz", "", nil)
-	if err != nil || r.status != http.StatusServiceUnavailable || !strings.Contains(r.body, "--delete-offsets") {
+	if err != nil || r.status != http.StatusServiceUnavailable ||
+		!strings.Contains(r.body, "--delete-offsets") {
 		t.Errorf("/readyz: %v, %v", r, err)
 	}
 	a.stop(t)

@@ -26,9 +26,10 @@ type world struct {
 func (w *world) other() string { return w.streamers[len(w.streamers)-1] }
 
 const (
-	phones = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) " +
-		"Version/18.%d Mobile/15E148 Safari/604.1"
-	desktops = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.%d.0 Safari/537.36"
+	phones = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 " +
+		"(KHTML, like Gecko) Version/18.%d Mobile/15E148 Safari/604.1"
+	desktops = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) " +
+		"Chrome/142.0.%d.0 Safari/537.36"
 )
 
 // agent is a User-Agent that differs with n, so that each n is another visitor.
@@ -89,7 +90,8 @@ func (w *world) must(t *testing.T, method, url string, body any) answer {
 }
 
 // beacon is one page view as the tracker sends it.
-func (w *world) beacon(ctx context.Context, site, page string, visitor int, more map[string]any) (answer, error) {
+func (w *world) beacon(ctx context.Context, site, page string, visitor int, more map[string]any) (
+	answer, error) {
 	b := map[string]any{"n": "pageview", "d": site, "u": "https://" + site + page}
 	for k, v := range more {
 		b[k] = v
@@ -118,11 +120,13 @@ func (w *world) view(t *testing.T, site, page string, visitor int) {
 
 var siteNumber atomic.Int64
 
-// site makes a site and waits until ingest and all streamers know it. The event that it sends for that is no page view.
+// site makes a site and waits until ingest and all streamers know it. The event that it sends for that is
+// no page view.
 func (w *world) site(t *testing.T, public bool) string {
 	t.Helper()
 	domain := fmt.Sprintf("s%d-%d.example.com", siteNumber.Add(1), time.Now().UnixNano()%1e6)
-	a := w.must(t, http.MethodPost, w.streamers[0]+"/api/v1/sites", map[string]any{"domain": domain, "public": public})
+	a := w.must(t, http.MethodPost, w.streamers[0]+"/api/v1/sites", map[string]any{"domain": domain,
+		"public": public})
 	if a.status != http.StatusCreated {
 		t.Fatalf("make site: %d %s", a.status, a.body)
 	}
@@ -156,7 +160,8 @@ func (w *world) query(ctx context.Context, site string, metrics, dimensions []st
 	return w.queryRange(ctx, site, span, metrics, dimensions)
 }
 
-func (w *world) queryRange(ctx context.Context, site string, span, metrics, dimensions []string) (q queryAnswer, err error) {
+func (w *world) queryRange(ctx context.Context, site string, span, metrics, dimensions []string) (
+	q queryAnswer, err error) {
 	a, err := w.call(ctx, http.MethodPost, w.streamers[0]+"/api/v2/query", w.key,
 		map[string]any{"site_id": site, "metrics": metrics, "date_range": span, "dimensions": dimensions})
 	if err != nil {
@@ -171,7 +176,8 @@ func (w *world) queryRange(ctx context.Context, site string, span, metrics, dime
 // total waits until a metric of history is want.
 func (w *world) total(t *testing.T, site, metric string, want int) {
 	t.Helper()
-	eventually(t, 30*time.Second, fmt.Sprintf("history has %d %s", want, metric), func(ctx context.Context) error {
+	what := fmt.Sprintf("history has %d %s", want, metric)
+	eventually(t, 30*time.Second, what, func(ctx context.Context) error {
 		q, err := w.query(ctx, site, []string{metric}, nil)
 		if err != nil {
 			return err
