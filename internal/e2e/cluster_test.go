@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"nowcast/internal/e2e/kafkatest"
 	"nowcast/internal/embedded"
 )
@@ -15,7 +17,10 @@ func TestMain(m *testing.M) {
 	if handled, code := embedded.Main(os.Args); handled {
 		os.Exit(code)
 	}
-	os.Exit(m.Run())
+	// Clients of Kafka and Docker keep connections of their own for reuse.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*connPool).discover"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
 }
 
 // missing skips a test whose environment isn't available; with CI set it fails the test instead.

@@ -158,7 +158,8 @@ func (f *Feed) part(s Site, at int64, partition int) Counts {
 	}
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(s.Domain))
-	r := rand.New(rand.NewPCG(f.cfg.Seed^h.Sum64(), uint64(at)<<8|uint64(partition))) //nolint:gosec // no secret
+	seed := uint64(at)<<8 | uint64(partition) //nolint:gosec // not negative
+	r := rand.New(rand.NewPCG(f.cfg.Seed^h.Sum64(), seed))
 	if r.IntN(3) == 0 {
 		return Counts{}
 	}

@@ -91,7 +91,7 @@ func libs(dir string) (string, error) {
 		}
 	}
 	if jars, _ := filepath.Glob(filepath.Join(dir, "kafka_*.jar")); len(jars) == 0 {
-		return "", fmt.Errorf("%w: no jars in %s; run `make kafka`, or set NOWCAST_KAFKA_LIBS to their directory",
+		return "", fmt.Errorf("%w: no jars in %s; run `make kafka` or set NOWCAST_KAFKA_LIBS to their place",
 			ErrUnavailable, dir)
 	}
 	return dir, nil
