@@ -86,9 +86,9 @@ func payload(sec int64) string {
 	}
 	at := time.Unix(sec, 0).UTC().Format("2006-01-02T15:04:05Z")
 	return fmt.Sprintf(`{"visitors":453,"timestamp":"%s","site":"bench.example.com","second":{"at":"%s",`+
-		`"pageviews":81,"visitors":53,"events":92,"final":true,"revision":96},"now":{"pages":[%s],"sources":[%s],`+
-		`"countries":[%s],"devices":[["Desktop",1200],["Mobile",800]],"rest":{"pages":0,"sources":0,"countries":0,`+
-		`"devices":0}},"skipped":0}`,
+		`"pageviews":81,"visitors":53,"events":92,"final":true,"revision":96},"now":{"pages":[%s],`+
+		`"sources":[%s],"countries":[%s],"devices":[["Desktop",1200],["Mobile",800]],`+
+		`"rest":{"pages":0,"sources":0,"countries":0,"devices":0}},"skipped":0}`,
 		at, at, list("/articles/"), list("source-"), list("A"))
 }
 

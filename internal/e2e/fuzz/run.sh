@@ -3,8 +3,9 @@
 # usage: run.sh EXECUTIONS [NAME]
 # NAME is a regular expression; fuzzers run whose "package name" matches it.
 #
-# The limit is a count and not a time: Go's fuzzing engine sometimes reports its own deadline as a failure of the target
-# ("context deadline exceeded", golang/go#75804). Go ends a target that hangs after ten seconds an input.
+# The limit is a count and not a time: Go's fuzzing engine sometimes reports its own deadline as a failure
+# of the target ("context deadline exceeded", golang/go#75804). Go ends a target that hangs after ten seconds
+# an input.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 executions=${1:?say how many executions of each fuzzer}

@@ -1,4 +1,4 @@
-"""Makes most of the generated beacons name an existing site; otherwise only the refusal of unknown sites is tested.
+"""Makes most of the generated beacons name an existing site; otherwise only refusals are tested.
 
 A value that violates the schema is not changed, and neither is every fourth other value.
 """

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks a running nowcast against its contract: schemathesis sends valid and invalid requests and checks every answer.
+# Checks a running nowcast against its contract: schemathesis sends valid and invalid requests and checks every
+# answer.
 # usage: run.sh EXAMPLES
 # EXAMPLES is the number of requests an operation. The script starts a `nowcast all` and keeps only the venv.
 set -euo pipefail
@@ -39,15 +40,17 @@ for _ in $(seq 600); do
   sleep 0.1
 done
 
-# positive_data_acceptance is excluded: a schema can't say that a site exists, or that a URL has a host where no site is
-# named. schemathesis writes caches into its working directory, so that is a temporary one. The first run has a sender's
-# rights, the others an admin's. The live stream has no end and is left out (FuzzParseID and make hostile test it).
+# positive_data_acceptance is excluded: a schema can't say that a site exists, or that a URL has a host where no
+# site is named. schemathesis writes caches into its working directory, so that is a temporary one. The first run
+# has a sender's rights, the others an admin's. The live stream has no end and is left out (FuzzParseID and
+# make hostile test it).
 status=0
 cd "$dir"
 fuzz() {
   SCHEMATHESIS_HOOKS=$root/internal/e2e/fuzzhttp/hooks.py PYTHONDONTWRITEBYTECODE=1 \
     "$root/$venv/bin/schemathesis" run "http://127.0.0.1:$port/api/openapi.yaml" "$@" \
-    --phases examples,coverage,fuzzing --max-examples "$examples" --no-color --continue-on-failure || status=$?
+    --phases examples,coverage,fuzzing --max-examples "$examples" --no-color --continue-on-failure ||
+    status=$?
 }
 fuzz --include-path-regex '^/(api/(event|send|batch)|pixel\.gif|js/script\.js)$' --checks all \
   --exclude-checks positive_data_acceptance
