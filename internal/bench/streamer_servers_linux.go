@@ -182,12 +182,12 @@ func (d *streamerDeps) nchan(ctx context.Context) (*frameServer, error) {
 	return s, nil
 }
 
-// publishFrames posts a frame at the start of each second until ctx ends.
+// publishFrames posts a frame at the start of each second until ctx ends, and returns ctx's error then.
 func publishFrames(ctx context.Context, url string) error {
 	for {
-		_ = retry.Sleep(ctx, time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
-		if ctx.Err() != nil {
-			return nil
+		err := retry.Sleep(ctx, time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
+		if err != nil {
+			return err
 		}
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url,
 			strings.NewReader(nchanFrame(time.Now())))
