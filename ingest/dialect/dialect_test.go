@@ -8,14 +8,19 @@ import (
 	"nowcast/internal/event"
 )
 
-// The tables of package ingest send each dialect over HTTP and compare events. This file tests what they can't see.
+// The tables of package ingest send each dialect over HTTP and compare events. This file tests what they
+// can't see.
 
 func TestParsePlausible(t *testing.T) {
-	b, errs := ParsePlausible(`{"n":"Buy","u":"https://www.Shop.example:8443/a?b#/c?d","d":"a.example, B.example","h":1,"i":false,
-		"r":"https://r.example/x?q","w":"390","id":"7","$":{"amount":"1.5","currency":"eur"},"p":{"k":"v"}}`)
+	b, errs := ParsePlausible(`{"n":"Buy","u":"https://www.Shop.example:8443/a?b#/c?d","d":"a.example, ` +
+		`B.example",` +
+		`"h":1,"i":false,"r":"https://r.example/x?q","w":"390","id":"7","$":{"amount":"1.5",` +
+		`"currency":"eur"},` +
+		`"p":{"k":"v"}}`)
 	want := &Beacon{
 		Kind: event.Custom, Name: "Buy", ID: "7", Domains: []string{"a.example", "b.example"},
-		Page: Link{"https", "www.shop.example", "/a", "b", "/c?d", true}, Hostname: "shop.example", HashRouting: true,
+		Page: Link{"https", "www.shop.example", "/a", "b", "/c?d",
+			true}, Hostname: "shop.example", HashRouting: true,
 		Referrer: Link{Scheme: "https", Host: "r.example", Path: "/x", Query: "q"}, ScreenWidth: 390,
 		Props: event.AppendProp(nil, "k", "v"), RevenueMicros: 1_500_000, Currency: "EUR",
 	}
@@ -36,11 +41,14 @@ func TestParsePlausible(t *testing.T) {
 }
 
 func TestParseUmami(t *testing.T) {
-	b, isEvent, problem := ParseUmami(`{"type":"event","payload":{"website":"Example.com","hostname":"www.example.com:80",
-		"url":"/a#b","language":"de-CH,de","screen":"820x1","name":"buy","data":{"x":{"y":1},"revenue":2,"currency":"usd"}}}`)
-	props := event.AppendProp(event.AppendProp(event.AppendProp(nil, "x.y", "1"), "revenue", "2"), "currency", "usd")
+	b, isEvent, problem := ParseUmami(`{"type":"event","payload":{"website":"Example.com",` +
+		`"hostname":"www.example.com:80","url":"/a#b","language":"de-CH,de","screen":"820x1","name":"buy",` +
+		`"data":{"x":{"y":1},"revenue":2,"currency":"usd"}}}`)
+	props := event.AppendProp(event.AppendProp(event.AppendProp(nil, "x.y", "1"), "revenue", "2"),
+		"currency", "usd")
 	want := &Beacon{
-		Kind: event.Custom, Name: "buy", Domains: []string{"example.com"}, Page: Link{"", "", "/a", "", "b", true},
+		Kind: event.Custom, Name: "buy", Domains: []string{"example.com"}, Page: Link{"", "", "/a", "", "b",
+			true},
 		Hostname: "example.com", HashRouting: true, Language: "de-CH", ScreenWidth: 820, Props: props,
 		RevenueMicros: 2_000_000, Currency: "USD", Interactive: true,
 	}
@@ -78,7 +86,8 @@ func TestUmamiBatch(t *testing.T) {
 
 func TestParsePixel(t *testing.T) {
 	b, errs := ParsePixel("url=https://example.com/100%&referrer=https%3A%2F%2Fr.example%2F", "")
-	if errs != nil || b.Page.Path != "/100%" || b.Domains[0] != "example.com" || b.Referrer.Host != "r.example" {
+	if errs != nil || b.Page.Path != "/100%" || b.Domains[0] != "example.com" ||
+		b.Referrer.Host != "r.example" {
 		t.Errorf("%+v %v", b, errs)
 	}
 	if _, errs = ParsePixel("site=example.com", ""); len(errs["url"]) != 1 {

@@ -29,7 +29,8 @@ func checkBeacon(t *testing.T, b *Beacon) {
 		}
 	}
 	known := b.Kind >= event.Pageview && b.Kind <= event.Engagement
-	if !known || strings.TrimSpace(b.Name) == "" || b.Hostname == "" || b.ScrollDepth > 100 || len(b.Currency)%3 != 0 {
+	if !known || strings.TrimSpace(b.Name) == "" || b.Hostname == "" || b.ScrollDepth > 100 ||
+		len(b.Currency)%3 != 0 {
 		t.Errorf("%+v", b)
 	}
 	if len(b.Domains) == 0 || len(b.Domains) > maxDomains {
