@@ -238,15 +238,15 @@ func TestVisitor(t *testing.T) {
 	byVisitor := map[uint64][]int{}
 	var all []event.Event
 	parts := map[uint64]int{}
-	for _, r := range w.records(t) {
-		for _, e := range r.events {
+	for _, r := range w.log.Records(t) {
+		for _, e := range r.Events {
 			all = append(all, e)
 			byVisitor[e.Visitor] = append(byVisitor[e.Visitor], len(all))
-			if p, ok := parts[e.Visitor]; ok && p != r.partition {
-				t.Errorf("visitor %d is in partitions %d and %d", e.Visitor, p, r.partition)
+			if p, ok := parts[e.Visitor]; ok && p != r.Partition {
+				t.Errorf("visitor %d is in partitions %d and %d", e.Visitor, p, r.Partition)
 			}
-			parts[e.Visitor] = r.partition
-			if !e.HasID || e.Time > r.at || e.Time <= r.Low || e.PreviousVisitor != 0 && e.Time%86_400_000 > seam {
+			parts[e.Visitor] = r.Partition
+			if !e.HasID || e.Time > r.At || e.Time <= r.Low || e.PreviousVisitor != 0 && e.Time%86_400_000 > previousIDSpan {
 				t.Errorf("%+v in %+v", e, r.Header)
 			}
 		}
@@ -340,8 +340,28 @@ func TestPreflightAndScript(t *testing.T) {
 	if r := get("HEAD", "/js/script.js", "Accept-Encoding", "gzip;q=0"); r.StatusCode != 200 || r.Header.Get("Content-Encoding") != "" || r.ContentLength != 354 {
 		t.Errorf("plain script: %v", r)
 	}
-	w.script = nil
-	if r := get("GET", "/js/script.js"); r.StatusCode != 404 {
-		t.Errorf("no script: %v", r)
+	if a := start(t, Config{}).request(t, "GET /js/script.js", ""); a.status != 404 {
+		t.Errorf("no script: %v", a)
+	}
+}
+
+// TestPartition compares partition and id of an event with those that its visitor key gives.
+func TestPartition(t *testing.T) {
+	w := start(t, Config{})
+	if a := w.post(t, page); a.status != http.StatusAccepted {
+		t.Fatal(a)
+	}
+	key := appendVisitorKey(nil, "example.com", parseAddress("127.0.0.1"), chrome)
+	for _, r := range w.log.Records(t) {
+		for _, e := range r.Events {
+			id, _, ok := w.salts.ids(e.Time, key)
+			if !ok || e.Visitor != id || r.Partition != w.intake.identity.Load().partition(key) || e.Site != "example.com" ||
+				e.Path != "/a" || e.Browser != "Chrome" {
+				t.Errorf("%+v in partition %d, visitor %d", e, r.Partition, id)
+			}
+		}
+	}
+	if n := len(w.events(t)); n != 1 {
+		t.Errorf("%d events in the log", n)
 	}
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"nowcast/ingest/dialect"
+	"nowcast/ingest/publisher/logtest"
 	"nowcast/internal/event"
 )
 
@@ -28,7 +30,7 @@ func TestUmami(t *testing.T) {
 		{"deep data", `"website":"example.com","hostname":"example.com","name":"x","data":{` + many + `}`, `custom x example.com /`},
 		{"revenue", `"website":"example.com","hostname":"example.com","name":"buy","data":{"revenue":9.99,"currency":"usd"}`, `custom buy example.com / rev=9990000 USD revenue:9.99 currency:usd`},
 		{"name of 60", `"website":"example.com","hostname":"example.com","name":"` + strings.Repeat("é", 60) + `"`, `custom ` + strings.Repeat("é", 50) + ` example.com /`},
-		{"long value", `"website":"example.com","hostname":"example.com","name":"x","data":{"k":"` + long + `"}`, `custom x example.com / k:` + long[:maxPropValue]},
+		{"long value", `"website":"example.com","hostname":"example.com","name":"x","data":{"k":"` + long + `"}`, `custom x example.com / k:` + long[:2000]},
 		{"what it must not believe", `"website":"example.com","hostname":"example.com","url":"/a","ip":"9.9.9.9","userAgent":"Googlebot/2.1","timestamp":1,"id":"alice@example.com","browser":"x","os":"y","device":"z"`, `pageview pageview example.com /a`},
 	} {
 		before := len(w.events(t))
@@ -80,7 +82,7 @@ func TestUmamiRefused(t *testing.T) {
 		{"data that is no object", site + `,"data":[1]}}`, chrome, 400, `{"error":{"message":"payload.data:`},
 		{"long key", site + `,"data":{"` + strings.Repeat("k", 200) + `":{"` + strings.Repeat("k", 200) + `":1}}}}`, chrome, 400, `{"error":{"message":"payload.data:`},
 		{"long key above many", site + `,"data":{"` + strings.Repeat("k", 400_000) + `":{` + strings.Repeat(`"a":1,`, 80_000) + `"b":1}}}}`, chrome, 400, `{"error":{"message":"payload.data:`},
-		{"over the limit", site + `,"title":"` + strings.Repeat("a", maxBody) + `"}}`, chrome, 400, `{"error":{"message":"request:`},
+		{"over the limit", site + `,"title":"` + strings.Repeat("a", dialect.MaxBody) + `"}}`, chrome, 400, `{"error":{"message":"request:`},
 		{"bot", site + `}}`, "Googlebot/2.1", 200, `{"beep":"boop"}`},
 		{"identify", `{"type":"identify","payload":{"website":"example.com","data":{"email":"a@example.com"},"id":"alice"}}`, chrome, 200, umamiAnswer},
 		{"identify by a bot", `{"type":"identify","payload":{"website":"example.com"}}`, "Googlebot/2.1", 200, `{"beep":"boop"}`},
@@ -118,7 +120,7 @@ func TestUmamiBatch(t *testing.T) {
 		{"identify", `[{"type":"identify","payload":{"website":"example.com","data":{"a":1}}},` + one + "]", chrome, 200, 1, `{"details":[],"errors":0,"processed":2,"size":2}`},
 		{"no array", one, chrome, 400, 0, `{"error":{"message":"the body must be`},
 		{"an array of numbers", `[1]`, chrome, 400, 0, `{"error":{"message":"the body must be`},
-		{"too many", "[" + strings.Repeat(`{},`, maxBatch) + "{}]", chrome, 400, 0, `{"error":{"message":"the body must be`},
+		{"too many", "[" + strings.Repeat(`{},`, dialect.MaxBatch) + "{}]", chrome, 400, 0, `{"error":{"message":"the body must be`},
 		{"cut off", "[" + one + ",", chrome, 400, 0, `{"error":{"message":"the body must be`},
 	} {
 		before := len(w.events(t))
@@ -145,7 +147,7 @@ func TestDoorsNotAcknowledged(t *testing.T) {
 		}
 	}
 	fault.Remove()
-	until(t, "in the log", func() bool { return len(w.events(t)) == 3 })
+	logtest.Until(t, "in the log", func() bool { return len(w.events(t)) == 3 })
 }
 
 // TestRetries: a client that sends the same body with the same id four times is in the log four times under one id, which readers count once.

@@ -13,7 +13,7 @@ import (
 	"nowcast/aggregator"
 	"nowcast/frontend"
 	"nowcast/ingest"
-	"nowcast/ingest/spool"
+	"nowcast/ingest/publisher/spool"
 	"nowcast/internal/broker"
 	"nowcast/internal/process"
 	"nowcast/internal/site"
@@ -85,7 +85,9 @@ func (f *spoolFlags) openSpool(dir string, log *slog.Logger) (*spool.Spool, erro
 	if dir == "" {
 		return nil, nil
 	}
-	return spool.Open(spool.Config{Dir: dir, Size: f.SpoolSize << 20, Free: max(1, f.SpoolFree<<20), Age: f.SpoolAge, Log: log})
+	return spool.Open(spool.Config{
+		Dir: dir, MaxBytes: f.SpoolSize << 20, MinFreeBytes: max(1, f.SpoolFree<<20), MaxAge: f.SpoolAge, Log: log,
+	})
 }
 
 // Validate says what can't be meant.

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,8 +24,11 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"nowcast/ingest"
+	"nowcast/ingest/dialect"
+	"nowcast/ingest/enrich"
 	"nowcast/internal/broker"
 	"nowcast/internal/e2e/kafkatest"
+	"nowcast/internal/event"
 	"nowcast/internal/process"
 	"nowcast/internal/site"
 	"nowcast/internal/topic"
@@ -30,9 +36,10 @@ import (
 
 const ingestSite = "bench.example.com"
 
-// ingests measures the ingest role, each server in a process of its own: nowcast, a gin route that answers 202 and does nothing, and one that does all
-// that nowcast does with a beacon but has kafka-go's Writer bring the event to the log, on net/http as the route that does nothing is, and on nowcast's
-// own server.
+// ingests measures the ingest role, each server in a process of its own: nowcast, a gin route that
+// answers 202 and does nothing, and one that does all that nowcast does with a beacon but has kafka-go's
+// Writer bring the event to the log, on net/http as the route that does nothing is, and on nowcast's own
+// server.
 func ingests(ctx context.Context) error {
 	r, stop, err := ingestRig(ctx)
 	if err != nil {
@@ -124,7 +131,8 @@ func idleConnections(ctx context.Context, s *ingestServer) error {
 	return err
 }
 
-// overload sends twice what the server can take, looks at what it answers and how much memory it needs, and how soon it is as before.
+// overload sends twice what the server can take, looks at what it answers and how much memory it needs,
+// and how soon it is as before.
 func overload(ctx context.Context) error {
 	span, err := time.ParseDuration(envOr("SPAN", "1m"))
 	if err != nil {
@@ -277,7 +285,8 @@ func (r *rigOfIngest) serve(ctx context.Context, kind string) (*ingestServer, er
 	})
 }
 
-// serveOther is a gin server that does nothing, or one that differs from nowcast in its way to the log alone.
+// serveOther is a gin server that does nothing, or one that differs from nowcast in its way to the log
+// alone.
 func serveOther(ctx context.Context, kind, addr, kafkas string) error {
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
@@ -306,22 +315,39 @@ func serveOther(ctx context.Context, kind, addr, kafkas string) error {
 	return nil
 }
 
-// writer reads, checks and enriches a beacon as nowcast does, and gives its event to kafka-go's Writer by one call a request.
+// writer reads and enriches a beacon with ingest's parts, and gives its event to kafka-go's Writer by one
+// call a request. It leaves out limits and salts: ids and partition are hashes with a random key.
 func writer(ctx context.Context, kafkas []string) (handle gin.HandlerFunc, stop func(), err error) {
 	log := slog.New(slog.DiscardHandler)
 	c := broker.New(broker.Config{Addrs: kafkas})
-	sites := site.NewRegistry(c, log)
-	service, err := ingest.New(ingest.Config{}, ingest.Deps{Broker: c, Sites: sites, Log: log, Metrics: prometheus.NewRegistry()})
+	partitions, err := c.Partitions(ctx, topic.Events)
 	if err != nil {
 		return nil, nil, err
 	}
-	endSites, endService := run1(ctx, sites.Run), run1(ctx, service.Run) // for the sites, the salts and the number of partitions
-	w := &kafka.Writer{Addr: kafka.TCP(kafkas...), Topic: topic.Events, RequiredAcks: kafka.RequireAll, BatchTimeout: 5 * time.Millisecond,
-		Balancer: kafka.BalancerFunc(func(m kafka.Message, _ ...int) int { return int(m.Key[0]) })}
+	enricher, err := enrich.New(enrich.Config{}, log, prometheus.NewRegistry())
+	if err != nil {
+		return nil, nil, err
+	}
+	sites := site.NewRegistry(c, log)
+	endSites := run1(ctx, sites.Run)
+	if err := sites.Wait(ctx); err != nil {
+		return nil, nil, err
+	}
+	w := &kafka.Writer{
+		Addr: kafka.TCP(kafkas...), Topic: topic.Events, RequiredAcks: kafka.RequireAll,
+		BatchTimeout: 5 * time.Millisecond,
+		Balancer:     kafka.BalancerFunc(func(m kafka.Message, _ ...int) int { return int(m.Key[0]) }),
+	}
+	node, seed := rand.Uint64()|1, maphash.MakeSeed()
 	handle = func(c *gin.Context) {
-		partition, record, err := service.Single(c.Request)
+		e, err := readEvent(c.Request, sites, enricher)
 		if err == nil {
-			err = w.WriteMessages(c.Request.Context(), kafka.Message{Key: []byte{byte(partition)}, Value: record})
+			at := time.Now().UnixMilli()
+			e.Time = at
+			e.Visitor = max(1, maphash.String(seed, e.Site+c.ClientIP()+c.Request.UserAgent()))
+			b := event.AppendHeader(make([]byte, 0, 512), event.Header{Node: node, Sequence: 1, Low: at - 1})
+			key := []byte{byte(e.Visitor % uint64(partitions))}
+			err = w.WriteMessages(c.Request.Context(), kafka.Message{Key: key, Value: event.AppendEvent(b, e)})
 		}
 		if err != nil {
 			c.String(http.StatusServiceUnavailable, err.Error())
@@ -329,7 +355,31 @@ func writer(ctx context.Context, kafkas []string) (handle gin.HandlerFunc, stop 
 		}
 		c.String(http.StatusAccepted, "ok")
 	}
-	return handle, func() { _ = w.Close(); endService(); endSites(); c.Close() }, nil
+	return handle, func() { _ = w.Close(); endSites(); c.Close() }, nil
+}
+
+// readEvent makes an event of a request, except for its time and ids.
+func readEvent(r *http.Request, sites *site.Registry, enricher *enrich.Enricher) (*event.Event, error) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, dialect.MaxBody))
+	if err != nil {
+		return nil, err
+	}
+	b, errs := dialect.ParsePlausible(string(body))
+	if errs != nil {
+		return nil, fmt.Errorf("read beacon: %v", errs)
+	}
+	addr, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return nil, err
+	}
+	facts := enricher.Facts(r.Header, addr.Addr())
+	s, ok := sites.Lookup(b.Domains[0])
+	if !ok || facts.Bot || facts.Prefetched || enricher.FromSpammer(b) {
+		return nil, errors.New("the beacon makes no event")
+	}
+	e := &event.Event{}
+	enricher.Fill(e, b, &facts, s.Domain)
+	return e, nil
 }
 
 // residentKB is a process's memory.
