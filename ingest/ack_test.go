@@ -85,7 +85,7 @@ func TestUnknownOutcome(t *testing.T) {
 			}
 			continue
 		}
-		if p := last[r.Partition]; r.Sequence != p.Sequence+1 || r.Low < p.Low || r.At < p.At || p.Farewell {
+		if p := last[r.Partition]; r.Sequence != p.Sequence+1 || r.Low < p.Low || r.At < p.At || p.CloseMarker {
 			t.Errorf("%+v follows %+v", r, p)
 		}
 		seen[k], last[r.Partition] = r, r
@@ -94,7 +94,7 @@ func TestUnknownOutcome(t *testing.T) {
 		t.Error("no duplicates: the fault had no effect")
 	}
 	for p := range logtest.Partitions {
-		if !last[p].Farewell {
+		if !last[p].CloseMarker {
 			t.Errorf("partition %d has no close marker", p)
 		}
 	}

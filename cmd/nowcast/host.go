@@ -50,6 +50,15 @@ type (
 	}
 )
 
+// open opens the public address and is the first thing a role does: that it is taken has to be known before anything is started.
+func (f *webFlags) open() (net.Listener, error) {
+	l, err := process.Listen(f.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("--listen: %w", err)
+	}
+	return l, nil
+}
+
 // network is a CIDR or one address.
 type network struct{ netip.Prefix }
 
@@ -158,12 +167,15 @@ func (h *host) kafka(addrs []string, partitions int) *broker.Client {
 		err := h.patiently(ctx, "kafka", "Kafka at "+fmt.Sprint(addrs), func(ctx context.Context, said func(error)) error {
 			specs := topic.Specs(partitions, 1)
 			if partitions == 0 {
-				p, copies, err := shape(ctx, c, topic.Events)
+				n, replicas, err := c.Shape(ctx, topic.Events)
 				if err != nil {
 					c.Refresh()
+					if errors.Is(err, broker.ErrUnknownTopic) {
+						err = fmt.Errorf("topic %s is missing, make the topics with `nowcast topics`: %w", topic.Events, err)
+					}
 					return err
 				}
-				specs = topic.Specs(p, copies)
+				specs = topic.Specs(n, replicas)
 			}
 			return c.Ensure(ctx, specs, said)
 		})

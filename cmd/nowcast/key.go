@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"nowcast/streamer/api"
 )
 
 type keyCmd struct {
@@ -23,16 +25,6 @@ func (keyCmd) Help() string {
 Example:
 
 	nowcast key add "the newsroom's screen" --site example.com`
-}
-
-// keyJSON is a key as the API has it.
-type keyJSON struct {
-	ID      string    `json:"id"`
-	Name    string    `json:"name"`
-	Admin   bool      `json:"admin"`
-	Sites   []string  `json:"sites"`
-	Created time.Time `json:"created"`
-	Secret  string    `json:"secret"`
 }
 
 type keyAddCmd struct {
@@ -51,15 +43,16 @@ func (keyAddCmd) Help() string {
 
 // Run is the command.
 func (c *keyAddCmd) Run(ctx context.Context, std *stdio) error {
-	var made keyJSON
-	if err := c.call(ctx, http.MethodPost, "/api/v1/keys", struct {
-		Name  string   `json:"name"`
-		Admin bool     `json:"admin"`
-		Sites []string `json:"sites,omitempty"`
-	}{c.Name, c.Admin, c.Site}, &made); err != nil {
+	request := api.KeyCreate{Name: c.Name, Admin: &c.Admin}
+	if len(c.Site) > 0 {
+		request.Sites = &c.Site
+	}
+	var key api.KeyCreated
+	if err := c.call(ctx, http.MethodPost, "/api/v1/keys", request, &key); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(std.out, "%s\n\nThis is the only time that the secret is shown. The key's id, to remove it: %s\n", made.Secret, made.ID)
+	_, err := fmt.Fprintf(std.out,
+		"%s\n\nThis is the only time that the secret is shown. The key's id, to remove it: %s\n", key.Secret, key.Id)
 	return err
 }
 
@@ -74,7 +67,7 @@ func (keyListCmd) Help() string {
 
 // Run is the command.
 func (c *keyListCmd) Run(ctx context.Context, std *stdio) error {
-	var list struct{ Keys []keyJSON }
+	var list api.KeyList
 	if err := c.call(ctx, http.MethodGet, "/api/v1/keys", nil, &list); err != nil {
 		return err
 	}
@@ -83,9 +76,9 @@ func (c *keyListCmd) Run(ctx context.Context, std *stdio) error {
 	for _, k := range list.Keys {
 		sites := "all"
 		if k.Sites != nil {
-			sites = strings.Join(k.Sites, ",")
+			sites = strings.Join(*k.Sites, ",")
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", k.ID, k.Name, yes(k.Admin), sites, k.Created.Format(time.DateTime))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", k.Id, k.Name, yes(k.Admin), sites, k.Created.Format(time.DateTime))
 	}
 	return t.Flush()
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"nowcast/streamer/api"
 )
 
 type linkCmd struct {
@@ -18,19 +20,11 @@ type linkCmd struct {
 
 // Help is shown by --help.
 func (linkCmd) Help() string {
-	return `Whoever has a share link reads one site, live and in history, without a key.
+	return `A share link lets its holder read one site, live and in history, without a key.
 
 Example:
 
 	nowcast link add example.com "the press office"`
-}
-
-// linkJSON is a share link as the API has it.
-type linkJSON struct {
-	ID      string    `json:"id"`
-	Name    string    `json:"name"`
-	Created time.Time `json:"created"`
-	Path    string    `json:"path"`
 }
 
 func linksPath(domain string) string { return "/api/v1/sites/" + url.PathEscape(domain) + "/links" }
@@ -50,13 +44,12 @@ func (linkAddCmd) Help() string {
 
 // Run is the command.
 func (c *linkAddCmd) Run(ctx context.Context, std *stdio) error {
-	var made linkJSON
-	if err := c.call(ctx, http.MethodPost, linksPath(c.Domain), struct {
-		Name string `json:"name"`
-	}{c.Name}, &made); err != nil {
+	var link api.LinkCreated
+	if err := c.call(ctx, http.MethodPost, linksPath(c.Domain), api.LinkCreate{Name: c.Name}, &link); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(std.out, "%s%s\n\nThis is the only time that the link is shown. Its id, to revoke it: %s\n", strings.TrimSuffix(c.Server, "/"), made.Path, made.ID)
+	_, err := fmt.Fprintf(std.out, "%s%s\n\nThis is the only time that the link is shown. Its id, to revoke it: %s\n",
+		strings.TrimSuffix(c.Server, "/"), link.Path, link.Id)
 	return err
 }
 
@@ -74,14 +67,14 @@ func (linkListCmd) Help() string {
 
 // Run is the command.
 func (c *linkListCmd) Run(ctx context.Context, std *stdio) error {
-	var list struct{ Links []linkJSON }
+	var list api.LinkList
 	if err := c.call(ctx, http.MethodGet, linksPath(c.Domain), nil, &list); err != nil {
 		return err
 	}
 	t := tabwriter.NewWriter(std.out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "ID\tNAME\tCREATED")
 	for _, l := range list.Links {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", l.ID, l.Name, l.Created.Format(time.DateTime))
+		fmt.Fprintf(t, "%s\t%s\t%s\n", l.Id, l.Name, l.Created.Format(time.DateTime))
 	}
 	return t.Flush()
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"nowcast/ingest/publisher/logtest"
@@ -86,7 +86,7 @@ func TestFastClock(t *testing.T) {
 		res.Topics = []kmsg.ProduceResponseTopic{{
 			Topic: topic.Events,
 			Partitions: []kmsg.ProduceResponseTopicPartition{{
-				Partition: req.Topics[0].Partitions[0].Partition, ErrorCode: int16(kafka.InvalidTimestamp),
+				Partition: req.Topics[0].Partitions[0].Partition, ErrorCode: kerr.InvalidTimestamp.Code,
 			}},
 		}}
 		return res, nil, true

@@ -21,9 +21,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/segmentio/kafka-go"
 
 	"nowcast/ingest/publisher/spool"
+	"nowcast/internal/broker"
 	"nowcast/internal/event"
 	"nowcast/internal/retry"
 	"nowcast/internal/topic"
@@ -155,7 +155,7 @@ func (p *Publisher) Ready() (ok bool, reason string) {
 	}
 	for _, w := range p.writers {
 		since, sendErr, spoolErr := w.stuck()
-		if since > stuckAfter && errors.Is(sendErr, kafka.InvalidTimestamp) {
+		if since > stuckAfter && errors.Is(sendErr, broker.ErrInvalidTimestamp) {
 			return false, p.clock.aheadReason()
 		}
 		if spoolErr != nil { // also counts while the log is back and takes what is on disk
@@ -190,7 +190,7 @@ func (p *Publisher) deliver(ctx context.Context, partition int, e *Envelope, fai
 			return
 		}
 		failed(err)
-		refused := errors.Is(err, kafka.MessageSizeTooLarge) || errors.Is(err, kafka.InvalidRecord)
+		refused := errors.Is(err, broker.ErrTooLarge) || errors.Is(err, broker.ErrInvalidRecord)
 		if refused || ctx.Err() != nil {
 			p.giveUp(partition, e, err, refused)
 			return
@@ -200,7 +200,7 @@ func (p *Publisher) deliver(ctx context.Context, partition int, e *Envelope, fai
 			p.slog.Warn("the log didn't take an envelope, trying again until it does",
 				"partition", partition, "events", e.events, "error", err)
 		}
-		if !errors.Is(err, kafka.NotEnoughReplicas) && !errors.Is(err, kafka.NotEnoughReplicasAfterAppend) {
+		if !errors.Is(err, broker.ErrNotEnoughReplicas) {
 			p.log.Refresh()
 		}
 		_ = backoff.Wait(ctx)

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/segmentio/kafka-go"
 
 	"nowcast/ingest/publisher/logtest"
 	"nowcast/ingest/publisher/spool"
@@ -81,7 +80,7 @@ func (m *memory) records(t *testing.T, partition int) (all []logtest.Record) {
 		if r.Sequence <= last.Sequence {
 			continue // a duplicate, which readers drop
 		}
-		if r.Sequence != last.Sequence+1 || r.At < last.At || r.Low < last.Low || last.Farewell {
+		if r.Sequence != last.Sequence+1 || r.At < last.At || r.Low < last.Low || last.CloseMarker {
 			t.Errorf("%+v follows %+v", r.Header, last.Header)
 		}
 		for _, e := range r.Events {
@@ -155,7 +154,7 @@ func TestTicks(t *testing.T) {
 		stop()
 		for i := range 3 {
 			all := m.records(t, i)
-			if len(all) != 40+1 || !all[40].Farewell {
+			if len(all) != 40+1 || !all[40].CloseMarker {
 				t.Fatalf("partition %d: %d records in 10 idle seconds, want 40 and the close marker", i,
 					len(all))
 			}
@@ -259,7 +258,7 @@ func TestClosing(t *testing.T) {
 // order.
 func TestOutage(t *testing.T) {
 	publish(t, 1, func(m *memory, p *Publisher, _ func()) {
-		m.set(0, kafka.LeaderNotAvailable)
+		m.set(0, broker.ErrNotEnoughReplicas)
 		taken, refused := 0, 0
 		for range 6000 { // for a minute
 			_, err := p.Add(0, &event.Event{Kind: event.Pageview, Site: "example.com"}, nil)
@@ -326,10 +325,10 @@ func TestFull(t *testing.T) {
 // TestRefusedForGood lets the log refuse a record for its size: the next record is sent.
 func TestRefusedForGood(t *testing.T) {
 	publish(t, 1, func(m *memory, p *Publisher, _ func()) {
-		m.set(0, kafka.MessageSizeTooLarge)
+		m.set(0, broker.ErrTooLarge)
 		e := p.mustAdd(t, 0)
 		<-e.done
-		if !errors.Is(e.err, kafka.MessageSizeTooLarge) {
+		if !errors.Is(e.err, broker.ErrTooLarge) {
 			t.Error(e.err)
 		}
 		m.set(0, nil)

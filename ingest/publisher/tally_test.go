@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"github.com/segmentio/kafka-go"
 
 	"nowcast/ingest/publisher/logtest"
+	"nowcast/internal/broker"
 	"nowcast/internal/event"
 )
 
@@ -48,7 +48,7 @@ func TestTalliesOfTicks(t *testing.T) {
 // ones are counted.
 func TestTalliesBounded(t *testing.T) {
 	publish(t, 1, func(m *memory, p *Publisher, stop func()) {
-		m.set(0, kafka.LeaderNotAvailable)
+		m.set(0, broker.ErrNotEnoughReplicas)
 		const n = 100_000
 		for i := range n {
 			p.CountDropped(fmt.Sprintf("%d.%s.example", i, strings.Repeat("x", 100)), "bot")
@@ -77,7 +77,7 @@ func TestTalliesThroughOutage(t *testing.T) {
 		for i := range 3000 {
 			switch i {
 			case 500:
-				m.set(0, kafka.LeaderNotAvailable)
+				m.set(0, broker.ErrNotEnoughReplicas)
 			case 1500:
 				m.set(30*time.Millisecond, nil)
 			}

@@ -6,9 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/segmentio/kafka-go"
-
 	"nowcast/ingest/publisher/spool"
+	"nowcast/internal/broker"
 	"nowcast/internal/event"
 )
 
@@ -121,7 +120,7 @@ func (w *partitionWriter) newEnvelope(at int64, closeMarker bool) *Envelope {
 	w.sequence++
 	e := &Envelope{openedAt: at, done: make(chan struct{})}
 	e.data = event.AppendHeader(make([]byte, 0, 1024), event.Header{
-		Version: event.Version, Node: w.p.node, Sequence: w.sequence, Low: at - 1, Farewell: closeMarker,
+		Version: event.Version, Node: w.p.node, Sequence: w.sequence, Low: at - 1, CloseMarker: closeMarker,
 	})
 	w.queuedBytes += len(e.data)
 	return e
@@ -280,7 +279,7 @@ func (w *partitionWriter) stuck() (since time.Duration, sendErr, spoolErr error)
 }
 
 func (w *partitionWriter) setSendErr(err error) {
-	if errors.Is(err, kafka.InvalidTimestamp) {
+	if errors.Is(err, broker.ErrInvalidTimestamp) {
 		w.p.clock.notifyRefused()
 	}
 	w.mu.Lock()
