@@ -44,15 +44,21 @@ func TestAcknowledged(t *testing.T) {
 	}
 }
 
-// TestNotAcknowledged lets the broker refuse an event: the answer after the timeout is 503, and the event reaches the log later.
+// TestNotAcknowledged lets the broker refuse an event: the answer after the timeout is 503, and the event
+// reaches the log later.
 func TestNotAcknowledged(t *testing.T) {
 	w := start(t, Config{AckTimeout: 100 * time.Millisecond})
 	fault := w.refuse(kerr.LeaderNotAvailable)
 	a := w.post(t, page)
-	if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") != "1" || !strings.Contains(a.body, `{"error":"not counted yet`) {
+	if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") != "1" ||
+		!strings.Contains(a.body, `{"error":"not counted yet`) {
 		t.Errorf("%+v", a)
 	}
-	logtest.Until(t, "unready", func() bool { ok, reason := w.Ready(); return !ok && strings.Contains(reason, "hasn't acknowledged") })
+	logtest.Until(t, "unready", func() bool {
+		ok, reason := w.Ready()
+		return !ok &&
+			strings.Contains(reason, "hasn't acknowledged")
+	})
 	fault.Remove()
 	logtest.Until(t, "in the log", func() bool { return len(w.events(t)) == 1 })
 	logtest.Until(t, "ready", func() bool { ok, _ := w.Ready(); return ok })
@@ -61,10 +67,12 @@ func TestNotAcknowledged(t *testing.T) {
 	}
 }
 
-// TestUnknownOutcome lets the broker append envelopes and answer with an error: each is in the log twice, the same.
+// TestUnknownOutcome lets the broker append envelopes and answer with an error: each is in the log twice,
+// the same.
 func TestUnknownOutcome(t *testing.T) {
 	w := start(t, Config{})
-	w.log.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic.Events, Err: kerr.NotEnoughReplicasAfterAppend, Count: logtest.Partitions * 3})
+	w.log.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic.Events,
+		Err: kerr.NotEnoughReplicasAfterAppend, Count: logtest.Partitions * 3})
 	if a := w.post(t, page); a.status != 202 {
 		t.Errorf("%+v", a)
 	}
@@ -85,7 +93,8 @@ func TestUnknownOutcome(t *testing.T) {
 			}
 			continue
 		}
-		if p := last[r.Partition]; r.Sequence != p.Sequence+1 || r.Low < p.Low || r.At < p.At || p.CloseMarker {
+		if p := last[r.Partition]; r.Sequence != p.Sequence+1 || r.Low < p.Low || r.At < p.At ||
+			p.CloseMarker {
 			t.Errorf("%+v follows %+v", r, p)
 		}
 		seen[k], last[r.Partition] = r, r
@@ -117,7 +126,11 @@ func TestStop(t *testing.T) {
 	logtest.Until(t, "taken", taken.Load)
 	stopped := make(chan struct{})
 	go func() { w.stop(); close(stopped) }()
-	logtest.Until(t, "refusing", func() bool { a := w.post(t, page); return a.status == 503 && strings.Contains(a.body, "stopping") })
+	logtest.Until(t, "refusing", func() bool {
+		a := w.post(t, page)
+		return a.status == 503 &&
+			strings.Contains(a.body, "stopping")
+	})
 	fault.Remove()
 	if a := <-got; a.status != 202 {
 		t.Errorf("%+v", a)

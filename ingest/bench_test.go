@@ -33,12 +33,16 @@ func service(tb testing.TB) *Service {
 	return s
 }
 
-// BenchmarkBeacon makes the bytes of an envelope from the body and header of a beacon, without HTTP and the log.
+// BenchmarkBeacon makes the bytes of an envelope from the body and header of a beacon, without HTTP and
+// the log.
 func BenchmarkBeacon(b *testing.B) {
 	s := service(b)
 	for _, c := range []struct{ name, body string }{
-		{"pageview", `{"n":"pageview","v":36,"u":"https://example.com/pricing","d":"example.com","r":"https://news.ycombinator.com/item?id=1","id":"0.8127364512736451"}`},
-		{"campaign", `{"n":"Signup","u":"https://example.com/pricing?utm_source=news&utm_medium=email&utm_campaign=launch%20day","d":"example.com","r":"https://www.google.com/","p":{"plan":"pro","seats":5},"$":{"amount":9.99,"currency":"USD"}}`},
+		{"pageview", `{"n":"pageview","v":36,"u":"https://example.com/pricing","d":"example.com",` +
+			`"r":"https://news.ycombinator.com/item?id=1","id":"0.8127364512736451"}`},
+		{"campaign", `{"n":"Signup","u":"https://example.com/pricing?utm_source=news&utm_medium=email&` +
+			`utm_campaign=launch%20day","d":"example.com","r":"https://www.google.com/",` +
+			`"p":{"plan":"pro","seats":5},"$":{"amount":9.99,"currency":"USD"}}`},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -55,7 +59,8 @@ func BenchmarkBeacon(b *testing.B) {
 				found, _ := s.intake.sites.Lookup(beacon.Domains[0])
 				s.enricher.Fill(&buf.event, beacon, &facts, found.Domain)
 				s.intake.cardinality.limit(&buf.event, s.intake.cardinality.startedAt)
-				buf.visitorKey = appendVisitorKey(buf.visitorKey[:0], found.Domain, facts.Addr, facts.UserAgent)
+				buf.visitorKey = appendVisitorKey(buf.visitorKey[:0], found.Domain, facts.Addr,
+					facts.UserAgent)
 				ids := s.intake.identity.Load()
 				buf.event.ID, buf.event.HasID = ids.eventID(buf.visitorKey, beacon.ID), true
 				_ = ids.partition(buf.visitorKey)
@@ -70,7 +75,8 @@ func BenchmarkBeacon(b *testing.B) {
 	}
 }
 
-// BenchmarkPost sends beacons over HTTP into a log in this process, 64 at a time. Clients, service and log share the machine.
+// BenchmarkPost sends beacons over HTTP into a log in this process, 64 at a time. Clients, service and
+// log share the machine.
 func BenchmarkPost(b *testing.B) {
 	w := start(b, Config{})
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
@@ -80,7 +86,8 @@ func BenchmarkPost(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		ua := chrome + " v" + strconv.FormatInt(n.Add(1), 10)
 		for pb.Next() {
-			req, _ := http.NewRequestWithContext(context.Background(), http.MethodPost, w.url+"/api/event", strings.NewReader(page))
+			req, _ := http.NewRequestWithContext(context.Background(), http.MethodPost, w.url+"/api/event",
+				strings.NewReader(page))
 			req.Header.Set("User-Agent", ua)
 			res, err := client.Do(req)
 			if err != nil {

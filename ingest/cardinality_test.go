@@ -58,7 +58,8 @@ func TestCardinalityLimit(t *testing.T) {
 	}
 }
 
-// TestCardinalityLimitOfManySites lets many sites make values up: each stays limited, and a site that doesn't keeps its values.
+// TestCardinalityLimitOfManySites lets many sites make values up: each stays limited, and a site that
+// doesn't keeps its values.
 func TestCardinalityLimitOfManySites(t *testing.T) {
 	l := newTestLimiter()
 	at := time.Second
@@ -109,8 +110,12 @@ func TestCardinality(t *testing.T) {
 	agent := func(i int) string { return strings.ReplaceAll(chrome, "126.0", fmt.Sprintf("%d.0", 100+i)) }
 	send := func(i int, domain string) {
 		t.Helper()
-		body := fmt.Sprintf(`{"n":"made up %[1]d","d":"%[2]s","u":"https://h%[1]d.example/p%[1]d?utm_source=s%[1]d&utm_medium=m%[1]d&utm_campaign=c%[1]d&utm_content=o%[1]d&utm_term=t%[1]d","r":"https://r%[1]d.example/x","p":{"plan":"pro","k%[1]d":"v"}}`, i, domain)
-		if a := w.post(t, body, "User-Agent", agent(i), "Accept-Language", fmt.Sprintf("l%d", i)); a.status != 202 || a.header.Get("x-plausible-dropped") != "" {
+		body := fmt.Sprintf(`{"n":"made up %[1]d","d":"%[2]s",`+
+			`"u":"https://h%[1]d.example/p%[1]d?utm_source=s%[1]d&utm_medium=m%[1]d&utm_campaign=c%[1]d&`+
+			`utm_content=o%[1]d&utm_term=t%[1]d","r":"https://r%[1]d.example/x","p":{"plan":"pro",`+
+			`"k%[1]d":"v"}}`, i, domain)
+		if a := w.post(t, body, "User-Agent", agent(i), "Accept-Language",
+			fmt.Sprintf("l%d", i)); a.status != 202 || a.header.Get("x-plausible-dropped") != "" {
 			t.Fatalf("%+v", a)
 		}
 	}
@@ -123,12 +128,14 @@ func TestCardinality(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	flat := func(e event.Event) string {
-		s := strings.Join([]string{e.Name, e.Hostname, e.Path, e.Referrer, e.Source, e.UTMSource, e.UTMMedium, e.UTMCampaign, e.UTMContent, e.UTMTerm, e.BrowserVersion, e.Language}, " ")
+		s := strings.Join([]string{e.Name, e.Hostname, e.Path, e.Referrer, e.Source, e.UTMSource,
+			e.UTMMedium, e.UTMCampaign, e.UTMContent, e.UTMTerm, e.BrowserVersion, e.Language}, " ")
 		_ = event.EachProp(e.Props, func(k, v string) bool { s += " " + k + ":" + v; return true })
 		return s
 	}
 	whole := func(i int, props string) string {
-		return fmt.Sprintf("made up %[1]d h%[1]d.example /p%[1]d r%[1]d.example/x s%[1]d s%[1]d m%[1]d c%[1]d o%[1]d t%[1]d %[2]d.0 l%[1]d plan:pro", i, 100+i) + props
+		return fmt.Sprintf("made up %[1]d h%[1]d.example /p%[1]d r%[1]d.example/x s%[1]d s%[1]d m%[1]d "+
+			"c%[1]d o%[1]d t%[1]d %[2]d.0 l%[1]d plan:pro", i, 100+i) + props
 	}
 	rest := strings.Repeat(otherValue+" ", 12) + "plan:pro"
 	got := map[string]int{}
@@ -156,11 +163,14 @@ func BenchmarkCardinalityLimit(b *testing.B) {
 	l := newTestLimiter()
 	now := l.startedAt
 	full := event.Event{
-		Kind: event.Custom, Site: "example.com", Hostname: "example.com", Path: "/pricing", Referrer: "news.ycombinator.com/item", Source: "Hacker News", Name: "Signup",
-		UTMSource: "news", UTMMedium: "email", UTMCampaign: "launch day", Browser: "Chrome", BrowserVersion: "126.0", OSVersion: "10", Language: "de-CH",
+		Kind: event.Custom, Site: "example.com", Hostname: "example.com", Path: "/pricing",
+		Referrer: "news.ycombinator.com/item", Source: "Hacker News", Name: "Signup",
+		UTMSource: "news", UTMMedium: "email", UTMCampaign: "launch day", Browser: "Chrome",
+		BrowserVersion: "126.0", OSVersion: "10", Language: "de-CH",
 		Props: event.AppendProp(event.AppendProp(nil, "plan", "pro"), "seats", "5"),
 	}
-	view := event.Event{Kind: event.Pageview, Site: "example.com", Hostname: "example.com", Path: "/pricing", Browser: "Chrome", BrowserVersion: "126.0", OSVersion: "10", Language: "de-CH"}
+	view := event.Event{Kind: event.Pageview, Site: "example.com", Hostname: "example.com",
+		Path: "/pricing", Browser: "Chrome", BrowserVersion: "126.0", OSVersion: "10", Language: "de-CH"}
 	for _, c := range []struct {
 		name string
 		e    event.Event

@@ -25,10 +25,13 @@ func TestBots(t *testing.T) {
 	}
 	for _, c := range []struct{ name, header, value, reason string }{
 		{"nothing special", "X-Nothing", "1", ""},
-		{"an AI's crawler", "User-Agent", "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko; compatible; ClaudeBot/1.0; +claudebot@anthropic.com)", "bot"},
-		{"PhantomJS", "User-Agent", "Mozilla/5.0 (Unknown; Linux x86_64) AppleWebKit/538.1 (KHTML, like Gecko) PhantomJS/2.1.1 Safari/538.1", "bot"},
+		{"an AI's crawler", "User-Agent", "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko; " +
+			"compatible; ClaudeBot/1.0; +claudebot@anthropic.com)", "bot"},
+		{"PhantomJS", "User-Agent", "Mozilla/5.0 (Unknown; Linux x86_64) AppleWebKit/538.1 (KHTML, like " +
+			"Gecko) PhantomJS/2.1.1 Safari/538.1", "bot"},
 		{"Playwright", "User-Agent", chrome + " Playwright/1.44", "bot"},
-		{"jsdom", "User-Agent", "Mozilla/5.0 (linux) AppleWebKit/537.36 (KHTML, like Gecko) jsdom/22.1.0", "bot"},
+		{"jsdom", "User-Agent", "Mozilla/5.0 (linux) AppleWebKit/537.36 (KHTML, like Gecko) jsdom/22.1.0",
+			"bot"},
 		{"prefetch", "Sec-Purpose", "prefetch", "prefetch"},
 		{"prefetch by proxy", "Sec-Purpose", "prefetch;anonymous-client-ip", "prefetch"},
 		{"prerender", "Sec-Purpose", "prefetch;prerender", "prefetch"},
@@ -51,8 +54,10 @@ func TestBots(t *testing.T) {
 			events++
 		}
 		after := counters()
-		if want := fmt.Sprint(bots, prefetched, events); a.status != 202 || a.body != "ok" || a.header.Get("x-plausible-dropped") != dropped || after != want {
-			t.Errorf("%s: %d %q, counters %s, want %s", c.name, a.status, a.header.Get("x-plausible-dropped"), after, want)
+		if want := fmt.Sprint(bots, prefetched, events); a.status != 202 || a.body != "ok" ||
+			a.header.Get("x-plausible-dropped") != dropped || after != want {
+			t.Errorf("%s: %d %q, counters %s, want %s", c.name, a.status,
+				a.header.Get("x-plausible-dropped"), after, want)
 		}
 	}
 }
@@ -78,27 +83,32 @@ func TestSpammers(t *testing.T) {
 		if c.spam {
 			dropped, more = "1", 0
 		}
-		if a.status != 202 || a.header.Get("x-plausible-dropped") != dropped || len(w.events(t))-events != more || testutil.ToFloat64(w.intake.metrics.dropped("spam_referrer"))-spam != float64(1-more) {
+		if a.status != 202 || a.header.Get("x-plausible-dropped") != dropped ||
+			len(w.events(t))-events != more ||
+			testutil.ToFloat64(w.intake.metrics.dropped("spam_referrer"))-spam != float64(1-more) {
 			t.Errorf("%s: %+v, %d events more", c.referrer, a, len(w.events(t))-events)
 		}
 	}
 }
 
-// TestTallies sends beacons that count, that are dropped and that are refused: the first two are in the tallies of their sites.
+// TestTallies sends beacons that count, that are dropped and that are refused: the first two are in the
+// tallies of their sites.
 func TestTallies(t *testing.T) {
 	w := start(t, Config{})
 	const bot = "Acme-Bot/1.0"
 	for range 3 {
 		w.post(t, `{"n":"pageview","u":"https://example.com/","d":"example.com, other.example"}`)
 	}
-	w.post(t, `{"n":"pageview","u":"https://example.com/","d":"example.com,unknown.example"}`, "User-Agent", bot)
+	w.post(t, `{"n":"pageview","u":"https://example.com/","d":"example.com,unknown.example"}`, "User-Agent",
+		bot)
 	w.post(t, `{"n":"pageview","u":"https://unknown.example/"}`)
 	w.post(t, `{"n":"pageview","u":"https://third.example/"}`, "User-Agent", bot)
 	w.post(t, `{"n":"","u":"https://example.com/"}`) // 400
 	w.post(t, `{"n":"pageview","u":"https://example.com/"}`, "X-Debug-Request", "true")
 	w.stop()
 	got := logtest.CheckTallies(t, w.log.Records(t))
-	if want := map[string]uint64{"example.com ": 4, "example.com bot": 1, "other.example ": 3}; !maps.Equal(got, want) {
+	if want := map[string]uint64{"example.com ": 4, "example.com bot": 1,
+		"other.example ": 3}; !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	if n := testutil.ToFloat64(w.intake.metrics.dropped("bot")); n != 1 {
@@ -117,7 +127,8 @@ func TestGeoFileByHTTP(t *testing.T) {
 	if a := w.post(t, page, "X-Forwarded-For", "8.8.8.8"); a.status != 202 {
 		t.Fatal(a)
 	}
-	if e := w.events(t); len(e) != 1 || e[0].Country != "DE" || e[0].Region != "DE-BE" || e[0].City != "Berlin" {
+	if e := w.events(t); len(e) != 1 || e[0].Country != "DE" || e[0].Region != "DE-BE" ||
+		e[0].City != "Berlin" {
 		t.Errorf("%+v", e)
 	}
 }

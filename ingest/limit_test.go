@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// TestGCRA takes events: the burst at once, then as many as the rate allows, else it tells how long to wait.
+// TestGCRA takes events: the burst at once, then as many as the rate allows, else it tells how long to
+// wait.
 func TestGCRA(t *testing.T) {
 	const s = int64(time.Second)
 	for _, c := range []struct {
@@ -41,7 +42,8 @@ func TestGCRA(t *testing.T) {
 	}
 }
 
-// TestGCRAOfAMillionKeys lets a million senders come: none is refused, and a sender over its rate gets no new burst.
+// TestGCRAOfAMillionKeys lets a million senders come: none is refused, and a sender over its rate gets no
+// new burst.
 func TestGCRAOfAMillionKeys(t *testing.T) {
 	table, limit := &gcraTable{}, newGCRA(Limit{100, 500})
 	l, err := newRateLimiter(Limit{Rate: 1}, Limit{})
@@ -110,7 +112,8 @@ func TestAddressLimit(t *testing.T) {
 		{"what isn't valid counts too", "8.8.8.8", `{`, 429},
 		{"another address", "8.8.4.4", page, 202},
 		{"more sites than are left", "8.8.4.4", to("example.com,other.example,nobody.example"), 429},
-		{"more sites than a burst", "1.1.1.1", to("a.example,b.example,c.example,d.example,e.example,f.example"), 202},
+		{"more sites than a burst", "1.1.1.1", to("a.example,b.example,c.example,d.example,e.example," +
+			"f.example"), 202},
 		{"and then no more", "1.1.1.1", page, 429},
 		{"IPv6", "2001:db8:1:2::1", page, 202},
 		{"the same /64", "2001:db8:1:2::2", page, 202},
@@ -124,7 +127,8 @@ func TestAddressLimit(t *testing.T) {
 	}
 	a := w.post(t, page, "X-Forwarded-For", "8.8.8.8")
 	if after, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || after < 90 || after > 100 ||
-		!strings.HasPrefix(a.body, `{"error":"too many events from this address; `) || a.header.Get("Access-Control-Allow-Origin") != "*" {
+		!strings.HasPrefix(a.body, `{"error":"too many events from this address; `) ||
+		a.header.Get("Access-Control-Allow-Origin") != "*" {
 		t.Errorf("%+v", a)
 	}
 	for range 20 { // this machine, through a trusted proxy that sets no header
@@ -158,7 +162,9 @@ func TestSiteLimit(t *testing.T) {
 		{"nobody.example", "1", 202},            // is no site
 		{"other.example", "", 429},
 	} {
-		if a := w.post(t, to(c.domains)); a.status != c.want || a.header.Get("x-plausible-dropped") != c.dropped || (c.want == 429) != (a.header.Get("Retry-After") != "") {
+		if a := w.post(t, to(c.domains)); a.status != c.want ||
+			a.header.Get("x-plausible-dropped") != c.dropped ||
+			(c.want == 429) != (a.header.Get("Retry-After") != "") {
 			t.Errorf("%s: %+v, want %d", c.domains, a, c.want)
 		}
 	}
@@ -169,10 +175,12 @@ func TestSiteLimit(t *testing.T) {
 
 func TestLimitCheck(t *testing.T) {
 	for _, l := range []Limit{{-1, 0}, {1e7, 0}, {1, -1}, {1, 0.5}, {1, 1e10}} {
-		if _, err := newRateLimiter(l, Limit{}); err == nil || !strings.HasPrefix(err.Error(), "address limit: ") {
+		if _, err := newRateLimiter(l, Limit{}); err == nil ||
+			!strings.HasPrefix(err.Error(), "address limit: ") {
 			t.Errorf("%v: %v", l, err)
 		}
-		if _, err := newRateLimiter(Limit{}, l); err == nil || !strings.HasPrefix(err.Error(), "site limit: ") {
+		if _, err := newRateLimiter(Limit{}, l); err == nil ||
+			!strings.HasPrefix(err.Error(), "site limit: ") {
 			t.Errorf("%v: %v", l, err)
 		}
 	}

@@ -22,7 +22,8 @@ import (
 
 func TestMain(m *testing.M) {
 	gin.SetMode(gin.TestMode)
-	// kafka-go's connection pool stops looking for brokers at its idle timeout, after its owner has closed it.
+	// kafka-go's connection pool stops looking for brokers at its idle timeout, after its owner has
+	// closed it.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*connPool).discover"))
 }
 

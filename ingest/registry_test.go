@@ -31,7 +31,8 @@ func series(t *testing.T, from prometheus.Gatherer, name, label string) float64 
 	return 0
 }
 
-// TestRegistry runs with the real registry of sites: before the list of sites is known beacons are refused and not dropped, and a site counts as soon as it exists.
+// TestRegistry runs with the real registry of sites: before the list of sites is known beacons are
+// refused and not dropped, and a site counts as soon as it exists.
 func TestRegistry(t *testing.T) {
 	cluster := logtest.Start(t)
 	log := slog.New(slog.DiscardHandler)
@@ -62,7 +63,8 @@ func TestRegistry(t *testing.T) {
 		t.Errorf("after it: %+v", a)
 	}
 	rules := site.Rules{
-		Hostnames: []string{"example.com", "*.shop.example"}, BlockedAddresses: []string{"9.9.9.0/24", "2001:db8::/32"},
+		Hostnames:        []string{"example.com", "*.shop.example"},
+		BlockedAddresses: []string{"9.9.9.0/24", "2001:db8::/32"},
 		BlockedCountries: []string{"US"}, BlockedPaths: []string{"/admin/**", "/caf\u00e9"},
 	}
 	if err := sites.Put(t.Context(), site.Site{Domain: "example.com", Rules: rules}); err != nil {
@@ -91,7 +93,8 @@ func TestRegistry(t *testing.T) {
 		}
 		before := count()
 		a := w.post(t, `{"n":"pageview","d":"example.com","u":"`+c.url+`"}`, "X-Forwarded-For", c.addr)
-		if got := a.header.Get("x-plausible-dropped"); a.status != 202 || (got == "1") != (c.reason != "") || c.reason != "" && count() != before+1 {
+		if got := a.header.Get("x-plausible-dropped"); a.status != 202 ||
+			(got == "1") != (c.reason != "") || c.reason != "" && count() != before+1 {
 			t.Errorf("%s from %s: %+v, want %q", c.url, c.addr, a, c.reason)
 		}
 	}

@@ -90,7 +90,8 @@ func (m *saltMemory) setDown(down bool) {
 func TestSalts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(12 * time.Hour)
-		m := newSaltMemory(`{"day":"1999-12-30","salt":"00112233445566778899aabbccddeeff"}`, `rubbish`, `{"day":"2000-01-01","salt":"short"}`)
+		m := newSaltMemory(`{"day":"1999-12-30","salt":"00112233445566778899aabbccddeeff"}`, `rubbish`,
+			`{"day":"2000-01-01","salt":"short"}`)
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		nodes := [2]*salts{}
@@ -104,8 +105,10 @@ func TestSalts(t *testing.T) {
 			synctest.Wait()
 			now := time.Now().UnixMilli()
 			id, previous, ok := nodes[0].ids(now, visitor)
-			if id2, previous2, ok2 := nodes[1].ids(now, visitor); id2 != id || previous2 != previous || !ok || !ok2 {
-				t.Errorf("%s: the nodes differ: %x %x %v, %x %x %v", time.Now(), id, previous, ok, id2, previous2, ok2)
+			if id2, previous2, ok2 := nodes[1].ids(now, visitor); id2 != id || previous2 != previous ||
+				!ok || !ok2 {
+				t.Errorf("%s: the nodes differ: %x %x %v, %x %x %v", time.Now(), id, previous, ok, id2,
+					previous2, ok2)
 			}
 			return id, previous
 		}
@@ -127,7 +130,8 @@ func TestSalts(t *testing.T) {
 		time.Sleep(time.Hour)
 		second, previous := same()
 		if second == first || previous != first {
-			t.Errorf("after midnight: %x, the day before %x, want another one and %x", second, previous, first)
+			t.Errorf("after midnight: %x, the day before %x, want another one and %x", second, previous,
+				first)
 		}
 		time.Sleep(10 * time.Minute)
 		if id, previous := same(); id != second || previous != 0 {

@@ -25,7 +25,8 @@ func (w *world) open(t testing.TB, start string) net.Conn {
 	return c
 }
 
-// TestLargeBodies begins large bodies and doesn't end them: at most maxLargeBodies are read, and small ones are taken.
+// TestLargeBodies begins large bodies and doesn't end them: at most maxLargeBodies are read, and small
+// ones are taken.
 func TestLargeBodies(t *testing.T) {
 	w := start(t, Config{})
 	wide := `{"n":"pageview","u":"https://example.com/a","zzz":"` + strings.Repeat("a", smallBody) + `"}`
@@ -38,7 +39,9 @@ func TestLargeBodies(t *testing.T) {
 		held = append(held, w.open(t, "POST /api/event HTTP/1.1\r\nHost: x\r\n"+length+"\r\n\r\n"))
 	}
 	logtest.Until(t, "full", func() bool { return len(w.limiter.largeBodies) == maxLargeBodies })
-	if a := w.post(t, wide); a.status != 503 || a.header.Get("Retry-After") != "1" || a.header.Get("Access-Control-Allow-Origin") != "*" || !strings.HasPrefix(a.body, `{"error":"too many large requests`) {
+	if a := w.post(t, wide); a.status != 503 || a.header.Get("Retry-After") != "1" ||
+		a.header.Get("Access-Control-Allow-Origin") != "*" ||
+		!strings.HasPrefix(a.body, `{"error":"too many large requests`) {
 		t.Errorf("one more: %+v", a)
 	}
 	if a := w.post(t, page); a.status != 202 {
@@ -64,7 +67,8 @@ func BenchmarkSlowBody(b *testing.B) {
 	for b.Loop() {
 		before := inUse()
 		for range n {
-			w.open(b, fmt.Sprintf("POST /api/event HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", smallBody, page[:40]))
+			w.open(b, fmt.Sprintf("POST /api/event HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s",
+				smallBody, page[:40]))
 		}
 		b.ReportMetric(float64(inUse()-before)/n, "B/conn")
 	}

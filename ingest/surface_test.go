@@ -44,7 +44,8 @@ func (l *memoryLog) Follow(ctx context.Context, _ broker.Follower) error {
 	return ctx.Err()
 }
 
-func (l *memoryLog) Produce(_ context.Context, _ string, partition int, at time.Time, values ...[]byte) (int64, error) {
+func (l *memoryLog) Produce(_ context.Context, _ string, partition int, at time.Time,
+	values ...[]byte) (int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, v := range values {
@@ -105,7 +106,8 @@ type publisherLog interface {
 	Follow(ctx context.Context, f broker.Follower) error
 }
 
-// FuzzHTTP sends any request: no handler panics or answers 5xx, and the log has the accepted beacons and no others.
+// FuzzHTTP sends any request: no handler panics or answers 5xx, and the log has the accepted beacons and
+// no others.
 func FuzzHTTP(f *testing.F) {
 	for _, s := range dialecttest.Plausible() {
 		f.Add("POST /api/event", "User-Agent: "+chrome, s)
@@ -115,14 +117,16 @@ func FuzzHTTP(f *testing.F) {
 		f.Add("POST /api/send", "User-Agent: "+chrome+"\r\nX-Umami-Cache: x", s)
 		f.Add("POST /api/batch", "User-Agent: "+chrome+"\r\nAccept-Language: de", "["+s+","+s+"]")
 	}
-	f.Add("GET /pixel.gif?site=example.com&url=https://example.com/%zz", "User-Agent: curl/8\r\nReferer: https://x.com/\xff", "")
+	f.Add("GET /pixel.gif?site=example.com&url=https://example.com/%zz",
+		"User-Agent: curl/8\r\nReferer: https://x.com/\xff", "")
 	f.Add("HEAD /pixel.gif", "", "")
 	f.Add("OPTIONS /api/send", "Origin: null", "")
 	f.Add("GET /js/script.js", "Range: bytes=1-\r\nAccept-Encoding: gzip;q=", "")
 	f.Add("DELETE /../api//event", "User-Agent: Googlebot", "")
 	engine, log := surface(f)
 	f.Fuzz(func(t *testing.T, line, header, body string) {
-		head := strings.TrimRight(line, "\r\n") + " HTTP/1.1\r\nHost: localhost\r\n" + strings.Trim(header, "\r\n")
+		head := strings.TrimRight(line, "\r\n") + " HTTP/1.1\r\nHost: localhost\r\n" + strings.Trim(header,
+			"\r\n")
 		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(head + "\r\n\r\n")))
 		if err != nil {
 			t.Skip() // net/http answers that itself
@@ -139,7 +143,8 @@ func FuzzHTTP(f *testing.F) {
 		if w.Code >= 500 {
 			t.Fatalf("%s: %d %s", line, w.Code, w.Body)
 		}
-		counted := w.Code == http.StatusAccepted || w.Code == http.StatusOK && (r.Method == http.MethodGet || r.Method == http.MethodPost)
+		counted := w.Code == http.StatusAccepted || w.Code == http.StatusOK &&
+			(r.Method == http.MethodGet || r.Method == http.MethodPost)
 		if len(events) > 0 && !counted {
 			t.Fatalf("%s: %d and %d events", line, w.Code, len(events))
 		}
@@ -147,7 +152,8 @@ func FuzzHTTP(f *testing.F) {
 			checkAccepted(t, body, w.Header().Get("x-plausible-dropped"), events)
 		}
 		for _, e := range events {
-			if e.Visitor == 0 || e.Time == 0 || !strings.Contains("example.com other.example localhost www.third.example", e.Site) {
+			if e.Visitor == 0 || e.Time == 0 || !strings.Contains("example.com other.example localhost "+
+				"www.third.example", e.Site) {
 				t.Fatalf("%s: %+v", line, e)
 			}
 		}
@@ -176,7 +182,8 @@ func checkAccepted(t *testing.T, body, dropped string, events []event.Event) {
 		if ok && e.Name != name && e.Name != otherValue {
 			t.Fatalf("%q: name %q", body, e.Name)
 		}
-		if passive := sent["i"] == false || sent["interactive"] == false; e.Interactive == passive && strings.Count(body, `"i`) == 1 {
+		if passive := sent["i"] == false || sent["interactive"] == false; e.Interactive == passive &&
+			strings.Count(body, `"i`) == 1 {
 			t.Fatalf("%q: interactive %v", body, e.Interactive)
 		}
 	}
@@ -204,18 +211,24 @@ func TestAccepted(t *testing.T) {
 		path = strings.TrimRight(path, " ")
 		name, key, value, eid := text(20), keys[r.IntN(len(keys))], text(40), fmt.Sprint("id", i)
 		address := "https://example.com" + path
-		custom := event.Event{Kind: event.Custom, Name: name, Site: "example.com", Hostname: "example.com", Path: path, Interactive: true, Props: event.AppendProp(nil, key, value)}
-		view := event.Event{Kind: event.Pageview, Name: "pageview", Site: "example.com", Hostname: "example.com", Path: path, Interactive: true}
+		custom := event.Event{Kind: event.Custom, Name: name, Site: "example.com", Hostname: "example.com",
+			Path: path, Interactive: true, Props: event.AppendProp(nil, key, value)}
+		view := event.Event{Kind: event.Pageview, Name: "pageview", Site: "example.com",
+			Hostname: "example.com", Path: path, Interactive: true}
 		var a answer
 		switch r.IntN(4) {
 		case 0:
-			a = w.post(t, fmt.Sprintf(`{"n":%s,"u":%s,"p":{%s:%s},"id":%q}`, quoted(name), quoted(address), quoted(key), quoted(value), eid))
+			a = w.post(t, fmt.Sprintf(`{"n":%s,"u":%s,"p":{%s:%s},"id":%q}`, quoted(name), quoted(address),
+				quoted(key), quoted(value), eid))
 			want[show(custom)]++
 		case 1:
-			a = w.request(t, "POST /api/send", fmt.Sprintf(`{"type":"event","payload":{"website":"example.com","url":%s,"name":%s,"data":{%s:%s},"eid":%q}}`, quoted(address), quoted(name), quoted(key), quoted(value), eid))
+			a = w.request(t, "POST /api/send", fmt.Sprintf(`{"type":"event",`+
+				`"payload":{"website":"example.com","url":%s,"name":%s,"data":{%s:%s},"eid":%q}}`,
+				quoted(address), quoted(name), quoted(key), quoted(value), eid))
 			want[show(custom)]++
 		case 2:
-			one := fmt.Sprintf(`{"type":"event","payload":{"website":"example.com","hostname":"example.com","url":%s}}`, quoted(path))
+			one := fmt.Sprintf(`{"type":"event","payload":{"website":"example.com",`+
+				`"hostname":"example.com","url":%s}}`, quoted(path))
 			a = w.request(t, "POST /api/batch", "["+one+","+one+"]")
 			want[show(view)] += 2
 		default:

@@ -16,42 +16,42 @@ import (
 //go:embed all:crawlers
 var crawlerFiles embed.FS
 
-// libraries are patterns of the list that name an HTTP library: that is how a server-side SDK, a mobile
-// app or somebody's curl sends beacons on purpose, so by themselves they are no bots.
+// libraries are patterns of the list that name an HTTP library. Server-side SDKs, mobile apps and curl
+// send beacons on purpose, so these patterns don't make a bot.
 var libraries = [...]string{
-	`[wW]get`, `Python-urllib`, `python-requests`, `aiohttp`, `httpx`, `libwww-perl`, `Go-http-client`, `okhttp`, `AHC\/`,
-	`^Apache-HttpClient`, `Jetty`, `axios`, `HttpUrlConnection`, `^curl`, `^PHP-Curl-Class`, `node-fetch`, `sindresorhus\/got`,
-	`CustomAsyncHttpClient`, `^HTTPie\/`, `lwp-trivial`,
+	`[wW]get`, `Python-urllib`, `python-requests`, `aiohttp`, `httpx`, `libwww-perl`, `Go-http-client`,
+	`okhttp`, `AHC\/`, `^Apache-HttpClient`, `Jetty`, `axios`, `HttpUrlConnection`, `^curl`, `^PHP-Curl-Class`,
+	`node-fetch`, `sindresorhus\/got`, `CustomAsyncHttpClient`, `^HTTPie\/`, `lwp-trivial`,
 }
 
-// crawlers are the user agents of the list of npm's crawler-user-agents (MIT): some 1,500 regular
-// expressions, of which nearly all are plain words. One after the other they would take a millisecond.
-// Here each hangs on a word that a match must have, and the words are found by their first bytes in one
-// pass over the user agent.
+// crawlers matches user agents with the list of npm's crawler-user-agents (MIT): some 1,500 regular
+// expressions, nearly all of them plain words. Trying them one after the other takes a millisecond. So
+// each is indexed by the first bytes of a literal that each match contains, and one pass over a user
+// agent looks up all its positions in the index.
 type crawlers struct {
-	words map[[wordKey]byte][]crawlerWord
-	slow  []*regexp.Regexp // those without such a word
-	size  int
+	index     map[[prefixLen]byte][]crawlerLiteral
+	unindexed []*regexp.Regexp // expressions without such a literal
+	size      int
 }
 
-// crawlerWord is in a user agent: that is a match, unless there is more to ask.
-type crawlerWord struct {
-	word  string
-	first bool           // only at the beginning
-	rule  *regexp.Regexp // nil: the word suffices
+// crawlerLiteral is a literal of an expression.
+type crawlerLiteral struct {
+	literal  string
+	anchored bool           // matches only at the beginning of a user agent
+	rule     *regexp.Regexp // has to match too; nil: the literal is the whole expression
 }
 
 const (
-	wordKey  = 3  // bytes that words are found by
-	maxWords = 64 // that one expression may stand for
+	prefixLen   = 3  // bytes of a literal that are its key in the index
+	maxLiterals = 64 // that one expression may stand for
 )
 
-// newCrawlers reads the list that is built in. Without one only the marks of isBot count, which is said
-// once.
+// newCrawlers reads the built-in list. If the build left it out, only isBot finds bots.
 func newCrawlers(log *slog.Logger) (*crawlers, error) {
 	list, err := crawlerFiles.ReadFile("crawlers/crawler-user-agents.json")
 	if errors.Is(err, fs.ErrNotExist) {
-		log.Warn("fewer bots are known: this program was built without the list of crawlers", "do", "build it with make build")
+		log.Warn("fewer bots are known: this program was built without the list of crawlers",
+			"do", "build it with make build")
 		return &crawlers{}, nil
 	}
 	var entries []struct{ Pattern string }
@@ -61,7 +61,7 @@ func newCrawlers(log *slog.Logger) (*crawlers, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read list of crawlers: %w", err)
 	}
-	c := &crawlers{words: map[[wordKey]byte][]crawlerWord{}}
+	c := &crawlers{index: map[[prefixLen]byte][]crawlerLiteral{}}
 	for _, e := range entries {
 		if slices.Contains(libraries[:], e.Pattern) {
 			continue
@@ -79,14 +79,14 @@ func (c *crawlers) add(pattern string) error {
 		return fmt.Errorf("parse %q: %w", pattern, err)
 	}
 	c.size++
-	first := false
+	anchored := false
 	if tree.Op == syntax.OpConcat && tree.Sub[0].Op == syntax.OpBeginText {
-		first = true
+		anchored = true
 		tree.Sub = tree.Sub[1:]
 	}
-	if words := spelled(tree); words != nil && !slices.ContainsFunc(words, short) {
-		for _, w := range words {
-			c.put(crawlerWord{word: w, first: first})
+	if literals := expand(tree); literals != nil && !slices.ContainsFunc(literals, tooShort) {
+		for _, l := range literals {
+			c.put(crawlerLiteral{literal: l, anchored: anchored})
 		}
 		return nil
 	}
@@ -94,35 +94,37 @@ func (c *crawlers) add(pattern string) error {
 	if err != nil {
 		return fmt.Errorf("compile %q: %w", pattern, err)
 	}
-	if w := needed(tree); !short(w) {
-		c.put(crawlerWord{word: w, rule: rule})
+	if l := required(tree); !tooShort(l) {
+		c.put(crawlerLiteral{literal: l, rule: rule})
 	} else {
-		c.slow = append(c.slow, rule)
+		c.unindexed = append(c.unindexed, rule)
 	}
 	return nil
 }
 
-func short(w string) bool { return len(w) < wordKey }
+func tooShort(literal string) bool { return len(literal) < prefixLen }
 
-func (c *crawlers) put(w crawlerWord) {
-	key := [wordKey]byte([]byte(w.word))
-	c.words[key] = append(c.words[key], w)
+func (c *crawlers) put(l crawlerLiteral) {
+	key := [prefixLen]byte([]byte(l.literal))
+	c.index[key] = append(c.index[key], l)
 }
 
-// match says whether a user agent is on the list.
+// match reports whether an expression of the list matches a user agent.
 func (c *crawlers) match(ua string) bool {
-	for i := 0; i+wordKey <= len(ua); i++ {
-		for _, w := range c.words[[wordKey]byte{ua[i], ua[i+1], ua[i+2]}] {
-			if strings.HasPrefix(ua[i:], w.word) && (!w.first || i == 0) && (w.rule == nil || w.rule.MatchString(ua)) {
+	for i := 0; i+prefixLen <= len(ua); i++ {
+		for _, l := range c.index[[prefixLen]byte{ua[i], ua[i+1], ua[i+2]}] {
+			found := strings.HasPrefix(ua[i:], l.literal) && (!l.anchored || i == 0)
+			if found && (l.rule == nil || l.rule.MatchString(ua)) {
 				return true
 			}
 		}
 	}
-	return slices.ContainsFunc(c.slow, func(r *regexp.Regexp) bool { return r.MatchString(ua) })
+	return slices.ContainsFunc(c.unindexed, func(r *regexp.Regexp) bool { return r.MatchString(ua) })
 }
 
-// spelled gives all words that an expression stands for, nil where they aren't few: [Cc]url[eE]? is six.
-func spelled(t *syntax.Regexp) []string {
+// expand returns all literals that an expression stands for, nil if there are over maxLiterals or
+// infinitely many: [Cc]url[eE]? is six literals.
+func expand(t *syntax.Regexp) []string {
 	switch t.Op {
 	case syntax.OpLiteral:
 		if t.Flags&syntax.FoldCase == 0 {
@@ -131,65 +133,65 @@ func spelled(t *syntax.Regexp) []string {
 	case syntax.OpEmptyMatch:
 		return []string{""}
 	case syntax.OpCapture:
-		return spelled(t.Sub[0])
+		return expand(t.Sub[0])
 	case syntax.OpQuest:
-		if words := spelled(t.Sub[0]); words != nil {
-			return append(words, "")
+		if literals := expand(t.Sub[0]); literals != nil {
+			return append(literals, "")
 		}
 	case syntax.OpCharClass:
-		var words []string
+		var literals []string
 		for i := 0; i < len(t.Rune); i += 2 {
 			for r := t.Rune[i]; r <= t.Rune[i+1]; r++ {
-				if words = append(words, string(r)); len(words) > maxWords {
+				if literals = append(literals, string(r)); len(literals) > maxLiterals {
 					return nil
 				}
 			}
 		}
-		return words
+		return literals
 	case syntax.OpAlternate:
-		var words []string
+		var literals []string
 		for _, sub := range t.Sub {
-			more := spelled(sub)
-			if words = append(words, more...); more == nil || len(words) > maxWords {
+			more := expand(sub)
+			if literals = append(literals, more...); more == nil || len(literals) > maxLiterals {
 				return nil
 			}
 		}
-		return words
+		return literals
 	case syntax.OpConcat:
-		words := []string{""}
+		literals := []string{""}
 		for _, sub := range t.Sub {
-			ends := spelled(sub)
-			if ends == nil || len(words)*len(ends) > maxWords {
+			ends := expand(sub)
+			if ends == nil || len(literals)*len(ends) > maxLiterals {
 				return nil
 			}
 			var longer []string
-			for _, w := range words {
+			for _, l := range literals {
 				for _, e := range ends {
-					longer = append(longer, w+e)
+					longer = append(longer, l+e)
 				}
 			}
-			words = longer
+			literals = longer
 		}
-		return words
+		return literals
 	}
 	return nil
 }
 
-// needed is the longest word that each match of an expression has, "" where there is none.
-func needed(t *syntax.Regexp) (word string) {
+// required returns the longest literal that each match of an expression contains, "" if there is none.
+func required(t *syntax.Regexp) (literal string) {
 	switch t.Op {
 	case syntax.OpLiteral:
 		if t.Flags&syntax.FoldCase == 0 {
 			return string(t.Rune)
 		}
 	case syntax.OpCapture, syntax.OpPlus:
-		return needed(t.Sub[0])
+		return required(t.Sub[0])
 	case syntax.OpConcat:
 		for _, sub := range t.Sub {
-			if w := needed(sub); len(w) > len(word) {
-				word = w
+			if l := required(sub); len(l) > len(literal) {
+				literal = l
 			}
 		}
 	}
-	return word
+	return literal
 }

@@ -54,8 +54,8 @@ func TestCrawlers(t *testing.T) {
 	if c.size == 0 {
 		t.Skip("built without the list of crawlers")
 	}
-	if c.size < 1_400 || len(c.slow) > 0 {
-		t.Errorf("%d crawlers, %d of them without a word to look for", c.size, len(c.slow))
+	if c.size < 1_400 || len(c.unindexed) > 0 {
+		t.Errorf("%d crawlers, %d of them without a literal to index", c.size, len(c.unindexed))
 	}
 	list, err := crawlerFiles.ReadFile("crawlers/crawler-user-agents.json")
 	if err != nil {
@@ -95,7 +95,8 @@ func TestCrawlers(t *testing.T) {
 	}
 }
 
-func TestExpressionsOfCrawlers(t *testing.T) {
+// TestCrawlerExpressions matches expressions of each kind.
+func TestCrawlerExpressions(t *testing.T) {
 	for _, c := range []struct{ pattern, yes, no string }{
 		{`[Cc]url[eE]?d`, "a curled curl", "CURLED"},
 		{`^Abc(def|ghi)`, "Abcghi/1", "xAbcghi"},
@@ -108,7 +109,7 @@ func TestExpressionsOfCrawlers(t *testing.T) {
 		{`abc$`, "xabc", "abcx"},
 		{`(abc)+\d`, "abcabc1", "abcabc"},
 	} {
-		x := &crawlers{words: map[[wordKey]byte][]crawlerWord{}}
+		x := &crawlers{index: map[[prefixLen]byte][]crawlerLiteral{}}
 		if err := x.add(c.pattern); err != nil {
 			t.Fatal(err)
 		}
@@ -121,6 +122,7 @@ func TestExpressionsOfCrawlers(t *testing.T) {
 	}
 }
 
+// BenchmarkNewAgent parses a user agent that isn't in the cache.
 func BenchmarkNewAgent(b *testing.B) {
 	c, err := newCrawlers(slog.New(slog.DiscardHandler))
 	if err != nil {
