@@ -67,8 +67,8 @@ func TestNotAcknowledged(t *testing.T) {
 	}
 }
 
-// TestUnknownOutcome lets the broker append envelopes and answer with an error: each is in the log twice,
-// the same.
+// TestUnknownOutcome lets the broker append envelopes and answer with an error: the log has duplicates,
+// equal to the first record.
 func TestUnknownOutcome(t *testing.T) {
 	w := start(t, Config{})
 	w.log.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic.Events,

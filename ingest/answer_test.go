@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Whatever is sent, no answer holds any of it, all are readable by pages elsewhere, and none is taken for
-// anything but its type.
+// TestAnswersReflectNothing sends markup in all fields: no answer contains it, pages of any origin can
+// read the answers, and browsers don't guess their type.
 func TestAnswersReflectNothing(t *testing.T) {
 	const mark = "<script>alert(1)</script>"
 	w := start(t, Config{TrustedProxies: prefixes("127.0.0.0/8"), AddressLimit: Limit{Rate: 0.01, Burst: 1}})

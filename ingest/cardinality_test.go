@@ -148,7 +148,7 @@ func TestCardinality(t *testing.T) {
 		}
 		got[flat(e)]++
 	}
-	// the second one's property was the third key
+	// k1 was the third key of a property
 	for s, n := range map[string]int{whole(0, " k0:v"): 2, whole(1, ""): 1, rest: 3} {
 		if got[s] != n {
 			t.Errorf("%d times, want %d: %s", got[s], n, s)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// FuzzForwarded: nobody but a trusted proxy names an address, and what one names is an address or none.
+// FuzzForwarded takes an address from a trusted proxy alone, in its canonical form.
 func FuzzForwarded(f *testing.F) {
 	f.Add("10.1.2.3:4711", "X-Forwarded-For", "6.6.6.6, 1.1.1.3:4711, 10.1.2.3")
 	f.Add("10.1.2.3:4711", "Forwarded", `for=6.6.6.6, For="[2001:db8::1]:4711";proto=https, for=10.0.0.1`)

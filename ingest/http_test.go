@@ -9,7 +9,7 @@ import (
 	"nowcast/internal/event"
 )
 
-// show is what of an event the dialect's table compares.
+// show prints the fields of an event that the tables compare.
 func show(e event.Event) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s %s %s", e.Kind, e.Name, e.Site, e.Path)
@@ -35,7 +35,7 @@ func show(e event.Event) string {
 	return b.String()
 }
 
-// TestDialect sends beacons of the Plausible Events API and looks at what is in the log.
+// TestDialect sends beacons of the Plausible Events API and compares events in the log.
 func TestDialect(t *testing.T) {
 	w := start(t, Config{})
 	const u = `"d":"example.com","u":"https://example.com/a"`
@@ -160,7 +160,7 @@ func TestDialect(t *testing.T) {
 	}
 }
 
-// TestInvalid sends what can't be counted: 400 with the field's name and nothing in the log.
+// TestInvalid sends invalid beacons: the answer is 400 with the field's name, and the log stays empty.
 func TestInvalid(t *testing.T) {
 	w := start(t, Config{})
 	const pv = `"n":"pageview","d":"example.com","u":"https://example.com/a"`
@@ -205,7 +205,7 @@ func TestInvalid(t *testing.T) {
 	if n := len(w.events(t)); n != 0 {
 		t.Errorf("%d events in the log", n)
 	}
-	// "a billion props": what is beyond thirty is left out
+	// of many properties, the first thirty count
 	if a := w.post(t, `{`+pv+`,"p":{`+many+`"z":1}}`); a.status != 202 {
 		t.Errorf("the same prop 100,000 times: %d %.200s", a.status, a.body)
 	}
@@ -225,7 +225,7 @@ func TestInvalid(t *testing.T) {
 	}
 }
 
-// TestDropped sends what is understood and not counted.
+// TestDropped sends valid beacons that are dropped.
 func TestDropped(t *testing.T) {
 	w := start(t, Config{})
 	const to = `{"n":"pageview","u":"https://example.com/a","d":`
@@ -258,7 +258,7 @@ func TestDropped(t *testing.T) {
 	}
 }
 
-// TestOptOut sends with the headers by which people ask not to be counted.
+// TestOptOut sends headers that ask for no tracking.
 func TestOptOut(t *testing.T) {
 	asked, deaf := start(t, Config{RespectOptOut: true}), start(t, Config{})
 	const two = `{"n":"pageview","u":"https://example.com/a","d":"example.com,other.example"}`
@@ -280,7 +280,7 @@ func TestOptOut(t *testing.T) {
 	}
 }
 
-// TestVisitor looks at who is who.
+// TestVisitor compares visitors, partitions and event ids of different senders.
 func TestVisitor(t *testing.T) {
 	w := start(t, Config{TrustedProxies: prefixes("127.0.0.0/8")})
 	send := func(addr, agent, domain, id string) {
@@ -338,7 +338,7 @@ func TestVisitor(t *testing.T) {
 	}
 }
 
-// TestAddress asks the server which address it saw.
+// TestAddress asks the server for the address of the sender.
 func TestAddress(t *testing.T) {
 	w := start(t, Config{TrustedProxies: prefixes("127.0.0.0/8", "10.0.0.0/8")})
 	distrustful := start(t, Config{})
@@ -369,6 +369,7 @@ func TestAddress(t *testing.T) {
 	}
 }
 
+// TestPreflightAndScript requests preflights of all routes, and the tracker.
 func TestPreflightAndScript(t *testing.T) {
 	w := start(t, Config{Script: []byte("/*" + strings.Repeat("tracker", 50) + "*/")})
 	get := func(method, path string, header ...string) *http.Response {

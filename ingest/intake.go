@@ -21,7 +21,7 @@ import (
 
 var errStarting = errors.New("this instance is starting")
 
-// overRateError says that no site of a beacon may have more events now. Wait is how long until one may.
+// overRateError says that no site of a beacon may have more events for the duration of wait.
 type overRateError struct{ wait time.Duration }
 
 func (*overRateError) Error() string { return "too many events for this site" }

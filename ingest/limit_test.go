@@ -97,6 +97,7 @@ func TestGCRAInParallel(t *testing.T) {
 	}
 }
 
+// TestAddressLimit sends over the limit of an address.
 func TestAddressLimit(t *testing.T) {
 	w := start(t, Config{TrustedProxies: prefixes("127.0.0.0/8"), AddressLimit: Limit{Rate: 0.01, Burst: 3}})
 	to := func(domains string) string {
@@ -143,6 +144,7 @@ func TestAddressLimit(t *testing.T) {
 	}
 }
 
+// TestSiteLimit sends over the limit of a site.
 func TestSiteLimit(t *testing.T) {
 	w := start(t, Config{SiteLimit: Limit{Rate: 0.01, Burst: 2}})
 	to := func(domains string) string {
@@ -173,6 +175,7 @@ func TestSiteLimit(t *testing.T) {
 	}
 }
 
+// TestLimitCheck gives limits that aren't possible.
 func TestLimitCheck(t *testing.T) {
 	for _, l := range []Limit{{-1, 0}, {1e7, 0}, {1, -1}, {1, 0.5}, {1, 1e10}} {
 		if _, err := newRateLimiter(l, Limit{}); err == nil ||
@@ -186,6 +189,7 @@ func TestLimitCheck(t *testing.T) {
 	}
 }
 
+// BenchmarkLimiter takes events from different and from one address, and for a site.
 func BenchmarkLimiter(b *testing.B) {
 	l, err := newRateLimiter(Limit{Rate: 1e6}, Limit{Rate: 1e6})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"testing"
 )
 
+// TestPixel requests the pixel and compares status, headers and events.
 func TestPixel(t *testing.T) {
 	w := start(t, Config{})
 	if img, err := gif.Decode(strings.NewReader(pixel)); err != nil || img.Bounds().Dx() != 1 ||

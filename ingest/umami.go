@@ -21,8 +21,8 @@ const umamiAnswer = `{"cache":"nowcast","sessionId":"` + nilUUID + `","visitId":
 
 const nilUUID = "00000000-0000-0000-0000-000000000000"
 
-const unknownWebsite = "Website not found. The website (data-website-id) is the site's domain here, such as " +
-	"example.com, and the site has to exist"
+const unknownWebsite = "Website not found. The website (data-website-id) is the site's domain here, " +
+	"such as example.com, and the site has to exist"
 
 // umamiError is the JSON of an error in Umami's dialect.
 type umamiError struct {

@@ -13,8 +13,8 @@ import (
 	"nowcast/internal/event"
 )
 
-// TestUmami sends beacons of Umami and looks at what is in the log. The first ones are what its clients
-// send.
+// TestUmami sends beacons of Umami and compares events in the log. The first ones are those of its
+// clients.
 func TestUmami(t *testing.T) {
 	w := start(t, Config{})
 	long, many := strings.Repeat("x", 3000), strings.Repeat(`"k":{`, 20)+`"k":1`+strings.Repeat("}", 20)
@@ -81,7 +81,7 @@ func TestUmami(t *testing.T) {
 	}
 }
 
-// TestUmamiRefused sends what can't be counted, or isn't.
+// TestUmamiRefused sends beacons that are invalid, dropped, or of types that aren't stored.
 func TestUmamiRefused(t *testing.T) {
 	w := start(t, Config{})
 	const site = `{"type":"event","payload":{"website":"example.com"`
@@ -144,6 +144,7 @@ func TestUmamiRefused(t *testing.T) {
 	}
 }
 
+// TestUmamiBatch sends batches, valid and invalid.
 func TestUmamiBatch(t *testing.T) {
 	w := start(t, Config{})
 	const one = `{"type":"event","payload":{"website":"example.com","url":"/a"}}`
@@ -157,7 +158,8 @@ func TestUmamiBatch(t *testing.T) {
 			`{"details":[],"errors":0,"processed":3,"size":3}`},
 		{"one that isn't valid", "[" + one + `,{"type":"event","payload":{}},` + one + "]", chrome, 200, 2,
 			`{"details":[{"index":1,"response":{"error":{"message":"payload.website: is required; it is ` +
-				`the site's domain","code":"bad-request","status":400}}}],"errors":1,"processed":2,"size":3}`},
+				`the site's domain","code":"bad-request","status":400}}}],` +
+				`"errors":1,"processed":2,"size":3}`},
 		{"a bot's", "[" + one + "," + one + "]", "Googlebot/2.1", 200, 0,
 			`{"details":[],"errors":0,"processed":2,"size":2}`},
 		{"identify", `[{"type":"identify","payload":{"website":"example.com","data":{"a":1}}},` + one + "]",
@@ -178,8 +180,8 @@ func TestUmamiBatch(t *testing.T) {
 	}
 }
 
-// TestDoorsNotAcknowledged: no door says yes before the log has it, and each says so in its own way.
-func TestDoorsNotAcknowledged(t *testing.T) {
+// TestDialectsNotAcknowledged lets the broker refuse events: each route answers 503 in its dialect.
+func TestDialectsNotAcknowledged(t *testing.T) {
 	w := start(t, Config{AckTimeout: 100 * time.Millisecond})
 	fault := w.refuse(kerr.LeaderNotAvailable)
 	const one = `{"type":"event","payload":{"website":"example.com","url":"/a","eid":"1"}}`
@@ -198,9 +200,8 @@ func TestDoorsNotAcknowledged(t *testing.T) {
 	logtest.Until(t, "in the log", func() bool { return len(w.events(t)) == 3 })
 }
 
-// TestRetries: a client that sends the same body with the same id four times is in the log four times
-// under one id, which readers count once. The id that a client of Umami gives a person is no event's id:
-// two pages of a person are two.
+// TestRetries sends each beacon four times: with an event id, all four events have the same id. Umami's
+// id of a person is no event id.
 func TestRetries(t *testing.T) {
 	w := start(t, Config{})
 	const send = "POST /api/send"

@@ -19,9 +19,9 @@ var crawlerFiles embed.FS
 // libraries are patterns of the list that name an HTTP library. Server-side SDKs, mobile apps and curl
 // send beacons on purpose, so these patterns don't make a bot.
 var libraries = [...]string{
-	`[wW]get`, `Python-urllib`, `python-requests`, `aiohttp`, `httpx`, `libwww-perl`, `Go-http-client`,
-	`okhttp`, `AHC\/`, `^Apache-HttpClient`, `Jetty`, `axios`, `HttpUrlConnection`, `^curl`, `^PHP-Curl-Class`,
-	`node-fetch`, `sindresorhus\/got`, `CustomAsyncHttpClient`, `^HTTPie\/`, `lwp-trivial`,
+	`[wW]get`, `Python-urllib`, `python-requests`, `aiohttp`, `httpx`, `libwww-perl`,
+	`Go-http-client`, `okhttp`, `AHC\/`, `^Apache-HttpClient`, `Jetty`, `axios`, `HttpUrlConnection`, `^curl`,
+	`^PHP-Curl-Class`, `node-fetch`, `sindresorhus\/got`, `CustomAsyncHttpClient`, `^HTTPie\/`, `lwp-trivial`,
 }
 
 // crawlers matches user agents with the list of npm's crawler-user-agents (MIT): some 1,500 regular

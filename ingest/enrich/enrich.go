@@ -1,7 +1,7 @@
 // Package enrich makes an event of a beacon and of what the request shows about its sender: device,
 // browser and system from the user agent, country, region and city from the address, and source and
-// channel of the visit from the page's URL and the referrer. It also says what points to a sender that is
-// no visitor: crawlers, prefetching, referrer spam.
+// channel of the visit from the page's URL and the referrer. It also reports
+// senders that are no visitors: crawlers, prefetching browsers, referrer spam.
 //
 // The package is pure: an event follows from beacon, request and the data files beside this one. The only
 // exception is the operator's database of places, which Run loads again when it changes. The package

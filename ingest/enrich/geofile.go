@@ -15,7 +15,8 @@ import (
 const (
 	geoFilePoll = 5 * time.Second
 
-	// maxGeoFile is in bytes. The file is read into memory: overwriting a mapped one would crash the process.
+	// maxGeoFile is in bytes. The file is read into memory: overwriting a mapped one would crash the
+	// process.
 	maxGeoFile = 1 << 30
 )
 
@@ -73,7 +74,7 @@ func (g *geoFile) register(reg prometheus.Registerer) error {
 		}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "nowcast_ingest_geo_file_built_timestamp_seconds",
-			Help: "When the database in use was made by whoever publishes it.",
+			Help: "When the database in use was built by its publisher.",
 		}, func() float64 { return float64(g.places.current.Load().builtAt().Unix()) }),
 	} {
 		if err := reg.Register(c); err != nil {
