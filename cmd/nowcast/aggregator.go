@@ -21,23 +21,24 @@ type aggregatorCmd struct {
 	DataDir    string   `default:"./.nowcast" placeholder:"DIR" help:"With --from, and without --kafka and --clickhouse: the data dir of a running nowcast all (${default})."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (aggregatorCmd) Help() string {
-	return `Several of these share the partitions of the log among themselves; when one goes, the others take its partitions over. One that is stopped
-hands them over at once. One that dies keeps them for 10 s, and so does one that is stopped and has an --instance: when it is back within
-that time it goes on with the same partitions, and the others hear nothing of it. That suits instances that are restarted one after the other.
+	return `Several aggregators share the partitions of the log. When one stops, it hands its partitions over to the others at
+once. When one dies, the others take its partitions over after 10 s. One with an --instance keeps its partitions for
+10 s after a stop as well: a restart within that time causes no rebalance. That suits instances that are restarted one
+after the other.
 
-With --from it does one thing and ends: it writes the rows of both tables again from the log, for when ClickHouse has lost some. The rows are
-those that were there, so that does no harm beside running aggregators, and none when done twice. "nowcast verify" says what is missing.
+With --from the command writes the rows of all tables again from the log and ends. Use it when ClickHouse has lost rows;
+"nowcast verify" says which. The rows equal the lost ones, so the command may run beside aggregators and more than once.
 
 Examples:
 
 	nowcast aggregator --kafka kafka-1:9092 --clickhouse clickhouse://nowcast:secret@clickhouse:9000/nowcast
-	nowcast aggregator --lanes store --from 24h --kafka kafka-1:9092 --clickhouse clickhouse://nowcast:secret@clickhouse:9000/nowcast
+	nowcast aggregator --lanes store --from 24h --kafka kafka-1:9092 --clickhouse clickhouse://clickhouse:9000/nowcast
 	nowcast aggregator --lanes store --from 2026-11-24T08:00:00Z --data-dir ./.nowcast`
 }
 
-// Validate says what is missing.
+// Validate implements kong's validation.
 func (c *aggregatorCmd) Validate() error {
 	if windows, _ := c.lanes(); c.From != nil {
 		if windows {
@@ -62,7 +63,7 @@ func (c *aggregatorCmd) lanes() (windows, store bool) {
 	return windows, store
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *aggregatorCmd) Run(ctx context.Context, std *stdio, log *slog.Logger) error {
 	if c.From != nil {
 		return c.rewind(ctx, std, log)
@@ -81,13 +82,14 @@ func (c *aggregatorCmd) Run(ctx context.Context, std *stdio, log *slog.Logger) e
 		}
 		defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
 	}
-	if err := h.aggregator(aggregator.Config{Windows: windows, Store: store, Instance: c.Instance}, kafka, db); err != nil {
+	if err := h.aggregator(aggregator.Config{Windows: windows, Store: store, Instance: c.Instance}, kafka,
+		db); err != nil {
 		return err
 	}
 	return h.run(ctx)
 }
 
-// rewind is the command with --from.
+// rewind runs the command with --from.
 func (c *aggregatorCmd) rewind(ctx context.Context, std *stdio, log *slog.Logger) error {
 	kafka, db, err := connect(c.DataDir, c.Kafka, c.Clickhouse)
 	if err != nil {
@@ -97,18 +99,23 @@ func (c *aggregatorCmd) rewind(ctx context.Context, std *stdio, log *slog.Logger
 	defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
 	start := time.Now()
 	p, err := aggregator.Rewind{From: c.From.Time, Progress: func(p aggregator.RewindProgress) {
-		fmt.Fprintf(std.err, "%3.0f %% of %d records read, %d event rows, %d window rows and %d ledger rows written\n", 100*float64(p.Read)/float64(max(1, p.Records)), p.Records, p.Events, p.Windows, p.Ledger)
+		fmt.Fprintf(std.err,
+			"%3.0f %% of %d records read, %d event rows, %d window rows and %d ledger rows written\n",
+			100*float64(p.Read)/float64(max(1, p.Records)), p.Records, p.Events, p.Windows, p.Ledger)
 	}}.Run(ctx, aggregator.Deps{Broker: kafka, Warehouse: db, Log: log})
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(std.out, "Wrote %d event rows, %d window rows and %d ledger rows again since %s, in %s. To compare them with the log: nowcast verify --from %[4]s\n",
-		p.Events, p.Windows, p.Ledger, c.From.UTC().Format(time.RFC3339), time.Since(start).Round(100*time.Millisecond))
+	fmt.Fprintf(std.out,
+		"Wrote %d event rows, %d window rows and %d ledger rows again since %s, in %s. To compare them "+
+			"with the log: nowcast verify --from %[4]s\n", p.Events, p.Windows, p.Ledger,
+		c.From.UTC().Format(time.RFC3339), time.Since(start).Round(100*time.Millisecond))
 	return nil
 }
 
 func (h *host) aggregator(cfg aggregator.Config, kafka *broker.Client, db *warehouse.DB) error {
-	s, err := aggregator.New(cfg, aggregator.Deps{Broker: kafka, Warehouse: db, Log: h.log, Metrics: h.metrics})
+	s, err := aggregator.New(cfg, aggregator.Deps{Broker: kafka, Warehouse: db, Log: h.log,
+		Metrics: h.metrics})
 	if err != nil {
 		return fmt.Errorf("set up aggregator: %w", err)
 	}

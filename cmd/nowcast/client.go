@@ -21,8 +21,8 @@ type serverFlags struct {
 	DataDir string `default:"./.nowcast" placeholder:"DIR" help:"Where to find the admin key (${default})."`
 }
 
-// call sends request as JSON, with the key, and reads the answer into response; either may be nil. An error of the
-// server's has its own sentence as text.
+// call sends request as JSON, with the key, and reads the answer into response; either may be nil. An error
+// of the server's has its own sentence as text.
 func (f *serverFlags) call(ctx context.Context, method, path string, request, response any) error {
 	base, err := url.Parse(f.Server)
 	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
@@ -58,7 +58,9 @@ func (f *serverFlags) call(ctx context.Context, method, path string, request, re
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("%s doesn't answer (%w): start it with `nowcast all`, or name another with --server", f.Server, err)
+		return fmt.Errorf(
+			"%s doesn't answer (%w): start it with `nowcast all`, or name another with --server", f.Server,
+			err)
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, 16<<20))

@@ -24,42 +24,50 @@ type ingestCmd struct {
 	spoolFlags
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (ingestCmd) Help() string {
-	return `Answers 202 when every in-sync replica of the log has the beacon. Any number of these can run side by side.
+	return `Answers 202 when every in-sync replica of the log has the beacon. Any number of ingest processes can run side by side.
 
-With --spool-dir a beacon is also safe when Kafka is away: after two seconds it is kept on this machine's disk, answered 202, and sent when Kafka is back.
-The next process that starts with the same directory sends what the last one left there. When the disk's share is nearly used up, beacons get 503 with
-Retry-After before anything is lost.
+With --spool-dir a beacon is also safe while Kafka is down: after two seconds ingest writes it to this machine's disk,
+answers 202, and sends it when Kafka is back. The next process that starts with the same directory sends what the last
+one left there. When the spool is nearly full, beacons get 503 with Retry-After before anything is lost.
 
 Examples:
 
-	nowcast ingest --kafka kafka-1:9092,kafka-2:9092 --listen 0.0.0.0:8080 --trusted-proxies 10.0.0.0/8 --spool-dir /var/lib/nowcast/spool
+	nowcast ingest --kafka kafka-1:9092,kafka-2:9092 --listen 0.0.0.0:8080 --trusted-proxies 10.0.0.0/8
 	nowcast ingest --kafka kafka-1:9092 --spool-dir /data/spool --spool-size 20480 --spool-age 6h`
 }
 
-// Validate says what can't be meant.
+// Validate implements kong's validation.
 func (f *spoolFlags) Validate() error {
 	if f.SpoolSize < 16 || f.SpoolFree < 0 || f.SpoolAge < time.Minute {
-		return fmt.Errorf("the spool needs a --spool-size of at least 16 MB, a --spool-free of at least 0 and a --spool-age of at least 1m")
+		return fmt.Errorf("the spool needs a --spool-size of at least 16 MB, a --spool-free of at least " +
+			"0 and a " +
+			"--spool-age of at least 1m")
 	}
 	return nil
 }
 
-// openSpool opens a spool in a directory; without one there is none.
+// openSpool opens the spool in dir; without a dir there is none.
 func (f *spoolFlags) openSpool(dir string, log *slog.Logger) (*spool.Spool, error) {
 	if dir == "" {
 		return nil, nil
 	}
-	return spool.Open(spool.Config{
-		Dir: dir, MaxBytes: f.SpoolSize << 20, MinFreeBytes: max(1, f.SpoolFree<<20), MaxAge: f.SpoolAge, Log: log,
-	})
+	return spool.Open(
+		spool.Config{
+			Dir:          dir,
+			MaxBytes:     f.SpoolSize << 20,
+			MinFreeBytes: max(1, f.SpoolFree<<20),
+			MaxAge:       f.SpoolAge,
+			Log:          log,
+		},
+	)
 }
 
-// Validate says what can't be meant.
+// Validate implements kong's validation.
 func (c *ingestCmd) Validate() error { return errors.Join(c.spoolFlags.Validate(), c.validate()) }
 
-// Run is the command.
+// Run runs the command.
 func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 	h, err := newHost(log, c.opsFlags)
 	if err != nil {
@@ -89,10 +97,12 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 	return h.run(ctx)
 }
 
-func (h *host) ingest(f *webFlags, geo geoFlags, limits *limitFlags, kafka *broker.Client, sites *site.Registry, disk *spool.Spool) (*ingest.Service, error) {
+func (h *host) ingest(f *webFlags, geo geoFlags, limits *limitFlags, kafka *broker.Client,
+	sites *site.Registry, disk *spool.Spool) (*ingest.Service, error) {
 	cfg := ingest.Config{TrustedProxies: f.proxies(), Script: tracker(h.log), GeoFile: geo.GeoFile}
 	limits.apply(&cfg)
-	s, err := ingest.New(cfg, ingest.Deps{Broker: kafka, Sites: sites, Log: h.log, Metrics: h.metrics, Spool: disk})
+	s, err := ingest.New(cfg, ingest.Deps{Broker: kafka, Sites: sites, Log: h.log, Metrics: h.metrics,
+		Spool: disk})
 	if err != nil {
 		return nil, fmt.Errorf("set up ingest: %w", err)
 	}
@@ -100,7 +110,7 @@ func (h *host) ingest(f *webFlags, geo geoFlags, limits *limitFlags, kafka *brok
 	return s, nil
 }
 
-// limitFlags say which beacons aren't taken.
+// limitFlags set which beacons are refused or dropped.
 type limitFlags struct {
 	AddressRate  float64 `default:"100" placeholder:"N" help:"Events a second that one address (an IPv6 /64) may send, 0 for any number; more get 429 (${default})."`
 	AddressBurst float64 `placeholder:"N" help:"How many of them at once; without it, five seconds' worth."`
@@ -123,13 +133,13 @@ func (f *limitFlags) address() ingest.Limit {
 }
 func (f *limitFlags) site() ingest.Limit { return ingest.Limit{Rate: f.SiteRate, Burst: f.SiteBurst} }
 
-// apply adds them to ingest's configuration.
+// apply sets the limits in ingest's configuration.
 func (f *limitFlags) apply(cfg *ingest.Config) {
 	cfg.AddressLimit, cfg.SiteLimit = f.address(), f.site()
 	cfg.RespectOptOut = f.RespectDNT
 }
 
-// tracker is the script for web pages. A program built without it still takes beacons.
+// tracker returns the script for web pages; nil in a program that was built without it.
 func tracker(log *slog.Logger) []byte {
 	b, err := frontend.Tracker()
 	if err != nil {

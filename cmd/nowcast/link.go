@@ -18,7 +18,7 @@ type linkCmd struct {
 	Remove linkRemoveCmd `cmd:"" help:"Revoke a share link, which ends what was opened by it."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (linkCmd) Help() string {
 	return `A share link lets its holder read one site, live and in history, without a key.
 
@@ -35,20 +35,22 @@ type linkAddCmd struct {
 	Name   string `arg:"" placeholder:"NAME" help:"Whom or what it is for."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (linkAddCmd) Help() string {
 	return `Example:
 
 	nowcast link add example.com "the press office"`
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *linkAddCmd) Run(ctx context.Context, std *stdio) error {
 	var link api.LinkCreated
-	if err := c.call(ctx, http.MethodPost, linksPath(c.Domain), api.LinkCreate{Name: c.Name}, &link); err != nil {
+	if err := c.call(ctx, http.MethodPost, linksPath(c.Domain), api.LinkCreate{Name: c.Name},
+		&link); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(std.out, "%s%s\n\nThis is the only time that the link is shown. Its id, to revoke it: %s\n",
+	_, err := fmt.Fprintf(std.out,
+		"%s%s\n\nThis is the only time that the link is shown. Its id, to revoke it: %s\n",
 		strings.TrimSuffix(c.Server, "/"), link.Path, link.Id)
 	return err
 }
@@ -58,14 +60,14 @@ type linkListCmd struct {
 	Domain string `arg:"" placeholder:"DOMAIN" help:"Which site."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (linkListCmd) Help() string {
 	return `Example:
 
 	nowcast link list example.com`
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *linkListCmd) Run(ctx context.Context, std *stdio) error {
 	var list api.LinkList
 	if err := c.call(ctx, http.MethodGet, linksPath(c.Domain), nil, &list); err != nil {
@@ -85,16 +87,17 @@ type linkRemoveCmd struct {
 	ID     string `arg:"" placeholder:"ID" help:"Which link, as the list shows it."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (linkRemoveCmd) Help() string {
 	return `Example:
 
 	nowcast link remove example.com 3f9a1c`
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *linkRemoveCmd) Run(ctx context.Context, std *stdio) error {
-	if err := c.call(ctx, http.MethodDelete, linksPath(c.Domain)+"/"+url.PathEscape(c.ID), nil, nil); err != nil {
+	if err := c.call(ctx, http.MethodDelete, linksPath(c.Domain)+"/"+url.PathEscape(c.ID), nil,
+		nil); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(std.out, "%s is revoked\n", c.ID)

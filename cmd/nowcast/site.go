@@ -20,7 +20,7 @@ type siteCmd struct {
 	Remove siteRemoveCmd `cmd:"" help:"Remove a site: its beacons are dropped from then on, its history stays until it expires."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (siteCmd) Help() string {
 	return `Beacons are counted only for sites that exist. A public site may be read without a key.
 
@@ -33,7 +33,8 @@ func printSites(w io.Writer, sites ...api.Site) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "SITE\tPUBLIC\tTIMEZONE\tCREATED")
 	for _, s := range sites {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", s.Domain, yes(s.Public), s.Timezone, s.Created.Format(time.DateTime))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", s.Domain, yes(s.Public), s.Timezone,
+			s.Created.Format(time.DateTime))
 	}
 	return t.Flush()
 }
@@ -52,7 +53,7 @@ type siteAddCmd struct {
 	Timezone string `default:"UTC" placeholder:"ZONE" help:"In whose time its days begin (${default})."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (siteAddCmd) Help() string {
 	return `Prints the snippet for the site's pages.
 
@@ -61,7 +62,7 @@ Example:
 	nowcast site add example.com --public --timezone Europe/Berlin`
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *siteAddCmd) Run(ctx context.Context, std *stdio) error {
 	request := api.SiteCreate{Domain: c.Domain, Public: &c.Public, Timezone: &c.Timezone}
 	var site api.Site
@@ -78,14 +79,14 @@ func (c *siteAddCmd) Run(ctx context.Context, std *stdio) error {
 
 type siteListCmd struct{ serverFlags }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (siteListCmd) Help() string {
 	return `Example:
 
 	nowcast site list`
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *siteListCmd) Run(ctx context.Context, std *stdio) error {
 	var list api.SiteList
 	if err := c.call(ctx, http.MethodGet, "/api/v1/sites", nil, &list); err != nil {
@@ -104,11 +105,11 @@ type siteSetCmd struct {
 	ruleFlags
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (siteSetCmd) Help() string {
-	return `The rules say which beacons don't count. Each flag gives the whole list, in place of the one before; "none" takes it away. In paths, * stands
-for anything up to the next slash and ** for anything at all. The origins are those whose pages may read the site in a browser, beside anybody's where it
-is public; with none, pages of its own domain and of what is under it may.
+	return `The rules say which beacons are dropped. Each flag replaces the whole list; "none" empties it. In paths, * stands for
+any text up to the next slash and ** for any text. The origins are those whose pages may read the site in a browser. Any
+page may read a public site. A site without origins is readable by pages of its own domain and its subdomains.
 
 Examples:
 
@@ -170,7 +171,7 @@ func printLists(w io.Writer, s *api.Site) {
 	}
 }
 
-// Validate says what is missing.
+// Validate implements kong's validation.
 func (c *siteSetCmd) Validate() error {
 	if c.Public == nil && c.Timezone == nil && len(c.Origins) == 0 && c.rules() == nil {
 		return fmt.Errorf("there is nothing to change: give --public, --no-public, --timezone, --origins, " +
@@ -179,13 +180,14 @@ func (c *siteSetCmd) Validate() error {
 	return nil
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *siteSetCmd) Run(ctx context.Context, std *stdio) error {
 	request := api.SiteUpdate{
 		Public: c.Public, Timezone: c.Timezone, Rules: c.rules(), Origins: replacement(c.Origins),
 	}
 	var site api.Site
-	if err := c.call(ctx, http.MethodPatch, "/api/v1/sites/"+url.PathEscape(c.Domain), request, &site); err != nil {
+	if err := c.call(ctx, http.MethodPatch, "/api/v1/sites/"+url.PathEscape(c.Domain), request,
+		&site); err != nil {
 		return err
 	}
 	if err := printSites(std.out, site); err != nil {
@@ -200,16 +202,17 @@ type siteRemoveCmd struct {
 	Domain string `arg:"" placeholder:"DOMAIN" help:"Which site."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (siteRemoveCmd) Help() string {
 	return `Example:
 
 	nowcast site remove example.com`
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *siteRemoveCmd) Run(ctx context.Context, std *stdio) error {
-	if err := c.call(ctx, http.MethodDelete, "/api/v1/sites/"+url.PathEscape(c.Domain), nil, nil); err != nil {
+	if err := c.call(ctx, http.MethodDelete, "/api/v1/sites/"+url.PathEscape(c.Domain), nil,
+		nil); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(std.out, "%s is removed\n", c.Domain)

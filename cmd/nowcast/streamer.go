@@ -27,10 +27,10 @@ type viewerFlags struct {
 	ViewerLifetime    time.Duration `default:"1h" placeholder:"TIME" help:"How long a viewer's connection lasts, ± 10 %, before it is asked to connect again, so that viewers spread over new instances (${default})."`
 }
 
-// reservedFiles are those of a process that aren't viewers: listeners, Kafka, ClickHouse, requests under way.
+// reservedFiles are left for open files that aren't viewers: listeners, Kafka, ClickHouse, other requests.
 const reservedFiles = 512
 
-// Validate says what can't be meant.
+// Validate implements kong's validation.
 func (f *viewerFlags) Validate() error {
 	if f.MaxViewers < 0 || f.ViewersPerAddress < 0 || f.ViewersPerKey < 0 {
 		return fmt.Errorf("--max-viewers, --viewers-per-address and --viewers-per-key have to be 0 or more")
@@ -58,9 +58,9 @@ type streamerCmd struct {
 	streamerFlags
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (streamerCmd) Help() string {
-	return `Any number of these can run side by side: a viewer whose connection breaks goes on at any of them.
+	return `Any number of streamers can run side by side: a viewer whose connection breaks resumes at any of them.
 
 Example:
 
@@ -68,7 +68,7 @@ Example:
 	    --listen 0.0.0.0:8080 --public-url https://stats.example.com`
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *streamerCmd) Run(ctx context.Context, log *slog.Logger) error {
 	h, err := newHost(log, c.opsFlags)
 	if err != nil {
@@ -104,8 +104,13 @@ func (h *host) streamer(f streamerFlags, l net.Listener, deps streamer.Deps) (*s
 	deps.Log, deps.Metrics = h.log, h.metrics
 	name, _ := build()
 	s, err := streamer.New(streamer.Config{
-		PublicURL: f.url(l), DefaultSite: f.DefaultSite, AdminKey: f.AdminKey, Dashboard: dashboard(h.log), Version: name,
-		Limits: f.limits(), Lifetime: f.ViewerLifetime,
+		PublicURL:   f.url(l),
+		DefaultSite: f.DefaultSite,
+		AdminKey:    f.AdminKey,
+		Dashboard:   dashboard(h.log),
+		Version:     name,
+		Limits:      f.limits(),
+		Lifetime:    f.ViewerLifetime,
 	}, deps)
 	if err != nil {
 		return nil, fmt.Errorf("set up streamer: %w", err)
@@ -114,7 +119,7 @@ func (h *host) streamer(f streamerFlags, l net.Listener, deps streamer.Deps) (*s
 	return s, nil
 }
 
-// url is where browsers find this process.
+// url returns the address at which browsers reach this process.
 func (f *streamerFlags) url(l net.Listener) string {
 	if f.PublicURL != "" {
 		return f.PublicURL

@@ -234,11 +234,15 @@ func TestFollowRecreated(t *testing.T) {
 		f    Follower
 		want error
 	}{
-		"the same":                   {Follower{From: 4, PreviousTime: 1_795_435_200_004, KnownEnd: 10, RecreationGrace: grace}, ends},
-		"another record before":      {Follower{From: 4, PreviousTime: 1_795_435_200_005, RecreationGrace: grace}, ErrTopicRecreated},
-		"a record that is gone":      {Follower{From: 0, PreviousTime: 1_795_435_200_005, RecreationGrace: grace}, ends},
-		"shorter than the position":  {Follower{From: 11, RecreationGrace: grace}, ErrTopicRecreated},
-		"shorter than known":         {Follower{From: 4, KnownEnd: 11, RecreationGrace: grace}, ErrTopicRecreated},
+		"the same": {Follower{From: 4, PreviousTime: 1_795_435_200_004, KnownEnd: 10,
+			RecreationGrace: grace}, ends},
+		"another record before": {Follower{From: 4, PreviousTime: 1_795_435_200_005,
+			RecreationGrace: grace}, ErrTopicRecreated},
+		"a record that is gone": {Follower{From: 0, PreviousTime: 1_795_435_200_005,
+			RecreationGrace: grace}, ends},
+		"shorter than the position": {Follower{From: 11, RecreationGrace: grace}, ErrTopicRecreated},
+		"shorter than known": {Follower{From: 4, KnownEnd: 11, RecreationGrace: grace},
+			ErrTopicRecreated},
 		"nobody insists":             {Follower{From: 4, PreviousTime: 1, KnownEnd: 11}, ends},
 		"shorter and nobody insists": {Follower{From: 11}, ends},
 	} {
@@ -288,7 +292,8 @@ func TestTombstone(t *testing.T) {
 func TestMembers(t *testing.T) {
 	c := cluster(t, kfake.NumBrokers(3), kfake.SeedTopics(1, "t"))
 	retried := func(do func() error) (err error) {
-		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(
+			10 * time.Millisecond) {
 			if err = do(); !Retryable(err) {
 				break
 			}

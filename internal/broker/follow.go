@@ -209,8 +209,7 @@ func (c *Client) checkPrevious(ctx context.Context, r *reader) error {
 			}
 		}
 		if at := record.Time.UnixMilli(); record.Offset == r.next-1 && at != r.previousTime {
-			return fmt.Errorf(
-				"%w: the record at offset %d of %s/%d is of %s and was of %s",
+			return fmt.Errorf("%w: the record at offset %d of %s/%d is of %s and was of %s",
 				ErrTopicRecreated,
 				record.Offset,
 				r.Topic,

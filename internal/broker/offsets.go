@@ -96,8 +96,7 @@ func (c *Client) Committed(
 			case groupIsMissing:
 				positions = append(positions, Position{t, p, -1, ""})
 			default:
-				return nil, fmt.Errorf(
-					"read the committed offset of %s in %s/%d: the broker left it out",
+				return nil, fmt.Errorf("read the committed offset of %s in %s/%d: the broker left it out",
 					group,
 					t,
 					p,

@@ -151,8 +151,8 @@ func (c *Client) ensure(ctx context.Context, specs []topic.Spec) error {
 		case err == nil || errors.Is(err, kafka.TopicAlreadyExists): // another process was faster
 		case errors.Is(err, kafka.InvalidReplicationFactor):
 			spec, _ := topic.Find(specs, name)
-			return fmt.Errorf(
-				"make topic %s: fewer than %d brokers are up; start them, or use a lower --replication: %w",
+			return fmt.Errorf("make topic %s: fewer than %d brokers are up; start them, or use a lower "+
+				"--replication: %w",
 				name,
 				spec.Replication,
 				err,

@@ -43,8 +43,7 @@ func (d *Decoder) Reset(record []byte) (Header, error) {
 	}
 	switch {
 	case h.Version > Version:
-		return h, fmt.Errorf(
-			"read header of version %d, this program knows up to %d: %w",
+		return h, fmt.Errorf("read header of version %d, this program knows up to %d: %w",
 			h.Version,
 			Version,
 			ErrVersion,

@@ -87,7 +87,8 @@ func decodeBy(t testing.TB, d *Decoder, b []byte) (Header, []Event) {
 }
 
 func TestRoundTripOfLengths(t *testing.T) {
-	for _, n := range []int{0, 1, 90, 125, 126, 127, 128, 129, 16381, 16383, 16384, 16385, 1 << 21, 1<<21 + 5} {
+	for _, n := range []int{0, 1, 90, 125, 126, 127, 128, 129, 16381, 16383, 16384, 16385, 1 << 21, 1<<21 +
+		5} {
 		a, z := Event{Time: 1, Path: strings.Repeat("p", n)}, Event{Time: 2, Path: "/z"}
 		h, got := decode(t, envelope(Header{Version: 1, Node: 1, Sequence: 1}, z, a, z))
 		if h.Node != 1 || !reflect.DeepEqual(got, []Event{z, a, z}) {
@@ -172,7 +173,8 @@ func TestProps(t *testing.T) {
 		return s
 	}
 	var b []byte
-	for _, p := range [][2]string{{"a", "1"}, {"", "nameless"}, {"empty", ""}, {"stop", "here"}, {"not", "reached"}} {
+	for _, p := range [][2]string{{"a", "1"}, {"", "nameless"}, {"empty", ""}, {"stop", "here"},
+		{"not", "reached"}} {
 		b = AppendProp(b, p[0], p[1])
 	}
 	if got := strings.Join(read(b), " "); got != "a=1 =nameless empty= stop=here" {
@@ -190,7 +192,8 @@ func TestScatteredProps(t *testing.T) {
 	// Another encoder may write the properties of an event anywhere between its other fields.
 	a, b, c := AppendProp(nil, "a", "1"), AppendProp(nil, "b", "2"), AppendProp(nil, "c", "3")
 	path := wire.AppendString(nil, fieldPath, "/")
-	for _, parts := range [][][]byte{{a, b, c, path}, {a, path, b, c}, {a, b, path, c}, {a, path, b, path, c}, {path, a, path, b, path, c, path}} {
+	for _, parts := range [][][]byte{{a, b, c, path}, {a, path, b, c}, {a, b, path, c}, {a, path, b, path, c},
+		{path, a, path, b, path, c, path}} {
 		var body []byte
 		for _, p := range parts {
 			body = append(body, p...)

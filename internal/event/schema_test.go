@@ -47,7 +47,8 @@ func TestSchema(t *testing.T) {
 		for i, x := range g.tallies {
 			y := tallies.Get(i).Message()
 			get := func(name protoreflect.Name) protoreflect.Value { return y.Get(byName(y, name)) }
-			if got := (Tally{get("site").String(), int64(get("minute").Uint()), get("reason").String(), get("count").Uint()}); got != x {
+			if got := (Tally{get("site").String(), int64(get("minute").Uint()), get("reason").String(),
+				get("count").Uint()}); got != x {
 				t.Errorf("%s: tally by the schema: %+v, want %+v", g.name, got, x)
 			}
 		}

@@ -85,11 +85,13 @@ func TestLinkOfAnEarlierSite(t *testing.T) {
 	defer c.Close()
 	secret := newSecret(linkPrefix)
 	for _, r := range [][2]string{
-		{"link/l", `{"id":"l","site":"x.example.com","name":"n","hash":"` + hash(secret) + `","created":"2026-11-23T12:00:00Z"}`},
+		{"link/l", `{"id":"l","site":"x.example.com","name":"n","hash":"` + hash(secret) +
+			`","created":"2026-11-23T12:00:00Z"}`},
 		{"link/bad", `{"id":"other","site":"x.example.com","hash":"` + hash("x") + `"}`},
 		{"link/bad", `{"id":"bad","site":"x.example.com","hash":"short"}`},
 		{"link/bad", `null`},
-		{"site/x.example.com", `{"domain":"x.example.com","timezone":"UTC","created":"2026-11-23T12:00:01Z"}`},
+		{"site/x.example.com",
+			`{"domain":"x.example.com","timezone":"UTC","created":"2026-11-23T12:00:01Z"}`},
 	} {
 		if _, err := c.ProduceKeyed(t.Context(), topic.Sites, []byte(r[0]), []byte(r[1])); err != nil {
 			t.Fatal(err)
@@ -198,7 +200,8 @@ func TestOriginsAreCleaned(t *testing.T) {
 }
 
 func FuzzReadableFrom(f *testing.F) {
-	for _, s := range []string{"https://example.com", "null", "https://a.example.com:1", "https://*.example.com", "\x00://"} {
+	for _, s := range []string{"https://example.com", "null", "https://a.example.com:1",
+		"https://*.example.com", "\x00://"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, origin string) {

@@ -83,7 +83,8 @@ func cleanOrigins(list []string) (out []string, err error) {
 		o, ok := parseOrigin(strings.TrimSuffix(strings.ToLower(strings.TrimSpace(s)), "/"))
 		if !ok {
 			return nil, fmt.Errorf("%w: %q is no origin; give it as https://app.example.com or "+
-				"http://localhost:3000, or https://*.example.com for all that is under it", ErrInvalid, shorten(s))
+				"http://localhost:3000, or https://*.example.com for all that is under it", ErrInvalid,
+				shorten(s))
 		}
 		if clean := o.String(); !slices.Contains(out, clean) {
 			out = append(out, clean)

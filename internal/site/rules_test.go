@@ -82,12 +82,14 @@ func TestRulesClean(t *testing.T) {
 		want  string
 	}{
 		{Rules{Hostnames: many}, "101 rules of the kind hostname; give at most 100"},
-		{Rules{Hostnames: []string{"https://example.com"}}, `"https://example.com" is no hostname; give it as example.com`},
+		{Rules{Hostnames: []string{"https://example.com"}},
+			`"https://example.com" is no hostname; give it as example.com`},
 		{Rules{Hostnames: []string{"a.*.example.com"}}, "no hostname"},
 		{Rules{Hostnames: []string{"*"}}, "no hostname"},
 		{Rules{Hostnames: []string{"*."}}, "no hostname"},
 		{Rules{Hostnames: []string{""}}, "no hostname"},
-		{Rules{BlockedAddresses: []string{"10.0.0.0/33"}}, `"10.0.0.0/33" is no address; give it as 192.0.2.1`},
+		{Rules{BlockedAddresses: []string{"10.0.0.0/33"}},
+			`"10.0.0.0/33" is no address; give it as 192.0.2.1`},
 		{Rules{BlockedAddresses: []string{"fe80::1%eth0"}}, "no address"},
 		{Rules{BlockedAddresses: []string{"::ffff:1.2.3.4/90"}}, "no address"},
 		{Rules{BlockedCountries: []string{"Germany"}}, `"Germany" is no country; give its two letters`},
@@ -244,7 +246,8 @@ func BenchmarkFilter(b *testing.B) {
 		rules Rules
 	}{
 		{"none", Rules{}},
-		{"one of each", Rules{[]string{"example.com"}, []string{"10.0.0.0/8"}, []string{"AQ"}, []string{"/admin/**"}}},
+		{"one of each", Rules{[]string{"example.com"}, []string{"10.0.0.0/8"}, []string{"AQ"},
+			[]string{"/admin/**"}}},
 		{"a hundred of each", r},
 	} {
 		f, err := compileRules(c.rules)
