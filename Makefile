@@ -105,45 +105,45 @@ drain: build
 
 ## bench-glass: time from beacon to glass at 1,000 beacons/s, alone and beside 8 clients with heavy queries, and where it goes
 bench-glass: build
-	go run ./internal/e2e/bench glass
+	go run ./internal/bench glass
 
 ## bench-beacons: durable beacons a second by single posts, on embedded parts
 bench-beacons: build
-	go run ./internal/e2e/bench beacons
+	go run ./internal/bench beacons
 
 ## bench-ingest: what a beacon costs ingest on real Kafka, beside a route that does nothing and kafka-go's Writer
 bench-ingest: build kafka
 	go test -run '^$$' -bench Beacon -benchmem ./ingest | grep -v '^ok'
-	go run ./internal/e2e/bench ingest
+	go run ./internal/bench ingest
 
 ## overload: send ingest twice what it can take for SPAN (10m)
 overload: build kafka
-	SPAN=$(SPAN) go run ./internal/e2e/bench overload
+	SPAN=$(SPAN) go run ./internal/bench overload
 
 ## bench-idle: memory of everything when idle
 bench-idle: build
-	go run ./internal/e2e/bench idle
+	go run ./internal/bench idle
 
 ## bench-aggregator: what an event costs the aggregator, in memory, on real Kafka and into ClickHouse, and after a kill -9
 bench-aggregator: build kafka
 	go test -run '^$$' -bench WindowsLane -benchtime 3000000x ./aggregator | grep -v '^ok'
 	go test -run '^$$' -bench Emission -benchtime 10000x ./aggregator | grep -v '^ok'
-	go run ./internal/e2e/bench aggregator
+	go run ./internal/bench aggregator
 
 ## bench-streamer: VIEWERS (10000) of a streamer beside those of PEERS: memory, CPU, fan-out, new connections, record to glass
 VIEWERS ?= 10000
 PEERS   ?= gin,go-sse,centrifuge,nchan,write
 bench-streamer: build
-	go build -C internal/e2e/bench/peers -o $(CURDIR)/bin/bench-peers .
-	go run ./internal/e2e/bench streamer -n $(VIEWERS) -peers $(PEERS)
+	go build -C internal/bench/peers -o $(CURDIR)/bin/bench-peers .
+	go run ./internal/bench streamer -n $(VIEWERS) -peers $(PEERS)
 
 ## bench-viewers: 100,000 viewers on this machine for SPAN (10m)
 bench-viewers: build
-	go run ./internal/e2e/bench viewers -span $(call span,10m)
+	go run ./internal/bench viewers -span $(call span,10m)
 
 ## soak: viewers who come and go for SPAN (2h): does a streamer's memory, do its goroutines or its files grow?
 soak: build
-	go run ./internal/e2e/bench soak -span $(call span,2h)
+	go run ./internal/bench soak -span $(call span,2h)
 
 ## hostile: all who mean ill to a streamer, in full numbers: 10,000 who never read, slow-loris, headers of 1 MB, 100,000 aborts, made-up ids
 hostile: build

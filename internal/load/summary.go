@@ -8,51 +8,52 @@ import (
 	"time"
 )
 
-// What became of a beacon.
+// outcome is what became of a beacon.
+type outcome int
+
 const (
-	counted     = iota // 202
-	dropped            // 202, but not counted: an unknown site, a bot
-	refused            // 400
-	unavailable        // 503
-	other              // any other status
-	failed             // no answer
-	kinds
+	counted     outcome = iota // 202
+	dropped                    // 202, but not counted: an unknown site, a bot
+	refused                    // 400
+	unavailable                // 503
+	other                      // any other status
+	failed                     // no answer
+	outcomes
 )
 
-// tally is what became of all beacons, and of those since the last line of progress.
+// tally counts the outcomes of all beacons, and of those since the last line of progress.
 type tally struct {
-	mu     sync.Mutex
-	all    numbers
-	recent numbers
-	first  [kinds]string // the first answer of each kind that isn't good
+	mu       sync.Mutex
+	all      numbers
+	recent   numbers
+	examples [outcomes]string // the first answer of each outcome but counted
 }
 
 type numbers struct {
-	kinds   [kinds]int64
-	latency histogram
+	outcomes [outcomes]int64
+	latency  histogram
 }
 
-func newTally() *tally { return &tally{} }
-
-func (t *tally) add(kind int, what string, latency time.Duration) {
+func (t *tally) add(o outcome, example string, latency time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.first[kind] == "" {
-		t.first[kind] = what
+	if t.examples[o] == "" {
+		t.examples[o] = example
 	}
 	for _, n := range []*numbers{&t.all, &t.recent} {
-		n.kinds[kind]++
+		n.outcomes[o]++
 		n.latency.add(latency)
 	}
 }
 
-// line is one line of progress; the next one begins from zero.
+// line is a line of progress about the beacons since the last one.
 func (t *tally) line(since time.Duration) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := &t.recent
-	s := fmt.Sprintf("%5.0fs %7d/s  202 %d  dropped %d  400 %d  503 %d  other %d  error %d   p50 %s  p99 %s", since.Seconds(), n.latency.n,
-		n.kinds[counted], n.kinds[dropped], n.kinds[refused], n.kinds[unavailable], n.kinds[other], n.kinds[failed],
+	s := fmt.Sprintf("%5.0fs %7d/s  202 %d  dropped %d  400 %d  503 %d  other %d  error %d   p50 %s  p99 %s",
+		since.Seconds(), n.latency.n, n.outcomes[counted], n.outcomes[dropped], n.outcomes[refused],
+		n.outcomes[unavailable], n.outcomes[other], n.outcomes[failed],
 		short(n.latency.quantile(.5)), short(n.latency.quantile(.99)))
 	*n = numbers{}
 	return s
@@ -65,7 +66,7 @@ func short(d time.Duration) string {
 	return d.Round(time.Millisecond).String()
 }
 
-// report writes a line of progress a second until ctx ends.
+// report writes a line of progress every second until ctx ends.
 func (l *Load) report(ctx context.Context, start time.Time) {
 	if l.cfg.Progress == nil {
 		return
@@ -82,18 +83,18 @@ func (l *Load) report(ctx context.Context, start time.Time) {
 	}
 }
 
-// Summary is the result. Latencies are in milliseconds and count from when a beacon was due.
+// Summary is the result of Run. Latencies are in milliseconds and count from when a beacon was due.
 type Summary struct {
 	Seconds     float64 `json:"seconds"`
-	Sent        int64   `json:"sent"` // and answered, or failed
-	Rate        float64 `json:"rate"` // answered a second
+	Sent        int64   `json:"sent"` // answered or failed
+	Rate        float64 `json:"rate"` // sent a second
 	Counted     int64   `json:"counted"`
 	Dropped     int64   `json:"dropped"`
 	Refused     int64   `json:"refused"`
 	Unavailable int64   `json:"unavailable"`
 	Other       int64   `json:"other"`
 	Failed      int64   `json:"failed"`
-	Unsent      int64   `json:"unsent"` // about so many were due and couldn't be sent
+	Unsent      int64   `json:"unsent"` // due but not sent, estimated from the rate
 	Latency     struct {
 		Mean float64 `json:"mean"`
 		P50  float64 `json:"p50"`
@@ -102,7 +103,7 @@ type Summary struct {
 		P999 float64 `json:"p999"`
 		Max  float64 `json:"max"`
 	} `json:"latency_ms"`
-	Examples []string `json:"examples,omitempty"` // the first answer of each kind that isn't good
+	Examples []string `json:"examples,omitempty"` // the first answer of each outcome but counted
 }
 
 func (t *tally) summary(took time.Duration) *Summary {
@@ -111,18 +112,19 @@ func (t *tally) summary(took time.Duration) *Summary {
 	n := &t.all
 	s := &Summary{
 		Seconds: took.Seconds(), Sent: n.latency.n, Rate: float64(n.latency.n) / max(took.Seconds(), 1e-9),
-		Counted: n.kinds[counted], Dropped: n.kinds[dropped], Refused: n.kinds[refused], Unavailable: n.kinds[unavailable],
-		Other: n.kinds[other], Failed: n.kinds[failed],
+		Counted: n.outcomes[counted], Dropped: n.outcomes[dropped], Refused: n.outcomes[refused],
+		Unavailable: n.outcomes[unavailable], Other: n.outcomes[other], Failed: n.outcomes[failed],
 	}
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
 	if n.latency.n > 0 {
 		s.Latency.Mean = ms(n.latency.sum / time.Duration(n.latency.n))
 	}
-	h := &n.latency
-	s.Latency.P50, s.Latency.P90, s.Latency.P99, s.Latency.P999, s.Latency.Max = ms(h.quantile(.5)), ms(h.quantile(.9)), ms(h.quantile(.99)), ms(h.quantile(.999)), ms(h.max)
-	for _, what := range t.first {
-		if what != "" {
-			s.Examples = append(s.Examples, what)
+	h, l := &n.latency, &s.Latency
+	l.P50, l.P90, l.P99 = ms(h.quantile(.5)), ms(h.quantile(.9)), ms(h.quantile(.99))
+	l.P999, l.Max = ms(h.quantile(.999)), ms(h.max)
+	for _, example := range t.examples {
+		if example != "" {
+			s.Examples = append(s.Examples, example)
 		}
 	}
 	return s
@@ -151,7 +153,8 @@ latency from when it was due: mean %.2f ms, p50 %.2f, p90 %.2f, p99 %.2f, p99.9 
 func (s *Summary) Advice() string {
 	switch {
 	case s.Dropped > 0:
-		return "the server drops beacons of sites that it doesn't know: add them with `nowcast site add`, or give others with --site"
+		return "the server drops beacons of sites that it doesn't know: add them with `nowcast site add`, " +
+			"or give others with --site"
 	case len(s.Examples) > 0:
 		return "one of the other answers: " + s.Examples[0]
 	case s.Unsent > 0:

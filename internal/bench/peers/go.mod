@@ -1,4 +1,4 @@
-module nowcast/internal/e2e/bench/peers
+module nowcast/internal/bench/peers
 
 go 1.26.0
 

@@ -7,37 +7,40 @@ import (
 	"net/netip"
 )
 
-// crowd is all visitors. Everybody comes once, in random order, before anybody comes again.
-type crowd struct {
+// population is all visitors. Each visits once, in random order, before any visits again.
+type population struct {
 	cfg    Config
 	random *rand.Rand
-	order  []int32 // the rest of this round
+	order  []int32 // visitors of this round that have not visited yet
 	sites  []*website
 	pick   *zipf
 }
 
-func newCrowd(cfg Config) *crowd {
-	c := &crowd{cfg: cfg, random: rand.New(rand.NewPCG(cfg.Seed, 2)), pick: newZipf(len(cfg.Sites), 1.1)} //nolint:gosec // not a secret
+func newPopulation(cfg Config) *population {
+	random := rand.New(rand.NewPCG(cfg.Seed, 2)) //nolint:gosec // not a secret
+	p := &population{cfg: cfg, random: random, pick: newZipf(len(cfg.Sites), 1.1)}
 	for i, domain := range cfg.Sites {
-		c.sites = append(c.sites, newWebsite(domain, rand.New(rand.NewPCG(cfg.Seed, uint64(100+i))))) //nolint:gosec // not a secret
+		r := rand.New(rand.NewPCG(cfg.Seed, uint64(100+i))) //nolint:gosec // not a secret
+		p.sites = append(p.sites, newWebsite(domain, r))
 	}
-	return c
+	return p
 }
 
-// arrive is the next visitor's visit. In a crowd of few they may still have another one open, as people with two tabs.
-func (c *crowd) arrive() *visit {
-	if len(c.order) == 0 {
-		c.order = make([]int32, c.cfg.Visitors)
-		for i, n := range c.random.Perm(c.cfg.Visitors) {
-			c.order[i] = int32(n) //nolint:gosec // at most ten million
+// arrive begins the visit of the next visitor. In a small population an earlier visit of theirs may still
+// be open, as with two tabs of a browser.
+func (p *population) arrive() *visit {
+	if len(p.order) == 0 {
+		p.order = make([]int32, p.cfg.Visitors)
+		for i, n := range p.random.Perm(p.cfg.Visitors) {
+			p.order[i] = int32(n) //nolint:gosec // at most ten million
 		}
 	}
-	n := c.order[len(c.order)-1]
-	c.order = c.order[:len(c.order)-1]
-	return newVisit(newVisitor(c.cfg.Seed, int(n)), c.sites[c.pick.draw(c.random)], c.random)
+	n := p.order[len(p.order)-1]
+	p.order = p.order[:len(p.order)-1]
+	return newVisit(newVisitor(p.cfg.Seed, int(n)), p.sites[p.pick.draw(p.random)], p.random)
 }
 
-// visitor is a person with a browser, the same for the same seed and number.
+// visitor is a person with a browser. It is a function of the seed and the visitor's number.
 type visitor struct {
 	address  netip.Addr
 	agent    string
@@ -51,7 +54,7 @@ func newVisitor(seed uint64, n int) *visitor {
 	return &visitor{address: addressIn(block, r), agent: newAgent(r, n), language: p.language}
 }
 
-// addressIn is any address of a block, but neither its first nor its last of a /24.
+// addressIn is a random address of a block, neither the first nor the last of a /24.
 func addressIn(block netip.Prefix, r *rand.Rand) netip.Addr {
 	a := block.Addr().As4()
 	n := uint32(a[0])<<24 | uint32(a[1])<<16 | uint32(a[2])<<8 | uint32(a[3])
@@ -60,41 +63,43 @@ func addressIn(block netip.Prefix, r *rand.Rand) netip.Addr {
 	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
 }
 
-// visit is a visitor's way over a site: a page view, others after it, now and then something done, and the leaving.
+// visit is a visitor's page views of a site, with some engagement and custom events, and an engagement
+// event at the end.
 type visit struct {
-	who    *visitor
-	site   *website
-	random *rand.Rand
-	page   string // the address that is looked at; empty at first
-	pages  int    // still to be seen
+	visitor *visitor
+	site    *website
+	random  *rand.Rand
+	page    string // URL of the current page; "" before the first
+	pages   int    // page views that remain
 }
 
-// Shares of what a step does beside the next page.
+// Shares of the steps that are no page view.
 const (
 	shareEngagement = 0.20
 	shareCustom     = 0.05
 )
 
 func newVisit(who *visitor, site *website, random *rand.Rand) *visit {
-	// Two of five leave after their first page; the others see three or four more on average.
+	// 40 % of the visits are bounces; the others have three or four more pages on average.
 	pages := 1
 	if random.Float64() > 0.4 {
 		pages += 1 + int(random.ExpFloat64()*3)
 	}
-	return &visit{who: who, site: site, random: random, pages: min(pages, 30)}
+	return &visit{visitor: who, site: site, random: random, pages: min(pages, 30)}
 }
 
-// step is the visit's next beacon, and whether there are more.
+// step returns the visit's next beacon, and whether more follow.
 func (v *visit) step() (b *beacon, more bool) {
-	b = &beacon{from: v.who, Domain: v.site.domain}
+	b = &beacon{visitor: v.visitor, Domain: v.site.domain}
 	switch roll := v.random.Float64(); {
 	case v.page == "":
 		v.arrive(b)
 	case v.pages == 0 || roll < shareEngagement:
-		b.Name, b.URL, b.Depth, b.Engaged = "engagement", v.page, 20+v.random.IntN(81), 1000+int(v.random.ExpFloat64()*15_000)
+		b.Name, b.URL = "engagement", v.page
+		b.Depth, b.Engaged = 20+v.random.IntN(81), 1000+int(v.random.ExpFloat64()*15_000)
 		return b, v.pages > 0
 	case roll < shareEngagement+shareCustom:
-		v.act(b)
+		v.custom(b)
 		return b, true
 	default:
 		v.view(b, v.site.next(v.page, v.random))
@@ -103,19 +108,22 @@ func (v *visit) step() (b *beacon, more bool) {
 	return b, true
 }
 
+// arrive fills in the first page view, with a source.
 func (v *visit) arrive(b *beacon) {
-	from := choose(v.random, origins, func(o origin) int { return o.weight })
-	v.view(b, v.site.entry(v.random)+from.query)
-	b.Referrer = from.referrer
+	s := choose(v.random, sources, func(s source) int { return s.weight })
+	v.view(b, v.site.entry(v.random)+s.query)
+	b.Referrer = s.referrer
 }
 
+// view fills in a page view and makes its page the current one.
 func (v *visit) view(b *beacon, path string) {
 	b.Name, b.Referrer = "pageview", v.page
 	v.page = "https://" + v.site.domain + path
 	b.URL = v.page
 }
 
-func (v *visit) act(b *beacon) {
+// custom fills in a custom event on the current page.
+func (v *visit) custom(b *beacon) {
 	b.URL = v.page
 	switch v.random.IntN(6) {
 	case 0:
@@ -124,11 +132,12 @@ func (v *visit) act(b *beacon) {
 	case 1, 2:
 		b.Name, b.Props = "Signup", map[string]string{"plan": plans[v.random.IntN(len(plans))]}
 	default:
-		b.Name, b.Props = "Download", map[string]string{"file": fmt.Sprintf("guide-%d.pdf", 1+v.random.IntN(5))}
+		b.Name, b.Props = "Download", map[string]string{"file": fmt.Sprintf("guide-%d.pdf",
+			1+v.random.IntN(5))}
 	}
 }
 
-// zipf draws 0 to n-1, each as often as its rank says: the first most.
+// zipf draws numbers from 0 to n-1 by Zipf's law: k with a probability proportional to 1/(k+1)^exponent.
 type zipf struct{ sums []float64 }
 
 func newZipf(n int, exponent float64) *zipf {
@@ -154,7 +163,7 @@ func (z *zipf) draw(r *rand.Rand) int {
 	return lo
 }
 
-// choose draws one of a list by weight.
+// choose draws an element of a list, each with a probability proportional to its weight.
 func choose[T any](r *rand.Rand, list []T, weight func(T) int) T {
 	sum := 0
 	for _, x := range list {

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 )
 
-// place is a country by its share of visitors, with address blocks of its large access providers.
+// place is a country with its share of visitors (weight) and address blocks of its large access providers.
 type place struct {
 	country  string
 	weight   int
@@ -40,42 +40,54 @@ var places = []place{
 	{"MX", 2, "es-MX,es;q=0.9", blocks("189.128.0.0/10")},
 }
 
-// newAgent is a browser as there are many, of its own for each n: the number is in the parts of the version that vary among real ones.
+// newAgent is the User-Agent of a common browser. It is different for each n, in the parts of the version
+// that differ among real browsers.
 func newAgent(r *rand.Rand, n int) string {
 	build := fmt.Sprintf("%d.%d", 6000+n%1500, n/1500)
 	chrome := fmt.Sprintf("%d.0.%s", 136+r.IntN(7), build)
 	switch x := r.IntN(100); {
 	case x < 24:
-		return "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/" + chrome + " Safari/537.36"
+		return webkit("Windows NT 10.0; Win64; x64", "537.36", "Chrome/"+chrome+" Safari/537.36")
 	case x < 32:
-		return "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/" + chrome + " Safari/537.36"
+		return webkit("Macintosh; Intel Mac OS X 10_15_7", "537.36", "Chrome/"+chrome+" Safari/537.36")
 	case x < 38:
-		return fmt.Sprintf("Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.%d Safari/605.1.%d", r.IntN(6), 15+n)
+		return webkit("Macintosh; Intel Mac OS X 10_15_7", "605.1.15",
+			fmt.Sprintf("Version/18.%d Safari/605.1.%d", r.IntN(6), 15+n))
 	case x < 42:
-		return "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/" + chrome + " Safari/537.36 Edg/" + chrome
+		return webkit("Windows NT 10.0; Win64; x64", "537.36", "Chrome/"+chrome+" Safari/537.36 Edg/"+chrome)
 	case x < 46:
 		v := 138 + r.IntN(7)
 		return fmt.Sprintf("Mozilla/5.0 (X11; Linux x86_64; rv:%d.0) Gecko/20100101 Firefox/%d.0.%d", v, v, n)
 	case x < 71:
-		return fmt.Sprintf("Mozilla/5.0 (iPhone; CPU iPhone OS 18_%d like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.%d Mobile/15E%d Safari/604.1", r.IntN(7), r.IntN(7), 148+n)
+		return webkit(fmt.Sprintf("iPhone; CPU iPhone OS 18_%d like Mac OS X", r.IntN(7)), "605.1.15",
+			fmt.Sprintf("Version/18.%d Mobile/15E%d Safari/604.1", r.IntN(7), 148+n))
 	case x < 92:
-		return fmt.Sprintf("Mozilla/5.0 (Linux; Android %d; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/%s Mobile Safari/537.36", 13+r.IntN(4), chrome)
+		return webkit(fmt.Sprintf("Linux; Android %d; K", 13+r.IntN(4)), "537.36",
+			"Chrome/"+chrome+" Mobile Safari/537.36")
 	case x < 96:
-		return fmt.Sprintf("Mozilla/5.0 (Linux; Android %d; SAMSUNG SM-S921B) AppleWebKit/537.36 (KHTML, like Gecko) SamsungBrowser/28.0 Chrome/%s Mobile Safari/537.36", 13+r.IntN(3), chrome)
+		return webkit(fmt.Sprintf("Linux; Android %d; SAMSUNG SM-S921B", 13+r.IntN(3)), "537.36",
+			"SamsungBrowser/28.0 Chrome/"+chrome+" Mobile Safari/537.36")
 	case x < 98:
-		return fmt.Sprintf("Mozilla/5.0 (iPad; CPU OS 17_%d like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.%d Mobile/15E%d Safari/604.1", r.IntN(7), r.IntN(7), 148+n)
+		return webkit(fmt.Sprintf("iPad; CPU OS 17_%d like Mac OS X", r.IntN(7)), "605.1.15",
+			fmt.Sprintf("Version/17.%d Mobile/15E%d Safari/604.1", r.IntN(7), 148+n))
 	default:
-		return fmt.Sprintf("Mozilla/5.0 (Linux; Android %d; SM-X710) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/%s Safari/537.36", 13+r.IntN(3), chrome)
+		return webkit(fmt.Sprintf("Linux; Android %d; SM-X710", 13+r.IntN(3)), "537.36",
+			"Chrome/"+chrome+" Safari/537.36")
 	}
 }
 
-// origin is where a visit comes from.
-type origin struct {
+// webkit is the User-Agent of a browser with WebKit or Blink.
+func webkit(system, version, browser string) string {
+	return "Mozilla/5.0 (" + system + ") AppleWebKit/" + version + " (KHTML, like Gecko) " + browser
+}
+
+// source is where a visit comes from.
+type source struct {
 	weight          int
 	referrer, query string
 }
 
-var origins = []origin{
+var sources = []source{
 	{38, "", ""},
 	{26, "https://www.google.com/", ""},
 	{4, "https://duckduckgo.com/", ""},
@@ -89,12 +101,13 @@ var origins = []origin{
 	{2, "https://blog.example.org/ten-tools", ""},
 	{2, "", "?utm_source=newsletter&utm_medium=email&utm_campaign=weekly"},
 	{1, "https://www.google.com/", "?utm_source=google&utm_medium=cpc&utm_campaign=brand&utm_term=analytics"},
-	{1, "https://l.facebook.com/", "?utm_source=facebook&utm_medium=social&utm_campaign=launch&utm_content=video"},
+	{1, "https://l.facebook.com/",
+		"?utm_source=facebook&utm_medium=social&utm_campaign=launch&utm_content=video"},
 }
 
 var plans = []string{"free", "pro", "team"}
 
-// website is a site's pages, the most visited first.
+// website is a site with its pages, the most visited first.
 type website struct {
 	domain string
 	pages  []string
@@ -102,8 +115,10 @@ type website struct {
 }
 
 func newWebsite(domain string, r *rand.Rand) *website {
-	w := &website{domain: domain, pages: []string{"/", "/pricing", "/docs", "/blog", "/features", "/docs/install", "/about", "/signup", "/docs/api", "/changelog", "/contact", "/login"}}
-	topics := []string{"streaming", "kafka", "clickhouse", "privacy", "windows", "latency", "dashboards", "events"}
+	w := &website{domain: domain, pages: []string{"/", "/pricing", "/docs", "/blog", "/features",
+		"/docs/install", "/about", "/signup", "/docs/api", "/changelog", "/contact", "/login"}}
+	topics := []string{"streaming", "kafka", "clickhouse", "privacy", "windows", "latency", "dashboards",
+		"events"}
 	for i := range 60 {
 		w.pages = append(w.pages, fmt.Sprintf("/blog/%s-%d", topics[r.IntN(len(topics))], i+1))
 	}
@@ -111,13 +126,13 @@ func newWebsite(domain string, r *rand.Rand) *website {
 	return w
 }
 
-// entry is where a visit begins.
+// entry is the first page of a visit.
 func (w *website) entry(r *rand.Rand) string { return w.pages[w.pick.draw(r)] }
 
-// next is another page than the one that is looked at.
-func (w *website) next(now string, r *rand.Rand) string {
+// next is the page after the current URL, most probably a different one.
+func (w *website) next(current string, r *rand.Rand) string {
 	for range 4 {
-		if p := w.pages[w.pick.draw(r)]; now != "https://"+w.domain+p {
+		if p := w.pages[w.pick.draw(r)]; current != "https://"+w.domain+p {
 			return p
 		}
 	}

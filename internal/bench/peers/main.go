@@ -1,9 +1,11 @@
-// Command peers broadcasts the same frame once a second to everybody who asks, in ways that others use, so that `bench streamer` can measure them
-// beside Nowcast. It is a module of its own: these libraries are no part of the project.
+// Command peers broadcasts a frame a second to all viewers by other libraries, so that `bench streamer` can
+// measure them beside Nowcast. It is a module of its own, because these libraries are no dependencies of
+// the project.
 //
 //	peers gin|go-sse|centrifuge|write ADDR OPS
 //
-// GET /stream at ADDR follows; GET /footprint at OPS has the collector run and returns to the system what is free, and says what is resident then.
+// GET /stream at ADDR is the stream. A GET at OPS collects garbage, returns free memory to the system and
+// answers the resident memory in bytes.
 package main
 
 import (
@@ -32,7 +34,9 @@ func main() {
 }
 
 func run(args []string) error {
-	kinds := map[string]func() (http.Handler, func(sec int64), error){"gin": ginFlush, "go-sse": goSSE, "centrifuge": centrifugal, "write": bare}
+	kinds := map[string]func() (http.Handler, func(sec int64), error){
+		"gin": ginFlush, "go-sse": goSSE, "centrifuge": centrifugal, "write": bare,
+	}
 	if len(args) != 3 || kinds[args[0]] == nil {
 		return fmt.Errorf("usage: peers gin|go-sse|centrifuge|write ADDR OPS")
 	}
@@ -71,7 +75,7 @@ func footprint(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprint(w, resident*os.Getpagesize())
 }
 
-// payload is the JSON of a frame as Nowcast's are: of a site with ten values in each list.
+// payload is the JSON of a frame of Nowcast, of a site with ten values in each list.
 func payload(sec int64) string {
 	list := func(name string) string {
 		var b strings.Builder
@@ -81,8 +85,10 @@ func payload(sec int64) string {
 		return b.String()[1:]
 	}
 	at := time.Unix(sec, 0).UTC().Format("2006-01-02T15:04:05Z")
-	return fmt.Sprintf(`{"visitors":453,"timestamp":"%s","site":"bench.example.com","second":{"at":"%s","pageviews":81,"visitors":53,"events":92,"final":true,"revision":96},`+
-		`"now":{"pages":[%s],"sources":[%s],"countries":[%s],"devices":[["Desktop",1200],["Mobile",800]],"rest":{"pages":0,"sources":0,"countries":0,"devices":0}},"skipped":0}`,
+	return fmt.Sprintf(`{"visitors":453,"timestamp":"%s","site":"bench.example.com","second":{"at":"%s",`+
+		`"pageviews":81,"visitors":53,"events":92,"final":true,"revision":96},"now":{"pages":[%s],"sources":[%s],`+
+		`"countries":[%s],"devices":[["Desktop",1200],["Mobile",800]],"rest":{"pages":0,"sources":0,"countries":0,`+
+		`"devices":0}},"skipped":0}`,
 		at, at, list("/articles/"), list("source-"), list("A"))
 }
 
@@ -96,7 +102,7 @@ func auth(c *gin.Context) {
 	}
 }
 
-// ginFlush is what a gin handler does by the book: a goroutine and a channel for each viewer, Write and Flush.
+// ginFlush is a usual gin handler: a goroutine and a channel for each viewer, Write and Flush.
 func ginFlush() (http.Handler, func(int64), error) {
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
@@ -168,19 +174,22 @@ func centrifugal() (http.Handler, func(int64), error) {
 		return nil, nil, err
 	}
 	n.OnConnecting(func(context.Context, centrifuge.ConnectEvent) (centrifuge.ConnectReply, error) {
-		return centrifuge.ConnectReply{Credentials: &centrifuge.Credentials{UserID: "1"}, Subscriptions: map[string]centrifuge.SubscribeOptions{"site": {}}}, nil
+		return centrifuge.ConnectReply{Credentials: &centrifuge.Credentials{UserID: "1"},
+			Subscriptions: map[string]centrifuge.SubscribeOptions{"site": {}}}, nil
 	})
 	if err := n.Run(); err != nil {
 		return nil, nil, err
 	}
-	return centrifuge.NewSSEHandler(n, centrifuge.SSEConfig{PingPongConfig: centrifuge.PingPongConfig{PingInterval: -1, PongTimeout: -1}}), func(sec int64) {
+	noPings := centrifuge.PingPongConfig{PingInterval: -1, PongTimeout: -1}
+	return centrifuge.NewSSEHandler(n, centrifuge.SSEConfig{PingPongConfig: noPings}), func(sec int64) {
 		if _, err := n.Publish("site", []byte(payload(sec))); err != nil {
 			fmt.Fprintln(os.Stderr, "peers: publish:", err)
 		}
 	}, nil
 }
 
-// bare is the least that can be done: the connection is taken over, all that Go holds of it is let go, and one write(2) a frame and viewer is left.
+// bare is the lower bound: it hijacks the connection, keeps only a file descriptor, and needs one write(2)
+// a frame and viewer.
 func bare() (http.Handler, func(int64), error) {
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
@@ -205,7 +214,8 @@ func bare() (http.Handler, func(int64), error) {
 		if fd < 0 {
 			return
 		}
-		_, _ = syscall.Write(fd, []byte("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nConnection: close\r\n\r\nretry: 1000\n\n"))
+		_, _ = syscall.Write(fd, []byte("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"+
+			"Cache-Control: no-cache\r\nConnection: close\r\n\r\nretry: 1000\n\n"))
 		mu.Lock()
 		defer mu.Unlock()
 		fds = append(fds, fd)
