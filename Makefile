@@ -29,7 +29,7 @@ build: bin/libchdb.so ingest/enrich/geodata/country.mmdb ingest/enrich/crawlers/
 	@go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/nowcast ./cmd/nowcast
 
 ## test: everything: lint, Go with the race detector, frontend, whole pipeline, real browser, real Kafka, containers
-test: build lint generate-check test-frontend test-go test-e2e test-browser
+test: build lint generate-check test-frontend test-go test-mutations test-e2e test-browser
 	@echo "make test: all done"
 
 ## lint: golangci-lint with the import rules, vet of the frontend by its own linter
@@ -56,6 +56,10 @@ test-frontend: frontend/node_modules/.package-lock.json frontend/dist/index.html
 ## test-go: all Go packages with the race detector
 test-go: build
 	go test -race -timeout 20m $$(go list ./... | grep -v internal/e2e)
+
+## test-mutations: break each rule of the fold, one at a time, and see that its model check notices
+test-mutations:
+	go test -timeout 30m -run '^TestMutations$$' ./aggregator/fold -mutations
 
 ## test-e2e: the pipeline through its doors, on embedded parts, on real Apache Kafka and in containers
 test-e2e: build kafka
@@ -197,4 +201,4 @@ deployments/tools/golangci-lint: deployments/tools/go.mod
 	go build -modfile=deployments/tools/go.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
 
-.PHONY: help run build test lint generate generate-check test-frontend test-go test-e2e test-browser fuzz fuzz-http model chaos chaos-ingest outage chaos-streams overload bench-glass bench-beacons bench-ingest bench-idle bench-aggregator bench-streamer bench-viewers soak hostile drain image kafka clean
+.PHONY: help run build test lint generate generate-check test-frontend test-go test-mutations test-e2e test-browser fuzz fuzz-http model chaos chaos-ingest outage chaos-streams overload bench-glass bench-beacons bench-ingest bench-idle bench-aggregator bench-streamer bench-viewers soak hostile drain image kafka clean

@@ -109,11 +109,11 @@ func newHost(log *slog.Logger, f opsFlags) (*host, error) {
 	return h, nil
 }
 
-// serve answers on l; quick are paths whose POST requests needn't go through net/http's server.
-func (h *host) serve(name string, l net.Listener, handler http.Handler, quick ...string) {
+// serve answers on l; fastPaths are answered past net/http where the request is plain.
+func (h *host) serve(name string, l net.Listener, handler http.Handler, fastPaths ...string) {
 	h.group.Add(name, func(ctx context.Context) error {
 		return httpserver.Serve(ctx, l, handler, drainTime,
-			quick...)
+			fastPaths...)
 	})
 }
 
