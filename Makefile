@@ -25,7 +25,7 @@ run: build
 	@bin/nowcast all
 
 ## build: make bin/nowcast, with the dashboard, the tracker, the country database and the list of crawlers inside
-build: bin/libchdb.so ingest/geodata/country.mmdb ingest/crawlers/crawler-user-agents.json frontend/dist/index.html
+build: bin/libchdb.so ingest/enrich/geodata/country.mmdb ingest/enrich/crawlers/crawler-user-agents.json frontend/dist/index.html
 	@go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/nowcast ./cmd/nowcast
 
 ## test: everything: lint, Go with the race detector, frontend, whole pipeline, real browser, real Kafka, containers
@@ -187,10 +187,10 @@ bin/libchdb.so: deployments/npm/node_modules/.package-lock.json
 	@mkdir -p bin
 	@ln -sfn ../$(CHDB) $@
 
-ingest/geodata/country.mmdb: deployments/npm/node_modules/.package-lock.json
+ingest/enrich/geodata/country.mmdb: deployments/npm/node_modules/.package-lock.json
 	@cp deployments/npm/node_modules/@ip-location-db/geo-whois-asn-country-mmdb/geo-whois-asn-country.mmdb $@
 
-ingest/crawlers/crawler-user-agents.json: deployments/npm/node_modules/.package-lock.json
+ingest/enrich/crawlers/crawler-user-agents.json: deployments/npm/node_modules/.package-lock.json
 	@cp deployments/npm/node_modules/crawler-user-agents/crawler-user-agents.json $@
 
 frontend/dist/index.html: frontend/node_modules/.package-lock.json streamer/openapi.yaml $(UI)

@@ -19,7 +19,7 @@ import (
 
 	"nowcast/aggregator"
 	"nowcast/ingest"
-	"nowcast/ingest/spool"
+	"nowcast/ingest/publisher/spool"
 	"nowcast/internal/broker"
 	"nowcast/internal/site"
 	"nowcast/internal/warehouse"

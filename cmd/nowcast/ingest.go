@@ -9,7 +9,7 @@ import (
 
 	"nowcast/frontend"
 	"nowcast/ingest"
-	"nowcast/ingest/spool"
+	"nowcast/ingest/publisher/spool"
 	"nowcast/internal/broker"
 	"nowcast/internal/site"
 )
@@ -55,11 +55,11 @@ func (f *spoolFlags) openSpool(dir string, log *slog.Logger) (*spool.Spool, erro
 	}
 	return spool.Open(
 		spool.Config{
-			Dir:  dir,
-			Size: f.SpoolSize << 20,
-			Free: max(1, f.SpoolFree<<20),
-			Age:  f.SpoolAge,
-			Log:  log,
+			Dir:          dir,
+			MaxBytes:     f.SpoolSize << 20,
+			MinFreeBytes: max(1, f.SpoolFree<<20),
+			MaxAge:       f.SpoolAge,
+			Log:          log,
 		},
 	)
 }

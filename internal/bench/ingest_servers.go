@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
+	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,8 +20,11 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"nowcast/ingest"
+	"nowcast/ingest/dialect"
+	"nowcast/ingest/enrich"
 	"nowcast/internal/broker"
 	"nowcast/internal/e2e/kafkatest"
+	"nowcast/internal/event"
 	"nowcast/internal/httpserver"
 	"nowcast/internal/site"
 	"nowcast/internal/topic"
@@ -143,27 +150,41 @@ func serveBaseline(ctx context.Context, kind, addr, kafkas string) error {
 	return nil
 }
 
-// kafkaWriter reads, checks and enriches a beacon as nowcast does, and writes its event by one call a
-// request of kafka-go's Writer.
+// kafkaWriter reads and enriches a beacon by the parts of ingest, and writes its event by one call a
+// request of kafka-go's Writer. It has no limits and no salts: ids and partition are hashes with a random
+// key.
 func kafkaWriter(ctx context.Context, kafkas []string) (handle gin.HandlerFunc, stop func(), err error) {
 	log := slog.New(slog.DiscardHandler)
 	c := broker.New(broker.Config{Addrs: kafkas})
-	sites := site.NewRegistry(c, log)
-	deps := ingest.Deps{Broker: c, Sites: sites, Log: log, Metrics: prometheus.NewRegistry()}
-	service, err := ingest.New(ingest.Config{}, deps)
+	partitions, err := c.Partitions(ctx, topic.Events)
 	if err != nil {
 		return nil, nil, err
 	}
-	// The service runs for the sites, the salts and the number of partitions.
-	stopSites, stopService := background(ctx, sites.Run), background(ctx, service.Run)
-	w := &kafka.Writer{Addr: kafka.TCP(kafkas...), Topic: topic.Events, RequiredAcks: kafka.RequireAll,
+	enricher, err := enrich.New(enrich.Config{}, log, prometheus.NewRegistry())
+	if err != nil {
+		return nil, nil, err
+	}
+	sites := site.NewRegistry(c, log)
+	stopSites := background(ctx, sites.Run)
+	if err := sites.Wait(ctx); err != nil {
+		return nil, nil, err
+	}
+	w := &kafka.Writer{
+		Addr: kafka.TCP(kafkas...), Topic: topic.Events, RequiredAcks: kafka.RequireAll,
 		BatchTimeout: 5 * time.Millisecond,
-		Balancer:     kafka.BalancerFunc(func(m kafka.Message, _ ...int) int { return int(m.Key[0]) })}
+		Balancer:     kafka.BalancerFunc(func(m kafka.Message, _ ...int) int { return int(m.Key[0]) }),
+	}
+	node, seed := rand.Uint64()|1, maphash.MakeSeed()
 	handle = func(c *gin.Context) {
-		partition, record, err := service.Single(c.Request)
+		e, err := readEvent(c.Request, sites, enricher)
 		if err == nil {
-			err = w.WriteMessages(c.Request.Context(), kafka.Message{Key: []byte{byte(partition)},
-				Value: record})
+			at := time.Now().UnixMilli()
+			e.Time = at
+			e.Visitor = max(1, maphash.String(seed, e.Site+c.Request.RemoteAddr+c.Request.UserAgent()))
+			b := event.AppendHeader(make([]byte, 0, 512), event.Header{Node: node, Sequence: 1, Low: at - 1})
+			key := []byte{byte(e.Visitor % uint64(partitions))}
+			m := kafka.Message{Key: key, Value: event.AppendEvent(b, e)}
+			err = w.WriteMessages(c.Request.Context(), m)
 		}
 		if err != nil {
 			c.String(http.StatusServiceUnavailable, err.Error())
@@ -171,5 +192,29 @@ func kafkaWriter(ctx context.Context, kafkas []string) (handle gin.HandlerFunc, 
 		}
 		c.String(http.StatusAccepted, "ok")
 	}
-	return handle, func() { _ = w.Close(); stopService(); stopSites(); c.Close() }, nil
+	return handle, func() { _ = w.Close(); stopSites(); c.Close() }, nil
+}
+
+// readEvent makes an event of a request, except for its time and ids.
+func readEvent(r *http.Request, sites *site.Registry, enricher *enrich.Enricher) (*event.Event, error) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, dialect.MaxBody))
+	if err != nil {
+		return nil, err
+	}
+	b, errs := dialect.ParsePlausible(string(body))
+	if errs != nil {
+		return nil, fmt.Errorf("read beacon: %v", errs)
+	}
+	addr, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return nil, err
+	}
+	facts := enricher.Facts(r.Header, addr.Addr())
+	s, ok := sites.Lookup(b.Domains[0])
+	if !ok || facts.Bot || facts.Prefetched || enricher.FromSpammer(b) {
+		return nil, errors.New("the beacon makes no event")
+	}
+	e := &event.Event{}
+	enricher.Fill(e, b, &facts, s.Domain)
+	return e, nil
 }
