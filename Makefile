@@ -10,7 +10,7 @@ LIBC     := $(if $(findstring linux,$(PLATFORM)),-gnu,)
 CHDB     := deployments/npm/node_modules/@chdb/lib-$(PLATFORM)$(LIBC)/libchdb.so
 KAFKA    := internal/e2e/kafkatest/libs
 NPM      := npm --no-fund --no-audit --loglevel=error
-TOOL     := go tool -modfile=deployments/tools/go.mod
+MODULES  := internal/schematest/compile streamer/api/apitest/validator
 UI       := $(shell find frontend -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/e2e/*' -not -path '*/test-results/*')
 
 export PATH := $(PATH):$(shell go env GOPATH 2>/dev/null)/bin
@@ -34,7 +34,7 @@ test: build lint generate-check test-frontend test-go test-e2e test-browser
 
 ## lint: golangci-lint with the import rules, vet of the frontend by its own linter
 lint: deployments/tools/golangci-lint
-	@deployments/tools/golangci-lint run --allow-parallel-runners ./...
+	@for module in . $(MODULES); do (cd $$module && $(CURDIR)/deployments/tools/golangci-lint run --allow-parallel-runners ./...); done
 
 ## generate: write the Go and TypeScript sides of the HTTP contract again
 generate: frontend/node_modules/.package-lock.json
@@ -55,10 +55,11 @@ test-frontend: frontend/node_modules/.package-lock.json frontend/dist/index.html
 
 ## test-go: all Go packages with the race detector
 test-go: build
+	@for module in $(MODULES); do go build -C $$module -o /dev/null .; done
 	go test -race -timeout 20m $$(go list ./... | grep -v internal/e2e)
 
 ## test-e2e: the pipeline through its doors, on embedded parts, on real Apache Kafka and in containers
-test-e2e: build kafka
+test-e2e: build kafka toxiproxy
 	go test -timeout 30m -count=1 ./internal/e2e/...
 
 ## test-browser: the dashboard in a real browser, also through nginx (needs nginx), Vite and Next.js
@@ -84,11 +85,11 @@ model:
 	go test -timeout 0 -count=1 -v -run '^TestModel$$' ./aggregator/fold -histories $(N)
 
 ## chaos: kill, stop, cut off and delay everything N (1000) times under load, and verify
-chaos: build kafka
+chaos: build kafka toxiproxy
 	go test -timeout 0 -count=1 -v -run TestChaos ./internal/e2e/ -faults $(N)
 
 ## chaos-ingest: kill ingest and take all brokers away N (1000) times under load, and verify
-chaos-ingest: build kafka
+chaos-ingest: build kafka toxiproxy
 	go test -timeout 0 -count=1 -v -run TestIngestChaos ./internal/e2e/ -kills $(N)
 
 ## outage: take Kafka away for five minutes under load; every beacon answered 202 has to be in the log once
@@ -158,6 +159,9 @@ image: build
 kafka: $(if $(shell command -v mvn),$(KAFKA)/.done,)
 	@$(if $(shell command -v mvn),:,echo "make: no mvn here, so the tests on real Apache Kafka are left out unless Docker has it")
 
+## toxiproxy: build the proxy by which the tests disturb connections
+toxiproxy: bin/toxiproxy
+
 ## clean: remove what was built
 clean:
 	rm -rf bin frontend/dist/assets frontend/dist/*.* $(KAFKA) deployments/tools/golangci-lint
@@ -197,4 +201,8 @@ deployments/tools/golangci-lint: deployments/tools/go.mod
 	go build -modfile=deployments/tools/go.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
 
-.PHONY: help run build test lint generate generate-check test-frontend test-go test-e2e test-browser fuzz fuzz-http model chaos chaos-ingest outage chaos-streams overload bench-glass bench-beacons bench-ingest bench-idle bench-aggregator bench-streamer bench-viewers soak hostile drain image kafka clean
+bin/toxiproxy: deployments/tools/toxiproxy/go.mod
+	go build -modfile=$< -o $@ github.com/Shopify/toxiproxy/v2/cmd/server
+	@touch $@
+
+.PHONY: help run build test lint generate generate-check test-frontend test-go test-e2e test-browser fuzz fuzz-http model chaos chaos-ingest outage chaos-streams overload bench-glass bench-beacons bench-ingest bench-idle bench-aggregator bench-streamer bench-viewers soak hostile drain image kafka toxiproxy clean
