@@ -10,7 +10,7 @@ LIBC     := $(if $(findstring linux,$(PLATFORM)),-gnu,)
 CHDB     := deployments/npm/node_modules/@chdb/lib-$(PLATFORM)$(LIBC)/libchdb.so
 KAFKA    := internal/e2e/kafkatest/libs
 NPM      := npm --no-fund --no-audit --loglevel=error
-MODULES  := internal/schematest/compile streamer/api/apitest/validator
+MODULES  := deployments/tools/licenses internal/schematest/compile streamer/api/apitest/validator
 UI       := $(shell find frontend -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/e2e/*' -not -path '*/test-results/*')
 
 export PATH := $(PATH):$(shell go env GOPATH 2>/dev/null)/bin
@@ -36,17 +36,23 @@ test: build lint generate-check test-frontend test-go test-e2e test-browser
 lint: deployments/tools/golangci-lint
 	@for module in . $(MODULES); do (cd $$module && $(CURDIR)/deployments/tools/golangci-lint run --allow-parallel-runners ./...); done
 
-## generate: write the Go and TypeScript sides of the HTTP contract again
+## generate: write the Go and TypeScript sides of the HTTP contract
 generate: frontend/node_modules/.package-lock.json
 	go generate ./streamer/...
 	$(NPM) --prefix frontend run generate
 
-## generate-check: fail when the generated sides differ from the contract
-generate-check: frontend/node_modules/.package-lock.json
-	@before=$$(cat streamer/api/*.gen.go frontend/src/api.gen.ts | sha256sum); \
-	$(MAKE) --no-print-directory generate >/dev/null; \
-	after=$$(cat streamer/api/*.gen.go frontend/src/api.gen.ts | sha256sum); \
-	[ "$$before" = "$$after" ] || { echo "streamer/openapi.yaml and the generated code differ: run make generate and commit"; exit 1; }
+## licenses: write NOTICE, the licenses of all that the program, the dashboard and the image hold
+licenses: bin/go-licenses frontend/node_modules/.package-lock.json deployments/npm/node_modules/.package-lock.json
+	@go run -C deployments/tools/licenses . $(CURDIR) $(CURDIR)/bin/go-licenses >bin/NOTICE
+	@mv bin/NOTICE NOTICE
+
+## generate-check: fail when generated files differ from what they are generated from
+GENERATED := streamer/api/*.gen.go frontend/src/api.gen.ts NOTICE
+generate-check:
+	@before=$$(cat $(GENERATED) | sha256sum); \
+	$(MAKE) --no-print-directory generate licenses >/dev/null; \
+	after=$$(cat $(GENERATED) | sha256sum); \
+	[ "$$before" = "$$after" ] || { echo "generated files are out of date: run make generate licenses and commit"; exit 1; }
 
 ## test-frontend: types, lint and unit tests of dashboard and tracker
 test-frontend: frontend/node_modules/.package-lock.json frontend/dist/index.html
@@ -201,8 +207,12 @@ deployments/tools/golangci-lint: deployments/tools/go.mod
 	go build -modfile=deployments/tools/go.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
 
+bin/go-licenses: deployments/tools/licenses/go.mod
+	go build -modfile=$< -o $@ github.com/google/go-licenses/v2
+	@touch $@
+
 bin/toxiproxy: deployments/tools/toxiproxy/go.mod
 	go build -modfile=$< -o $@ github.com/Shopify/toxiproxy/v2/cmd/server
 	@touch $@
 
-.PHONY: help run build test lint generate generate-check test-frontend test-go test-e2e test-browser fuzz fuzz-http model chaos chaos-ingest outage chaos-streams overload bench-glass bench-beacons bench-ingest bench-idle bench-aggregator bench-streamer bench-viewers soak hostile drain image kafka toxiproxy clean
+.PHONY: help run build test lint generate licenses generate-check test-frontend test-go test-e2e test-browser fuzz fuzz-http model chaos chaos-ingest outage chaos-streams overload bench-glass bench-beacons bench-ingest bench-idle bench-aggregator bench-streamer bench-viewers soak hostile drain image kafka toxiproxy clean
