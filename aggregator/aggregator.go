@@ -139,21 +139,21 @@ type work interface {
 
 // lane is a consumer group and what its work shares.
 type lane struct {
-	name    string
-	cfg     Config
-	broker  *broker.Client
-	log     *slog.Logger
-	metrics *metrics
-	member  *group.Member
-	run     string        // of a rewind: part of its tokens
-	doubt   time.Duration // of a log that seems too short
+	name            string
+	cfg             Config
+	broker          *broker.Client
+	log             *slog.Logger
+	metrics         *metrics
+	member          *group.Member
+	run             string        // of a rewind: part of its tokens
+	recreationGrace time.Duration // of a log that seems too short
 
 	mu   sync.Mutex
 	work work
 }
 
 func newLane(name string, cfg Config, deps Deps, m *metrics, start func(*lane, []int, []group.Position) work, topics ...string) *lane {
-	l := &lane{name: name, cfg: cfg, broker: deps.Broker, log: deps.Log.With("lane", name), metrics: m, doubt: broker.Doubt}
+	l := &lane{name: name, cfg: cfg, broker: deps.Broker, log: deps.Log.With("lane", name), metrics: m, recreationGrace: broker.RecreationGrace}
 	l.member = group.New(group.Config{Group: topic.Group(name), Instance: cfg.Instance, Topics: topics, Session: cfg.Session,
 		Rebalanced: func(partitions []int) { m.assigned(name, partitions) },
 		Start: func(partitions []int, committed []group.Position) group.Work {

@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"nowcast/internal/broker"
 
 	"nowcast/aggregator/group"
 	"nowcast/internal/event"
@@ -150,20 +150,12 @@ func (w *world) remake(name string) {
 // commit sets a group's offsets, as one who knows of them from before a topic was made anew.
 func (w *world) commit(group string, offsets map[partitionOf]int64, metadata string) {
 	w.t.Helper()
-	rq := &kafka.OffsetCommitRequest{GroupID: group, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{}}
+	var positions []broker.Position
 	for p, offset := range offsets {
-		rq.Topics[p.topic] = append(rq.Topics[p.topic], kafka.OffsetCommit{Partition: p.partition, Offset: offset, Metadata: metadata})
+		positions = append(positions, broker.Position{Topic: p.topic, Partition: p.partition, Offset: offset, Metadata: metadata})
 	}
-	r, err := w.kafka.OffsetCommit(w.t.Context(), rq)
-	if err != nil {
+	if err := w.kafka.Commit(w.t.Context(), broker.Membership{Group: group, Generation: -1}, positions); err != nil {
 		w.t.Fatal(err)
-	}
-	for _, partitions := range r.Topics {
-		for _, p := range partitions {
-			if p.Error != nil {
-				w.t.Fatal(p.Error)
-			}
-		}
 	}
 }
 

@@ -42,7 +42,7 @@ func (r Rewind) Run(ctx context.Context, deps Deps) (RewindProgress, error) {
 	if err := deps.Warehouse.Migrate(ctx); err != nil {
 		return RewindProgress{}, err
 	}
-	l := &lane{name: "store", cfg: Config{Drain: 3 * time.Second}, broker: deps.Broker, log: deps.Log, metrics: newMetrics(prometheus.NewRegistry()), doubt: broker.Doubt,
+	l := &lane{name: "store", cfg: Config{Drain: 3 * time.Second}, broker: deps.Broker, log: deps.Log, metrics: newMetrics(prometheus.NewRegistry()), recreationGrace: broker.RecreationGrace,
 		run: "/" + rand.Text()} // rows that somebody has removed were under the same tokens
 	partitions, err := l.broker.Partitions(ctx, topic.Events)
 	if err != nil {

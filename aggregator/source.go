@@ -81,7 +81,7 @@ func (s *source) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.follow(ctx, broker.Follower{Topic: topic.Events, Partition: s.partition, From: from, Reached: s.committed.Offset,
+	return s.follow(ctx, broker.Follower{Topic: topic.Events, Partition: s.partition, From: from, KnownEnd: s.committed.Offset,
 		Record: func(r broker.Record) error { return s.record(ctx, r) },
 		Batch:  func(next, end int64) error { return s.fetched(ctx, next, end) },
 		Gap:    s.gap, Fail: s.trouble.failed})
@@ -104,11 +104,11 @@ func start(ctx context.Context, from func(context.Context) (int64, error), faile
 
 // follow reads a partition until ctx ends, a callback fails, or the span of a rewind is read.
 func (l *lane) follow(ctx context.Context, f broker.Follower) error {
-	f.Doubt = l.doubt
+	f.RecreationGrace = l.recreationGrace
 	switch err := l.broker.Follow(ctx, f); {
 	case errors.Is(err, errRewound):
 		return nil
-	case errors.Is(err, broker.ErrAnew):
+	case errors.Is(err, broker.ErrTopicRecreated):
 		return l.anew(err, f.Topic)
 	default:
 		return err
@@ -187,7 +187,7 @@ func (s *source) decode(r broker.Record) error {
 	return s.decoder.Err()
 }
 
-// errWatermark is one of the two reasons for which a partition is left alone; the other is broker.ErrAnew.
+// errWatermark is one of the two reasons for which a partition is left alone; the other is broker.ErrTopicRecreated.
 var errWatermark = errors.New("the state rebuilt from the log isn't the one that was committed")
 
 // anew says how to mend what only a topic that was deleted and made again explains. To go on by itself would be to guess where.

@@ -187,7 +187,7 @@ func (t *windowsTail) run(ctx context.Context) error {
 		return err
 	}
 	before, _ := noted(t.committed, "time")
-	return t.follow(ctx, broker.Follower{Topic: topic.Windows, Partition: t.committed.Partition, From: from, Before: before,
+	return t.follow(ctx, broker.Follower{Topic: topic.Windows, Partition: t.committed.Partition, From: from, PreviousTime: before,
 		Record: func(r broker.Record) error { return t.record(ctx, r) },
 		Batch:  func(next, end int64) error { return t.fetched(ctx, next, end) },
 		Gap:    t.gap, Fail: t.trouble.failed})

@@ -218,7 +218,7 @@ func (w *world) lanes(cfg Config, db inserter) (s *Service, m *metrics, stop fun
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	for _, l := range s.lanes {
-		l.doubt = time.Second
+		l.recreationGrace = time.Second
 		wg.Go(func() { l.member.Run(ctx) })
 	}
 	stop = sync.OnceFunc(func() { cancel(); wg.Wait() })

@@ -82,7 +82,7 @@ func TestUnknownOutcome(t *testing.T) {
 			}
 			continue
 		}
-		if p := last[r.partition]; r.Sequence != p.Sequence+1 || r.Low < p.Low || r.at < p.at || p.Farewell {
+		if p := last[r.partition]; r.Sequence != p.Sequence+1 || r.Low < p.Low || r.at < p.at || p.CloseMarker {
 			t.Errorf("%+v follows %+v", r, p)
 		}
 		seen[k], last[r.partition] = r, r
@@ -91,7 +91,7 @@ func TestUnknownOutcome(t *testing.T) {
 		t.Error("no repeats: the fault did nothing")
 	}
 	for p := range partitions {
-		if !last[p].Farewell {
+		if !last[p].CloseMarker {
 			t.Errorf("partition %d got no farewell", p)
 		}
 	}

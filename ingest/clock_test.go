@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"nowcast/internal/event"
@@ -58,7 +58,7 @@ func TestFastClock(t *testing.T) {
 		}
 		res := req.ResponseKind().(*kmsg.ProduceResponse)
 		res.Topics = []kmsg.ProduceResponseTopic{{Topic: topic.Events, Partitions: []kmsg.ProduceResponseTopicPartition{
-			{Partition: req.Topics[0].Partitions[0].Partition, ErrorCode: int16(kafka.InvalidTimestamp)}}}}
+			{Partition: req.Topics[0].Partitions[0].Partition, ErrorCode: kerr.InvalidTimestamp.Code}}}}
 		return res, nil, true
 	})
 	until(t, "unready", func() bool { ok, why := w.Ready(); return !ok && strings.Contains(why, "more than 5 s: set it right") })

@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	"nowcast/internal/broker"
 
 	"nowcast/ingest/spool"
 	"nowcast/internal/event"
@@ -121,7 +121,7 @@ func (p *publisher) run(ctx context.Context) {
 func (p *publisher) ready() (bool, string) {
 	for _, l := range p.lanes {
 		since, err, unkept := l.stuck()
-		if since > stuckAfter && errors.Is(err, kafka.InvalidTimestamp) {
+		if since > stuckAfter && errors.Is(err, broker.ErrInvalidTimestamp) {
 			return false, p.tooFast()
 		}
 		if unkept != nil { // also while the log is back and takes what is on disk
@@ -167,7 +167,7 @@ func (p *publisher) deliver(ctx context.Context, partition int, e *envelope, fai
 			return
 		}
 		failed(err)
-		refused := errors.Is(err, kafka.MessageSizeTooLarge) || errors.Is(err, kafka.InvalidRecord)
+		refused := errors.Is(err, broker.ErrTooLarge) || errors.Is(err, broker.ErrInvalidRecord)
 		if refused || ctx.Err() != nil {
 			if !refused {
 				err = errLost
@@ -182,7 +182,7 @@ func (p *publisher) deliver(ctx context.Context, partition int, e *envelope, fai
 		if pause == firstRetry {
 			p.slog.Warn("the log didn't take an envelope, trying again until it does", "partition", partition, "events", e.events, "error", err)
 		}
-		if !errors.Is(err, kafka.NotEnoughReplicas) && !errors.Is(err, kafka.NotEnoughReplicasAfterAppend) {
+		if !errors.Is(err, broker.ErrNotEnoughReplicas) {
 			p.log.Refresh()
 		}
 		wait(ctx, pause)

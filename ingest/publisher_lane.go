@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	"nowcast/internal/broker"
 
 	"nowcast/ingest/spool"
 	"nowcast/internal/event"
@@ -112,7 +112,7 @@ func (l *lane) rouse() {
 func (l *lane) begin(at int64, farewell bool) *envelope {
 	l.sequence++
 	e := &envelope{opened: at, done: make(chan struct{})}
-	e.data = event.AppendHeader(make([]byte, 0, 1024), event.Header{Version: event.Version, Node: l.p.node, Sequence: l.sequence, Low: at - 1, Farewell: farewell})
+	e.data = event.AppendHeader(make([]byte, 0, 1024), event.Header{Version: event.Version, Node: l.p.node, Sequence: l.sequence, Low: at - 1, CloseMarker: farewell})
 	l.waiting += len(e.data)
 	return e
 }
@@ -268,7 +268,7 @@ func (l *lane) stuck() (since time.Duration, failure, unkept error) {
 
 // fail keeps why the newest try failed.
 func (l *lane) fail(err error) {
-	if errors.Is(err, kafka.InvalidTimestamp) {
+	if errors.Is(err, broker.ErrInvalidTimestamp) {
 		l.p.suspect()
 	}
 	l.mu.Lock()

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/segmentio/kafka-go"
+	"nowcast/internal/broker"
 
 	"nowcast/ingest/spool"
 	"nowcast/internal/event"
@@ -73,7 +73,7 @@ func (m *memory) records(t *testing.T, partition int) (all []record) {
 		if r.Sequence <= last.Sequence {
 			continue // a retry, which readers drop
 		}
-		if r.Sequence != last.Sequence+1 || r.at < last.at || r.Low < last.Low || last.Farewell {
+		if r.Sequence != last.Sequence+1 || r.at < last.at || r.Low < last.Low || last.CloseMarker {
 			t.Errorf("%+v follows %+v", r.Header, last.Header)
 		}
 		for _, e := range r.events {
@@ -144,7 +144,7 @@ func TestTicks(t *testing.T) {
 		stop()
 		for i := range 3 {
 			all := m.records(t, i)
-			if len(all) != 40+1 || !all[40].Farewell {
+			if len(all) != 40+1 || !all[40].CloseMarker {
 				t.Fatalf("partition %d: %d records in 10 idle seconds, want 40 and the farewell", i, len(all))
 			}
 			for _, r := range all {
@@ -244,7 +244,7 @@ func TestClosing(t *testing.T) {
 // TestOutage: while the log refuses, the queue grows to its bound and no further, then all of it goes out in order.
 func TestOutage(t *testing.T) {
 	publish(t, 1, func(m *memory, p *publisher, _ func()) {
-		m.set(0, kafka.LeaderNotAvailable)
+		m.set(0, broker.ErrNotEnoughReplicas)
 		taken, refused := 0, 0
 		for range 6000 { // a minute
 			_, err := p.add(0, &draft{Event: event.Event{Kind: event.Pageview, Site: "example.com"}})
@@ -310,10 +310,10 @@ func TestFull(t *testing.T) {
 // TestRefusedForGood: a record that the log will never take doesn't stand in the way of the next one.
 func TestRefusedForGood(t *testing.T) {
 	publish(t, 1, func(m *memory, p *publisher, _ func()) {
-		m.set(0, kafka.MessageSizeTooLarge)
+		m.set(0, broker.ErrTooLarge)
 		e := p.must(t, 0)
 		<-e.done
-		if !errors.Is(e.err, kafka.MessageSizeTooLarge) {
+		if !errors.Is(e.err, broker.ErrTooLarge) {
 			t.Error(e.err)
 		}
 		m.set(0, nil)

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"github.com/segmentio/kafka-go"
+	"nowcast/internal/broker"
 
 	"nowcast/internal/event"
 )
@@ -97,7 +97,7 @@ func TestTalliesOfTicks(t *testing.T) {
 // Whatever comes while the log is away, tallies take bounded room, no record is too large, and what is missing is counted.
 func TestTalliesBounded(t *testing.T) {
 	publish(t, 1, func(m *memory, p *publisher, stop func()) {
-		m.set(0, kafka.LeaderNotAvailable)
+		m.set(0, broker.ErrNotEnoughReplicas)
 		const n = 100_000
 		for i := range n {
 			p.drop(fmt.Sprintf("%d.%s.example", i, strings.Repeat("x", 100)), "bot")
@@ -123,7 +123,7 @@ func TestTalliesThroughOutage(t *testing.T) {
 		for i := range 3000 {
 			switch i {
 			case 500:
-				m.set(0, kafka.LeaderNotAvailable)
+				m.set(0, broker.ErrNotEnoughReplicas)
 			case 1500:
 				m.set(30*time.Millisecond, nil)
 			}

@@ -193,7 +193,7 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		s.say(fmt.Sprintf("reading the windows from Kafka: %v", err))
 		s.push.Anew() // whoever is on the board that has ended
-		if errors.Is(err, broker.ErrAnew) {
+		if errors.Is(err, broker.ErrTopicRecreated) {
 			s.log.Error("the windows topic was made anew: beginning with its log", "error", err)
 		}
 		s.kafka.Refresh()
@@ -236,7 +236,7 @@ func (s *Service) tail(ctx context.Context) error {
 			warm := false
 			var e window.Emission
 			// One that was made anew has other seconds than the board: a new board begins with its log.
-			stop(s.kafka.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: p, From: at.from, Reached: at.end, Doubt: broker.Doubt,
+			stop(s.kafka.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: p, From: at.from, KnownEnd: at.end, RecreationGrace: broker.RecreationGrace,
 				Record: func(r broker.Record) error {
 					if err := e.Decode(r.Value); err != nil {
 						s.metrics.unreadable.Inc()

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	"nowcast/internal/broker"
 
 	"nowcast/internal/topic"
 	"nowcast/internal/window"
@@ -273,8 +273,8 @@ func TestGap(t *testing.T) {
 	} {
 		past.fail(row.err)
 		if row.committed[0] >= 0 {
-			commits := []kafka.OffsetCommit{{Partition: 0, Offset: row.committed[0]}, {Partition: 1, Offset: row.committed[1]}}
-			if _, err := w.kafka.OffsetCommit(t.Context(), &kafka.OffsetCommitRequest{GroupID: topic.Group("store"), GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{topic.Windows: commits}}); err != nil {
+			commits := []broker.Position{{Topic: topic.Windows, Offset: row.committed[0]}, {Topic: topic.Windows, Partition: 1, Offset: row.committed[1]}}
+			if err := w.kafka.Commit(t.Context(), broker.Membership{Group: topic.Group("store"), Generation: -1}, commits); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -172,7 +172,7 @@ func (s *sender) add(now int64, e event.Event) {
 
 func (s *sender) seal(now int64, farewell bool) {
 	s.sequence++
-	e := Envelope{Time: now + s.skew, Header: event.Header{Version: 1, Node: s.id, Sequence: s.sequence, Low: now + s.skew - 1, Farewell: farewell}, Events: s.gather}
+	e := Envelope{Time: now + s.skew, Header: event.Header{Version: 1, Node: s.id, Sequence: s.sequence, Low: now + s.skew - 1, CloseMarker: farewell}, Events: s.gather}
 	for _, x := range s.gather {
 		e.Header.Low = min(e.Header.Low, x.Time-1)
 	}

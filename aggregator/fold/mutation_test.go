@@ -82,7 +82,7 @@ func mutants() []mutant {
 		one("an event's time is not clamped", "reader.go", "e.Time = max(0, min(e.Time, r.time))", "e.Time = max(0, e.Time)"),
 		one("the watermark falls", "reader.go", "if w <= r.watermark {", "if w == r.watermark {"),
 		one("a dead node holds the watermark", "reader.go", "low >= r.now-r.rules.Lag {", "low != None {"),
-		one("a node that said farewell holds the watermark", "reader.go", "if h.Farewell {", "if h.Farewell && h.Low < 0 {"),
+		one("a node with a close marker holds the watermark", "reader.go", "if h.CloseMarker {", "if h.CloseMarker && h.Low < 0 {"),
 		one("what waits is not bounded alike", "reader.go", "r.waitingN -= r.waiting[over].events", "r.waitingN -= min(1, r.waiting[over].events)"),
 		one("late is judged by the log's time", "reader.go", "(second+1)*1000 <= r.watermark:", "(second+1)*1000 <= r.now-r.rules.Lag:"),
 		one("late events are counted, and final rows come again with other content", "reader.go", "(second+1)*1000 <= r.watermark:", "(second+1)*1000 <= 0:"),

@@ -36,7 +36,7 @@ func oracle(rules Rules, log []Envelope) (rows map[string]window.Second, waterma
 		stale := watermark != None && e.Time <= watermark-rules.Nodes
 		now = max(now, e.Time)
 		low := min(e.Header.Low, e.Time)
-		if e.Header.Farewell {
+		if e.Header.CloseMarker {
 			low = None
 		}
 		nodes[e.Header.Node] = seen{low, max(e.Time, n.last), e.Header.Sequence}

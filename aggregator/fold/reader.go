@@ -73,7 +73,7 @@ func (r *Reader) Begin(h event.Header, time int64) bool {
 	n.sequence, n.seen = h.Sequence, max(n.seen, time)
 	// Nothing is later than its record: a node that promises more than its own clock says has stepped its clock.
 	n.low = min(h.Low, time)
-	if h.Farewell {
+	if h.CloseMarker {
 		n.low = None
 	}
 	// A node may have been forgotten when the watermark is so far past this envelope; then a retry of it looks like news.

@@ -104,7 +104,7 @@ func (t *trial) String() string {
 			nodes[e.Header.Node] = len(nodes) + 1
 		}
 		fmt.Fprintf(&b, "  %d: node %d #%d at %d low %d", i, nodes[e.Header.Node], e.Header.Sequence, e.Time-start, e.Header.Low-start)
-		if e.Header.Farewell {
+		if e.Header.CloseMarker {
 			b.WriteString(" farewell")
 		}
 		for j := range e.Events {

@@ -11,6 +11,7 @@
 package group
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,10 +20,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
-
 	"nowcast/internal/broker"
+	"nowcast/internal/retry"
 )
 
 // Position is how far a partition has been dealt with.
@@ -57,12 +56,10 @@ type Member struct {
 	broker *broker.Client
 	log    *slog.Logger
 
-	instance   string // Config's, unless the brokers know no static members
-	checked    bool   // that they do
-	id         string
-	generation int
-	owned      []int            // what it last had, and would like to keep
-	given      map[string][]int // what this member, as the leader, gave to each instance
+	membership broker.Membership // its Instance is Config's, unless the brokers know no static members
+	checked    bool              // that they do
+	owned      []int             // what it last had, and would like to keep
+	given      map[string][]int  // what this member, as the leader, gave to each instance
 	committed  map[topicPartition]Position
 	said       time.Time
 
@@ -77,19 +74,13 @@ type topicPartition struct {
 
 // New makes a member; it joins when run. b's requests must be allowed longer than c.Session.
 func New(c Config, b *broker.Client, log *slog.Logger) *Member {
-	setDefault(&c.Session, 10*time.Second)
-	setDefault(&c.Heartbeat, 500*time.Millisecond)
-	setDefault(&c.Commit, time.Second)
+	c.Session = cmp.Or(c.Session, 10*time.Second)
+	c.Heartbeat = cmp.Or(c.Heartbeat, 500*time.Millisecond)
+	c.Commit = cmp.Or(c.Commit, time.Second)
 	if c.Instance != "" {
 		log = log.With("instance", c.Instance)
 	}
-	return &Member{Config: c, instance: c.Instance, broker: b, log: log.With("group", c.Group), reason: "joining group " + c.Group}
-}
-
-func setDefault(d *time.Duration, to time.Duration) {
-	if *d == 0 {
-		*d = to
-	}
+	return &Member{Config: c, membership: broker.Membership{Group: c.Group, Instance: c.Instance}, broker: b, log: log.With("group", c.Group), reason: "joining group " + c.Group}
 }
 
 // Ready says whether the member knows which partitions are its own, and why not.
@@ -117,13 +108,13 @@ func (m *Member) Run(ctx context.Context) {
 		}
 		m.set("joining group " + m.Group)
 		switch {
-		case errors.Is(err, kafka.RebalanceInProgress), errors.Is(err, kafka.MemberIDRequired):
-		case errors.Is(err, kafka.IllegalGeneration): // it is known still: under a new id the others would wait a session for the old one
-		case errors.Is(err, kafka.UnknownMemberId):
-			m.id = ""
-		case errors.Is(err, kafka.FencedInstanceID):
+		case errors.Is(err, broker.ErrRebalanceInProgress), errors.Is(err, broker.ErrMemberIDRequired):
+		case errors.Is(err, broker.ErrIllegalGeneration): // it is known still: under a new id the others would wait a session for the old one
+		case errors.Is(err, broker.ErrUnknownMember):
+			m.membership.ID = ""
+		case errors.Is(err, broker.ErrFencedInstance):
 			m.fenced(ctx)
-		case errors.Is(err, kafka.UnsupportedVersion) && m.instance != "":
+		case errors.Is(err, broker.ErrUnsupportedVersion) && m.membership.Instance != "":
 			m.dynamic()
 		default:
 			m.set(fmt.Sprintf("joining group %s: %v", m.Group, err))
@@ -140,53 +131,29 @@ func (m *Member) fenced(ctx context.Context) {
 	reason := fmt.Sprintf("another process has joined group %s as instance %q: give each its own name", m.Group, m.Instance)
 	m.set(reason)
 	m.log.Error(reason, "again in", every)
-	pause(ctx, every)
+	_ = retry.Sleep(ctx, every)
 }
 
 // dynamic goes on without the instance's name.
 func (m *Member) dynamic() {
 	m.log.Warn("these brokers know no static members: a restart of this instance is a rebalance")
-	m.instance = ""
-}
-
-// static says whether the brokers know static members. kafka-go leaves the instance's name out without a word where they don't.
-func (m *Member) static(ctx context.Context) (bool, error) {
-	v, err := m.broker.ApiVersions(ctx, &kafka.ApiVersionsRequest{})
-	if err == nil {
-		err = v.Error
-	}
-	if err != nil {
-		return false, fmt.Errorf("ask for API versions: %w", err)
-	}
-	need := map[int]int{int(protocol.JoinGroup): 5, int(protocol.SyncGroup): 3, int(protocol.Heartbeat): 3, int(protocol.OffsetCommit): 7}
-	for _, k := range v.ApiKeys {
-		if k.MaxVersion >= need[k.ApiKey] {
-			delete(need, k.ApiKey)
-		}
-	}
-	return len(need) == 0, nil
+	m.membership.Instance = ""
 }
 
 // leave lets the others take over at once. An instance that may come back stays a member until its session ends.
 func (m *Member) leave(ctx context.Context) {
-	if m.id == "" {
+	if m.membership.ID == "" {
 		return
 	}
-	if m.instance != "" {
+	if m.membership.Instance != "" {
 		m.log.Info("stopped: a start within the session keeps the partitions, then the others take them over", "session", m.Session)
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	if _, err := m.broker.LeaveGroup(ctx, &kafka.LeaveGroupRequest{GroupID: m.Group, Members: []kafka.LeaveGroupRequestMember{{ID: m.id}}}); err != nil {
+	if err := m.broker.LeaveGroup(ctx, m.membership); err != nil {
 		m.log.Warn("left without a farewell: others take over when the session ends", "session", m.Session, "error", err)
 	}
-}
-
-// away says that the coordinator isn't there just now: nobody else was given our partitions, and what was asked stays to be done.
-func away(err error) bool {
-	var k kafka.Error
-	return err != nil && (!errors.As(err, &k) || broker.Retryable(err))
 }
 
 // retry says that err happened, seldom, and waits a little.
@@ -195,30 +162,20 @@ func (m *Member) retry(ctx context.Context, what string, err error) {
 		m.said = now
 		m.log.Warn(what, "error", err)
 	}
-	if away(err) {
+	if broker.Unavailable(err) {
 		m.broker.Refresh()
 	}
-	pause(ctx, 100*time.Millisecond)
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
+	_ = retry.Sleep(ctx, 100*time.Millisecond)
 }
 
 func (m *Member) join(ctx context.Context) ([]int, error) {
-	const protocolName = "nowcast"
 	// The leader needs the number of partitions; nobody should join without having seen it.
 	count, err := m.broker.Partitions(ctx, m.Topics[0])
 	if err != nil {
 		return nil, err
 	}
-	if m.instance != "" && !m.checked {
-		ok, err := m.static(ctx)
+	if m.membership.Instance != "" && !m.checked {
+		ok, err := m.broker.SupportsStaticMembers(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -226,25 +183,16 @@ func (m *Member) join(ctx context.Context) ([]int, error) {
 			m.dynamic()
 		}
 	}
-	j, err := m.broker.JoinGroup(ctx, &kafka.JoinGroupRequest{GroupID: m.Group, SessionTimeout: m.Session, RebalanceTimeout: m.Session, MemberID: m.id,
-		GroupInstanceID: m.instance, ProtocolType: "consumer", Protocols: []kafka.GroupProtocol{{Name: protocolName, Metadata: kafka.GroupProtocolSubscription{
-			Topics: m.Topics[:1], OwnedPartitions: map[string][]int{m.Topics[0]: m.owned}}}}})
-	if err != nil {
+	j, err := m.broker.JoinGroup(ctx, m.membership,
+		broker.JoinRequest{Topic: m.Topics[0], Owned: m.owned, Session: m.Session})
+	if m.membership = j.Membership; err != nil {
 		return nil, err
 	}
-	if errors.Is(j.Error, kafka.MemberIDRequired) {
-		m.id = j.MemberID
-	}
-	if j.Error != nil {
-		return nil, j.Error
-	}
-	m.id, m.generation = j.MemberID, j.GenerationID
 	var assigned map[string][]int
-	if j.LeaderID == m.id {
-		assigned = m.lead(j, count)
+	if j.Leader {
+		assigned = m.lead(j.Members, count)
 	}
-	partitions, err := m.broker.SyncGroup(ctx, &kafka.SyncGroupRequest{GroupID: m.Group, GenerationID: m.generation, MemberID: m.id, GroupInstanceID: m.instance,
-		ProtocolType: "consumer", ProtocolName: protocolName}, m.Topics[0], assigned)
+	partitions, err := m.broker.SyncGroup(ctx, m.membership, m.Topics[0], assigned)
 	if err != nil {
 		return nil, err
 	}
@@ -253,19 +201,19 @@ func (m *Member) join(ctx context.Context) ([]int, error) {
 }
 
 // lead gives the partitions to the members. An instance that was started again claims nothing, but is to have what it had.
-func (m *Member) lead(j *kafka.JoinGroupResponse, count int) map[string][]int {
+func (m *Member) lead(members []broker.GroupMember, count int) map[string][]int {
 	claims := map[string][]int{}
-	for _, x := range j.Members {
-		claims[x.ID] = x.Metadata.OwnedPartitions[m.Topics[0]]
-		if len(claims[x.ID]) == 0 && x.GroupInstanceID != "" {
-			claims[x.ID] = m.given[x.GroupInstanceID]
+	for _, x := range members {
+		claims[x.ID] = x.Owned
+		if len(x.Owned) == 0 && x.Instance != "" {
+			claims[x.ID] = m.given[x.Instance]
 		}
 	}
 	assigned := assign(count, claims)
 	m.given = map[string][]int{}
-	for _, x := range j.Members {
-		if x.GroupInstanceID != "" {
-			m.given[x.GroupInstanceID] = assigned[x.ID]
+	for _, x := range members {
+		if x.Instance != "" {
+			m.given[x.Instance] = assigned[x.ID]
 		}
 	}
 	return assigned
@@ -278,9 +226,9 @@ func (m *Member) work(ctx context.Context, partitions []int) error {
 		return err
 	}
 	if len(partitions) > 0 {
-		m.log.Info("got partitions", "partitions", partitions, "generation", m.generation)
+		m.log.Info("got partitions", "partitions", partitions, "generation", m.membership.Generation)
 	} else {
-		m.log.Info("no partition left for this instance: there are more instances than partitions; it stands by", "generation", m.generation)
+		m.log.Info("no partition left for this instance: there are more instances than partitions; it stands by", "generation", m.membership.Generation)
 	}
 	m.owned, m.committed = partitions, map[topicPartition]Position{}
 	for _, p := range positions {
@@ -329,7 +277,7 @@ func (m *Member) keep(ctx context.Context, work Work) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case away(err):
+		case broker.Unavailable(err):
 			m.retry(ctx, "no heartbeat or commit just now, working on", err)
 		case err != nil:
 			return err
@@ -337,31 +285,21 @@ func (m *Member) keep(ctx context.Context, work Work) error {
 	}
 }
 
-func (m *Member) beat(ctx context.Context) error {
-	return m.broker.Heartbeat(ctx, &kafka.HeartbeatRequest{GroupID: m.Group, GenerationID: int32(m.generation), MemberID: m.id, GroupInstanceID: m.instance})
-}
+func (m *Member) beat(ctx context.Context) error { return m.broker.Heartbeat(ctx, m.membership) }
 
 func (m *Member) commit(ctx context.Context, work Work) error {
-	rq := &kafka.OffsetCommitRequest{GroupID: m.Group, GenerationID: m.generation, MemberID: m.id, InstanceID: m.instance, Topics: map[string][]kafka.OffsetCommit{}}
+	var changed []Position
 	positions := work.Positions()
 	for _, p := range positions {
 		if m.committed[topicPartition{p.Topic, p.Partition}] != p {
-			rq.Topics[p.Topic] = append(rq.Topics[p.Topic], kafka.OffsetCommit{Partition: p.Partition, Offset: p.Offset, Metadata: p.Metadata})
+			changed = append(changed, p)
 		}
 	}
-	if len(rq.Topics) == 0 {
+	if len(changed) == 0 {
 		return nil
 	}
-	r, err := m.broker.OffsetCommit(ctx, rq)
-	if err != nil {
+	if err := m.broker.Commit(ctx, m.membership, changed); err != nil {
 		return err
-	}
-	for topic, partitions := range r.Topics {
-		for _, p := range partitions {
-			if p.Error != nil {
-				return fmt.Errorf("commit %s/%d: %w", topic, p.Partition, p.Error)
-			}
-		}
 	}
 	for _, p := range positions {
 		m.committed[topicPartition{p.Topic, p.Partition}] = p

@@ -158,12 +158,15 @@ func (h *host) kafka(addrs []string, partitions int) *broker.Client {
 		err := h.patiently(ctx, "kafka", "Kafka at "+fmt.Sprint(addrs), func(ctx context.Context, said func(error)) error {
 			specs := topic.Specs(partitions, 1)
 			if partitions == 0 {
-				p, copies, err := shape(ctx, c, topic.Events)
+				n, replicas, err := c.Shape(ctx, topic.Events)
 				if err != nil {
 					c.Refresh()
+					if errors.Is(err, broker.ErrUnknownTopic) {
+						err = fmt.Errorf("topic %s is missing, make the topics with `nowcast topics`: %w", topic.Events, err)
+					}
 					return err
 				}
-				specs = topic.Specs(p, copies)
+				specs = topic.Specs(n, replicas)
 			}
 			return c.Ensure(ctx, specs, said)
 		})

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -10,9 +9,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/segmentio/kafka-go"
-
-	"nowcast/internal/broker"
 	"nowcast/internal/topic"
 )
 
@@ -50,21 +46,10 @@ func (c *topicsCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error
 	limited, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	specs := topic.Specs(c.Partitions, c.Replication)
-	before := map[string]bool{}
-	for { // which ones are there can be asked only once Kafka answers
-		err := present(limited, k, specs, before)
-		if err == nil {
-			break
-		}
-		if limited.Err() != nil {
-			return fmt.Errorf("Kafka at %v didn't answer within %s (%w): start it or name another with --kafka", c.Kafka, c.Timeout, err) //nolint:staticcheck // a name
-		}
-		log.Debug("waiting for Kafka", "error", err)
-		k.Refresh()
-		select {
-		case <-time.After(200 * time.Millisecond):
-		case <-limited.Done():
-		}
+	before, err := k.Existing(limited, specs)
+	if err != nil {
+		return fmt.Errorf("Kafka at %v didn't answer within %s (%w): start it or name another with --kafka", //nolint:staticcheck // a name
+			c.Kafka, c.Timeout, err)
 	}
 	if err := k.Ensure(limited, specs, func(err error) { log.Debug("waiting for topics", "error", err) }); err != nil {
 		return err
@@ -86,30 +71,4 @@ func (c *topicsCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error
 		fmt.Fprintln(w)
 	}
 	return w.Flush()
-}
-
-// present notes which topics exist.
-func present(ctx context.Context, k *broker.Client, specs []topic.Spec, found map[string]bool) error {
-	for _, s := range specs {
-		_, _, err := shape(ctx, k, s.Name)
-		if err != nil && !errors.Is(err, kafka.UnknownTopicOrPartition) {
-			return err
-		}
-		found[s.Name] = err == nil
-	}
-	return nil
-}
-
-// shape is how many partitions and copies a topic has.
-func shape(ctx context.Context, k *broker.Client, name string) (partitions, copies int, err error) {
-	r, err := k.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{name}})
-	if err != nil {
-		return 0, 0, fmt.Errorf("ask Kafka for its topics: %w", err)
-	}
-	for _, t := range r.Topics {
-		if t.Name == name && t.Error == nil && len(t.Partitions) > 0 {
-			return len(t.Partitions), len(t.Partitions[0].Replicas), nil
-		}
-	}
-	return 0, 0, fmt.Errorf("topic %s is missing, make the topics with `nowcast topics`: %w", name, kafka.UnknownTopicOrPartition)
 }

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"go.uber.org/goleak"
 
@@ -69,7 +68,7 @@ func TestEnsureTogether(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			other := New(Config{Addrs: []string{c.Addr.String()}, Topics: []string{topic.Events, topic.Windows, topic.Sites, topic.Salts, topic.DeadLetter}})
+			other := New(Config{Addrs: c.addrs, Topics: []string{topic.Events, topic.Windows, topic.Sites, topic.Salts, topic.DeadLetter}})
 			defer other.Close()
 			if err := other.Ensure(t.Context(), topic.Specs(4, 1), func(err error) { t.Log(err) }); err != nil {
 				t.Error(err)
@@ -166,7 +165,7 @@ func TestFollowGap(t *testing.T) {
 }
 
 // A follower that insists on its log fails once there is another one, however long that is, and goes on where nothing is known.
-func TestFollowAnew(t *testing.T) {
+func TestFollowRecreated(t *testing.T) {
 	k, c := brokerAndClient(t, kfake.SeedTopics(1, "t"))
 	at := time.UnixMilli(1_795_435_200_000)
 	fill := func(n int) {
@@ -203,18 +202,18 @@ func TestFollowAnew(t *testing.T) {
 		return c.Follow(ctx, f)
 	}
 	ignore := func(Record) error { return nil }
-	const doubt = 50 * time.Millisecond
+	const grace = 50 * time.Millisecond
 	fill(10)
 	for name, x := range map[string]struct {
 		f    Follower
 		want error
 	}{
-		"the same":                   {Follower{From: 4, Before: 1_795_435_200_004, Reached: 10, Doubt: doubt}, ends},
-		"another record before":      {Follower{From: 4, Before: 1_795_435_200_005, Doubt: doubt}, ErrAnew},
-		"a record that is gone":      {Follower{From: 0, Before: 1_795_435_200_005, Doubt: doubt}, ends},
-		"shorter than the position":  {Follower{From: 11, Doubt: doubt}, ErrAnew},
-		"shorter than known":         {Follower{From: 4, Reached: 11, Doubt: doubt}, ErrAnew},
-		"nobody insists":             {Follower{From: 4, Before: 1, Reached: 11}, ends},
+		"the same":                   {Follower{From: 4, PreviousTime: 1_795_435_200_004, KnownEnd: 10, RecreationGrace: grace}, ends},
+		"another record before":      {Follower{From: 4, PreviousTime: 1_795_435_200_005, RecreationGrace: grace}, ErrTopicRecreated},
+		"a record that is gone":      {Follower{From: 0, PreviousTime: 1_795_435_200_005, RecreationGrace: grace}, ends},
+		"shorter than the position":  {Follower{From: 11, RecreationGrace: grace}, ErrTopicRecreated},
+		"shorter than known":         {Follower{From: 4, KnownEnd: 11, RecreationGrace: grace}, ErrTopicRecreated},
+		"nobody insists":             {Follower{From: 4, PreviousTime: 1, KnownEnd: 11}, ends},
 		"shorter and nobody insists": {Follower{From: 11}, ends},
 	} {
 		if err := follow(x.f, ignore); !errors.Is(err, x.want) {
@@ -224,7 +223,7 @@ func TestFollowAnew(t *testing.T) {
 	// While it runs.
 	for name, n := range map[string]int{"shorter": 3, "grown": 30} {
 		remade := false
-		err := follow(Follower{Doubt: doubt, Batch: func(next, end int64) error {
+		err := follow(Follower{RecreationGrace: grace, Batch: func(next, end int64) error {
 			if !remade && next >= end {
 				remade = true
 				remake(n)
@@ -232,7 +231,7 @@ func TestFollowAnew(t *testing.T) {
 			}
 			return nil
 		}}, ignore)
-		if !errors.Is(err, ErrAnew) {
+		if !errors.Is(err, ErrTopicRecreated) {
 			t.Errorf("%s while it was followed: %v", name, err)
 		}
 	}
@@ -271,37 +270,33 @@ func TestMembers(t *testing.T) {
 		return err
 	}
 	for i := range 6 { // groups have their coordinators on different brokers
-		rq := &kafka.JoinGroupRequest{GroupID: fmt.Sprint("g", i), SessionTimeout: 10 * time.Second, RebalanceTimeout: 10 * time.Second, GroupInstanceID: "a",
-			ProtocolType: "consumer", Protocols: []kafka.GroupProtocol{{Name: "x"}}}
-		j := &kafka.JoinGroupResponse{}
+		m := Membership{Group: fmt.Sprint("g", i), Instance: "a"}
+		var j Joined
 		if err := retried(func() (err error) {
-			if j, err = c.JoinGroup(t.Context(), rq); err == nil {
-				err = j.Error
-			}
+			j, err = c.JoinGroup(t.Context(), m, JoinRequest{Topic: "t", Session: 10 * time.Second})
 			return err
 		}); err != nil {
 			t.Fatal(err)
 		}
-		sync := &kafka.SyncGroupRequest{GroupID: rq.GroupID, GenerationID: j.GenerationID, MemberID: j.MemberID, GroupInstanceID: "a", ProtocolType: "consumer", ProtocolName: "x"}
-		got, err := c.SyncGroup(t.Context(), sync, "t", map[string][]int{j.MemberID: {3, 5}})
+		m = j.Membership
+		got, err := c.SyncGroup(t.Context(), m, "t", map[string][]int{m.ID: {3, 5}})
 		if err != nil || !slices.Equal(got, []int{3, 5}) {
 			t.Fatal(got, err)
 		}
-		sync.GenerationID++
-		if _, err := c.SyncGroup(t.Context(), sync, "t", nil); !errors.Is(err, kafka.IllegalGeneration) {
-			t.Errorf("%s: assignment of another generation: %v", rq.GroupID, err)
+		later := m
+		later.Generation++
+		if _, err := c.SyncGroup(t.Context(), later, "t", nil); !errors.Is(err, ErrIllegalGeneration) {
+			t.Errorf("%s: assignment of another generation: %v", m.Group, err)
 		}
-		beat := &kafka.HeartbeatRequest{GroupID: rq.GroupID, GenerationID: int32(j.GenerationID), MemberID: j.MemberID, GroupInstanceID: "a"}
-		if err := c.Heartbeat(t.Context(), beat); err != nil {
-			t.Errorf("%s: %v", rq.GroupID, err)
+		if err := c.Heartbeat(t.Context(), m); err != nil {
+			t.Errorf("%s: %v", m.Group, err)
 		}
-		beat.GenerationID++
-		if err := c.Heartbeat(t.Context(), beat); !errors.Is(err, kafka.IllegalGeneration) {
-			t.Errorf("%s: heartbeat of another generation: %v", rq.GroupID, err)
+		if err := c.Heartbeat(t.Context(), later); !errors.Is(err, ErrIllegalGeneration) {
+			t.Errorf("%s: heartbeat of another generation: %v", m.Group, err)
 		}
-		beat.MemberID = "other"
-		if err := c.Heartbeat(t.Context(), beat); !errors.Is(err, kafka.FencedInstanceID) {
-			t.Errorf("%s: heartbeat of another member of that instance: %v", rq.GroupID, err)
+		later.ID = "other"
+		if err := c.Heartbeat(t.Context(), later); !errors.Is(err, ErrFencedInstance) {
+			t.Errorf("%s: heartbeat of another member of that instance: %v", m.Group, err)
 		}
 	}
 }

@@ -17,8 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
-
 	"nowcast/internal/broker"
 	"nowcast/internal/e2e/kafkatest"
 	"nowcast/internal/embedded"
@@ -233,19 +231,11 @@ func (w *cluster) claim(part string) bool {
 func (w *cluster) inSync() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
-	m, err := w.direct.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic.Events, topic.Windows, "__consumer_offsets"}})
+	n, err := w.direct.InSyncReplicas(ctx, topic.Events, topic.Windows, "__consumer_offsets")
 	if err != nil {
 		w.direct.Refresh()
-		return false
 	}
-	for _, x := range m.Topics {
-		for _, p := range x.Partitions {
-			if len(p.Isr) != 3 {
-				return false
-			}
-		}
-	}
-	return len(m.Topics) >= 2
+	return err == nil && n == 3
 }
 
 // kind of fault.

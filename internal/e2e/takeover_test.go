@@ -149,7 +149,8 @@ func TestTakeover(t *testing.T) {
 	}
 
 	before = generations(a) + generations(b)
-	c, err := client.FindCoordinator(t.Context(), &kafka.FindCoordinatorRequest{Key: "nowcast-windows", KeyType: kafka.CoordinatorKeyTypeConsumer})
+	wire := &kafka.Client{Addr: kafka.TCP(k.Addrs()...)}
+	c, err := wire.FindCoordinator(t.Context(), &kafka.FindCoordinatorRequest{Key: "nowcast-windows", KeyType: kafka.CoordinatorKeyTypeConsumer})
 	if err != nil || c.Error != nil || c.Coordinator == nil {
 		t.Fatalf("find the coordinator: %v, %+v", err, c)
 	}
@@ -219,7 +220,8 @@ func TestMadeAnew(t *testing.T) {
 	pid := a.cmd.Process.Pid
 	_ = syscall.Kill(pid, syscall.SIGSTOP)   // so that it sees nothing of how the logs grow
 	defer syscall.Kill(pid, syscall.SIGCONT) //nolint:errcheck // it is gone then, or goes on
-	gone, err := client.DeleteTopics(t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{topic.Events, topic.Windows}})
+	wire := &kafka.Client{Addr: kafka.TCP(k.Addrs()...)}
+	gone, err := wire.DeleteTopics(t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{topic.Events, topic.Windows}})
 	if err == nil {
 		err = errors.Join(gone.Errors[topic.Events], gone.Errors[topic.Windows])
 	}

@@ -141,7 +141,7 @@ func TestVerify(t *testing.T) {
 func tallied(t *testing.T, kafka *broker.Client, site string, received uint64) error {
 	t.Helper()
 	now := time.Now()
-	b := event.AppendHeader(nil, event.Header{Node: 4711, Sequence: 1, Low: now.UnixMilli(), Farewell: true})
+	b := event.AppendHeader(nil, event.Header{Node: 4711, Sequence: 1, Low: now.UnixMilli(), CloseMarker: true})
 	b = event.AppendTally(b, event.Tally{Site: site, Minute: now.Unix()/60 - 1, Count: received})
 	_, err := kafka.Produce(t.Context(), topic.Events, 0, now, b)
 	return err

@@ -35,8 +35,8 @@ func (d *Decoder) Reset(record []byte) (Header, error) {
 			h.Sequence = v.num
 		case num == fieldLow && typ == protowire.VarintType:
 			h.Low = int64(v.num)
-		case num == fieldFarewell && typ == protowire.VarintType:
-			h.Farewell = v.num != 0
+		case num == fieldCloseMarker && typ == protowire.VarintType:
+			h.CloseMarker = v.num != 0
 		}
 	}
 	switch {

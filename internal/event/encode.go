@@ -11,7 +11,7 @@ func AppendHeader(b []byte, h Header) []byte {
 	b = appendFixed(b, fieldNode, h.Node)
 	b = appendUint(b, fieldSequence, h.Sequence)
 	b = appendUint(b, fieldLow, uint64(h.Low))
-	return appendBool(b, fieldFarewell, h.Farewell)
+	return appendBool(b, fieldCloseMarker, h.CloseMarker)
 }
 
 // AppendEvent adds e to the envelope that b holds. Strings must be valid UTF-8.

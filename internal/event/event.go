@@ -42,11 +42,11 @@ func (k Kind) String() string {
 
 // Header of an envelope, which is one Kafka record.
 type Header struct {
-	Version  uint32
-	Node     uint64 // random for each start of an ingest process, never 0
-	Sequence uint64 // per node and partition, from 1, rising by 1
-	Low      int64  // low watermark, ms since 1970 UTC: each event from here on was received after it
-	Farewell bool   // last envelope of a node that stops on purpose
+	Version     uint32
+	Node        uint64 // random for each start of an ingest process, never 0
+	Sequence    uint64 // per node and partition, from 1, rising by 1
+	Low         int64  // low watermark, ms since 1970 UTC: each event from here on was received after it
+	CloseMarker bool   // last envelope of a node that stops on purpose
 }
 
 // Event is one thing that a visitor did. Decoded strings and Props alias the record: copy what must outlive it.
@@ -85,13 +85,13 @@ type Tally struct {
 
 // Numbers of the fields in event.proto.
 const (
-	fieldEvent    = 1
-	fieldVersion  = 2
-	fieldNode     = 3
-	fieldSequence = 4
-	fieldLow      = 5
-	fieldFarewell = 6
-	fieldTally    = 7
+	fieldEvent       = 1
+	fieldVersion     = 2
+	fieldNode        = 3
+	fieldSequence    = 4
+	fieldLow         = 5
+	fieldCloseMarker = 6
+	fieldTally       = 7
 
 	fieldTime            = 1
 	fieldVisitor         = 2

@@ -192,7 +192,7 @@ func TestAllocations(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	f.Add(envelope(Header{Node: 1, Sequence: 1}))
-	f.Add(envelope(Header{Node: 1, Sequence: 1, Low: -1, Farewell: true}, full(), Event{Time: 1}))
+	f.Add(envelope(Header{Node: 1, Sequence: 1, Low: -1, CloseMarker: true}, full(), Event{Time: 1}))
 	f.Add([]byte(`{"n":"pageview"}`))
 	for _, g := range goldens() {
 		f.Add(g.record)

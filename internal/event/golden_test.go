@@ -25,13 +25,13 @@ type golden struct {
 func goldens() []golden {
 	h := Header{Version: 1, Node: 0x1122334455667788, Sequence: 42, Low: 1795435200000}
 	bye := h
-	bye.Farewell = true
+	bye.CloseMarker = true
 	minimal := Event{Time: 1795435200123, Visitor: 1, Kind: Pageview, Name: "pageview", Site: "example.com", Path: "/"}
 	unicode := Event{Time: 1795435200123, Visitor: 2, Kind: Custom, Name: "購入 🛒", Site: "xn--bcher-kva.example", Hostname: "bücher.example",
 		Path: "/straße/ё/日本", Props: AppendProp(nil, "größe", "\u202eXL\u0000")}
 	all := []golden{
 		{name: "tick", header: h},
-		{name: "farewell", header: bye},
+		{name: "close_marker", header: bye},
 		{name: "minimal", header: h, events: []Event{minimal}},
 		{name: "full", header: h, events: []Event{full(), minimal, full()}},
 		{name: "unicode", header: h, events: []Event{unicode}},

@@ -61,11 +61,11 @@ func TestSchema(t *testing.T) {
 func header(t *testing.T, m protoreflect.Message, h Header) {
 	t.Helper()
 	got := Header{
-		Version:  uint32(m.Get(byName(m, "version")).Uint()),
-		Node:     m.Get(byName(m, "node")).Uint(),
-		Sequence: m.Get(byName(m, "sequence")).Uint(),
-		Low:      m.Get(byName(m, "low")).Int(),
-		Farewell: m.Get(byName(m, "farewell")).Bool(),
+		Version:     uint32(m.Get(byName(m, "version")).Uint()),
+		Node:        m.Get(byName(m, "node")).Uint(),
+		Sequence:    m.Get(byName(m, "sequence")).Uint(),
+		Low:         m.Get(byName(m, "low")).Int(),
+		CloseMarker: m.Get(byName(m, "close_marker")).Bool(),
 	}
 	if got != h {
 		t.Errorf("header by the schema: %+v, want %+v", got, h)

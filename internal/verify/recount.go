@@ -126,7 +126,7 @@ func (r *recount) envelope(x broker.Record, report *Report) error {
 		r.nodes[h.Node] = n
 	}
 	n.sequence, n.last, n.low = h.Sequence, max(n.last, x.Time), min(h.Low, x.Time)
-	if h.Farewell {
+	if h.CloseMarker {
 		n.low = never
 	}
 	tooOld := r.watermark != never && x.Time <= r.watermark-nodes

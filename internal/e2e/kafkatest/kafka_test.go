@@ -415,16 +415,8 @@ func TestThreeNodes(t *testing.T) {
 	healed := func() {
 		t.Helper()
 		within(t, "all copies are in sync", func() bool {
-			m, err := c.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic.Events}})
-			if err != nil || len(m.Topics) != 1 {
-				return false
-			}
-			for _, p := range m.Topics[0].Partitions {
-				if len(p.Isr) != 3 {
-					return false
-				}
-			}
-			return true
+			n, err := c.InSyncReplicas(ctx, topic.Events)
+			return err == nil && n == 3
 		})
 	}
 	everywhere("at first")

@@ -1,0 +1,60 @@
+package broker
+
+import (
+	"context"
+	"errors"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// Errors of brokers that callers act on. Their texts are Kafka's.
+var (
+	ErrUnknownTopic     error = kafka.UnknownTopicOrPartition
+	ErrTooLarge         error = kafka.MessageSizeTooLarge // no broker ever takes this record
+	ErrInvalidRecord    error = kafka.InvalidRecord       // no broker ever takes this record
+	ErrInvalidTimestamp error = kafka.InvalidTimestamp    // the record's time is ahead of the broker's clock
+	// ErrNotEnoughReplicas means that too few replicas are in sync, before or after the record was appended.
+	ErrNotEnoughReplicas error = kafka.NotEnoughReplicas
+
+	ErrRebalanceInProgress error = kafka.RebalanceInProgress
+	ErrMemberIDRequired    error = kafka.MemberIDRequired // join again with the id that came with it
+	ErrUnknownMember       error = kafka.UnknownMemberId
+	ErrIllegalGeneration   error = kafka.IllegalGeneration
+	ErrFencedInstance      error = kafka.FencedInstanceID // another process has joined under this instance's name
+	ErrUnsupportedVersion  error = kafka.UnsupportedVersion
+)
+
+// ErrTopicRecreated means that a topic was deleted and made again: an offset in it names another record than before.
+var ErrTopicRecreated = errors.New("the log isn't the one that was read")
+
+// ErrMismatch means that a topic exists with settings that it can't have. The text is the sentence of topic.Spec.Check.
+var ErrMismatch = errors.New("topic doesn't fit")
+
+// Retryable reports whether the same request may succeed later: a leader moves, a coordinator loads, a broker is down.
+// Errors that aren't Kafka's own, such as those of connections, are retryable, except a canceled context.
+func Retryable(err error) bool {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return false
+	}
+	code, ok := errors.AsType[kafka.Error](err)
+	if !ok {
+		return true
+	}
+	switch code {
+	case kafka.UnknownTopicOrPartition, kafka.LeaderNotAvailable, kafka.NotLeaderForPartition,
+		kafka.RequestTimedOut, kafka.BrokerNotAvailable, kafka.ReplicaNotAvailable, kafka.NetworkException,
+		kafka.GroupLoadInProgress, kafka.GroupCoordinatorNotAvailable, kafka.NotCoordinatorForGroup,
+		kafka.NotEnoughReplicas, kafka.NotEnoughReplicasAfterAppend, kafka.KafkaStorageError,
+		kafka.NotController, kafka.FencedLeaderEpoch, kafka.UnknownLeaderEpoch, kafka.OffsetNotAvailable,
+		kafka.ThrottlingQuotaExceeded, kafka.Unknown:
+		return true
+	}
+	return false
+}
+
+// Unavailable reports whether err says that no broker decided on the request: a connection failed, or the answer was
+// that another attempt may succeed.
+func Unavailable(err error) bool {
+	_, decided := errors.AsType[kafka.Error](err)
+	return err != nil && (!decided || Retryable(err))
+}
