@@ -2,8 +2,8 @@
 //
 // usage: licenses ROOT GO_LICENSES >NOTICE
 //
-// ROOT is the folder of Nowcast's go.mod, GO_LICENSES the program of github.com/google/go-licenses. The npm packages
-// of ROOT/frontend and ROOT/deployments/npm have to be installed.
+// ROOT is the folder of Nowcast's go.mod, GO_LICENSES the program of github.com/google/go-licenses.
+// The npm packages of ROOT/frontend and ROOT/deployments/npm have to be installed.
 //
 // A license that isn't in the list of those accepted is an error, and so is a package without one.
 package main
@@ -11,6 +11,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	_ "embed"
 	"encoding/json"
 	"errors"
@@ -49,19 +50,21 @@ type part struct {
 	files         []string // license and notice texts
 }
 
+func (p part) String() string { return strings.TrimSpace(p.name + " " + p.version) }
+
 func main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil {
+	if err := run(context.Background(), os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "licenses:", err)
 		os.Exit(1)
 	}
 }
 
-func run(args []string, out io.Writer) error {
+func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) != 2 {
 		return errors.New("usage: licenses ROOT GO_LICENSES")
 	}
 	root, tool := args[0], args[1]
-	linked, err := linkedModules(root, tool)
+	linked, err := linkedModules(ctx, root, tool)
 	if err != nil {
 		return err
 	}
@@ -80,7 +83,7 @@ func run(args []string, out io.Writer) error {
 var platform = []string{"GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0"}
 
 // linkedModules are Go's library and the modules that cmd/nowcast links.
-func linkedModules(root, tool string) ([]part, error) {
+func linkedModules(ctx context.Context, root, tool string) ([]part, error) {
 	template, err := os.CreateTemp("", "licenses")
 	if err != nil {
 		return nil, fmt.Errorf("make template: %w", err)
@@ -91,7 +94,8 @@ func linkedModules(root, tool string) ([]part, error) {
 	if _, err := template.WriteString(line); err != nil {
 		return nil, fmt.Errorf("make template: %w", err)
 	}
-	report, err := output(root, tool, "report", "./cmd/nowcast", "--ignore", "nowcast", "--template", template.Name())
+	args := []string{"report", "./cmd/nowcast", "--ignore", "nowcast", "--template", template.Name()}
+	report, err := output(ctx, root, tool, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +108,7 @@ func linkedModules(root, tool string) ([]part, error) {
 		name, version, license, path := f[0], f[1], f[2], f[3]
 		for module, known := range unclassified {
 			if license == "Unknown" && strings.HasPrefix(name+"/", module+"/") {
-				dir, err := output(root, "go", "list", "-m", "-f", "{{.Dir}}", module)
+				dir, err := output(ctx, root, "go", "list", "-m", "-f", "{{.Dir}}", module)
 				if err != nil {
 					return nil, err
 				}
@@ -124,7 +128,7 @@ func linkedModules(root, tool string) ([]part, error) {
 			slices.Sort(p.licenses)
 		}
 	}
-	goroot, err := output(root, "go", "env", "GOROOT")
+	goroot, err := output(ctx, root, "go", "env", "GOROOT")
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +179,7 @@ func check(all []part) error {
 	for _, p := range all {
 		for _, l := range p.licenses {
 			if !slices.Contains(accepted, l) {
-				errs = append(errs, fmt.Errorf("check %s %s: license %q isn't accepted", p.name, p.version, l))
+				errs = append(errs, fmt.Errorf("check %s: license %q isn't accepted", p, l))
 			}
 		}
 	}
@@ -199,7 +203,7 @@ func write(out io.Writer, root string, linked, bundled, data []part) error {
 	} {
 		fmt.Fprintf(&b, "\n%s\n%s\n\n", s.title, strings.Repeat("-", len(s.title)))
 		for _, p := range s.parts {
-			fmt.Fprintf(&b, "  %s (%s)\n", strings.TrimSpace(p.name+" "+p.version), strings.Join(p.licenses, ", "))
+			fmt.Fprintf(&b, "  %s (%s)\n", p, strings.Join(p.licenses, ", "))
 			if len(p.files) == 0 && slices.Equal(p.licenses, []string{"Apache-2.0"}) {
 				p.files = []string{filepath.Join(root, "LICENSE")} // the license has one text
 			}
@@ -230,7 +234,7 @@ func write(out io.Writer, root string, linked, bundled, data []part) error {
 	return nil
 }
 
-// normalize drops what differs between two copies of a text and means nothing: ends of lines and spaces there.
+// normalize drops what differs between two copies of a text but not in meaning: spaces at the ends of lines.
 func normalize(text string) string {
 	lines := strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
 	for i, l := range lines {
@@ -244,8 +248,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-func output(dir, name string, args ...string) (string, error) {
-	cmd := exec.Command(name, args...)
+func output(ctx context.Context, dir, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), platform...)
 	var stderr bytes.Buffer

@@ -1,6 +1,7 @@
-// Compile reads a .proto file and writes its FileDescriptorProto to standard output. Package schematest drives it.
+// Compile reads a .proto file and writes its FileDescriptorProto to standard output.
+// Package schematest drives it.
 //
-// It is a program in a module of its own, so that the compiler of Protocol Buffers stays out of Nowcast's go.mod.
+// It is a program in a module of its own. The compiler of Protocol Buffers stays out of Nowcast's go.mod.
 //
 // usage: compile FILE
 package main

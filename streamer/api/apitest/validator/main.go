@@ -11,6 +11,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,13 +39,13 @@ type reply struct {
 }
 
 func main() {
-	if err := run(os.Args[1:], os.Stdin, os.Stdout); err != nil {
+	if err := run(context.Background(), os.Args[1:], os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "validator:", err)
 		os.Exit(1)
 	}
 }
 
-func run(args []string, in io.Reader, out io.Writer) error {
+func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
 	if len(args) != 1 {
 		return errors.New("usage: validator CONTRACT")
 	}
@@ -60,7 +61,7 @@ func run(args []string, in io.Reader, out io.Writer) error {
 		} else if err != nil {
 			return fmt.Errorf("read request: %w", err)
 		}
-		difference, err := check(v, r)
+		difference, err := check(ctx, v, r)
 		if err != nil {
 			return err
 		}
@@ -86,7 +87,7 @@ func load(path string) (validator.Validator, error) {
 	return v, nil
 }
 
-func check(v validator.Validator, r request) (difference string, err error) {
+func check(ctx context.Context, v validator.Validator, r request) (difference string, err error) {
 	var all []string
 	if r.Method == "" {
 		_, errs := v.ValidateDocument()
@@ -95,7 +96,7 @@ func check(v validator.Validator, r request) (difference string, err error) {
 		}
 		return strings.Join(all, "; "), nil
 	}
-	req, err := http.NewRequest(r.Method, r.URL, nil)
+	req, err := http.NewRequestWithContext(ctx, r.Method, r.URL, nil)
 	if err != nil {
 		return "", fmt.Errorf("make request: %w", err)
 	}
