@@ -64,7 +64,9 @@ func startProxies(t *testing.T) *proxyServer {
 }
 
 // call asks the API. An answer with a status that isn't expected is an error.
-func (s *proxyServer) call(ctx context.Context, method, path string, body any, expected ...int) (answer, error) {
+func (s *proxyServer) call(
+	ctx context.Context, method, path string, body any, expected ...int,
+) (answer, error) {
 	b, err := json.Marshal(body)
 	if err != nil {
 		return answer{}, err
@@ -105,13 +107,15 @@ func (s *proxyServer) listen(name, upstream string) (*proxy, string, error) {
 var directions = [...]string{"upstream", "downstream"}
 
 // disturb puts a toxic of a kind into both directions.
+// A direction that has one already keeps it: two faults can hit the same proxy, and the first to end restores it.
 func (p *proxy) disturb(kind string, attributes json.RawMessage) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var errs []error
 	for _, s := range directions {
 		body := map[string]any{"name": s, "type": kind, "stream": s, "attributes": attributes}
-		_, err := p.server.call(ctx, http.MethodPost, "/proxies/"+p.name+"/toxics", body, http.StatusOK)
+		_, err := p.server.call(ctx, http.MethodPost, "/proxies/"+p.name+"/toxics", body,
+			http.StatusOK, http.StatusConflict)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
@@ -119,8 +123,8 @@ func (p *proxy) disturb(kind string, attributes json.RawMessage) error {
 
 // restore removes the toxics of both directions.
 //
-// Toxiproxy answers 503 after 25 s where a connection holds a removal up, and goes on with it. So a 503 is asked
-// again until the toxic isn't there.
+// Toxiproxy answers 503 after 25 s where a connection delays a removal, and continues with it.
+// After a 503 restore asks again until the toxic is removed.
 func (p *proxy) restore() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -171,8 +175,8 @@ func TestProxies(t *testing.T) {
 	if err := get(200 * time.Millisecond); err == nil {
 		t.Error("an answer by a proxy that is cut off")
 	}
-	if err := p.disturb("timeout", json.RawMessage(`{"timeout":0}`)); err == nil {
-		t.Error("no error of a second toxic of the same name")
+	if err := p.disturb("latency", json.RawMessage(`{"latency":1}`)); err != nil {
+		t.Errorf("a second fault: %v", err)
 	}
 	for range 2 { // also where there is nothing to restore
 		if err := p.restore(); err != nil {
@@ -181,5 +185,8 @@ func TestProxies(t *testing.T) {
 	}
 	if err := get(10 * time.Second); err != nil {
 		t.Error(err)
+	}
+	if err := p.disturb("nonsense", json.RawMessage(`{}`)); err == nil {
+		t.Error("no error of a kind that doesn't exist")
 	}
 }
