@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"nowcast/internal/broker"
+	"nowcast/internal/httpserver"
 	"nowcast/internal/process"
 	"nowcast/internal/retry"
 	"nowcast/internal/site"
@@ -54,7 +55,7 @@ type (
 // open listens on the public address. A role does it first, so that an address in use is reported before
 // anything starts.
 func (f *webFlags) open() (net.Listener, error) {
-	l, err := process.Listen(f.Listen)
+	l, err := httpserver.Listen(f.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
 	}
@@ -100,7 +101,7 @@ func newHost(log *slog.Logger, f opsFlags) (*host, error) {
 	h := &host{log: log, health: process.NewHealth(), metrics: prometheus.NewRegistry()}
 	h.metrics.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
-	l, err := process.Listen(f.OpsListen)
+	l, err := httpserver.Listen(f.OpsListen)
 	if err != nil {
 		return nil, fmt.Errorf("--ops-listen: %w", err)
 	}
@@ -108,11 +109,11 @@ func newHost(log *slog.Logger, f opsFlags) (*host, error) {
 	return h, nil
 }
 
-// serve answers on l; quick are paths whose POST requests needn't go through net/http's server.
-func (h *host) serve(name string, l net.Listener, handler http.Handler, quick ...string) {
+// serve answers on l; fastPaths are answered past net/http where the request is plain.
+func (h *host) serve(name string, l net.Listener, handler http.Handler, fastPaths ...string) {
 	h.group.Add(name, func(ctx context.Context) error {
-		return process.Serve(ctx, l, handler, drainTime,
-			quick...)
+		return httpserver.Serve(ctx, l, handler, drainTime,
+			fastPaths...)
 	})
 }
 

@@ -10,8 +10,9 @@ import (
 	"testing"
 )
 
-// All threads of the engine's process, also those that a query makes, give way to this one.
-func TestEngineYields(t *testing.T) {
+// All threads of the engine's process, also those created by a query, have a higher niceness than this
+// process.
+func TestEngineNiceness(t *testing.T) {
 	h := newClickHouse(t, t.TempDir())
 	run(t, h)
 	db := open(t, h.DSN())
@@ -35,14 +36,15 @@ func TestEngineYields(t *testing.T) {
 		if err != nil {
 			continue // it has ended
 		}
-		_, rest, _ := strings.Cut(string(b), ") ") // state, ppid, …, nice is the 19th field of all
+		_, rest, _ := strings.Cut(string(b), ") ") // state, ppid, …; niceness is the 19th field of the line
 		f := strings.Fields(rest)
 		cmd, err := os.ReadFile(filepath.Join(filepath.Dir(stat), "cmdline"))
-		if err != nil || len(f) < 17 || f[1] != fmt.Sprint(os.Getpid()) || !strings.Contains(string(cmd), "clickhouse") {
+		if err != nil || len(f) < 17 || f[1] != fmt.Sprint(os.Getpid()) ||
+			!strings.Contains(string(cmd), "clickhouse") {
 			continue
 		}
 		threads++
-		if f[16] == "-20" { // the engine watches its memory at the highest priority, where it may
+		if f[16] == "-20" { // the engine's memory watcher, where it may take the highest priority
 			continue
 		}
 		if nice, err := strconv.Atoi(f[16]); err != nil || nice < want {

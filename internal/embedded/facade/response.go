@@ -21,11 +21,11 @@ import (
 	"nowcast/internal/embedded/chdb"
 )
 
-// requestBody is the request's body without its compressions.
+// requestBody returns the request's body, decompressed.
 func requestBody(r *http.Request, q url.Values) (io.Reader, error) {
 	body := io.Reader(r.Body)
 	switch r.Header.Get("Content-Encoding") {
-	case "", "lz4", "zstd": // clickhouse-go names so what decompress=1 means
+	case "", "lz4", "zstd": // clickhouse-go's names for the compression of decompress=1
 	case "gzip":
 		z, err := gzip.NewReader(body)
 		if err != nil {
@@ -33,7 +33,8 @@ func requestBody(r *http.Request, q url.Values) (io.Reader, error) {
 		}
 		body = z
 	default:
-		return nil, refusal(48, "this Content-Encoding is not supported here; use gzip, lz4 or zstd (NOT_IMPLEMENTED)")
+		return nil, newException(codeNotImplemented,
+			"this Content-Encoding is not supported here; use gzip, lz4 or zstd (NOT_IMPLEMENTED)")
 	}
 	if q.Get("decompress") == "1" {
 		body = compress.NewReader(body)
@@ -41,17 +42,19 @@ func requestBody(r *http.Request, q url.Values) (io.Reader, error) {
 	return body, nil
 }
 
-// sayHello answers clickhouse-go's first question. The engine writes blocks of revision 0, so that is the revision reported
-// and clickhouse-go decodes all later ones so; only this block is in the revision that the client asked for.
-func (s *Server) sayHello(out *reply, q url.Values) error {
+// answerHandshake answers handshakeQuery. The engine writes blocks in protocol revision 0, so that is
+// the revision reported, in which clickhouse-go decodes all later blocks. Only this block is in the
+// revision that the client asked for.
+func (s *Server) answerHandshake(out *response, q url.Values) error {
 	revision, _ := strconv.ParseUint(q.Get("client_protocol_version"), 10, 64)
 	b := proto.NewBlock()
-	for _, c := range [][2]string{{"displayName()", "String"}, {"version()", "String"}, {"revision()", "UInt32"}, {"timezone()", "String"}} {
+	for _, c := range [][2]string{{"displayName()", "String"}, {"version()", "String"},
+		{"revision()", "UInt32"}, {"timezone()", "String"}} {
 		if err := b.AddColumn(c[0], column.Type(c[1])); err != nil {
 			return err
 		}
 	}
-	if err := b.Append(s.hello[0], s.hello[1], uint32(0), s.hello[2]); err != nil {
+	if err := b.Append(s.engine.displayName, s.engine.version, uint32(0), s.engine.timezone); err != nil {
 		return err
 	}
 	buf := &chproto.Buffer{}
@@ -62,17 +65,17 @@ func (s *Server) sayHello(out *reply, q url.Values) error {
 	return err
 }
 
-// reply writes a response's body: plain, as gzip or as ClickHouse's compressed blocks.
-type reply struct {
-	w      http.ResponseWriter
-	gzip   *gzip.Writer
-	blocks *compress.Writer
-	tag    string
-	begun  bool
+// response writes a response's body: plain, as gzip, or in ClickHouse's compressed blocks.
+type response struct {
+	w            http.ResponseWriter
+	gzip         *gzip.Writer     // nil: no gzip
+	blocks       *compress.Writer // nil: no compressed blocks
+	exceptionTag string           // marks an exception inside the body
+	started      bool             // the status was sent
 }
 
-func newReply(w http.ResponseWriter, r *http.Request, q url.Values) *reply {
-	o := &reply{w: w, tag: rand.Text()[:16]}
+func newResponse(w http.ResponseWriter, r *http.Request, q url.Values) *response {
+	o := &response{w: w, exceptionTag: rand.Text()[:16]}
 	switch {
 	case q.Get("compress") == "1":
 		method := compress.LZ4
@@ -85,18 +88,18 @@ func newReply(w http.ResponseWriter, r *http.Request, q url.Values) *reply {
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
-	h.Set("X-ClickHouse-Exception-Tag", o.tag)
+	h.Set("X-ClickHouse-Exception-Tag", o.exceptionTag)
 	return o
 }
 
-func (o *reply) Write(p []byte) (int, error) {
+func (o *response) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	if !o.begun && o.gzip != nil {
+	if !o.started && o.gzip != nil {
 		o.w.Header().Set("Content-Encoding", "gzip")
 	}
-	o.begun = true
+	o.started = true
 	switch {
 	case o.blocks != nil:
 		const block = 1 << 20
@@ -116,21 +119,21 @@ func (o *reply) Write(p []byte) (int, error) {
 	}
 }
 
-func (o *reply) finish() {
+func (o *response) finish() {
 	switch {
-	case !o.begun:
+	case !o.started:
 		o.w.Header().Set("Content-Length", "0")
 		o.w.WriteHeader(http.StatusOK)
 	case o.gzip != nil:
-		_ = o.gzip.Close() // the client has gone
+		_ = o.gzip.Close() // fails only if the client has disconnected
 	}
 }
 
-// fail tells err: by status and header before the first byte, else by the tagged block that ClickHouse appends to a stream
-// that it can't go on with. That block is plain text even among compressed ones.
-func (o *reply) fail(err error) {
-	const unknown = 1002
-	code := unknown
+// fail reports err: by status and header before the first byte of the body, and otherwise by the tagged
+// block that ClickHouse appends to a body that it can't complete. That block is plain text also after
+// compressed blocks.
+func (o *response) fail(err error) {
+	code := codeUnknownException
 	text := err.Error()
 	var e *chdb.Error
 	if errors.As(err, &e) && e.Code > 0 {
@@ -139,7 +142,7 @@ func (o *reply) fail(err error) {
 	} else {
 		text = fmt.Sprintf("Code: %d. DB::Exception: %s", code, text)
 	}
-	if !o.begun {
+	if !o.started {
 		o.w.Header().Set("X-ClickHouse-Exception-Code", strconv.Itoa(code))
 		o.w.WriteHeader(http.StatusInternalServerError)
 		o.gzip = nil
@@ -147,7 +150,8 @@ func (o *reply) fail(err error) {
 		return
 	}
 	o.blocks = nil
-	_, _ = fmt.Fprintf(o, "\r\n__exception__\r\n%s\r\n%s\n%d %s\r\n__exception__\r\n", o.tag, text, len(text)+1, o.tag)
+	_, _ = fmt.Fprintf(o, "\r\n__exception__\r\n%s\r\n%s\n%d %s\r\n__exception__\r\n",
+		o.exceptionTag, text, len(text)+1, o.exceptionTag)
 	if o.gzip != nil {
 		_ = o.gzip.Close()
 	}

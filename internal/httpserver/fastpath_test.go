@@ -1,4 +1,4 @@
-package process
+package httpserver
 
 import (
 	"bufio"
@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"reflect"
 	"strings"
@@ -15,11 +14,12 @@ import (
 	"time"
 )
 
-// saw answers with what a handler is given, and whether by the quick way.
-func saw(w http.ResponseWriter, r *http.Request) {
-	_, quick := w.(*exchange)
+// echo responds with the request as its handler sees it, and with whether it took the fast path. X-Do
+// asks for other responses.
+func echo(w http.ResponseWriter, r *http.Request) {
+	_, fast := w.(*fastResponse)
 	b, err := io.ReadAll(r.Body)
-	w.Header().Set("X-Quick", fmt.Sprint(quick))
+	w.Header().Set("X-Fast", fmt.Sprint(fast))
 	switch r.Header.Get("X-Do") {
 	case "panic":
 		panic(http.ErrAbortHandler)
@@ -40,25 +40,30 @@ func saw(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusTeapot)
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode([]any{r.Method, r.URL, r.Host, r.RequestURI, r.Proto, r.ProtoMajor, r.ProtoMinor, r.Header, r.ContentLength, string(b),
-		fmt.Sprint(err), r.TransferEncoding, r.Close, r.Trailer, r.Form, r.TLS == nil, r.Context().Err() == nil, strings.HasPrefix(r.RemoteAddr, "127.0.0.1:")})
+	_ = json.NewEncoder(w).Encode([]any{r.Method, r.URL, r.Host, r.RequestURI, r.Proto, r.ProtoMajor,
+		r.ProtoMinor, r.Header, r.ContentLength, string(b), fmt.Sprint(err), r.TransferEncoding, r.Close,
+		r.Trailer, r.Form, r.TLS == nil, r.Context().Err() == nil,
+		strings.HasPrefix(r.RemoteAddr, "127.0.0.1:")})
 }
 
 const plain = "POST /q HTTP/1.1\r\nHost: x.example:80\r\n"
 
-var quickRows = []struct {
+var fastPathRows = []struct {
 	name, request string
-	quick         bool
+	fast          bool
 }{
 	{"plain", plain + "Content-Length: 3\r\n\r\nabc", true},
-	{"as a browser sends it", plain + "Connection: keep-alive\r\nContent-Length: 2\r\nUser-Agent: Mozilla/5.0 (X11; Linux)\r\nAccept-Language: de,en;q=0.5\r\nSec-Fetch-Site: cross-site\r\n\r\n{}", true},
-	{"names as proxies send them", "POST /q HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\nx-forwarded-for: 1.1.1.1\r\nX-FORWARDED-FOR:2.2.2.2 \r\nuser-agent:\t a\tb \r\n\r\na", true},
+	{"as a browser sends it", plain + "Connection: keep-alive\r\nContent-Length: 2\r\n" +
+		"User-Agent: Mozilla/5.0 (X11; Linux)\r\nAccept-Language: de,en;q=0.5\r\n" +
+		"Sec-Fetch-Site: cross-site\r\n\r\n{}", true},
+	{"names as proxies send them", "POST /q HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n" +
+		"x-forwarded-for: 1.1.1.1\r\nX-FORWARDED-FOR:2.2.2.2 \r\nuser-agent:\t a\tb \r\n\r\na", true},
 	{"no body", plain + "Content-Length: 0\r\n\r\n", true},
 	{"bytes", plain + "Content-Length: 4\r\nX-A: \xff\xc3\xa4\r\n\r\n\x00\r\n\xff", true},
-	{"closes by the handler", plain + "X-Do: close\r\nContent-Length: 1\r\n\r\na", true},
+	{"handler closes", plain + "X-Do: close\r\nContent-Length: 1\r\n\r\na", true},
 	{"no content", plain + "X-Do: empty\r\nContent-Length: 1\r\n\r\na", true},
-	{"nothing said", plain + "X-Do: nothing\r\nContent-Length: 1\r\n\r\na", true},
-	{"type found", plain + "X-Do: sniff\r\nContent-Length: 1\r\n\r\na", true},
+	{"empty response", plain + "X-Do: nothing\r\nContent-Length: 1\r\n\r\na", true},
+	{"detected content type", plain + "X-Do: sniff\r\nContent-Length: 1\r\n\r\na", true},
 	{"line ends in values", plain + "X-Do: split\r\nContent-Length: 1\r\n\r\na", true},
 	{"panic", plain + "X-Do: panic\r\nContent-Length: 1\r\n\r\na", true},
 
@@ -78,9 +83,10 @@ var quickRows = []struct {
 	{"empty length", plain + "Content-Length:\r\n\r\n", false},
 	{"list of lengths", plain + "Content-Length: 1, 1\r\n\r\na", false},
 	{"chunks", plain + "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", false},
-	{"chunks and a length", plain + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", false},
+	{"chunks and a length", plain + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n" +
+		"1\r\na\r\n0\r\n\r\n", false},
 	{"unknown coding", plain + "Content-Length: 1\r\nTransfer-Encoding: zip\r\n\r\na", false},
-	{"closes", plain + "Connection: close\r\nContent-Length: 1\r\n\r\na", false},
+	{"client closes", plain + "Connection: close\r\nContent-Length: 1\r\n\r\na", false},
 	{"upgrades", plain + "Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 1\r\n\r\na", false},
 	{"expects", plain + "Expect: 100-continue\r\nContent-Length: 1\r\n\r\na", false},
 	{"pragma", plain + "Pragma: no-cache\r\nContent-Length: 1\r\n\r\na", false},
@@ -90,7 +96,7 @@ var quickRows = []struct {
 	{"no name", plain + ": a\r\nContent-Length: 1\r\n\r\na", false},
 	{"line feeds alone", "POST /q HTTP/1.1\nHost: x\nContent-Length: 1\n\na", false},
 	{"a line feed in a value", plain + "X-A: a\nContent-Length: 9\r\nContent-Length: 1\r\n\r\na", false},
-	{"a return in a value", plain + "X-A: a\rb\r\nContent-Length: 1\r\n\r\na", false},
+	{"a carriage return in a value", plain + "X-A: a\rb\r\nContent-Length: 1\r\n\r\na", false},
 	{"a zero in a value", plain + "X-A: a\x00b\r\nContent-Length: 1\r\n\r\na", false},
 	{"an underscore", plain + "X_A: a\r\nContent-Length: 1\r\n\r\na", false},
 	{"many fields", plain + strings.Repeat("X-A: a\r\n", 60) + "Content-Length: 1\r\n\r\na", false},
@@ -100,74 +106,67 @@ var quickRows = []struct {
 	{"nonsense", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", false},
 }
 
-// both serves saw by the quick way and by net/http alone.
-func both(t testing.TB) (quick, other string, stop func()) {
+// serveEcho serves echo, with paths on the fast path.
+func serveEcho(t *testing.T, paths ...string) (s *server, addr string, stop func()) {
 	t.Helper()
-	var addrs []string
-	var stops []func()
-	for _, paths := range [][]string{{"/q"}, nil} {
-		l, err := Listen("127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- Serve(ctx, l, http.HandlerFunc(saw), 5*time.Second, paths...) }()
-		addrs = append(addrs, l.Addr().String())
-		stops = append(stops, func() {
-			if cancel(); true {
-				if err := <-done; err != nil {
-					t.Error(err)
-				}
-			}
-		})
+	l, err := Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	return addrs[0], addrs[1], func() { stops[0](); stops[1]() }
+	ctx, cancel := context.WithCancel(t.Context())
+	s = newServer(ctx, l, http.HandlerFunc(echo), paths)
+	ended := make(chan error, 1)
+	go func() { ended <- s.run(ctx, 5*time.Second) }()
+	return s, l.Addr().String(), func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
 }
 
-// said is an answer as a client sees it.
-type said struct {
+// response is a response as a client sees it.
+type response struct {
 	status string
 	header http.Header
 	body   string
 	length int64
 	close  bool
-	err    string // where there is no more of it
+	err    string // "ended": the connection ended instead of a response
 }
 
-// ask sends bytes and reads answers until none comes: then the connection ended, or it is idle, which a further request shows.
-func ask(t testing.TB, addr, request string) (all []said) {
+// ask sends bytes and reads all responses to them, and the response to a further GET request if the
+// connection is still open, or "ended" if it isn't.
+func ask(t *testing.T, addr, request string) (all []response) {
 	t.Helper()
-	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := dial(t, addr)
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
 	if _, err := io.WriteString(c, request); err != nil {
 		t.Fatal(err)
 	}
 	in := bufio.NewReader(c)
-	last, left := false, max(1, strings.Count(request, plain)) // answers that come before the last request's
+	last := false                                     // the further request was sent
+	expected := max(1, strings.Count(request, plain)) // responses before the further request's
 	for {
 		res, err := http.ReadResponse(in, nil)
 		if err != nil {
-			return append(all, said{err: "ended"})
+			return append(all, response{err: "ended"})
 		}
 		b, err := io.ReadAll(res.Body)
 		res.Body.Close()
-		s := said{status: res.Status, header: res.Header, body: string(b), length: res.ContentLength, close: res.Close}
+		r := response{res.Status, res.Header, string(b), res.ContentLength, res.Close, ""}
 		if err != nil {
-			s.err = err.Error()
+			r.err = err.Error()
 		}
-		all = append(all, s)
+		all = append(all, r)
 		if last {
 			return all
 		}
 		if res.StatusCode >= 200 {
-			left--
+			expected--
 		}
-		if left <= 0 && in.Buffered() == 0 {
+		if expected <= 0 && in.Buffered() == 0 {
 			if last = true; !res.Close {
 				_, _ = io.WriteString(c, "GET /last HTTP/1.1\r\nHost: x\r\n\r\n")
 			}
@@ -175,58 +174,69 @@ func ask(t testing.TB, addr, request string) (all []said) {
 	}
 }
 
-// way says by which way the first request was answered, and takes from answers what may differ.
-func way(all []said) (quick bool) {
-	for i, s := range all {
-		if s.header != nil && (s.header.Get("Date") == "") != (s.status[0] == '4' && s.header.Get("X-Quick") == "") {
-			all[i].err += " date" // net/http gives one to all but its own refusals
+// normalize removes from responses what may differ between the two ways. It reports whether the first
+// request took the fast path.
+func normalize(all []response) (fast bool) {
+	for i, r := range all {
+		refusal := r.header != nil && r.status[0] == '4' && r.header.Get("X-Fast") == ""
+		if r.header != nil && (r.header.Get("Date") == "") != refusal {
+			all[i].err += " date" // net/http sets Date on every response but its own refusals
 		}
 		if i == 0 {
-			quick = s.header.Get("X-Quick") == "true"
+			fast = r.header.Get("X-Fast") == "true"
 		}
-		delete(s.header, "Date")
-		delete(s.header, "X-Quick")
+		delete(r.header, "Date")
+		delete(r.header, "X-Fast")
 	}
-	return quick
+	return fast
 }
 
-// TestQuickIsAsNetHTTP: whatever comes, handler and client can't tell the two ways apart, and only what is plain goes the quick one.
-func TestQuickIsAsNetHTTP(t *testing.T) {
+// Handler and client can't tell the fast path from net/http, and only plain requests take it.
+func TestFastPathMatchesNetHTTP(t *testing.T) {
 	defer log.SetOutput(log.Writer())
 	log.SetOutput(io.Discard)
-	quick, other, stop := both(t)
-	defer stop()
-	for _, row := range quickRows {
-		got, want := ask(t, quick, row.request), ask(t, other, row.request)
-		if q := way(got); q != row.quick && row.name != "panic" {
-			t.Errorf("%s: quick is %t", row.name, q)
+	_, fastAddr, stopFast := serveEcho(t, "/q")
+	defer stopFast()
+	_, netAddr, stopNet := serveEcho(t)
+	defer stopNet()
+	for _, row := range fastPathRows {
+		got, want := ask(t, fastAddr, row.request), ask(t, netAddr, row.request)
+		if fast := normalize(got); fast != row.fast && row.name != "panic" {
+			t.Errorf("%s: fast is %t", row.name, fast)
 		}
-		if way(want); !reflect.DeepEqual(got, want) {
+		if normalize(want); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s:\n got %+v\nwant %+v", row.name, got, want)
 		}
 	}
 }
 
-// TestQuickAndOthersInTurn: a connection that goes over to net/http loses nothing, also where a request comes in parts.
-func TestQuickAndOthersInTurn(t *testing.T) {
-	quick, _, stop := both(t)
+// A connection that leaves the fast path loses no bytes, also if a request arrives in parts.
+func TestFastPathHandsOver(t *testing.T) {
+	s, addr, stop := serveEcho(t, "/q")
 	defer stop()
-	c := dial(t, quick)
+	c := dial(t, addr)
 	in := bufio.NewReader(c)
+	handedOver := func() bool {
+		s.fast.mu.Lock()
+		defer s.fast.mu.Unlock()
+		return len(s.fast.conns) == 0
+	}
 	for i, row := range []struct {
 		parts []string
-		quick string
+		fast  string
 	}{
 		{[]string{plain + "Content-Length: 1\r\n\r\na"}, "true"},
 		{[]string{plain + "Content-Length: 1\r\n\r\nb"}, "true"},
 		{[]string{plain + "Content-", "Length: 4\r\n\r\nab", "cd"}, "false"},
 		{[]string{plain + "Content-Length: 1\r\n\r\nc"}, "false"},
 	} {
-		for _, part := range row.parts {
+		for n, part := range row.parts {
+			if n > 0 { // the server has seen the parts before this one
+				eventually(t, "the connection leaves the fast path", handedOver)
+			}
 			if _, err := io.WriteString(c, part); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(20 * time.Millisecond) // so that it arrives alone
 		}
 		res, err := http.ReadResponse(in, nil)
 		if err != nil {
@@ -235,14 +245,16 @@ func TestQuickAndOthersInTurn(t *testing.T) {
 		b, _ := io.ReadAll(res.Body)
 		res.Body.Close()
 		last := row.parts[len(row.parts)-1]
-		if got := res.Header.Get("X-Quick"); got != row.quick || !strings.Contains(string(b), last[len(last)-1:]+`",`) {
-			t.Errorf("%d: quick %s, %s", i, got, b)
+		fast := res.Header.Get("X-Fast")
+		if fast != row.fast || !strings.Contains(string(b), last[len(last)-1:]+`",`) {
+			t.Errorf("%d: fast %s, %s", i, fast, b)
 		}
 	}
 }
 
-// TestQuickDrains: a stop lets running requests end, closes what is idle at once, and cuts what doesn't end.
-func TestQuickDrains(t *testing.T) {
+// A stop lets running requests end, closes idle connections at once, and closes the others after the
+// drain time.
+func TestFastPathDrains(t *testing.T) {
 	for _, row := range []struct {
 		name  string
 		drain time.Duration
@@ -253,17 +265,17 @@ func TestQuickDrains(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			begun, finish, told := make(chan struct{}), make(chan struct{}), make(chan struct{})
+			started, cancelled, finish := make(chan struct{}), make(chan struct{}), make(chan struct{})
 			ctx, stop := context.WithCancel(t.Context())
 			result := make(chan error, 1)
 			go func() {
 				result <- Serve(ctx, l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					if _, ok := w.(*exchange); !ok {
-						t.Error("not by the quick way")
+					if _, ok := w.(*fastResponse); !ok {
+						t.Error("the request didn't take the fast path")
 					}
-					close(begun)
+					close(started)
 					<-r.Context().Done()
-					close(told)
+					close(cancelled)
 					<-finish
 					_, _ = io.WriteString(w, "done")
 				}), row.drain, "/q")
@@ -272,9 +284,9 @@ func TestQuickDrains(t *testing.T) {
 			if _, err := io.WriteString(busy, plain+"Content-Length: 1\r\n\r\na"); err != nil {
 				t.Fatal(err)
 			}
-			<-begun
+			<-started
 			stop()
-			<-told
+			<-cancelled
 			if b, err := io.ReadAll(idle); err != nil || len(b) > 0 {
 				t.Errorf("idle: %q %v", b, err)
 			}
@@ -282,7 +294,10 @@ func TestQuickDrains(t *testing.T) {
 				close(finish)
 			}
 			b, _ := io.ReadAll(busy)
-			if s := string(b); row.ends && (!strings.HasPrefix(s, "HTTP/1.1 200 OK\r\n") || !strings.Contains(s, "Connection: close\r\n") || !strings.HasSuffix(s, "\r\n\r\ndone")) || !row.ends && s != "" {
+			whole := strings.HasPrefix(string(b), "HTTP/1.1 200 OK\r\n") &&
+				strings.Contains(string(b), "Connection: close\r\n") &&
+				strings.HasSuffix(string(b), "\r\n\r\ndone")
+			if row.ends && !whole || !row.ends && len(b) > 0 {
 				t.Errorf("busy: %q", b)
 			}
 			if !row.ends {
@@ -295,31 +310,33 @@ func TestQuickDrains(t *testing.T) {
 	}
 }
 
-// FuzzQuick: no bytes are taken for another request than net/http takes them for.
-func FuzzQuick(f *testing.F) {
-	for _, row := range quickRows {
+// parse reads no bytes as another request than net/http does.
+func FuzzFastPath(f *testing.F) {
+	for _, row := range fastPathRows {
 		f.Add([]byte(row.request))
 	}
-	q := &quick{base: context.Background()}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		x := newExchange(q)
-		if len(b) > quickSize || !x.parse(b, []string{"/q"}) {
+		var fast fastRequest
+		fast.init(context.Background())
+		if len(b) > maxFastRequest || !fast.parse(b, []string{"/q"}) {
 			t.Skip()
 		}
 		in := bufio.NewReader(strings.NewReader(string(b)))
-		r, err := http.ReadRequest(in)
+		want, err := http.ReadRequest(in)
 		if err != nil {
-			t.Fatalf("net/http says %v", err)
+			t.Fatalf("net/http refuses it: %v", err)
 		}
-		body, err := io.ReadAll(r.Body)
-		mine, _ := io.ReadAll(x.request.Body)
-		if err != nil || string(body) != string(mine) || in.Buffered() > 0 {
-			t.Fatalf("body %q, net/http has %q and %d bytes more: %v", mine, body, in.Buffered(), err)
+		wantBody, err := io.ReadAll(want.Body)
+		body, _ := io.ReadAll(fast.http.Body)
+		if err != nil || string(wantBody) != string(body) || in.Buffered() > 0 {
+			t.Fatalf("body %q; net/http has %q and %d bytes more: %v", body, wantBody, in.Buffered(), err)
 		}
-		m := &x.request
-		if m.Method != r.Method || m.Host != r.Host || m.RequestURI != r.RequestURI || !reflect.DeepEqual(m.URL, r.URL) || !reflect.DeepEqual(m.Header, r.Header) ||
-			m.ContentLength != r.ContentLength || r.Close || m.Proto != r.Proto || len(r.TransferEncoding) > 0 || len(r.Trailer) > 0 {
-			t.Fatalf("%+v\nnet/http has %+v", m, r)
+		got := &fast.http
+		if got.Method != want.Method || got.Host != want.Host || got.RequestURI != want.RequestURI ||
+			!reflect.DeepEqual(got.URL, want.URL) || !reflect.DeepEqual(got.Header, want.Header) ||
+			got.ContentLength != want.ContentLength || want.Close || got.Proto != want.Proto ||
+			len(want.TransferEncoding) > 0 || len(want.Trailer) > 0 {
+			t.Fatalf("got %+v\nnet/http has %+v", got, want)
 		}
 	})
 }
