@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// Message compiles a .proto file and gives a message of it.
+// Message compiles a .proto file and returns the descriptor of one of its messages.
 //
 // The compiler is a program below this package, in a module of its own, which the go command runs.
 func Message(t *testing.T, path string, name protoreflect.Name) protoreflect.MessageDescriptor {
@@ -24,7 +24,8 @@ func Message(t *testing.T, path string, name protoreflect.Name) protoreflect.Mes
 		t.Fatal(err)
 	}
 	_, here, _, _ := runtime.Caller(0)
-	cmd := exec.CommandContext(t.Context(), "go", "run", "-C", filepath.Join(filepath.Dir(here), "compile"), ".", path)
+	compiler := filepath.Join(filepath.Dir(here), "compile")
+	cmd := exec.CommandContext(t.Context(), "go", "run", "-C", compiler, ".", path)
 	cmd.Stderr = t.Output()
 	b, err := cmd.Output()
 	if err != nil {

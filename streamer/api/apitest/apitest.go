@@ -16,15 +16,16 @@ import (
 
 // Checker validates answers against streamer/openapi.yaml.
 //
-// The validator is a program below this package, in a module of its own. One process of it serves all checkers of
-// a test binary. It ends when the test binary does, since that closes its standard input.
+// The validator is a program below this package, in a module of its own.
+// One process of it serves all checkers of a test binary.
+// It ends when the test binary does, since that closes its standard input.
 type Checker struct {
 	mu       sync.Mutex // one request at a time
 	requests *json.Encoder
 	replies  *json.Decoder
 }
 
-// New starts the validator, or gives the one that runs. The go command compiles it at the first use.
+// New starts the validator, or returns the running one. The go command compiles it at the first use.
 func New() (*Checker, error) { return start() }
 
 var start = sync.OnceValues(func() (*Checker, error) {
@@ -50,7 +51,7 @@ var start = sync.OnceValues(func() (*Checker, error) {
 // Document checks the contract itself.
 func (c *Checker) Document() error { return c.ask(request{}) }
 
-// Response says how an answer to a request differs from the contract. It is nil where the answer doesn't differ.
+// Response returns an error that says how an answer differs from the contract, nil if it does not.
 func (c *Checker) Response(req *http.Request, status int, header http.Header, body []byte) error {
 	return c.ask(request{req.Method, req.URL.String(), status, header, body})
 }

@@ -24,7 +24,8 @@ func TestChecker(t *testing.T) {
 	} {
 		req := httptest.NewRequest(http.MethodGet, "http://127.0.0.1"+row.path, nil)
 		err := c.Response(req, http.StatusOK, json, []byte(row.body))
-		if (err == nil) != (row.difference == "") || err != nil && !strings.Contains(err.Error(), row.difference) {
+		wrong := (err == nil) != (row.difference == "")
+		if wrong || err != nil && !strings.Contains(err.Error(), row.difference) {
 			t.Errorf("%s: %v, want %q", row.name, err, row.difference)
 		}
 	}
