@@ -31,7 +31,7 @@ build: bin/libchdb.so ingest/geodata/country.mmdb ingest/crawlers/crawler-user-a
 	@go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/nowcast ./cmd/nowcast
 
 ## test: lint, and test Go with the race detector, frontend, pipeline, browser, real Kafka, containers
-test: build lint generate-check test-frontend test-go test-e2e test-browser
+test: build lint generate-check test-frontend test-go test-mutations test-e2e test-browser
 	@echo "make test: all done"
 
 ## lint: check Go with golangci-lint, its import rules included
@@ -46,7 +46,8 @@ generate: frontend/node_modules/.package-lock.json
 	$(NPM) --prefix frontend run generate
 
 ## licenses: write NOTICE, the licenses of what program, dashboard and image contain
-licenses: bin/go-licenses frontend/node_modules/.package-lock.json deployments/npm/node_modules/.package-lock.json
+licenses: bin/go-licenses
+licenses: frontend/node_modules/.package-lock.json deployments/npm/node_modules/.package-lock.json
 	@go run -C deployments/tools/licenses . $(CURDIR) $(CURDIR)/bin/go-licenses >bin/NOTICE
 	@mv bin/NOTICE NOTICE
 
@@ -56,7 +57,7 @@ generate-check:
 	@before=$$(cat $(GENERATED) | sha256sum); \
 	$(MAKE) --no-print-directory generate licenses >/dev/null; \
 	after=$$(cat $(GENERATED) | sha256sum); \
-	[ "$$before" = "$$after" ] || { echo "generated files are out of date: run make generate licenses and commit"; exit 1; }
+	[ "$$before" = "$$after" ] || { echo "check generated files: out of date: run make generate licenses"; exit 1; }
 
 ## test-frontend: check types and style of dashboard and tracker, and run their unit tests
 test-frontend: frontend/node_modules/.package-lock.json frontend/dist/index.html
@@ -67,6 +68,10 @@ test-frontend: frontend/node_modules/.package-lock.json frontend/dist/index.html
 test-go: build
 	@for module in $(MODULES); do go build -C $$module -o /dev/null .; done
 	go test -race -timeout 20m $$(go list ./... | grep -v internal/e2e)
+
+## test-mutations: break each rule of the fold, one at a time, and check that its model check notices
+test-mutations:
+	go test -timeout 30m -run '^TestMutations$$' ./aggregator/fold -mutations
 
 ## test-e2e: test the whole pipeline, on embedded parts, on real Apache Kafka, and in containers
 test-e2e: build kafka toxiproxy
@@ -108,11 +113,13 @@ outage: build kafka
 
 ## chaos-streams: follow N (1000) streams for SPAN (2m) while streamers are killed; check every second
 chaos-streams: build
-	go test -timeout 0 -count=1 -v -run '^TestStreams$$' ./internal/e2e/ -stream-viewers $(N) -stream-span $(call span,2m)
+	go test -timeout 0 -count=1 -v -run '^TestStreams$$' ./internal/e2e/ \
+	  -stream-viewers $(N) -stream-span $(call span,2m)
 
 ## drain: stop a streamer with N (19500) viewers; measure how fast they move, check every second
 drain: build
-	go test -timeout 0 -count=1 -v -run '^TestDrain$$' ./internal/e2e/ -drain-viewers $(if $(filter file,$(origin N)),19500,$(N))
+	go test -timeout 0 -count=1 -v -run '^TestDrain$$' ./internal/e2e/ \
+	  -drain-viewers $(if $(filter file,$(origin N)),19500,$(N))
 
 ## bench-glass: time from beacon to screen at 1,000 beacons/s, alone and beside 8 clients with heavy queries
 bench-glass: build
@@ -167,7 +174,7 @@ image: build
 
 ## kafka: fetch the jars of Apache Kafka for the tests (needs Maven)
 kafka: $(if $(shell command -v mvn),$(KAFKA)/.done,)
-	@$(if $(shell command -v mvn),:,echo "kafka: no Maven here: tests on real Kafka run only where Docker has its image")
+	@$(if $(shell command -v mvn),:,echo "kafka: no Maven: tests on real Kafka need its image in Docker")
 
 ## toxiproxy: build the proxy that the tests inject faults into connections with
 toxiproxy: bin/toxiproxy
@@ -219,7 +226,7 @@ bin/toxiproxy: deployments/tools/toxiproxy/go.mod
 	go build -modfile=$< -o $@ github.com/Shopify/toxiproxy/v2/cmd/server
 	@touch $@
 
-.PHONY: help run build test lint generate licenses generate-check test-frontend test-go test-e2e \
-  test-browser fuzz fuzz-http model chaos chaos-ingest outage chaos-streams overload bench-glass \
+.PHONY: help run build test lint generate licenses generate-check test-frontend test-go test-mutations \
+  test-e2e test-browser fuzz fuzz-http model chaos chaos-ingest outage chaos-streams overload bench-glass \
   bench-beacons bench-ingest bench-idle bench-aggregator bench-streamer bench-viewers soak hostile drain \
   image kafka toxiproxy clean

@@ -7,6 +7,7 @@
 package streamer
 
 import (
+	"cmp"
 	"context"
 	_ "embed" // the contract
 	"errors"
@@ -125,7 +126,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if s.metrics, err = newMetrics(d.Metrics); err != nil {
 		return nil, err
 	}
-	s.push, err = push.New(push.Config{Blocked: cfg.Blocked, Handlers: cfg.Transport == Handlers, Writes: cfg.Transport == Writes, Holds: s.stillHolds, Left: s.seats.leave}, d.Metrics)
+	s.push, err = push.New(push.Config{Stall: cfg.Blocked, HandlersOnly: cfg.Transport == Handlers, DisableIOURing: cfg.Transport == Writes, Authorized: s.stillHolds, Release: s.seats.leave}, d.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("set up streams: %w", err)
 	}
@@ -174,7 +175,7 @@ func (s *Service) Drain(ctx context.Context) error {
 	s.seats.refuse()
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime+time.Second)
 	defer cancel()
-	if n := s.push.Open(); n > 0 {
+	if n := s.push.Viewers(); n > 0 {
 		s.log.Info("letting viewers go", "viewers", n)
 	}
 	s.push.Drain(limited, drainTime)
@@ -185,22 +186,28 @@ func (s *Service) Drain(ctx context.Context) error {
 func (s *Service) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	wg.Go(func() { s.push.Run(ctx) })
+	serving, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	wg.Go(func() {
+		if err := s.push.Run(ctx); err != nil {
+			fail(fmt.Errorf("write to viewers: %w", err))
+		}
+	})
 	for {
-		err := s.tail(ctx)
-		if ctx.Err() != nil {
-			return ctx.Err()
+		err := s.tail(serving)
+		if serving.Err() != nil {
+			return cmp.Or(ctx.Err(), context.Cause(serving))
 		}
 		s.say(fmt.Sprintf("reading the windows from Kafka: %v", err))
-		s.push.Anew() // whoever is on the board that has ended
+		s.push.EndAll() // whoever is on the board that has ended
 		if errors.Is(err, broker.ErrTopicRecreated) {
 			s.log.Error("the windows topic was made anew: beginning with its log", "error", err)
 		}
 		s.kafka.Refresh()
 		select {
 		case <-time.After(200 * time.Millisecond):
-		case <-ctx.Done():
-			return ctx.Err()
+		case <-serving.Done():
+			return cmp.Or(ctx.Err(), context.Cause(serving))
 		}
 	}
 }

@@ -81,7 +81,7 @@ func (w *cluster) check(t *testing.T, from time.Time) time.Time {
 		}
 	}
 	t.Logf("verified: %d records, %d events of which %d late, %d stale, %d repeated; %d envelopes sent again, %d window rows, %d event rows, %d differences",
-		r.Records, r.Events, r.Late, r.Stale, r.Repeated, r.Retried, r.WindowRows, r.EventRows, r.Different)
+		r.Records, r.Events, r.Late, r.Stale, r.Duplicate, r.Retried, r.WindowRows, r.EventRows, r.Different)
 	for _, l := range r.Lates {
 		t.Logf("late: %+v", l)
 	}

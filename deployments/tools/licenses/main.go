@@ -99,29 +99,30 @@ func linkedModules(ctx context.Context, root, tool string) ([]part, error) {
 	if err != nil {
 		return nil, err
 	}
-	parts := map[string]*part{} // by the path of the license
+	list, err := output(ctx, root, "go", "list", "-m", "-f", "{{.Path}}\t{{.Dir}}", "all")
+	if err != nil {
+		return nil, err
+	}
+	parts := map[string]*part{} // by module
 	for l := range strings.Lines(report) {
 		f := strings.Split(strings.TrimSpace(l), "\t")
 		if len(f) != 4 {
 			continue
 		}
-		name, version, license, path := f[0], f[1], f[2], f[3]
-		for module, known := range unclassified {
-			if license == "Unknown" && strings.HasPrefix(name+"/", module+"/") {
-				dir, err := output(ctx, root, "go", "list", "-m", "-f", "{{.Dir}}", module)
-				if err != nil {
-					return nil, err
-				}
-				name, license, path = module, known, filepath.Join(strings.TrimSpace(dir), "LICENSE")
-			}
+		version, license, path := f[1], f[2], f[3]
+		module, dir := moduleOf(f[0], list)
+		if known := unclassified[module]; known != "" && license == "Unknown" {
+			license, path = known, filepath.Join(dir, "LICENSE")
 		}
-		p := parts[path]
+		p := parts[module]
 		if p == nil {
-			p = &part{name: name, version: version, files: []string{path}}
-			if notice := filepath.Join(filepath.Dir(path), "NOTICE"); exists(notice) {
-				p.files = append(p.files, notice)
+			p = &part{name: module, version: version}
+			parts[module] = p
+		}
+		for _, file := range []string{path, filepath.Join(filepath.Dir(path), "NOTICE")} {
+			if !slices.Contains(p.files, file) && (file == path || exists(file)) {
+				p.files = append(p.files, file)
 			}
-			parts[path] = p
 		}
 		if !slices.Contains(p.licenses, license) {
 			p.licenses = append(p.licenses, license)
@@ -138,6 +139,17 @@ func linkedModules(ctx context.Context, root, tool string) ([]part, error) {
 		all = append(all, *p)
 	}
 	return all, check(all)
+}
+
+// moduleOf finds the module of a package, and its folder, in lines of module and folder.
+func moduleOf(pkg, list string) (module, dir string) {
+	for l := range strings.Lines(list) {
+		m, d, _ := strings.Cut(strings.TrimSpace(l), "\t")
+		if strings.HasPrefix(pkg+"/", m+"/") && len(m) > len(module) {
+			module, dir = m, d
+		}
+	}
+	return module, dir
 }
 
 // npmPackages are those of a lock file that aren't for development, and more of them by name.
