@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,10 +16,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	toxiproxy "github.com/Shopify/toxiproxy/v2"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/rs/zerolog"
 
 	"nowcast/internal/broker"
 	"nowcast/internal/e2e/kafkatest"
@@ -35,7 +32,7 @@ type cluster struct {
 	engine     *embedded.ClickHouse
 	roles      []*role // ingest and aggregators; each has a listener of Kafka (door) of its own
 	worlds     []*world
-	proxies    map[string][]*toxiproxy.Proxy // by door
+	proxies    map[string][]*proxy // by door
 
 	mu      sync.Mutex
 	faulty  map[string]bool // parts with a fault at present
@@ -103,19 +100,17 @@ func (r *role) alive() bool {
 
 func startCluster(t *testing.T) *cluster {
 	t.Helper()
-	w := &cluster{proxies: map[string][]*toxiproxy.Proxy{}, faulty: map[string]bool{}}
-	zerolog.SetGlobalLevel(zerolog.Disabled) // some of the proxies' parts have loggers of their own
-	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
+	w := &cluster{proxies: map[string][]*proxy{}, faulty: map[string]bool{}}
+	server := startProxies(t)
 	doors := []string{"INGEST1", "INGEST2", "AGGREGATOR1", "AGGREGATOR2"}
 	var err error
 	w.kafka, err = kafkatest.Start(kafkatest.Config{Dir: t.TempDir(), Nodes: 3, Doors: doors, Proxy: func(door, upstream string) (string, error) {
-		p := toxiproxy.NewProxy(server, upstream+door, "127.0.0.1:0", upstream)
-		if err := p.Start(); err != nil {
+		p, addr, err := server.listen(upstream+door, upstream)
+		if err != nil {
 			return "", err
 		}
-		t.Cleanup(p.Stop)
 		w.proxies[door] = append(w.proxies[door], p)
-		return p.Listen, nil
+		return addr, nil
 	}})
 	if errors.Is(err, kafkatest.ErrUnavailable) {
 		missing(t, err)
@@ -299,18 +294,15 @@ func toxic(kind string, attributes func(*rand.Rand) string) injector {
 			proxies = proxies[node : node+1]
 		}
 		a := attributes(r)
+		var errs []error
 		for _, p := range proxies {
-			for _, stream := range []string{"upstream", "downstream"} {
-				_, _ = p.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(`{"name":%q,"type":%q,"stream":%q,"attributes":%s}`, stream, kind, stream, a)))
-			}
+			errs = append(errs, p.disturb(kind, json.RawMessage(a)))
 		}
 		return func() error {
-			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-			defer cancel()
 			for _, p := range proxies {
-				p.Toxics.ResetToxics(ctx)
+				errs = append(errs, p.restore())
 			}
-			return nil
+			return errors.Join(errs...)
 		}
 	}
 }

@@ -1,4 +1,5 @@
-// Package api is the streamer's side of the HTTP contract, generated from streamer/openapi.yaml. `make generate` writes it again.
+// Package api is the streamer's side of the HTTP contract, streamer/openapi.yaml.
+// `make generate` generates it.
 package api
 
-//go:generate go tool oapi-codegen -config config.yaml ../openapi.yaml
+//go:generate go tool -modfile=../../deployments/tools/oapi-codegen/go.mod oapi-codegen -config config.yaml ../openapi.yaml
