@@ -23,7 +23,7 @@ func (s *Service) GetRealtimeVisitors(c *gin.Context, p api.GetRealtimeVisitorsP
 		unavailable(c, "the live windows are not read yet (%s); try again in a moment", reason)
 		return
 	}
-	c.JSON(http.StatusOK, l.board.Visitors(st.Domain))
+	c.JSON(http.StatusOK, l.board.ActiveVisitors(st.Domain))
 }
 
 // PostQuery is POST /api/v2/query.

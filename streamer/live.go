@@ -59,7 +59,7 @@ func (s *Service) StreamEvents(c *gin.Context, p api.StreamEventsParams) {
 		}
 	}
 	allow(h, origins)
-	key.Sites = hub.Join(g.domains)
+	key.Sites = hub.JoinSites(g.domains)
 	l := s.live.Load()
 	if ready, reason := s.Ready(); l == nil || !ready {
 		busy(c, "the live windows are not read yet (%s)", reason)
@@ -71,8 +71,8 @@ func (s *Service) StreamEvents(c *gin.Context, p api.StreamEventsParams) {
 		busy(c, "%v", err)
 		return
 	}
-	v := push.Viewer{Key: key, Grant: g.String(), Seat: seat,
-		Until: time.Now().Add(time.Duration(float64(s.cfg.Lifetime) * (0.9 + 0.2*rand.Float64())))} //nolint:gosec // jitter, no secret
+	v := push.Viewer{Feed: key, Credential: g.String(), Slot: seat,
+		Deadline: time.Now().Add(time.Duration(float64(s.cfg.Lifetime) * (0.9 + 0.2*rand.Float64())))} //nolint:gosec // jitter, no secret
 	last := ""
 	if p.LastEventID != nil { // the header of a browser that reconnects is newer than the query it began with
 		last = *p.LastEventID
@@ -107,13 +107,13 @@ func allow(h http.Header, origins []string) {
 }
 
 // keyOf reads what a stream is to show; it refuses what can't be meant.
-func keyOf(c *gin.Context, p api.StreamEventsParams) (k hub.Key, ok bool) {
+func keyOf(c *gin.Context, p api.StreamEventsParams) (k hub.FeedKey, ok bool) {
 	k.Top = 10
 	name := "1s"
 	if p.Rate != nil {
 		name = string(*p.Rate)
 	}
-	if k.Rate, ok = hub.RateOf(name); !ok {
+	if k.Rate, ok = hub.ParseRate(name); !ok {
 		refuse(c, http.StatusBadRequest, "rate has to be one of 100ms, 250ms, 1s, 5s, 30s")
 		return k, false
 	}
@@ -136,9 +136,9 @@ func keyOf(c *gin.Context, p api.StreamEventsParams) (k hub.Key, ok bool) {
 			refuse(c, http.StatusBadRequest, "give one of page, source, country and device: the live lists know no combinations; history does")
 			return k, false
 		default:
-			k.Filter, k.Listed = frame.Filter{Name: f.name, Value: *f.value}, *f.value
+			k.Filter, k.ListValue = frame.Filter{Name: f.name, Value: *f.value}, *f.value
 			if f.name == "source" && *f.value == query.Direct { // who came directly has none
-				k.Listed = ""
+				k.ListValue = ""
 			}
 		}
 	}
@@ -153,15 +153,15 @@ func keyOf(c *gin.Context, p api.StreamEventsParams) (k hub.Key, ok bool) {
 }
 
 // resume reads where a viewer was. What the board has no more, history tells, if that is not too much and it has it all.
-func (s *Service) resume(ctx context.Context, b *board.Board, last string, k hub.Key, domains []string) hub.Resume {
-	r := hub.Resume{Last: true}
-	if r.ID, r.OK = frame.ParseID(last); !r.OK || k.Filter.Name != "" {
+func (s *Service) resume(ctx context.Context, b *board.Board, last string, k hub.FeedKey, domains []string) hub.Resume {
+	r := hub.Resume{Requested: true}
+	if r.ID, r.Valid = frame.ParseID(last); !r.Valid || k.Filter.Name != "" {
 		return r
 	}
-	final := b.Final()
-	held, from := final-board.Span, r.ID.Final
+	final := b.LastFinal()
+	held, from := final-board.SnapshotSeconds, r.ID.LastSecond
 	for i := range domains {
-		if was := r.ID.Of(i); was > 0 {
+		if was := r.ID.SiteSecond(i); was > 0 {
 			from = min(from, was)
 		}
 	}
@@ -176,7 +176,7 @@ func (s *Service) resume(ctx context.Context, b *board.Board, last string, k hub
 		s.log.Debug("fill gap", "error", err)
 		return r
 	}
-	r.Gap, r.To = gap, held
+	r.Gap, r.GapThrough = gap, held
 	return r
 }
 
@@ -207,7 +207,7 @@ func (s *Service) gap(ctx context.Context, b *board.Board, domains []string, fro
 
 // stored says whether everything up to a final second is in ClickHouse: what the aggregator's store lane has committed is.
 func (s *Service) stored(ctx context.Context, b *board.Board, second int64) error {
-	passed := b.Passed(second)
+	passed := b.WatermarkOffsets(second)
 	all, err := s.committed(ctx, len(passed))
 	if err != nil {
 		return fmt.Errorf("ask how far ClickHouse is: %w", err)

@@ -67,7 +67,7 @@ type (
 func stamp(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.RFC3339) }
 
 func eventID(final int64, revision uint32) string {
-	return frame.ID{Final: final, Revision: revision}.String()
+	return frame.ID{LastSecond: final, Revision: revision}.String()
 }
 
 func TestMain(m *testing.M) {

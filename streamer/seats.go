@@ -38,8 +38,8 @@ func newSeats(l Limits) *seats {
 }
 
 // take lets a viewer in, or says why not. Keys of several sites are the same one, or the first counts.
-func (s *seats) take(address string, by []access) (push.Seat, error) {
-	var seat push.Seat
+func (s *seats) take(address string, by []access) (push.Slot, error) {
+	var seat push.Slot
 	if a, err := netip.ParseAddr(address); err == nil && !a.Unmap().IsLoopback() {
 		bits := 64
 		if a = a.Unmap(); a.Is4() {
@@ -76,7 +76,7 @@ func (s *seats) take(address string, by []access) (push.Seat, error) {
 	return seat, nil
 }
 
-func (s *seats) leave(seat push.Seat) {
+func (s *seats) leave(seat push.Slot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all--

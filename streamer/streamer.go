@@ -125,7 +125,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if s.metrics, err = newMetrics(d.Metrics); err != nil {
 		return nil, err
 	}
-	s.push, err = push.New(push.Config{Blocked: cfg.Blocked, Handlers: cfg.Transport == Handlers, Writes: cfg.Transport == Writes, Holds: s.stillHolds, Left: s.seats.leave}, d.Metrics)
+	s.push, err = push.New(push.Config{Stall: cfg.Blocked, HandlersOnly: cfg.Transport == Handlers, DisableIOURing: cfg.Transport == Writes, Authorized: s.stillHolds, Release: s.seats.leave}, d.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("set up streams: %w", err)
 	}
@@ -174,7 +174,7 @@ func (s *Service) Drain(ctx context.Context) error {
 	s.seats.refuse()
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime+time.Second)
 	defer cancel()
-	if n := s.push.Open(); n > 0 {
+	if n := s.push.Viewers(); n > 0 {
 		s.log.Info("letting viewers go", "viewers", n)
 	}
 	s.push.Drain(limited, drainTime)
@@ -192,7 +192,7 @@ func (s *Service) Run(ctx context.Context) error {
 			return ctx.Err()
 		}
 		s.say(fmt.Sprintf("reading the windows from Kafka: %v", err))
-		s.push.Anew() // whoever is on the board that has ended
+		s.push.EndAll() // whoever is on the board that has ended
 		if errors.Is(err, broker.ErrTopicRecreated) {
 			s.log.Error("the windows topic was made anew: beginning with its log", "error", err)
 		}

@@ -385,7 +385,7 @@ func testDrain(t *testing.T, cfg Config) {
 	if err := <-done; err != nil || time.Since(began) > 5*time.Second {
 		t.Errorf("%v after %s", err, time.Since(began))
 	}
-	if n := s.push.Open(); n != 0 {
+	if n := s.push.Viewers(); n != 0 {
 		t.Errorf("%d are left", n)
 	}
 	if res, _ := w.get("GET", base+"/api/events?site=open.example.com", "", ""); res.StatusCode != http.StatusServiceUnavailable {
@@ -512,7 +512,7 @@ func TestDrainIsPaced(t *testing.T) {
 			ended <- time.Now()
 		}()
 	}
-	w.soon("all are there", func() bool { return s.push.Open() == viewers })
+	w.soon("all are there", func() bool { return s.push.Viewers() == viewers })
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
 	began := time.Now()

@@ -14,12 +14,12 @@ import (
 	"nowcast/internal/window"
 )
 
-// Span is how many final seconds a viewer is shown. Kept is how many are there at least, so that a reader who looked at Final some seconds ago
-// finds its own. What is older than Span and margin is forgotten.
+// SnapshotSeconds is how many final seconds a viewer is shown. RetainedSeconds is how many are there at least, so that a reader who looked at Final some seconds ago
+// finds its own. What is older than SnapshotSeconds and margin is forgotten.
 const (
-	Span   = 300
-	Kept   = Span + 20
-	margin = 30
+	SnapshotSeconds = 300
+	RetainedSeconds = SnapshotSeconds + 20
+	margin          = 30
 )
 
 // Second is a second of a site, over all partitions.
@@ -117,7 +117,7 @@ func (b *Board) Apply(partition int, offset int64, e *window.Emission) {
 	if p := &b.parts[partition]; e.Watermark > p.watermark {
 		p.watermark = e.Watermark
 		if final := e.Watermark/1000 - 1; final > p.final {
-			p.cross(crossing{final, e.Now, offset}, b.final-Span-slack)
+			p.cross(crossing{final, e.Now, offset}, b.final-SnapshotSeconds-slack)
 			b.advance()
 		}
 	}
@@ -130,7 +130,7 @@ func (b *Board) Apply(partition int, offset int64, e *window.Emission) {
 func (p *part) cross(c crossing, oldest int64) {
 	p.final = c.final
 	drop := 0
-	for drop < len(p.crossings) && (p.crossings[drop].final < oldest || len(p.crossings)-drop >= 2*Span) {
+	for drop < len(p.crossings) && (p.crossings[drop].final < oldest || len(p.crossings)-drop >= 2*SnapshotSeconds) {
 		drop++
 	}
 	p.crossings = append(append(p.crossings[:0], p.crossings[drop:]...), c)
@@ -165,7 +165,7 @@ func (b *Board) site(name string) *Site {
 }
 
 func (b *Board) second(partition int, r *window.Second) {
-	if r.At <= b.final-Span-margin {
+	if r.At <= b.final-SnapshotSeconds-margin {
 		return
 	}
 	s := b.site(r.Site)
@@ -252,7 +252,7 @@ func (b *Board) advance() {
 func (b *Board) sweep() {
 	for name, s := range b.sites {
 		i := 0
-		for i < len(s.cells) && s.cells[i].at <= b.final-Span-margin {
+		for i < len(s.cells) && s.cells[i].at <= b.final-SnapshotSeconds-margin {
 			i++
 		}
 		s.cells = slices.Delete(s.cells, 0, i)

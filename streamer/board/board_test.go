@@ -34,16 +34,16 @@ func TestPartitionsAddUp(t *testing.T) {
 	defer v.Unwatch()
 	b.Apply(0, 0, emission(1, T-1, second("x", T, 3, false, 1)))
 	b.Apply(1, 0, emission(1, T-1, second("x", T, 4, false, 1)))
-	view := v.Now()
-	if view.Final != T-1 || view.Visitors != 7 || view.Open.Pageviews != 7 || view.Open.Final {
+	view := v.Latest()
+	if view.LastFinal != T-1 || view.ActiveVisitors != 7 || view.Provisional.Pageviews != 7 || view.Provisional.Final {
 		t.Fatalf("%+v", view)
 	}
-	b.Take()
+	b.TakeChanges()
 	b.Apply(0, 0, emission(2, T, second("x", T, 5, true, 2)))
 	if _, changed := take(b); len(changed) != 1 || changed[0] != v {
 		t.Error("a changed row wakes nobody")
 	}
-	if view = v.Now(); view.Final != T-1 || view.Open.Pageviews != 9 || view.Open.Final {
+	if view = v.Latest(); view.LastFinal != T-1 || view.Provisional.Pageviews != 9 || view.Provisional.Final {
 		t.Errorf("one partition alone makes nothing final: %+v", view)
 	}
 	b.Apply(1, 0, emission(2, T, second("x", T, 4, true, 2)))
@@ -58,8 +58,8 @@ func TestPartitionsAddUp(t *testing.T) {
 // take takes what the board says is there.
 func take(b *Board) (int64, []*Site) {
 	select {
-	case <-b.Wake():
-		return b.Take()
+	case <-b.Changed():
+		return b.TakeChanges()
 	default:
 		return 0, nil
 	}
@@ -125,8 +125,8 @@ func TestLists(t *testing.T) {
 	b.Apply(0, 0, pages(T, 1, 2, window.Count{Name: "/", Active: 5}, window.Count{Name: "/b", Active: 1}))
 	b.Apply(1, 0, pages(T, 1, 1, window.Count{Name: "/b", Active: 4}, window.Count{Name: "/a", Active: 1}))
 	b.Apply(1, 0, pages(T-1, 0, 9, window.Count{Name: "/old", Active: 9})) // older than what is known
-	var places Places
-	lists := places.Of(v.Now())
+	var places ListMerger
+	lists := places.Merge(v.Latest())
 	if got := fmt.Sprint(lists.Pages, lists.RestPages); got != "[{/ 5} {/b 5} {/a 1}] 3" {
 		t.Error(got)
 	}
@@ -139,9 +139,9 @@ func TestForgets(t *testing.T) {
 	for i := range 1000 {
 		b.Apply(0, 0, emission(1, T, second(fmt.Sprint("site", i), T, 1, true, 1)))
 	}
-	for at := int64(T + 1); at < T+Span+3*margin; at += 10 {
+	for at := int64(T + 1); at < T+SnapshotSeconds+3*margin; at += 10 {
 		var gone []window.Second
-		if at > T+Span {
+		if at > T+SnapshotSeconds {
 			for i := range 1000 {
 				gone = append(gone, window.Second{Site: fmt.Sprint("site", i), At: at, Final: true, Revision: 1, Version: window.RowVersion(window.Epoch, true, at)})
 			}
@@ -161,7 +161,7 @@ func TestOtherEpochsAndPartitionsAreNoHarm(t *testing.T) {
 	b.Apply(0, 0, e)
 	b.Apply(7, 0, emission(1, T, second("x", T, 1, true, 1)))
 	b.Apply(-1, 0, emission(1, T, second("x", T, 1, true, 1)))
-	if b.Visitors("x") != 0 || b.final != 0 {
+	if b.ActiveVisitors("x") != 0 || b.final != 0 {
 		t.Error("they were taken")
 	}
 }
@@ -205,11 +205,11 @@ func TestInstancesShowTheSame(t *testing.T) {
 				p := open[r.IntN(len(open))]
 				b.Apply(p, int64(next[p]), logs[p][next[p]])
 				next[p]++
-				for final := b.Final(); given < final; {
+				for final := b.LastFinal(); given < final; {
 					if given = max(given+1, T); given <= final {
-						var places Places
-						s := v.At(given)
-						out[given] = fmt.Sprint(s.Visitors, s.Now, places.Of(s))
+						var places ListMerger
+						s := v.AsOf(given)
+						out[given] = fmt.Sprint(s.ActiveVisitors, s.LogTime, places.Merge(s))
 					}
 				}
 			}
@@ -245,11 +245,11 @@ func TestValue(t *testing.T) {
 		n     uint32
 		exact bool
 	}{{"/", 10, true}, {"/a", 4, true}, {"/nowhere", 3, false}} {
-		if n, exact := v.Now().Value(Pages, row.value); n != row.n || exact != row.exact {
+		if n, exact := v.Latest().VisitorsWith(Pages, row.value); n != row.n || exact != row.exact {
 			t.Errorf("%s: %d %v", row.value, n, exact)
 		}
 	}
-	if n, exact := v.Now().Value(Countries, "DE"); n != 0 || !exact {
+	if n, exact := v.Latest().VisitorsWith(Countries, "DE"); n != 0 || !exact {
 		t.Error(n, exact)
 	}
 }
@@ -257,11 +257,11 @@ func TestValue(t *testing.T) {
 // Where a partition was read to when it passed a second is known for as long as the second is on the board.
 func TestPassed(t *testing.T) {
 	b := New(1)
-	for i := range int64(2 * Span) {
+	for i := range int64(2 * SnapshotSeconds) {
 		b.Apply(0, i, emission(i, T+i))
 	}
-	for at, want := range map[int64]int64{T + 2*Span - 1: 2*Span - 1, T + Span: Span, T + 2*Span: -1} {
-		if got := b.Passed(at); got[0] != want {
+	for at, want := range map[int64]int64{T + 2*SnapshotSeconds - 1: 2*SnapshotSeconds - 1, T + SnapshotSeconds: SnapshotSeconds, T + 2*SnapshotSeconds: -1} {
+		if got := b.WatermarkOffsets(at); got[0] != want {
 			t.Errorf("%d: %v, want %d", at-T, got, want)
 		}
 	}

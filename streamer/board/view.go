@@ -27,11 +27,11 @@ func (s *Site) Unwatch() {
 // Name is the site's domain.
 func (s *Site) Name() string { return s.name }
 
-// Wake has a value when there is something to Take.
-func (b *Board) Wake() <-chan struct{} { return b.wake }
+// Changed has a value when there is something to Take.
+func (b *Board) Changed() <-chan struct{} { return b.wake }
 
-// Take returns the newest final second and the watched sites that changed since the last Take.
-func (b *Board) Take() (final int64, changed []*Site) {
+// TakeChanges returns the newest final second and the watched sites that changed since the last TakeChanges.
+func (b *Board) TakeChanges() (final int64, changed []*Site) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	changed, b.dirty = b.dirty, nil
@@ -41,15 +41,15 @@ func (b *Board) Take() (final int64, changed []*Site) {
 	return b.final, changed
 }
 
-// Final is the newest final second, unix; 0: none yet.
-func (b *Board) Final() int64 {
+// LastFinal is the newest final second, unix; 0: none yet.
+func (b *Board) LastFinal() int64 {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.final
 }
 
-// Passed is by partition the offset of the record by which it passed a final second; -1 when that isn't known any more.
-func (b *Board) Passed(second int64) []int64 {
+// WatermarkOffsets is by partition the offset of the record by which it passed a final second; -1 when that isn't known any more.
+func (b *Board) WatermarkOffsets(second int64) []int64 {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	out := make([]int64, len(b.parts))
@@ -62,8 +62,8 @@ func (b *Board) Passed(second int64) []int64 {
 	return out
 }
 
-// Visitors is how many the site has now; 0 for one that the board doesn't know.
-func (b *Board) Visitors(name string) uint32 {
+// ActiveVisitors is how many the site has now; 0 for one that the board doesn't know.
+func (b *Board) ActiveVisitors(name string) uint32 {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if s, ok := b.sites[name]; ok {
@@ -74,37 +74,37 @@ func (b *Board) Visitors(name string) uint32 {
 
 // View is a site at one moment.
 type View struct {
-	Now      int64  // log time, ms UTC
-	Final    int64  // the newest final second of the board, unix; 0: none yet
-	Visitors uint32 // distinct of the last five minutes, the open second included
-	Open     Second // the newest second that isn't final yet and has events; zero when there is none
-	parts    []*place
+	LogTime        int64  // log time, ms UTC
+	LastFinal      int64  // the newest final second of the board, unix; 0: none yet
+	ActiveVisitors uint32 // distinct of the last five minutes, the open second included
+	Provisional    Second // the newest second that isn't final yet and has events; zero when there is none
+	parts          []*place
 }
 
-// Now is the site as this instance knows it.
-func (s *Site) Now() View {
+// Latest is the site as this instance knows it.
+func (s *Site) Latest() View {
 	s.b.mu.RLock()
 	defer s.b.mu.RUnlock()
-	v := View{Now: s.b.now, Final: s.b.final, Visitors: s.visitors(), parts: make([]*place, len(s.places))}
+	v := View{LogTime: s.b.now, LastFinal: s.b.final, ActiveVisitors: s.visitors(), parts: make([]*place, len(s.places))}
 	for i := range s.places {
 		v.parts[i] = s.places[i].now()
 	}
 	if n := len(s.cells); n > 0 && s.cells[n-1].at > s.b.final {
-		v.Open = s.cells[n-1].sum(s.b.final)
+		v.Provisional = s.cells[n-1].sum(s.b.final)
 	}
 	return v
 }
 
-// At is the site as every instance knows it of a final second: what each partition had said when it passed that second.
-func (s *Site) At(second int64) View {
+// AsOf is the site as every instance knows it of a final second: what each partition had said when it passed that second.
+func (s *Site) AsOf(second int64) View {
 	s.b.mu.RLock()
 	defer s.b.mu.RUnlock()
-	v := View{Final: s.b.final, parts: make([]*place, len(s.places))}
+	v := View{LastFinal: s.b.final, parts: make([]*place, len(s.places))}
 	for i := range s.places {
-		v.Visitors += s.active[i].at(second).n
+		v.ActiveVisitors += s.active[i].at(second).n
 		v.parts[i] = s.places[i].at(second)
 		if c, ok := s.b.parts[i].crossed(second); ok {
-			v.Now = max(v.Now, c.now)
+			v.LogTime = max(v.LogTime, c.now)
 		}
 	}
 	return v
@@ -122,14 +122,14 @@ func (s *Site) Seconds(from, to int64) []Second {
 	return out
 }
 
-// Places adds up the partitions' lists, again only when one of them has changed. It is for one goroutine.
-type Places struct {
+// ListMerger adds up the partitions' lists, again only when one of them has changed. It is for one goroutine.
+type ListMerger struct {
 	parts []*place
 	lists *Lists
 }
 
-// Of returns the lists of a view, not to be changed; nil when nothing is known.
-func (p *Places) Of(v View) *Lists {
+// Merge returns the lists of a view, not to be changed; nil when nothing is known.
+func (p *ListMerger) Merge(v View) *Lists {
 	if p.parts == nil || !slices.Equal(p.parts, v.parts) {
 		p.parts, p.lists = v.parts, merge(v.parts)
 	}
@@ -196,9 +196,9 @@ func (l *Lists) dimension(d Dimension) (list *[]window.Count, rest *uint32) {
 	}
 }
 
-// Value is how many active visitors have one value. A partition that doesn't list it may have as many as its least listed value has, and
+// VisitorsWith is how many active visitors have one value. A partition that doesn't list it may have as many as its least listed value has, and
 // not more than all that it left out: then the number is an upper bound.
-func (v View) Value(d Dimension, value string) (n uint32, exact bool) {
+func (v View) VisitorsWith(d Dimension, value string) (n uint32, exact bool) {
 	exact = true
 	for _, p := range v.parts {
 		if p == nil {

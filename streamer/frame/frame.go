@@ -15,16 +15,16 @@ import (
 
 // Frame is the data of one message.
 type Frame struct {
-	Visitors  uint32
-	Timestamp int64 // ms UTC
-	Site      string
-	Filter    Filter
-	AtMost    bool // Visitors is an upper bound
-	Second    *Second
-	Lists     *board.Lists // nil: none are shown
-	Top       int          // how many values of each list
-	Skipped   uint32
-	Seconds   *[]board.Second // of a snapshot
+	ActiveVisitors uint32
+	Timestamp      int64 // ms UTC
+	Site           string
+	Filter         Filter
+	UpperBound     bool // Visitors is an upper bound
+	Second         *Second
+	Lists          *board.Lists // nil: none are shown
+	Top            int          // how many values of each list
+	Skipped        uint32
+	Seconds        *[]board.Second // of a snapshot
 }
 
 // Filter is the one value that a stream is about; the zero value is none.
@@ -56,7 +56,7 @@ func Sum(seconds []board.Second, from, to int64) *Second {
 // Append adds the JSON.
 func (f *Frame) Append(b []byte) []byte {
 	b = append(b, `{"visitors":`...)
-	b = strconv.AppendUint(b, uint64(f.Visitors), 10)
+	b = strconv.AppendUint(b, uint64(f.ActiveVisitors), 10)
 	b = append(b, `,"timestamp":"`...)
 	b = appendMilli(b, f.Timestamp)
 	b = append(b, `","site":`...)
@@ -67,7 +67,7 @@ func (f *Frame) Append(b []byte) []byte {
 		b = append(b, ':')
 		b = appendText(b, f.Filter.Value)
 		b = append(b, '}')
-		if f.AtMost {
+		if f.UpperBound {
 			b = append(b, `,"upper_bound":true`...)
 		}
 	}

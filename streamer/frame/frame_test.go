@@ -10,17 +10,17 @@ import (
 )
 
 func TestMessage(t *testing.T) {
-	f := Frame{Visitors: 128, Timestamp: 1795435201050, Site: "example.com", Top: 1, Skipped: 2,
+	f := Frame{ActiveVisitors: 128, Timestamp: 1795435201050, Site: "example.com", Top: 1, Skipped: 2,
 		Second: Sum([]board.Second{{At: 1795435199, Pageviews: 1, Events: 2, Revision: 3}, {At: 1795435200, Pageviews: 30, Visitors: 27, Events: 33, Revision: 34}}, 1795435199, 1795435200),
 		Lists:  &board.Lists{Pages: []window.Count{{Name: "/", Active: 40}, {Name: "/<b>\"\n\u2028é", Active: 3}}, RestPages: 2}}
 	const want = "id: 1-1795435200-0\n" +
 		`data: {"visitors":128,"timestamp":"2026-11-23T12:00:01.050Z","site":"example.com","second":{"at":"2026-11-23T12:00:00Z","from":"2026-11-23T11:59:59Z",` +
 		`"to":"2026-11-23T12:00:00Z","pageviews":31,"visitors":27,"events":35,"final":true,"revision":37},` +
 		`"now":{"pages":[["/",40]],"sources":[],"countries":[],"devices":[],"rest":{"pages":5,"sources":0,"countries":0,"devices":0}},"skipped":2}` + "\n\n"
-	if got := string(Message(nil, "", ID{Final: 1795435200}, &f)); got != want {
+	if got := string(Message(nil, "", ID{LastSecond: 1795435200}, &f)); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	f = Frame{Site: "x", Timestamp: 1, Filter: Filter{"page", "/a"}, AtMost: true, Seconds: &[]board.Second{{At: 1}, {At: 2, Final: true}}}
+	f = Frame{Site: "x", Timestamp: 1, Filter: Filter{"page", "/a"}, UpperBound: true, Seconds: &[]board.Second{{At: 1}, {At: 2, Final: true}}}
 	const snapshot = "event: snapshot\n" + `data: {"visitors":0,"timestamp":"1970-01-01T00:00:00.001Z","site":"x","filter":{"page":"/a"},"upper_bound":true,"skipped":0,` +
 		`"seconds":[{"at":"1970-01-01T00:00:01Z","pageviews":0,"visitors":0,"events":0,"final":false,"revision":0},{"at":"1970-01-01T00:00:02Z","pageviews":0,"visitors":0,"events":0,"final":true,"revision":0}]}` + "\n\n"
 	if got := string(Message(nil, "snapshot", ID{}, &f)); got != snapshot {
@@ -55,8 +55,8 @@ func TestID(t *testing.T) {
 		id   ID
 		ok   bool
 	}{
-		{"1-1795435200-0", ID{Final: 1795435200}, true},
-		{"1-1795435200-7", ID{Final: 1795435200, Revision: 7}, true},
+		{"1-1795435200-0", ID{LastSecond: 1795435200}, true},
+		{"1-1795435200-7", ID{LastSecond: 1795435200, Revision: 7}, true},
 		{"1-1795435200-0-2-1795435199", ID{1795435200, 0, 2, 1795435199}, true},
 		{"1-1795435200-0-1-0", ID{1795435200, 0, 1, 0}, true},
 		{"1-1795435200-0-0-5", ID{}, false},
@@ -84,14 +84,14 @@ func FuzzParseID(f *testing.F) {
 		if !ok {
 			return
 		}
-		if again, ok := ParseID(id.String()); id.Final <= 0 || id.Sites < 0 || id.Before > id.Final || !ok || again != id {
+		if again, ok := ParseID(id.String()); id.LastSecond <= 0 || id.SentSites < 0 || id.PrevSecond > id.LastSecond || !ok || again != id {
 			t.Errorf("%q: %+v", text, id)
 		}
 	})
 }
 
 func BenchmarkMessage(b *testing.B) {
-	f := Frame{Visitors: 128, Timestamp: 1795435201050, Site: "example.com", Top: 10, Second: &Second{}, Lists: &board.Lists{}}
+	f := Frame{ActiveVisitors: 128, Timestamp: 1795435201050, Site: "example.com", Top: 10, Second: &Second{}, Lists: &board.Lists{}}
 	for i := range 10 {
 		c := window.Count{Name: "/some/path/" + string(rune('a'+i)), Active: 10}
 		f.Lists.Pages, f.Lists.Sources = append(f.Lists.Pages, c), append(f.Lists.Sources, c)
@@ -99,6 +99,6 @@ func BenchmarkMessage(b *testing.B) {
 	buf := make([]byte, 0, 4096)
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = Message(buf[:0], "", ID{Final: 1795435200}, &f)
+		buf = Message(buf[:0], "", ID{LastSecond: 1795435200}, &f)
 	}
 }

@@ -12,20 +12,20 @@ import (
 // It is written epoch-second-revision. A stream of several sites gives a second by one message a site; after all but the last of them the
 // id has two parts more: of how many sites the second has been given, and the second that the others are at.
 type ID struct {
-	Final    int64  // the newest final second given, unix
-	Revision uint32 // of the open second that the frame shows; 0: none
-	Sites    int    // the first so many sites of the stream are at Final; 0: all are
-	Before   int64  // the others are here; 0: they have nothing yet
+	LastSecond int64  // the newest final second given, unix
+	Revision   uint32 // of the open second that the frame shows; 0: none
+	SentSites  int    // the first so many sites of the stream are at Final; 0: all are
+	PrevSecond int64  // the others are here; 0: they have nothing yet
 }
 
 // Append adds the id's text.
 func (id ID) Append(b []byte) []byte {
 	b = strconv.AppendUint(b, window.Epoch, 10)
-	b = strconv.AppendInt(append(b, '-'), id.Final, 10)
+	b = strconv.AppendInt(append(b, '-'), id.LastSecond, 10)
 	b = strconv.AppendUint(append(b, '-'), uint64(id.Revision), 10)
-	if id.Sites > 0 {
-		b = strconv.AppendInt(append(b, '-'), int64(id.Sites), 10)
-		b = strconv.AppendInt(append(b, '-'), id.Before, 10)
+	if id.SentSites > 0 {
+		b = strconv.AppendInt(append(b, '-'), int64(id.SentSites), 10)
+		b = strconv.AppendInt(append(b, '-'), id.PrevSecond, 10)
 	}
 	return b
 }
@@ -39,7 +39,7 @@ func ParseID(text string) (id ID, ok bool) {
 		return ID{}, false
 	}
 	var err error
-	if id.Final, err = strconv.ParseInt(parts[1], 10, 64); err != nil || id.Final <= 0 {
+	if id.LastSecond, err = strconv.ParseInt(parts[1], 10, 64); err != nil || id.LastSecond <= 0 {
 		return ID{}, false
 	}
 	revision, err := strconv.ParseUint(parts[2], 10, 32)
@@ -48,20 +48,20 @@ func ParseID(text string) (id ID, ok bool) {
 	}
 	id.Revision = uint32(revision)
 	if len(parts) == 5 {
-		if id.Sites, err = strconv.Atoi(parts[3]); err != nil || id.Sites <= 0 {
+		if id.SentSites, err = strconv.Atoi(parts[3]); err != nil || id.SentSites <= 0 {
 			return ID{}, false
 		}
-		if id.Before, err = strconv.ParseInt(parts[4], 10, 64); err != nil || id.Before < 0 || id.Before > id.Final {
+		if id.PrevSecond, err = strconv.ParseInt(parts[4], 10, 64); err != nil || id.PrevSecond < 0 || id.PrevSecond > id.LastSecond {
 			return ID{}, false
 		}
 	}
 	return id, true
 }
 
-// Of is how far the site is that the stream has at place i; 0: nowhere yet.
-func (id ID) Of(i int) int64 {
-	if id.Sites > 0 && i >= id.Sites {
-		return id.Before
+// SiteSecond is how far the site is that the stream has at place i; 0: nowhere yet.
+func (id ID) SiteSecond(i int) int64 {
+	if id.SentSites > 0 && i >= id.SentSites {
+		return id.PrevSecond
 	}
-	return id.Final
+	return id.LastSecond
 }

@@ -15,8 +15,8 @@ import (
 	"nowcast/streamer/board"
 )
 
-// Heartbeat is how long a feed is silent before viewers get a comment.
-const Heartbeat = 15 * time.Second
+// HeartbeatInterval is how long a feed is silent before viewers get a comment.
+const HeartbeatInterval = 15 * time.Second
 
 const (
 	backlog = 60 // final seconds at once, beyond which they come in one frame
@@ -42,14 +42,14 @@ type Hub struct {
 
 	mu     sync.Mutex
 	closed bool
-	feeds  map[Key]*Feed
+	feeds  map[FeedKey]*Feed
 	of     map[*board.Site][]*Feed
 	late   map[*Feed]struct{} // on change, and held back by their pace
 }
 
 // New makes a hub; Run works it.
 func New(b *board.Board) *Hub {
-	return &Hub{board: b, now: time.Now, feeds: map[Key]*Feed{}, of: map[*board.Site][]*Feed{}, late: map[*Feed]struct{}{}}
+	return &Hub{board: b, now: time.Now, feeds: map[FeedKey]*Feed{}, of: map[*board.Site][]*Feed{}, late: map[*Feed]struct{}{}}
 }
 
 // Run makes frames as the board changes, until ctx ends.
@@ -63,7 +63,7 @@ func (h *Hub) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-h.board.Wake():
+		case <-h.board.Changed():
 			h.take()
 		case <-paced.C:
 			h.catchPace()
@@ -88,7 +88,7 @@ func (h *Hub) close() {
 func (h *Hub) take() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	final, changed := h.board.Take()
+	final, changed := h.board.TakeChanges()
 	now := h.now()
 	for _, f := range h.feeds {
 		f.first = nil
@@ -103,10 +103,10 @@ func (h *Hub) take() {
 
 // change gives what changed in a feed on change, or marks it to be given when its pace allows.
 func (h *Hub) change(f *Feed, now time.Time) {
-	if f.key.Rate.Pace == 0 {
+	if f.key.Rate.MinInterval == 0 {
 		return
 	}
-	if now.Before(f.sent.Add(f.key.Rate.Pace)) {
+	if now.Before(f.sent.Add(f.key.Rate.MinInterval)) {
 		h.late[f] = struct{}{}
 		return
 	}
@@ -129,7 +129,7 @@ func (h *Hub) nextDue() time.Duration {
 	defer h.mu.Unlock()
 	wait, now := time.Hour, h.now()
 	for f := range h.late {
-		wait = min(wait, f.sent.Add(f.key.Rate.Pace).Sub(now))
+		wait = min(wait, f.sent.Add(f.key.Rate.MinInterval).Sub(now))
 	}
 	return max(wait, 0)
 }
@@ -140,9 +140,9 @@ func (h *Hub) beat() {
 	defer h.mu.Unlock()
 	now := h.now()
 	for _, f := range h.feeds {
-		if now.Sub(f.heard) >= Heartbeat {
+		if now.Sub(f.heard) >= HeartbeatInterval {
 			f.heard = now
-			f.deliver([]Frame{{Bytes: comment, Made: now}})
+			f.deliver([]Frame{{Bytes: comment, CreatedAt: now}})
 		}
 	}
 }
@@ -151,13 +151,13 @@ var comment = []byte(": hb\n\n")
 
 // Join adds a viewer of a sink and calls begin with what it is to be given first; whatever the feed delivers after begin has returned
 // is for it too. For each Join there has to be one Leave.
-func (h *Hub) Join(k Key, from Resume, s Sink, begin func(First)) error {
+func (h *Hub) Join(k FeedKey, from Resume, s Sink, begin func(Snapshot)) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
 		return ErrClosed
 	}
-	if final := h.board.Final(); from.OK && from.ID.Sites > 0 && final < from.ID.Final && from.ID.Final <= final+ahead {
+	if final := h.board.LastFinal(); from.Valid && from.ID.SentSites > 0 && final < from.ID.LastSecond && from.ID.LastSecond <= final+ahead {
 		return ErrBehind
 	}
 	f, ok := h.feeds[k]

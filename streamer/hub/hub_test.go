@@ -25,7 +25,7 @@ const T = 1_795_435_200
 // viewer takes frames as those who serve viewers do, and now and then misses some.
 type viewer struct {
 	feed  *Feed
-	at    Place
+	at    Cursor
 	got   []string
 	given int64
 	stuck bool
@@ -92,7 +92,7 @@ func TestSums(t *testing.T) {
 			}
 			for _, v := range viewers {
 				if v.stuck = r.IntN(4) == 0; !v.stuck && v.at.Missed > 0 {
-					v.take(v.feed.Rejoin(&v.at))
+					v.take(v.feed.CatchUp(&v.at))
 				}
 			}
 		}
@@ -108,13 +108,13 @@ func TestSums(t *testing.T) {
 			}
 			if r.IntN(8) == 0 {
 				rate := rates[r.IntN(len(rates))]
-				k := Key{Sites: "x", Top: 10, Rate: rate}
+				k := FeedKey{Sites: "x", Top: 10, Rate: rate}
 				from := Resume{}
 				if r.IntN(2) == 0 {
-					from = Resume{Last: true, OK: true, ID: frame.ID{Final: max(T, at-int64(r.IntN(20)))}}
+					from = Resume{Requested: true, Valid: true, ID: frame.ID{LastSecond: max(T, at-int64(r.IntN(20)))}}
 				}
-				if err := h.Join(k, from, &s, func(f First) {
-					v := &viewer{feed: f.Feed, at: Place{Given: f.Given}, given: from.ID.Final}
+				if err := h.Join(k, from, &s, func(f Snapshot) {
+					v := &viewer{feed: f.Feed, at: Cursor{SentThrough: f.Through}, given: from.ID.LastSecond}
 					v.take(f.Bytes)
 					viewers = append(viewers, v)
 				}); err != nil {
@@ -137,7 +137,7 @@ func TestSums(t *testing.T) {
 		}
 		for _, v := range viewers {
 			if v.stuck || v.at.Missed > 0 {
-				v.take(v.feed.Rejoin(&v.at))
+				v.take(v.feed.CatchUp(&v.at))
 			}
 			check(t, v, views)
 		}
@@ -220,16 +220,16 @@ func TestOneFrameForAll(t *testing.T) {
 	b := board.New(1)
 	h := New(b)
 	var s sink
-	k := Key{Sites: "x", Top: 10, Rate: rates[2]}
+	k := FeedKey{Sites: "x", Top: 10, Rate: rates[2]}
 	emit := func(at int64) {
 		b.Apply(0, at, &window.Emission{Version: 1, Epoch: window.Epoch, Watermark: (at + 1) * 1000, Now: at * 1000, Seconds: []window.Second{
 			{Site: "x", At: at, Events: 1, Final: true, Version: window.RowVersion(window.Epoch, true, at)}, {Site: fmt.Sprint("y", at), At: at, Events: 1, Final: true, Version: window.RowVersion(window.Epoch, true, at)}}})
 		h.take()
 	}
 	emit(T)
-	var first [2]First
+	var first [2]Snapshot
 	for i := range first {
-		if err := h.Join(k, Resume{}, &s, func(f First) { first[i] = f }); err != nil {
+		if err := h.Join(k, Resume{}, &s, func(f Snapshot) { first[i] = f }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -240,7 +240,7 @@ func TestOneFrameForAll(t *testing.T) {
 	if len(s.waiting) != 1 || len(s.waiting[0].frames) != 1 || len(h.feeds) != 1 {
 		t.Errorf("%d deliveries of %d feeds", len(s.waiting), len(h.feeds))
 	}
-	a, z := Place{Given: T}, Place{Given: T}
+	a, z := Cursor{SentThrough: T}, Cursor{SentThrough: T}
 	f := &s.waiting[0].frames[0]
 	if x, y := first[0].Feed.Next(&a, f), first[1].Feed.Next(&z, f); &x[0] != &y[0] {
 		t.Error("a frame was made twice")
@@ -259,15 +259,15 @@ func TestCatchingUpIsNoNewsToOthers(t *testing.T) {
 	}
 	emit(T, 1, (T+1)*1000)
 	h.take()
-	if err := h.Join(Key{Sites: "x", Top: 10, Rate: rates[0]}, Resume{}, &s, func(f First) { feed = f.Feed }); err != nil {
+	if err := h.Join(FeedKey{Sites: "x", Top: 10, Rate: rates[0]}, Resume{}, &s, func(f Snapshot) { feed = f.Feed }); err != nil {
 		t.Fatal(err)
 	}
 	emit(T+1, 2, (T+2)*1000)
 	h.take()
 	s.waiting = nil
 	emit(T+1, 7, (T+2)*1000)
-	behind := Place{Given: T, Missed: 1}
-	if b := feed.Rejoin(&behind); !strings.Contains(string(b), `"visitors":7`) {
+	behind := Cursor{SentThrough: T, Missed: 1}
+	if b := feed.CatchUp(&behind); !strings.Contains(string(b), `"visitors":7`) {
 		t.Fatalf("%s", b)
 	}
 	h.now = func() time.Time { return time.Now().Add(time.Second) }
@@ -285,7 +285,7 @@ func TestWallThatBreaks(t *testing.T) {
 		b := board.New(1)
 		h := New(b)
 		var s sink
-		key := Key{Sites: Join(names), Rate: rates[rapid.IntRange(0, len(rates)-1).Draw(t, "rate")]}
+		key := FeedKey{Sites: JoinSites(names), Rate: rates[rapid.IntRange(0, len(rates)-1).Draw(t, "rate")]}
 		at := int64(T)
 		emit := func() {
 			e := &window.Emission{Version: 1, Epoch: window.Epoch, Watermark: (at + 1) * 1000, Now: (at + 1) * 1000}
@@ -315,8 +315,8 @@ func TestWallThatBreaks(t *testing.T) {
 				if i < 0 || j < 0 {
 					t.Fatalf("%q", message)
 				}
-				from = Resume{Last: true}
-				from.ID, from.OK = frame.ParseID(strings.TrimPrefix(lines[i], "id: "))
+				from = Resume{Requested: true}
+				from.ID, from.Valid = frame.ParseID(strings.TrimPrefix(lines[i], "id: "))
 				var f struct {
 					Site   string
 					Second *struct {
@@ -351,7 +351,7 @@ func TestWallThatBreaks(t *testing.T) {
 					}
 					last = f.Second.At.Unix()
 				}
-				if told := from.ID.Of(slices.Index(names, f.Site)); from.OK && told != last {
+				if told := from.ID.SiteSecond(slices.Index(names, f.Site)); from.Valid && told != last {
 					t.Fatalf("%s: after %s it has seconds up to %d, not %d", f.Site, from.ID, last-T, told-T)
 				}
 				given[f.Site] = last
@@ -360,9 +360,9 @@ func TestWallThatBreaks(t *testing.T) {
 		}
 		for range 40 {
 			var feed *Feed
-			place, open := Place{}, false
-			if err := h.Join(key, from, &s, func(f First) {
-				feed, place.Given, s.waiting = f.Feed, f.Given, nil
+			place, open := Cursor{}, false
+			if err := h.Join(key, from, &s, func(f Snapshot) {
+				feed, place.SentThrough, s.waiting = f.Feed, f.Through, nil
 				open = read(f.Bytes)
 			}); err != nil {
 				t.Fatal(err)
@@ -400,7 +400,7 @@ func TestSnapshotOfAMovingBoard(t *testing.T) {
 	var feed *Feed
 	finalize(b, T)
 	h.take()
-	if err := h.Join(Key{Sites: "x", Rate: rates[2]}, Resume{}, &s, func(f First) { feed = f.Feed }); err != nil {
+	if err := h.Join(FeedKey{Sites: "x", Rate: rates[2]}, Resume{}, &s, func(f Snapshot) { feed = f.Feed }); err != nil {
 		t.Fatal(err)
 	}
 	finalize(b, T+1)
@@ -420,19 +420,19 @@ func TestGapReachesTheBoard(t *testing.T) {
 	for at := int64(T); at <= asked; at++ {
 		finalize(b, at)
 	}
-	from := Resume{Last: true, OK: true, ID: frame.ID{Final: asked - 350}, To: asked - board.Span, Gap: [][]board.Second{nil}}
-	for at := from.ID.Final + 1; at <= from.To; at++ {
+	from := Resume{Requested: true, Valid: true, ID: frame.ID{LastSecond: asked - 350}, GapThrough: asked - board.SnapshotSeconds, Gap: [][]board.Second{nil}}
+	for at := from.ID.LastSecond + 1; at <= from.GapThrough; at++ {
 		from.Gap[0] = append(from.Gap[0], board.Second{At: at, Events: 1, Final: true})
 	}
 	for at := int64(asked + 1); at <= asked+5; at++ {
 		finalize(b, at)
 	}
 	h.take()
-	for name, from := range map[string]Resume{"gap": from, "seconds that were on the board": {Last: true, OK: true, ID: frame.ID{Final: asked - board.Span}}} {
-		if err := h.Join(Key{Sites: "x", Rate: rates[2]}, from, &s, func(f First) {
+	for name, from := range map[string]Resume{"gap": from, "seconds that were on the board": {Requested: true, Valid: true, ID: frame.ID{LastSecond: asked - board.SnapshotSeconds}}} {
+		if err := h.Join(FeedKey{Sites: "x", Rate: rates[2]}, from, &s, func(f Snapshot) {
 			m := string(f.Bytes)
-			if n := strings.Count(m[max(0, strings.Index(m, `"seconds":`)):], `"final":true`); strings.Contains(m, "event: reset") || n != int(asked+5-from.ID.Final) {
-				t.Errorf("%s: %d seconds, want %d: %.200s", name, n, asked+5-from.ID.Final, m)
+			if n := strings.Count(m[max(0, strings.Index(m, `"seconds":`)):], `"final":true`); strings.Contains(m, "event: reset") || n != int(asked+5-from.ID.LastSecond) {
+				t.Errorf("%s: %d seconds, want %d: %.200s", name, n, asked+5-from.ID.LastSecond, m)
 			}
 		}); err != nil {
 			t.Fatal(err)
@@ -453,13 +453,13 @@ func TestBehindAnotherInstance(t *testing.T) {
 		err   error
 		reset bool
 	}{
-		{frame.ID{Final: T + 5, Sites: 1, Before: T - 1}, ErrBehind, false},
-		{frame.ID{Final: T + 5}, nil, false},
-		{frame.ID{Final: T, Sites: 1, Before: T - 1}, nil, false},
-		{frame.ID{Final: T + 1000, Sites: 1, Before: T - 1}, nil, true},
+		{frame.ID{LastSecond: T + 5, SentSites: 1, PrevSecond: T - 1}, ErrBehind, false},
+		{frame.ID{LastSecond: T + 5}, nil, false},
+		{frame.ID{LastSecond: T, SentSites: 1, PrevSecond: T - 1}, nil, false},
+		{frame.ID{LastSecond: T + 1000, SentSites: 1, PrevSecond: T - 1}, nil, true},
 	} {
 		var m string
-		err := h.Join(Key{Sites: Join([]string{"a", "b"}), Rate: rates[2]}, Resume{Last: true, OK: true, ID: row.id}, &s, func(f First) {
+		err := h.Join(FeedKey{Sites: JoinSites([]string{"a", "b"}), Rate: rates[2]}, Resume{Requested: true, Valid: true, ID: row.id}, &s, func(f Snapshot) {
 			m = string(f.Bytes)
 		})
 		if !errors.Is(err, row.err) || strings.HasPrefix(m, "event: reset") != row.reset {

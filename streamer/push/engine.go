@@ -27,25 +27,25 @@ import (
 
 // Config says how viewers are served. The zero value has sane defaults.
 type Config struct {
-	Blocked  time.Duration           // how long a viewer may take nothing; 30 s when 0
-	Shards   int                     // threads that write; one a core when 0
-	Handlers bool                    // serve everybody by ordinary handlers
-	Writes   bool                    // one write(2) a viewer, also where many can be handed to the kernel at once
-	Holds    func(grant string) bool // whether what a viewer showed still lets it read; nil: always
-	Recheck  time.Duration           // how often that is asked; 2 s when 0
-	Left     func(Seat)              // called when a viewer is gone
+	Stall           time.Duration           // how long a viewer may take nothing; 30 s when 0
+	Shards          int                     // threads that write; one a core when 0
+	HandlersOnly    bool                    // serve everybody by ordinary handlers
+	DisableIOURing  bool                    // one write(2) a viewer, also where many can be handed to the kernel at once
+	Authorized      func(grant string) bool // whether what a viewer showed still lets it read; nil: always
+	RecheckInterval time.Duration           // how often that is asked; 2 s when 0
+	Release         func(Slot)              // called when a viewer is gone
 }
 
-// Seat is what a viewer counts for in limits, as its owner chooses.
-type Seat struct{ Addr, Key uint64 }
+// Slot is what a viewer counts for in limits, as its owner chooses.
+type Slot struct{ Addr, Key uint64 }
 
 // Viewer is one that is let in.
 type Viewer struct {
-	Key    hub.Key
-	Resume hub.Resume
-	Grant  string    // see Config.Holds
-	Until  time.Time // when its connection ends, so that viewers move to other instances over time
-	Seat   Seat
+	Feed       hub.FeedKey
+	Resume     hub.Resume
+	Credential string    // see Config.Holds
+	Deadline   time.Time // when its connection ends, so that viewers move to other instances over time
+	Slot       Slot
 }
 
 // Engine serves viewers. It outlives hubs.
@@ -63,31 +63,31 @@ type Engine struct {
 
 // The reasons for which a stream ends.
 const (
-	Gone     = "gone"     // the viewer left
-	Blocked  = "blocked"  // the viewer took nothing for too long
-	Lifetime = "lifetime" // it was open for long enough
-	Revoked  = "revoked"  // what it showed no longer lets it read
-	Anew     = "anew"     // the windows begin anew
-	Drained  = "drained"  // this instance stops
+	Gone            = "gone"     // the viewer left
+	Blocked         = "blocked"  // the viewer took nothing for too long
+	Lifetime        = "lifetime" // it was open for long enough
+	Revoked         = "revoked"  // what it showed no longer lets it read
+	reasonRestarted = "anew"     // the windows begin anew
+	Drained         = "drained"  // this instance stops
 )
 
 // New makes an engine; Run works it.
 func New(cfg Config, reg prometheus.Registerer) (*Engine, error) {
-	if cfg.Blocked == 0 {
-		cfg.Blocked = 30 * time.Second
+	if cfg.Stall == 0 {
+		cfg.Stall = 30 * time.Second
 	}
 	if cfg.Shards == 0 {
 		cfg.Shards = runtime.GOMAXPROCS(0)
 	}
-	if cfg.Recheck == 0 {
-		cfg.Recheck = 2 * time.Second
+	if cfg.RecheckInterval == 0 {
+		cfg.RecheckInterval = 2 * time.Second
 	}
 	m, err := newMetrics(reg)
 	if err != nil {
 		return nil, err
 	}
 	e := &Engine{cfg: cfg, metrics: m, handlers: map[*handler]struct{}{}}
-	if !cfg.Handlers {
+	if !cfg.HandlersOnly {
 		for range cfg.Shards {
 			s, err := newShard(e)
 			if errors.Is(err, errors.ErrUnsupported) {
@@ -109,7 +109,7 @@ func (e *Engine) Run(ctx context.Context) {
 	for _, s := range e.shards {
 		wg.Go(s.run)
 	}
-	tick := time.NewTicker(e.cfg.Recheck)
+	tick := time.NewTicker(e.cfg.RecheckInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -125,15 +125,15 @@ func (e *Engine) Run(ctx context.Context) {
 	}
 }
 
-// Open is how many viewers there are.
-func (e *Engine) Open() int { return int(e.open.Load()) }
+// Viewers is how many viewers there are.
+func (e *Engine) Viewers() int { return int(e.open.Load()) }
 
 // recheck lets those go who may no longer read.
 func (e *Engine) recheck() {
-	if e.cfg.Holds == nil {
+	if e.cfg.Authorized == nil {
 		return
 	}
-	for _, id := range e.grants.without(e.cfg.Holds) {
+	for _, id := range e.grants.without(e.cfg.Authorized) {
 		for _, s := range e.shards {
 			s.put(op{kind: opRevoke, grant: id})
 		}
@@ -141,23 +141,23 @@ func (e *Engine) recheck() {
 	}
 }
 
-// Anew lets everybody go, to come back to the seconds of a new log.
-func (e *Engine) Anew() {
+// EndAll lets everybody go, to come back to the seconds of a new log.
+func (e *Engine) EndAll() {
 	for _, s := range e.shards {
 		s.put(op{kind: opAnew})
 	}
-	e.endHandlers(Anew, func(*handler) bool { return true })
+	e.endHandlers(reasonRestarted, func(*handler) bool { return true })
 }
 
 // Drain lets everybody go at a pace that the other instances can take: within four fifths of the time given, but no more than a thousand a
 // second where that is enough. Each is told to come back after a random moment. A machine that is late makes up for it, though not at once.
 func (e *Engine) Drain(ctx context.Context, within time.Duration) {
 	const tick, most = 20 * time.Millisecond, 100 * time.Millisecond
-	pace := max(1000, float64(e.Open())/(0.8*within.Seconds()))
+	pace := max(1000, float64(e.Viewers())/(0.8*within.Seconds()))
 	timer := time.NewTicker(tick)
 	defer timer.Stop()
 	owed, last := 1.0, time.Now()
-	for next := 0; e.Open() > 0; {
+	for next := 0; e.Viewers() > 0; {
 		for ; owed >= 1; owed-- {
 			if n := len(e.shards); n > 0 {
 				next++
@@ -208,16 +208,16 @@ func (e *Engine) Serve(w http.ResponseWriter, r *http.Request, h *hub.Hub, v Vie
 
 func (e *Engine) refused(v Viewer, err error) error {
 	if err != nil {
-		e.left(v.Seat)
+		e.left(v.Slot)
 	}
 	return err
 }
 
 // left is called once for every viewer that was counted.
-func (e *Engine) left(s Seat) {
+func (e *Engine) left(s Slot) {
 	e.open.Add(-1)
-	if e.cfg.Left != nil {
-		e.cfg.Left(s)
+	if e.cfg.Release != nil {
+		e.cfg.Release(s)
 	}
 }
 

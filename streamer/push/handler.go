@@ -18,7 +18,7 @@ const (
 
 // fits says whether more frames may wait with those that do.
 func fits(waiting, more []hub.Frame) bool {
-	return len(waiting) == 0 || len(waiting)+len(more) <= queued && more[0].Made.Sub(waiting[0].Made) < oldest
+	return len(waiting) == 0 || len(waiting)+len(more) <= queued && more[0].CreatedAt.Sub(waiting[0].CreatedAt) < oldest
 }
 
 // handler is a viewer with a goroutine of its own, which is net/http's.
@@ -51,7 +51,7 @@ func (h *handler) Deliver(_ *hub.Feed, frames []hub.Frame) {
 // count is how many are frames and no comments.
 func count(frames []hub.Frame) (n uint32) {
 	for i := range frames {
-		if frames[i].Given != 0 {
+		if frames[i].Through != 0 {
 			n++
 		}
 	}
@@ -97,10 +97,10 @@ func (e *Engine) endOne() {
 
 // handle serves a viewer until its stream ends.
 func (e *Engine) handle(w http.ResponseWriter, r *http.Request, from *hub.Hub, v Viewer) error {
-	h := &handler{grant: e.grants.take(v.Grant), ended: make(chan string, 1), wake: make(chan struct{}, 1)}
+	h := &handler{grant: e.grants.take(v.Credential), ended: make(chan string, 1), wake: make(chan struct{}, 1)}
 	defer e.grants.leave(h.grant)
-	var first hub.First
-	if err := from.Join(v.Key, v.Resume, h, func(f hub.First) { first = f }); err != nil {
+	var first hub.Snapshot
+	if err := from.Join(v.Feed, v.Resume, h, func(f hub.Snapshot) { first = f }); err != nil {
 		return err
 	}
 	defer first.Feed.Leave(h)
@@ -115,21 +115,21 @@ func (e *Engine) handle(w http.ResponseWriter, r *http.Request, from *hub.Hub, v
 	viewers := e.metrics.viewers.WithLabelValues("handler", first.Feed.Rate())
 	viewers.Inc()
 	defer viewers.Dec()
-	ctx, cancel := context.WithDeadline(r.Context(), v.Until)
+	ctx, cancel := context.WithDeadline(r.Context(), v.Deadline)
 	defer cancel()
 	w.WriteHeader(http.StatusOK)
-	out := writer{w: w, out: http.NewResponseController(w), limit: e.cfg.Blocked}
+	out := writer{w: w, out: http.NewResponseController(w), limit: e.cfg.Stall}
 	e.metrics.ended.WithLabelValues(h.serve(ctx, e, &out, first)).Inc()
-	e.left(v.Seat)
+	e.left(v.Slot)
 	return nil
 }
 
-func (h *handler) serve(ctx context.Context, e *Engine, w *writer, first hub.First) (reason string) {
+func (h *handler) serve(ctx context.Context, e *Engine, w *writer, first hub.Snapshot) (reason string) {
 	frames, bytes := e.metrics.frames.WithLabelValues(first.Feed.Rate()), e.metrics.bytes.WithLabelValues(first.Feed.Rate())
 	if w.write(opening, first.Bytes) != nil {
 		return Gone
 	}
-	at := hub.Place{Given: first.Given}
+	at := hub.Cursor{SentThrough: first.Through}
 	for {
 		select {
 		case <-ctx.Done():
@@ -148,7 +148,7 @@ func (h *handler) serve(ctx context.Context, e *Engine, w *writer, first hub.Fir
 			e.metrics.missed.Add(float64(missed))
 			e.metrics.merged.Inc()
 			at.Missed = missed
-			if b := first.Feed.Rejoin(&at); b != nil && w.write(b) != nil {
+			if b := first.Feed.CatchUp(&at); b != nil && w.write(b) != nil {
 				return Gone
 			}
 		}
@@ -162,7 +162,7 @@ func (h *handler) serve(ctx context.Context, e *Engine, w *writer, first hub.Fir
 			}
 			frames.Inc()
 			bytes.Add(float64(len(b)))
-			e.metrics.age.Observe(time.Since(waiting[i].Made).Seconds())
+			e.metrics.age.Observe(time.Since(waiting[i].CreatedAt).Seconds())
 		}
 	}
 }

@@ -24,7 +24,7 @@ const (
 // entry is a viewer. It has no pointers, so that a hundred thousand cost the garbage collector nothing.
 type entry struct {
 	given      int64
-	seat       Seat
+	seat       Slot
 	fd         int32 // -1: free
 	turn       int32 // guards against events of the entry's former viewer
 	feed       int32
@@ -70,7 +70,7 @@ type op struct {
 type entering struct {
 	fd    int
 	head  []byte
-	first hub.First
+	first hub.Snapshot
 	v     Viewer
 }
 
@@ -189,7 +189,7 @@ func (s *shard) adopt(w http.ResponseWriter, h *hub.Hub, v Viewer) (taken bool, 
 		return true, fmt.Errorf("take over connection: %w", err)
 	}
 	var feed *hub.Feed
-	err = h.Join(v.Key, v.Resume, s, func(first hub.First) {
+	err = h.Join(v.Feed, v.Resume, s, func(first hub.Snapshot) {
 		feed = first.Feed
 		entered = s.put(op{kind: opEnter, enter: &entering{fd, lines, first, v}})
 	})
@@ -202,7 +202,7 @@ func (s *shard) adopt(w http.ResponseWriter, h *hub.Hub, v Viewer) (taken bool, 
 	// The log begins anew just now, or the process ends: an answer that makes a browser try again.
 	_, _ = unix.Write(fd, append(lines, retry()...))
 	_ = unix.Close(fd)
-	s.e.left(v.Seat)
+	s.e.left(v.Slot)
 	return true, nil
 }
 
@@ -234,7 +234,7 @@ func (s *shard) run() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	s.name = "epoll"
-	if !s.e.cfg.Writes {
+	if !s.e.cfg.DisableIOURing {
 		if r, err := newRing(); err == nil {
 			s.ring, s.name = r, "io_uring"
 			defer r.close()
@@ -305,9 +305,9 @@ func (s *shard) resume(i int32) {
 		return
 	}
 	g := &s.groups[e.feed]
-	at := hub.Place{Given: e.given, Missed: e.missed}
-	b := g.feed.Rejoin(&at)
-	e.given, e.missed = at.Given, at.Missed
+	at := hub.Cursor{SentThrough: e.given, Missed: e.missed}
+	b := g.feed.CatchUp(&at)
+	e.given, e.missed = at.SentThrough, at.Missed
 	if b != nil {
 		s.e.metrics.merged.Inc()
 		g.frames.Add(1)
@@ -326,7 +326,7 @@ func (s *shard) do(o *op) (goesOn bool) {
 	case opRevoke:
 		s.removeAll(Revoked, func(e *entry) bool { return e.grant == o.grant })
 	case opAnew:
-		s.removeAll(Anew, func(*entry) bool { return true })
+		s.removeAll(reasonRestarted, func(*entry) bool { return true })
 	case opDrain:
 		s.drain()
 	case opStop:
@@ -346,9 +346,9 @@ func (s *shard) enter(n *entering) {
 		s.entries = append(s.entries, entry{})
 	}
 	e := &s.entries[i]
-	until := max(0, time.Until(n.v.Until))
-	*e = entry{given: n.first.Given, seat: n.v.Seat, fd: int32(n.fd), turn: e.turn + 1, feed: s.group(n.first.Feed), next: -1, prev: -1, //nolint:gosec // see above
-		grant: s.e.grants.take(n.v.Grant), until: s.clock() + uint32(until/time.Second)} //nolint:gosec // see clock
+	until := max(0, time.Until(n.v.Deadline))
+	*e = entry{given: n.first.Through, seat: n.v.Slot, fd: int32(n.fd), turn: e.turn + 1, feed: s.group(n.first.Feed), next: -1, prev: -1, //nolint:gosec // see above
+		grant: s.e.grants.take(n.v.Credential), until: s.clock() + uint32(until/time.Second)} //nolint:gosec // see clock
 	g := &s.groups[e.feed]
 	if e.next = g.head; e.next >= 0 {
 		s.entries[e.next].prev = i
@@ -406,7 +406,7 @@ func (s *shard) deliver(o *op) {
 	}
 	g := &s.groups[k]
 	m := s.e.metrics
-	m.age.Observe(time.Since(frames[0].Made).Seconds())
+	m.age.Observe(time.Since(frames[0].CreatedAt).Seconds())
 	written, size, missed, merged := 0, 0, o.missed*uint32(g.n), 0 //nolint:gosec // counts
 	for i := g.head; i >= 0 && o.missed > 0; i = s.entries[i].next {
 		s.entries[i].missed += o.missed
@@ -419,17 +419,17 @@ func (s *shard) deliver(o *op) {
 			b := fr.Bytes
 			switch {
 			case e.stuck != 0:
-				if fr.Given != 0 {
+				if fr.Through != 0 {
 					e.missed++
 					missed++
 				}
 				b = nil
-			case e.given == fr.Prev && fr.Given != 0 && e.missed == 0:
-				e.given = fr.Given
+			case e.given == fr.After && fr.Through != 0 && e.missed == 0:
+				e.given = fr.Through
 			default:
-				at := hub.Place{Given: e.given, Missed: e.missed}
+				at := hub.Cursor{SentThrough: e.given, Missed: e.missed}
 				b = f.Next(&at, fr)
-				if e.given, e.missed = at.Given, at.Missed; b != nil && &b[0] != &fr.Bytes[0] {
+				if e.given, e.missed = at.SentThrough, at.Missed; b != nil && &b[0] != &fr.Bytes[0] {
 					merged++
 				}
 			}
@@ -442,7 +442,7 @@ func (s *shard) deliver(o *op) {
 		}
 		s.flush() // before the next one: a viewer has one message on its way at a time
 	}
-	m.age.Observe(time.Since(frames[len(frames)-1].Made).Seconds())
+	m.age.Observe(time.Since(frames[len(frames)-1].CreatedAt).Seconds())
 	m.missed.Add(float64(missed))
 	m.merged.Add(float64(merged))
 	// The group may have gone with its last viewer; its counters are the rate's, and stay.
@@ -574,7 +574,7 @@ func (s *shard) sweep() {
 		return
 	}
 	s.swept = now
-	limit := uint32(max(time.Second, s.e.cfg.Blocked) / time.Second) //nolint:gosec // see clock
+	limit := uint32(max(time.Second, s.e.cfg.Stall) / time.Second) //nolint:gosec // see clock
 	for i := range s.entries {
 		e := &s.entries[i]
 		switch {
@@ -599,7 +599,7 @@ func (s *shard) stop(rest []op) {
 			<-s.places
 			_ = unix.Close(o.enter.fd)
 			o.enter.first.Feed.Leave(s)
-			s.e.left(o.enter.v.Seat)
+			s.e.left(o.enter.v.Slot)
 		}
 	}
 	s.removeAll(Drained, func(*entry) bool { return true })
