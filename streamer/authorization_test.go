@@ -46,6 +46,8 @@ func TestWhoReadsWhat(t *testing.T) {
 		everything = "200 200 200 404 503 200"
 		shared     = "200 200 403 403 401 401"
 	)
+	domains := []string{"open.example.com", "own.example.com", "other.example.com", "nobody.example"}
+	reads := []string{"/api/v1/stats/realtime/visitors?site_id=", "/api/events?site=", "/api/v1/sites/"}
 	for _, row := range []struct {
 		name string
 		shown
@@ -60,7 +62,8 @@ func TestWhoReadsWhat(t *testing.T) {
 		{"session", shown{cookie: ownSession}, key},
 		{"session of a removed key", shown{cookie: goneSession}, none},
 		{"expired session", shown{cookie: sessionCookie + "=" + here.cookie("session", ownID, past)}, none},
-		{"session of another cluster", shown{cookie: sessionCookie + "=" + elsewhere.cookie("session", operatorID, soon)}, none},
+		{"session of another cluster",
+			shown{cookie: sessionCookie + "=" + elsewhere.cookie("session", operatorID, soon)}, none},
 		{"link's cookie as session", shown{cookie: sessionCookie + "=" + cookieValue(ownCookie)}, none},
 		{"ticket", shown{query: "ticket=" + ownTicket}, shared},
 		{"ticket of an admin", shown{query: "ticket=" + adminTicket}, shared},
@@ -70,8 +73,11 @@ func TestWhoReadsWhat(t *testing.T) {
 		{"signed here", shown{query: "ticket=" + signed(here, soon)}, shared},
 		{"expired ticket", shown{query: "ticket=" + signed(here, past)}, none},
 		{"ticket of another cluster", shown{query: "ticket=" + signed(elsewhere, soon)}, none},
-		{"tampered ticket", shown{query: "ticket=" + ownTicket[:len(ownTicket)-1] + flip(ownTicket[len(ownTicket)-1])}, none},
-		{"ticket for more", shown{query: "ticket=" + other + ownTicket[strings.Index(ownTicket, "."):]}, none},
+		{"tampered ticket",
+			shown{query: "ticket=" + ownTicket[:len(ownTicket)-1] + flip(ownTicket[len(ownTicket)-1])},
+			none},
+		{"ticket for more", shown{query: "ticket=" + other + ownTicket[strings.Index(ownTicket, "."):]},
+			none},
 		{"ticket of a removed key", shown{query: "ticket=" + goneTicket}, none},
 		{"ticket of a revoked link", shown{query: "ticket=" + goneLinkTicket}, none},
 		{"ticket without a mac", shown{query: "ticket=" + other}, none},
@@ -82,11 +88,14 @@ func TestWhoReadsWhat(t *testing.T) {
 		{"key as share query", shown{query: "share=" + own}, none},
 		{"link's cookie", shown{cookie: ownCookie}, shared},
 		{"cookie of a revoked link", shown{cookie: goneCookie}, none},
-		{"expired link's cookie", shown{cookie: linkCookiePrefix + "x=" + here.cookie("link", ownLink.ID, past)}, none},
-		{"link's cookie of another cluster", shown{cookie: linkCookiePrefix + "x=" + elsewhere.cookie("link", ownLink.ID, soon)}, none},
+		{"expired link's cookie",
+			shown{cookie: linkCookiePrefix + "x=" + here.cookie("link", ownLink.ID, past)}, none},
+		{"link's cookie of another cluster",
+			shown{cookie: linkCookiePrefix + "x=" + elsewhere.cookie("link", ownLink.ID, soon)}, none},
 		{"session as link's cookie", shown{cookie: linkCookiePrefix + "x=" + cookieValue(ownSession)}, none},
 		{"two links' cookies", shown{cookie: ownCookie + "; " + otherCookie}, "200 200 200 403 401 401"},
-		{"session and share query", shown{cookie: ownSession, query: "share=" + otherShare}, "200 200 200 404 503 403"},
+		{"session and share query", shown{cookie: ownSession, query: "share=" + otherShare},
+			"200 200 200 404 503 403"},
 		{"unknown key and share query", shown{bearer: "nck_unknown", query: "share=" + ownShare}, shared},
 		{"unknown ticket and share query", shown{query: "ticket=x&share=" + ownShare}, shared},
 	} {
@@ -96,14 +105,15 @@ func TestWhoReadsWhat(t *testing.T) {
 				t.Errorf("%s: %s %s: %d, want %s", row.name, route, what, got, want)
 			}
 		}
-		for i, domain := range []string{"open.example.com", "own.example.com", "other.example.com", "nobody.example"} {
-			for _, path := range []string{"/api/v1/stats/realtime/visitors?site_id=", "/api/events?site=", "/api/v1/sites/"} {
+		for i, domain := range domains {
+			for _, path := range reads {
 				status, _, _ := w.ask("GET", path+domain, "", row.shown)
 				expect(path, domain, status, want[i])
 			}
 			query := `{"site_id":"` + domain + `","metrics":["visitors"],"date_range":"day"}`
 			status, _, _ := w.ask("POST", "/api/v2/query", query, row.shown)
-			expect("query", domain, status, strings.Replace(want[i], "200", "503", 1)) // there is no ClickHouse here
+			// there is no ClickHouse here
+			expect("query", domain, status, strings.Replace(want[i], "200", "503", 1))
 		}
 		status, _, _ := w.ask("GET", "/api/v1/sites/own.example.com/ledger", "", row.shown)
 		expect("ledger", "own", status, want[4])
@@ -111,7 +121,9 @@ func TestWhoReadsWhat(t *testing.T) {
 			status, _, _ = w.ask("GET", path, "", row.shown)
 			expect(path, "", status, want[5])
 		}
-		for _, route := range []string{"PATCH /api/v1/sites/own.example.com {}", `POST /api/v1/keys {"name":""}`} {
+		for _, route := range []string{
+			"PATCH /api/v1/sites/own.example.com {}", `POST /api/v1/keys {"name":""}`,
+		} {
 			p := strings.Fields(route)
 			status, _, _ = w.ask(p[0], p[1], p[2], row.shown)
 			if status == http.StatusBadRequest { // it passed authorization, and has no name
@@ -121,7 +133,8 @@ func TestWhoReadsWhat(t *testing.T) {
 		}
 		list := w.list(row.shown)
 		if want[1] == "200" != strings.Contains(list, "own.example.com") ||
-			want[2] == "200" != strings.Contains(list, "other.example.com") || !strings.Contains(list, "open.example.com") {
+			want[2] == "200" != strings.Contains(list, "other.example.com") ||
+			!strings.Contains(list, "open.example.com") {
 			t.Errorf("%s: lists %s", row.name, list)
 		}
 	}
@@ -171,8 +184,10 @@ func TestAccess(t *testing.T) {
 		{"POST", "/api/v1/sites", adminSecret, `{"domain":"` + strings.Repeat("a", 300_000) + `"}`, 400},
 		{"PATCH", "/api/v1/sites/new.example.com", adminSecret, `{"public":true}`, 200},
 		{"PATCH", "/api/v1/sites/new.example.com", adminSecret, `{"timezone":"Nowhere"}`, 400},
-		{"PATCH", "/api/v1/sites/new.example.com", adminSecret, `{"rules":{"hostnames":["*.example.com"],"blocked_countries":["de"]}}`, 200},
-		{"PATCH", "/api/v1/sites/new.example.com", adminSecret, `{"rules":{"blocked_addresses":["10.0.0.0/99"]}}`, 400},
+		{"PATCH", "/api/v1/sites/new.example.com", adminSecret,
+			`{"rules":{"hostnames":["*.example.com"],"blocked_countries":["de"]}}`, 200},
+		{"PATCH", "/api/v1/sites/new.example.com", adminSecret,
+			`{"rules":{"blocked_addresses":["10.0.0.0/99"]}}`, 400},
 		{"PATCH", "/api/v1/sites/new.example.com", adminSecret, `{"rules":{"hostnames":"example.com"}}`, 400},
 		{"PATCH", "/api/v1/sites/new.example.com", reader, `{"rules":{}}`, 403},
 		{"PATCH", "/api/v1/sites/nobody.example", adminSecret, `{}`, 404},
@@ -183,7 +198,8 @@ func TestAccess(t *testing.T) {
 		{"POST", "/api/v1/keys", adminSecret, `{"name":""}`, 400},
 		{"POST", "/api/v1/keys", adminSecret, `{"name":"x","sites":["nobody.example"]}`, 400},
 		{"DELETE", "/api/v1/keys/nothing", adminSecret, "", 404},
-		{"POST", "/api/v2/query", "", `{"site_id":"own.example.com","metrics":["visitors"],"date_range":"day"}`, 401},
+		{"POST", "/api/v2/query", "",
+			`{"site_id":"own.example.com","metrics":["visitors"],"date_range":"day"}`, 401},
 		{"POST", "/api/v2/query", "", `{}`, 400},
 		{"GET", "/api/v1/sites/open.example.com/ledger", "", "", 401}, // public, but not this
 		{"GET", "/api/v1/sites/own.example.com/ledger", reader, "", 403},
@@ -200,7 +216,10 @@ func TestAccess(t *testing.T) {
 	} {
 		res, body := w.get(row.method, base+row.path, row.key, row.body)
 		if res.StatusCode != row.status || row.status >= 400 && !strings.Contains(body, `{"error":"`) {
-			t.Errorf("%s %s %.60s: %d, want %d: %.200s", row.method, row.path, row.body, res.StatusCode, row.status, body)
+			t.Errorf(
+				"%s %s %.60s: %d, want %d: %.200s", row.method, row.path, row.body, res.StatusCode,
+				row.status, body,
+			)
 		}
 	}
 }

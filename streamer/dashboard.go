@@ -21,7 +21,8 @@ type dashboard struct {
 	fail  func(*gin.Context, error)
 }
 
-// serve answers with a file by its name, and with the single page for every other path, because the paths are sites.
+// serve answers with a file by its name, and with the single page for every other path, because the paths
+// are sites.
 func (d dashboard) serve(c *gin.Context) {
 	p := path.Clean(c.Request.URL.Path)
 	method := c.Request.Method

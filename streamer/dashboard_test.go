@@ -11,7 +11,13 @@ import (
 
 func TestDashboard(t *testing.T) {
 	w := newWorld(t)
-	base := w.streamer(Config{Dashboard: fstest.MapFS{"index.html": {Data: []byte("the page")}, "assets/a.js": {Data: []byte("script")}}})
+	base := w.streamer(
+		Config{
+			Dashboard: fstest.MapFS{
+				"index.html": {Data: []byte("the page")}, "assets/a.js": {Data: []byte("script")},
+			},
+		},
+	)
 	for _, row := range []struct {
 		path, body, cache string
 		status            int
@@ -26,12 +32,18 @@ func TestDashboard(t *testing.T) {
 		{"/api/openapi.yaml", "openapi: 3.1.0", "", 200},
 	} {
 		res, body := w.get("GET", base+row.path, "", "")
-		if res.StatusCode != row.status || !strings.Contains(body, row.body) || res.Header.Get("Cache-Control") != row.cache {
-			t.Errorf("%s: %d %q %s", row.path, res.StatusCode, res.Header.Get("Cache-Control"), body[:min(len(body), 80)])
+		if res.StatusCode != row.status || !strings.Contains(body, row.body) ||
+			res.Header.Get("Cache-Control") != row.cache {
+			t.Errorf(
+				"%s: %d %q %s", row.path, res.StatusCode, res.Header.Get("Cache-Control"),
+				body[:min(len(body), 80)],
+			)
 		}
 	}
 	res, _ := w.get("GET", base+"/", "", "")
-	if csp := res.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "script-src 'self'") || strings.Contains(csp, "unsafe") || !strings.Contains(csp, "frame-ancestors 'none'") {
+	if csp := res.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "script-src 'self'") ||
+		strings.Contains(csp, "unsafe") ||
+		!strings.Contains(csp, "frame-ancestors 'none'") {
 		t.Error(csp)
 	}
 	if res, _ := w.get("GET", base+"/x.example?embed=1", "", ""); res.Header.Get("X-Frame-Options") != "" {
@@ -44,7 +56,8 @@ func TestDashboard(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	for _, cfg := range []access.Config{
-		{PublicURL: "stats.example.com"}, {PublicURL: "ftp://x"}, {AdminKey: "short"}, {AdminKey: "nck_short"},
+		{PublicURL: "stats.example.com"}, {PublicURL: "ftp://x"},
+		{AdminKey: "short"}, {AdminKey: "nck_short"},
 	} {
 		if _, err := New(Config{Access: cfg}, Deps{Metrics: prometheus.NewRegistry()}); err == nil {
 			t.Errorf("%+v was taken", cfg)

@@ -47,7 +47,8 @@ func (s *Service) fail(c *gin.Context, err error) {
 		c.Abort()
 	default:
 		s.log.Error("answer request", "path", c.Request.URL.Path, "error", err)
-		api.RefuseUnavailable(c, "that didn't work just now; try again, and if it stays so look into the log of the streamer")
+		api.RefuseUnavailable(c, "that didn't work just now; try again, "+
+			"and if it stays so look into the log of the streamer")
 	}
 }
 

@@ -13,7 +13,10 @@ import (
 // A full instance answers so that an EventSource connects again.
 func TestFull(t *testing.T) {
 	for _, transport := range []live.Transport{"", live.Epoll, live.Handlers} {
-		t.Run(string(transport), func(t *testing.T) { testFull(t, live.Config{Transport: transport, Stall: time.Second}) })
+		t.Run(
+			string(transport),
+			func(t *testing.T) { testFull(t, live.Config{Transport: transport, Stall: time.Second}) },
+		)
 	}
 }
 
@@ -27,11 +30,16 @@ func testFull(t *testing.T, how live.Config) {
 	a.Next()
 	b.Next()
 	res, body := w.get("GET", base+"/api/events?site=open.example.com", "", "")
-	if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" || !strings.Contains(body, "as many viewers") {
+	if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" ||
+		!strings.Contains(body, "as many viewers") {
 		t.Errorf("%d %s", res.StatusCode, body)
 	}
-	res, body = w.get("GET", base+"/api/events?site=open.example.com", "", "", "User-Agent", "Mozilla/5.0 (X11)")
-	if res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != "text/event-stream" || !strings.HasPrefix(body, "retry: ") || strings.Contains(body, "data:") {
+	res, body = w.get(
+		"GET", base+"/api/events?site=open.example.com", "", "", "User-Agent", "Mozilla/5.0 (X11)",
+	)
+	if res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != "text/event-stream" ||
+		!strings.HasPrefix(body, "retry: ") ||
+		strings.Contains(body, "data:") {
 		t.Errorf("%d %s", res.StatusCode, body)
 	}
 	a.Cancel()

@@ -13,11 +13,14 @@ func TestShareDoor(t *testing.T) {
 	w := newAccessWorld(t)
 	l, secret := w.link("own.example.com")
 	res, _ := w.do("GET", "/share/"+secret, "")
-	if res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != "/own.example.com" || res.Header.Get("Cache-Control") != "no-store" || res.Header.Get("Referrer-Policy") != "no-referrer" {
+	if res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != "/own.example.com" ||
+		res.Header.Get("Cache-Control") != "no-store" ||
+		res.Header.Get("Referrer-Policy") != "no-referrer" {
 		t.Fatal(res.Status, res.Header)
 	}
 	c := res.Cookies()[0]
-	if c.Name == sessionCookie || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" || strings.Contains(c.Value, secret) {
+	if c.Name == sessionCookie || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" ||
+		strings.Contains(c.Value, secret) {
 		t.Errorf("%+v", c)
 	}
 	cookie := c.Name + "=" + c.Value
@@ -29,7 +32,9 @@ func TestShareDoor(t *testing.T) {
 	for _, path := range []string{"/share/" + secret, "/share/ncl_neverwas", "/share/x", "/share/%00%ff"} {
 		for _, accept := range []string{"text/html,*/*", "*/*"} {
 			res, body := w.do("GET", path, "", "Accept", accept)
-			if res.StatusCode != http.StatusNotFound || len(res.Cookies()) > 0 || !strings.Contains(body, "valid (any more)") || strings.Contains(body, "<h1>") != (accept != "*/*") {
+			if res.StatusCode != http.StatusNotFound || len(res.Cookies()) > 0 ||
+				!strings.Contains(body, "valid (any more)") ||
+				strings.Contains(body, "<h1>") != (accept != "*/*") {
 				t.Errorf("%s: %s %s", path, res.Status, body)
 			}
 			answers[body] = true
@@ -67,7 +72,8 @@ func TestLinkAPI(t *testing.T) {
 	const links = "/api/v1/sites/own.example.com/links"
 	var made struct{ ID, Secret, Path string }
 	status, _, body := w.ask("POST", links, `{"name":"press"}`, shown{bearer: adminSecret})
-	if err := json.Unmarshal([]byte(body), &made); err != nil || status != http.StatusCreated || made.Path != "/share/"+made.Secret {
+	if err := json.Unmarshal([]byte(body), &made); err != nil || status != http.StatusCreated ||
+		made.Path != "/share/"+made.Secret {
 		t.Fatal(status, body)
 	}
 	for _, row := range []struct {
@@ -92,7 +98,8 @@ func TestLinkAPI(t *testing.T) {
 		}
 	}
 	session := w.cookie("/login?key=" + adminSecret)
-	if res, body := w.do("POST", links, `{"name":"x"}`, "Cookie", session, "Sec-Fetch-Site", "cross-site"); res.StatusCode != http.StatusForbidden {
+	res, body := w.do("POST", links, `{"name":"x"}`, "Cookie", session, "Sec-Fetch-Site", "cross-site")
+	if res.StatusCode != http.StatusForbidden {
 		t.Errorf("another site makes a link: %s %s", res.Status, body)
 	}
 }

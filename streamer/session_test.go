@@ -9,15 +9,17 @@ import (
 
 func TestSession(t *testing.T) {
 	w := newWorld(t)
-	base, other := w.streamer(Config{Access: access.Config{PublicURL: "https://stats.example.com"}}), w.streamer(Config{})
+	base := w.streamer(Config{Access: access.Config{PublicURL: "https://stats.example.com"}})
+	other := w.streamer(Config{})
 	key, secret, err := w.sites.NewKey(t.Context(), "own", true, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res, _ := w.get("GET", base+"/login?key=nck_nonsense", "", ""); res.StatusCode != http.StatusUnauthorized || len(res.Cookies()) > 0 {
+	res, _ := w.get("GET", base+"/login?key=nck_nonsense", "", "")
+	if res.StatusCode != http.StatusUnauthorized || len(res.Cookies()) > 0 {
 		t.Errorf("login with nonsense: %s", res.Status)
 	}
-	res, _ := w.get("GET", base+"/login?key="+secret, "", "")
+	res, _ = w.get("GET", base+"/login?key="+secret, "", "")
 	if res.StatusCode != http.StatusSeeOther || len(res.Cookies()) != 1 {
 		t.Fatal(res.Status)
 	}
@@ -30,11 +32,17 @@ func TestSession(t *testing.T) {
 	if res, _ := w.get("GET", other+path, "", "", "Cookie", cookie); res.StatusCode != http.StatusOK {
 		t.Errorf("on another instance: %s", res.Status)
 	}
-	if res, _ := w.get("GET", base+path, "", "", "Cookie", cookie[:len(cookie)-2]+"xx"); res.StatusCode != http.StatusUnauthorized {
+	res, _ = w.get("GET", base+path, "", "", "Cookie", cookie[:len(cookie)-2]+"xx")
+	if res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("forged: %s", res.Status)
 	}
-	for site, status := range map[string]int{"same-origin": http.StatusCreated, "cross-site": http.StatusForbidden} {
-		res, _ := w.get("POST", base+"/api/v1/sites", "", `{"domain":"`+site+`.example.com"}`, "Cookie", cookie, "Sec-Fetch-Site", site)
+	for site, status := range map[string]int{
+		"same-origin": http.StatusCreated, "cross-site": http.StatusForbidden,
+	} {
+		res, _ := w.get(
+			"POST", base+"/api/v1/sites", "", `{"domain":"`+site+`.example.com"}`, "Cookie", cookie,
+			"Sec-Fetch-Site", site,
+		)
 		if res.StatusCode != status {
 			t.Errorf("%s: %s", site, res.Status)
 		}
@@ -45,7 +53,8 @@ func TestSession(t *testing.T) {
 	if err := w.sites.DeleteKey(t.Context(), key.ID); err != nil {
 		t.Fatal(err)
 	}
-	if res, _ := w.get("GET", base+path, "", "", "Cookie", cookie); res.StatusCode != http.StatusUnauthorized {
+	res, _ = w.get("GET", base+path, "", "", "Cookie", cookie)
+	if res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("after its key is gone: %s", res.Status)
 	}
 	streamertest.Eventually(t, "the stream ends", func() bool {

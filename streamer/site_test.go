@@ -11,15 +11,20 @@ import (
 func TestSiteRules(t *testing.T) {
 	w := newWorld(t)
 	base := w.streamer(Config{})
-	const all = `{"hostnames":["a.example","*.b.example"],"blocked_addresses":["10.0.0.0/8"],"blocked_countries":["DE"],"blocked_paths":["/x/**"]}`
+	const all = `{"hostnames":["a.example","*.b.example"],"blocked_addresses":["10.0.0.0/8"],` +
+		`"blocked_countries":["DE"],"blocked_paths":["/x/**"]}`
 	for _, row := range []struct{ method, path, body, want string }{
 		{"POST", "", `{"domain":"new.example.com","public":true,"rules":` + all + `}`, all},
 		{"PATCH", "/new.example.com", `{"public":true}`, all},
-		{"PATCH", "/new.example.com", `{"rules":{"blocked_addresses":[],"blocked_countries":["fr"]}}`, `{"hostnames":["a.example","*.b.example"],"blocked_addresses":[],"blocked_countries":["FR"],"blocked_paths":["/x/**"]}`},
+		{"PATCH", "/new.example.com", `{"rules":{"blocked_addresses":[],"blocked_countries":["fr"]}}`,
+			`{"hostnames":["a.example","*.b.example"],"blocked_addresses":[],` +
+				`"blocked_countries":["FR"],"blocked_paths":["/x/**"]}`},
 		{"GET", "/new.example.com", ``, `"blocked_countries":["FR"]`},
 		{"GET", "", ``, `"blocked_countries":["FR"]`},
-		{"PATCH", "/new.example.com", `{"rules":{"blocked_paths":["admin"]}}`, `{"error":"not valid: \"admin\" is no path; begin it with / or *`},
-		{"PATCH", "/new.example.com", `{"rules":{"hostnames":[],"blocked_countries":[],"blocked_paths":[]}}`, `{"hostnames":[],"blocked_addresses":[],"blocked_countries":[],"blocked_paths":[]}`},
+		{"PATCH", "/new.example.com", `{"rules":{"blocked_paths":["admin"]}}`,
+			`{"error":"not valid: \"admin\" is no path; begin it with / or *`},
+		{"PATCH", "/new.example.com", `{"rules":{"hostnames":[],"blocked_countries":[],"blocked_paths":[]}}`,
+			`{"hostnames":[],"blocked_addresses":[],"blocked_countries":[],"blocked_paths":[]}`},
 		{"PATCH", "/new.example.com", `{"rules":` + all + `}`, all},
 	} {
 		_, body := w.get(row.method, base+"/api/v1/sites"+row.path, adminSecret, row.body)
@@ -28,7 +33,9 @@ func TestSiteRules(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"", "/new.example.com"} {
-		if res, body := w.get("GET", base+"/api/v1/sites"+path, "", ""); res.StatusCode != 200 || !strings.Contains(body, "new.example.com") || strings.Contains(body, "blocked") {
+		if res, body := w.get("GET", base+"/api/v1/sites"+path, "", ""); res.StatusCode != 200 ||
+			!strings.Contains(body, "new.example.com") ||
+			strings.Contains(body, "blocked") {
 			t.Errorf("without a key: %d %s", res.StatusCode, body)
 		}
 	}
@@ -57,7 +64,9 @@ func TestNullIsRefused(t *testing.T) {
 		{"PATCH", "/api/v1/sites/own.example.com", `null`},
 		{"POST", "/api/v1/sites/own.example.com/links", `{"name":null}`},
 	} {
-		if res, body := w.do(row.method, row.path, row.body, "Authorization", "Bearer "+adminSecret); res.StatusCode != http.StatusBadRequest || !strings.Contains(body, "null is no value") {
+		res, body := w.do(row.method, row.path, row.body, "Authorization", "Bearer "+adminSecret)
+		if res.StatusCode != http.StatusBadRequest ||
+			!strings.Contains(body, "null is no value") {
 			t.Errorf("%s %s %s: %s %s", row.method, row.path, row.body, res.Status, body)
 		}
 	}

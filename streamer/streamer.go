@@ -1,5 +1,6 @@
-// Package streamer is the reading side of Nowcast: it composes the live view (live), answers about history (history), the
-// administration (admin) and the dashboard's files under one set of routes and one control of access (access).
+// Package streamer is the reading side of Nowcast: it composes the live view (live), answers about history
+// (history), the administration (admin) and the dashboard's files under one set of routes and one control of
+// access (access).
 package streamer
 
 import (
@@ -7,6 +8,7 @@ import (
 	_ "embed" // the contract
 	"io/fs"
 	"log/slog"
+	"net/http"
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
@@ -115,14 +117,16 @@ func (s storedSeconds) Seconds(ctx context.Context, domain string, from, to int6
 	return out, nil
 }
 
-// Routes adds the streamer's side of the contract, the login and, where r is the whole engine, the dashboard on every
-// other path.
+// Routes adds the streamer's side of the contract, the login and, where r is the whole engine, the dashboard
+// on every other path.
 func (s *Service) Routes(r gin.IRouter) {
 	api.RegisterHandlersWithOptions(r, s.handlers, api.GinServerOptions{
 		Middlewares:  []api.MiddlewareFunc{func(c *gin.Context) { s.access.RequireSites(c) }},
 		ErrorHandler: func(c *gin.Context, err error, status int) { api.Refuse(c, status, "%v", err) },
 	})
-	r.GET("/api/openapi.yaml", func(c *gin.Context) { c.Data(200, "application/yaml; charset=utf-8", contract) })
+	r.GET("/api/openapi.yaml", func(c *gin.Context) {
+		c.Data(http.StatusOK, "application/yaml; charset=utf-8", contract)
+	})
 	s.handlers.accessHandlers.Routes(r)
 	if e, ok := r.(*gin.Engine); ok {
 		e.NoRoute(s.dashboard.serve)
@@ -132,8 +136,8 @@ func (s *Service) Routes(r gin.IRouter) {
 // Ready reports whether frames are complete, and if not, why.
 func (s *Service) Ready() (ok bool, reason string) { return s.live.Ready() }
 
-// Drain waits until ctx ends and then disconnects the viewers; see live.Server.Drain. It has to return before the service
-// and its HTTP server end.
+// Drain waits until ctx ends and then disconnects the viewers; see live.Server.Drain. It has to return
+// before the service and its HTTP server end.
 func (s *Service) Drain(ctx context.Context) error { return s.live.Drain(ctx) }
 
 // Run tails the windows topic and serves viewers until ctx ends.

@@ -39,7 +39,9 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{Log: streamertest.NewLog(t)}
-	w.sites = w.Sites(site.Site{Domain: "open.example.com", Public: true}, site.Site{Domain: "own.example.com"})
+	w.sites = w.Sites(
+		site.Site{Domain: "open.example.com", Public: true}, site.Site{Domain: "own.example.com"},
+	)
 	return w
 }
 
@@ -48,7 +50,8 @@ func (w *world) streamer(cfg Config) string {
 	w.T.Helper()
 	cfg.Access.AdminKey = adminSecret
 	s, err := New(cfg, Deps{
-		Broker: w.Kafka, Sites: w.sites, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
+		Broker: w.Kafka, Sites: w.sites,
+		Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		w.T.Fatal(err)
@@ -63,7 +66,9 @@ func (w *world) streamer(cfg Config) string {
 }
 
 // open opens a stream; the query is given as name and value.
-func (w *world) open(base string, header http.Header, query ...string) (*streamertest.Stream, *http.Response) {
+func (w *world) open(
+	base string, header http.Header, query ...string,
+) (*streamertest.Stream, *http.Response) {
 	w.T.Helper()
 	q := url.Values{"site": {"open.example.com"}}
 	for i := 0; i+1 < len(query); i += 2 {
@@ -94,7 +99,8 @@ func do(t *testing.T, method, target, body string, header http.Header) (*http.Re
 		return res, ""
 	}
 	stream := res.Header.Get("Content-Type") == "text/event-stream"
-	if stream && res.Header.Get("X-Accel-Buffering") == "no" && res.Header.Get("Cache-Control") != "no-store" {
+	if stream && res.Header.Get("X-Accel-Buffering") == "no" &&
+		res.Header.Get("Cache-Control") != "no-store" {
 		return res, ""
 	}
 	b, _ := io.ReadAll(res.Body)

@@ -23,19 +23,25 @@ func TestTickets(t *testing.T) {
 		reason string
 	}{
 		{`{"sites":["own.example.com"],"ttl":5}`, shown{bearer: own}, 201, ""},
-		{`{"sites":["own.example.com"]}`, shown{cookie: session, origin: "http://stats.example.com"}, 403, "another site"}, // by CrossOriginProtection, which goes by Host
-		{`{"sites":["own.example.com"]}`, shown{cookie: session, origin: "https://evil.example"}, 403, "another site"},
+		// by CrossOriginProtection, which goes by Host
+		{`{"sites":["own.example.com"]}`, shown{cookie: session, origin: "http://stats.example.com"}, 403,
+			"another site"},
+		{`{"sites":["own.example.com"]}`, shown{cookie: session, origin: "https://evil.example"}, 403,
+			"another site"},
 		{`{"sites":["open.example.com"]}`, shown{query: "share=" + share}, 201, ""},
 		{`{"sites":["open.example.com"]}`, shown{}, 401, "a key is needed"},
 		{`{"sites":["own.example.com"]}`, shown{query: "share=ncl_nothing"}, 401, "share link isn't valid"},
-		{`{"sites":["own.example.com"]}`, shown{query: "ticket=" + ticket}, 401, "ticket isn't valid"}, // a ticket makes no ticket
+		// a ticket makes no ticket
+		{`{"sites":["own.example.com"]}`, shown{query: "ticket=" + ticket}, 401, "ticket isn't valid"},
 		{`{"sites":["own.example.com","other.example.com"]}`, shown{bearer: own}, 403, "may not read all"},
 		{`{"sites":["nobody.example"]}`, shown{bearer: own}, 403, "may not read all"},
 		{`{"sites":[]}`, shown{bearer: own}, 400, "name 1 to 20"},
-		{`{"sites":["a.example` + strings.Repeat(`","a.example`, 20) + `"]}`, shown{bearer: own}, 400, "name 1 to 20"},
+		{`{"sites":["a.example` + strings.Repeat(`","a.example`, 20) + `"]}`, shown{bearer: own}, 400,
+			"name 1 to 20"},
 		{`{"sites":["own.example.com"],"ttl":4}`, shown{bearer: own}, 400, "ttl has to be 5 to 300"},
 		{`{"sites":["own.example.com"],"ttl":301}`, shown{bearer: own}, 400, "ttl has to be 5 to 300"},
-		{`{"sites":["own.example.com"],"ttl":-9223372036854775808}`, shown{bearer: own}, 400, "ttl has to be 5 to 300"},
+		{`{"sites":["own.example.com"],"ttl":-9223372036854775808}`, shown{bearer: own}, 400,
+			"ttl has to be 5 to 300"},
 		{`{"sites":"own.example.com"}`, shown{bearer: own}, 400, "JSON"},
 		{`{"sites":["own.example.com"],"ttl":null}`, shown{bearer: own}, 400, "null is no value"},
 		{`{"sites":[null]}`, shown{bearer: own}, 400, "null is no value"},
@@ -49,13 +55,16 @@ func TestTickets(t *testing.T) {
 	// A ticket for several sites opens each; an instance that never saw it, too.
 	other := w.streamer(Config{})
 	for _, d := range []string{"own.example.com", "open.example.com"} {
-		if res, body := w.get("GET", other+"/api/v1/stats/realtime/visitors?site_id="+d+"&ticket="+ticket, "", ""); res.StatusCode != http.StatusOK {
+		path := "/api/v1/stats/realtime/visitors?site_id=" + d + "&ticket=" + ticket
+		res, body := w.get("GET", other+path, "", "")
+		if res.StatusCode != http.StatusOK {
 			t.Errorf("%s: %s %s", d, res.Status, body)
 		}
 	}
 }
 
-// A stream ends when the key, link or site that it depends on is removed, and not when its ticket has expired.
+// A stream ends when the key, link or site that it depends on is removed, and not when its ticket has
+// expired.
 func TestStreamsEndWithTheirAccess(t *testing.T) {
 	w := newAccessWorld(t)
 	ctx := t.Context()
@@ -90,20 +99,38 @@ func TestStreamsEndWithTheirAccess(t *testing.T) {
 		return s
 	}
 	ends := map[string]*streamertest.Stream{
-		"key":             open("own.example.com", shown{bearer: key}),
-		"session":         open("own.example.com", shown{cookie: w.cookie("/login?key=" + key)}),
-		"ticket of a key": open("own.example.com", shown{query: "ticket=" + w.ticket(forOwn, shown{bearer: key})}),
-		"cookie of link":  open("own.example.com", shown{cookie: w.cookie("/share/" + share)}),
-		"share query":     open("own.example.com", shown{query: "share=" + share}),
-		"ticket of link":  open("own.example.com", shown{query: "ticket=" + w.ticket(forOwn, shown{query: "share=" + share})}),
-		"expired session": open("own.example.com", shown{cookie: sessionCookie + "=" + w.cluster().cookie("session", stay.ID, time.Now().Add(2*time.Second))}),
-		"public":          open("shown.example.com", shown{}),
-		"site":            open("removed.example.com", shown{bearer: stayKey}),
+		"key":     open("own.example.com", shown{bearer: key}),
+		"session": open("own.example.com", shown{cookie: w.cookie("/login?key=" + key)}),
+		"ticket of a key": open(
+			"own.example.com", shown{query: "ticket=" + w.ticket(forOwn, shown{bearer: key})},
+		),
+		"cookie of link": open("own.example.com", shown{cookie: w.cookie("/share/" + share)}),
+		"share query":    open("own.example.com", shown{query: "share=" + share}),
+		"ticket of link": open(
+			"own.example.com", shown{query: "ticket=" + w.ticket(forOwn, shown{query: "share=" + share})},
+		),
+		"expired session": open(
+			"own.example.com",
+			shown{
+				cookie: sessionCookie + "=" + w.cluster().cookie(
+					"session", stay.ID, time.Now().Add(2*time.Second),
+				),
+			},
+		),
+		"public": open("shown.example.com", shown{}),
+		"site":   open("removed.example.com", shown{bearer: stayKey}),
 	}
 	stays := map[string]*streamertest.Stream{
-		"key":            open("own.example.com", shown{bearer: stayKey}),
-		"share query":    open("own.example.com", shown{query: "share=" + stayShare}),
-		"expired ticket": open("own.example.com", shown{query: "ticket=" + w.cluster().ticket(operatorID, time.Now().Add(300*time.Millisecond), "own.example.com")}),
+		"key":         open("own.example.com", shown{bearer: stayKey}),
+		"share query": open("own.example.com", shown{query: "share=" + stayShare}),
+		"expired ticket": open(
+			"own.example.com",
+			shown{
+				query: "ticket=" + w.cluster().ticket(
+					operatorID, time.Now().Add(300*time.Millisecond), "own.example.com",
+				),
+			},
+		),
 	}
 	if err := w.sites.DeleteKey(ctx, k.ID); err != nil {
 		t.Fatal(err)

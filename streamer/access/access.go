@@ -1,11 +1,12 @@
 // Package access decides who may read a site and who may change what.
 //
-// A request carries credentials: a key, a session, a ticket, a share link, or none. Each credential proves a principal:
-// the key or the share link behind it. Authorize finds the principal by whose right a request reads a site. Open
-// streams keep that principal and ask MayRead again, so that removing a key, a link or a site ends them within moments.
+// A request carries credentials: a key, a session, a ticket, a share link, or none. Each credential proves a
+// principal: the key or the share link behind it. Authorize finds the principal by whose right a request
+// reads a site. Open streams keep that principal and ask MayRead again, so that removing a key, a link or a
+// site ends them within moments.
 //
-// Only the sites topic and the operator's key (Config.AdminKey) grant rights. Sessions, link cookies and tickets are
-// signed texts that every instance of a cluster can verify and none stores.
+// Only the sites topic and the operator's key (Config.AdminKey) grant rights. Sessions, link cookies and
+// tickets are signed texts that every instance of a cluster can verify and none stores.
 package access
 
 import (
@@ -63,8 +64,9 @@ func New(cfg Config, sites *site.Registry) (*Control, error) {
 	return &Control{cfg: cfg, sites: sites, signer: signer{keys}, origins: origins{public}}, nil
 }
 
-// RequireSites is the middleware of every route: until the sites topic has been read, no answer can say that a site or a
-// key does not exist. It reports whether the topic has been read; otherwise it has refused the request.
+// RequireSites is the middleware of every route: until the sites topic has been read, no answer can say that
+// a site or a key does not exist. It reports whether the topic has been read; otherwise it has refused the
+// request.
 func (a *Control) RequireSites(c *gin.Context) bool {
 	const unread = "the sites and keys are not read yet (%s)"
 	ready, reason := a.sites.Ready()
@@ -78,8 +80,9 @@ func (a *Control) RequireSites(c *gin.Context) bool {
 	return ready
 }
 
-// Authorize finds the site of a domain ("": the default site) and the principal by whose right the request may read it.
-// Of several credentials, the first that may read the site counts, in the order of Control.credentials.
+// Authorize finds the site of a domain ("": the default site) and the principal by whose right the request
+// may read it. Of several credentials, the first that may read the site counts, in the order of
+// Control.credentials.
 //
 // It sets the CORS headers of the answer, also when it returns a *Denied error.
 func (a *Control) Authorize(c *gin.Context, domain string) (site.Site, api.Principal, error) {
@@ -125,20 +128,22 @@ func (a *Control) denied(
 	})
 	switch {
 	case refusedByOrigin:
-		return forbidden("pages of %s may not read %s; an admin can let them by `nowcast site set %s --origins`",
-			foreign, domain, domain)
+		return forbidden("pages of %s may not read %s; "+
+			"an admin can let them by `nowcast site set %s --origins`", foreign, domain, domain)
 	case len(all) == 0:
 		return unauthenticated(r)
 	case !showsKey: // the answer must not tell whether the site exists
 		return forbidden("this ticket or share link is for another site; ask for one for this site")
 	case !exists:
-		return &Denied{Kind: NotFound, Reason: "there is no such site; an admin can add it with `nowcast site add`"}
+		return &Denied{Kind: NotFound,
+			Reason: "there is no such site; an admin can add it with `nowcast site add`"}
 	}
 	return forbidden("this key may not read %s; ask an admin for one that may", domain)
 }
 
-// AuthorizeAll is Authorize for a stream of several sites. It returns each domain once, in the order of the request, and
-// the principals in the same order. A page of another origin may read the stream if it may read each of the sites.
+// AuthorizeAll is Authorize for a stream of several sites. It returns each domain once, in the order of the
+// request, and the principals in the same order. A page of another origin may read the stream if it may read
+// each of the sites.
 func (a *Control) AuthorizeAll(c *gin.Context, domains []string) ([]string, []api.Principal, error) {
 	if len(domains) == 0 {
 		domains = []string{""}
@@ -172,8 +177,8 @@ func (a *Control) AuthorizeAll(c *gin.Context, domains []string) ([]string, []ap
 	return names, principals, nil
 }
 
-// AuthorizeKey is Authorize for what a public site or a share link does not open: the request must show a key that may
-// read the site.
+// AuthorizeKey is Authorize for what a public site or a share link does not open: the request must show a
+// key that may read the site.
 func (a *Control) AuthorizeKey(c *gin.Context, domain string) (site.Site, error) {
 	key, ok := a.key(c.Request)
 	if !ok {
@@ -184,14 +189,14 @@ func (a *Control) AuthorizeKey(c *gin.Context, domain string) (site.Site, error)
 		return st, err
 	}
 	if !key.MayRead(st.Domain) {
-		return st, forbidden("this key may not see what became of the beacons of %s; ask an admin for one that may",
-			st.Domain)
+		return st, forbidden("this key may not see what became of the beacons of %s; "+
+			"ask an admin for one that may", st.Domain)
 	}
 	return st, nil
 }
 
-// AuthorizeAdmin returns an error unless the request shows an admin key. A session counts only for requests of our own
-// pages, because browsers send cookies with requests of any page.
+// AuthorizeAdmin returns an error unless the request shows an admin key. A session counts only for requests
+// of our own pages, because browsers send cookies with requests of any page.
 func (a *Control) AuthorizeAdmin(c *gin.Context) error {
 	key, ok := a.key(c.Request)
 	switch {
@@ -205,7 +210,8 @@ func (a *Control) AuthorizeAdmin(c *gin.Context) error {
 	return nil
 }
 
-// Principal is the key that a request shows, also where the site is public; the Public principal if it shows none.
+// Principal is the key that a request shows, also where the site is public; the Public principal if it shows
+// none.
 func (a *Control) Principal(r *http.Request) api.Principal {
 	key, ok := a.key(r)
 	if !ok {
@@ -219,15 +225,16 @@ func (a *Control) ReadableSites(r *http.Request) []site.Site {
 	var readable []site.Site
 	all := a.credentials(r)
 	for _, st := range a.sites.Sites() {
-		if st.Public || slices.ContainsFunc(all, func(cred Credential) bool { return a.reads(cred, st.Domain) }) {
+		opens := func(cred Credential) bool { return a.reads(cred, st.Domain) }
+		if st.Public || slices.ContainsFunc(all, opens) {
 			readable = append(readable, st)
 		}
 	}
 	return readable
 }
 
-// MayRead reports whether a principal may read a site at this moment: false once the key, the link or the site is
-// removed, a public site is made private, or the cookie has expired.
+// MayRead reports whether a principal may read a site at this moment: false once the key, the link or the
+// site is removed, a public site is made private, or the cookie has expired.
 func (a *Control) MayRead(p api.Principal, domain string) bool {
 	st, exists := a.sites.Lookup(domain)
 	if !exists || p.Expires != 0 && time.Now().Unix() >= p.Expires {

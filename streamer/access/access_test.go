@@ -110,7 +110,8 @@ func FuzzCookie(f *testing.F) {
 	s := operatorOnly(f, adminSecret).signer
 	now := time.Unix(1_800_000_000, 0)
 	for _, v := range []string{
-		s.cookieValue(purposeSession, operatorID, now.Add(time.Minute)), "operator.1900000000.AAAA", "...", "\x00.-1.",
+		s.cookieValue(purposeSession, operatorID, now.Add(time.Minute)),
+		"operator.1900000000.AAAA", "...", "\x00.-1.",
 	} {
 		f.Add(v)
 	}

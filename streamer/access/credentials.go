@@ -9,8 +9,8 @@ import (
 	"nowcast/streamer/api"
 )
 
-// Credential is what a request proves: that it holds a key, a session, a ticket or a share link. A request without any
-// has none.
+// Credential is what a request proves: that it holds a key, a session, a ticket or a share link. A request
+// without any has none.
 type Credential struct {
 	kind      CredentialKind
 	principal api.Principal // the key or the link behind it
@@ -29,14 +29,14 @@ const (
 	LinkCookieCredential                           // the cookie of an opened share link
 )
 
-// inURL reports whether the credential is part of the address. A browser sends such a credential for a page of any
-// origin.
+// inURL reports whether the credential is part of the address. A browser sends such a credential for a page
+// of any origin.
 func (cred Credential) inURL() bool {
 	return cred.kind == TicketCredential || cred.kind == LinkCredential
 }
 
-// credentials returns the valid credentials of a request, in the order in which Authorize tries them. Cookies count only
-// for pages of our own host.
+// credentials returns the valid credentials of a request, in the order in which Authorize tries them.
+// Cookies count only for pages of our own host.
 func (a *Control) credentials(r *http.Request) []Credential {
 	var all []Credential
 	now, own := time.Now(), a.origins.sameHost(r)

@@ -5,7 +5,8 @@ import (
 	"net/http"
 )
 
-// Denied is the error of a request that may not do what it asks for. Reason is one sentence that says what to do.
+// Denied is the error of a request that may not do what it asks for. Reason is one sentence that says what
+// to do.
 type Denied struct {
 	Kind      DeniedKind
 	Reason    string
@@ -39,13 +40,15 @@ func unauthenticated(r *http.Request) *Denied {
 		return &Denied{Kind: Unauthenticated, Reason: invalidLink}
 	}
 	return &Denied{Kind: Unauthenticated, Challenge: "Bearer",
-		Reason: "a key is needed: send `Authorization: Bearer nck_…`, or open /login?key=nck_… in the browser"}
+		Reason: "a key is needed: send `Authorization: Bearer nck_…`, " +
+			"or open /login?key=nck_… in the browser"}
 }
 
 // sameOrigin denies a request by which a page of another origin would act with the browser's session (CSRF).
 func sameOrigin(r *http.Request) error {
 	if err := http.NewCrossOriginProtection().Check(r); err != nil {
-		return forbidden("this request comes from another site; use a key in the Authorization header instead of the session")
+		return forbidden("this request comes from another site; " +
+			"use a key in the Authorization header instead of the session")
 	}
 	return nil
 }

@@ -85,7 +85,8 @@ func (h *Handlers) setCookie(c *gin.Context, name, value string, life time.Durat
 
 func (h *Handlers) deleteCookie(c *gin.Context, name string) { h.setCookie(c, name, "", -time.Second) }
 
-// share is GET /share/{secret}: it turns a share link into a cookie and redirects to the dashboard of the link's site.
+// share is GET /share/{secret}: it turns a share link into a cookie and redirects to the dashboard of the
+// link's site.
 func (h *Handlers) share(c *gin.Context) {
 	c.Header("Cache-Control", "no-store")
 	c.Header("Referrer-Policy", "no-referrer")
@@ -107,8 +108,8 @@ func (h *Handlers) share(c *gin.Context) {
 // maxLinkCookies bounds the link cookies of one browser: more would exceed the size of a request's header.
 const maxLinkCookies = 20
 
-// evictLinkCookies makes room for one more link cookie: it deletes those that are not valid, then the oldest. Browsers
-// send the oldest cookie first (RFC 6265, section 5.4).
+// evictLinkCookies makes room for one more link cookie: it deletes those that are not valid, then the
+// oldest. Browsers send the oldest cookie first (RFC 6265, section 5.4).
 func (h *Handlers) evictLinkCookies(c *gin.Context, added string) {
 	var valid []string
 	for _, cookie := range c.Request.Cookies() {
@@ -129,7 +130,8 @@ func (h *Handlers) evictLinkCookies(c *gin.Context, added string) {
 const invalidLink = "this share link isn't valid (any more); ask whoever gave it to you for a new one"
 
 const invalidLinkPage = `<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Link not valid · Nowcast</title>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Link not valid · Nowcast</title>
 <h1>This share link isn’t valid (any more)</h1>
 <p>Ask whoever gave it to you for a new one.</p>
 `
@@ -178,14 +180,16 @@ func (h *Handlers) CreateTicket(c *gin.Context, _ api.CreateTicketParams) {
 		}
 		t.principal = cred.principal
 		c.Header("Cache-Control", "no-store")
-		c.JSON(http.StatusCreated, api.Ticket{Ticket: h.control.signer.ticketValue(t), Expires: t.expires.UTC()})
+		value := h.control.signer.ticketValue(t)
+		c.JSON(http.StatusCreated, api.Ticket{Ticket: value, Expires: t.expires.UTC()})
 		return
 	}
 	h.fail(c, forbidden("what you show may not read all of these sites, or one of them doesn't exist; "+
 		"name only sites that it may read"))
 }
 
-// readTicketRequest decodes the body of CreateTicket. It reports whether it could; otherwise it has refused the request.
+// readTicketRequest decodes the body of CreateTicket. It reports whether it could; otherwise it has refused
+// the request.
 func readTicketRequest(c *gin.Context) (t ticket, ok bool) {
 	var in api.TicketCreate
 	if !api.Decode(c, &in) {
@@ -201,7 +205,7 @@ func readTicketRequest(c *gin.Context) (t ticket, ok bool) {
 		}
 	}
 	if len(in.Sites) == 0 || len(in.Sites) > maxTicketSites {
-		api.Refuse(c, http.StatusBadRequest, "sites: name 1 to %d sites, as [\"example.com\"]", maxTicketSites)
+		api.Refuse(c, http.StatusBadRequest, `sites: name 1 to %d sites, as ["example.com"]`, maxTicketSites)
 		return ticket{}, false
 	}
 	t.expires = time.Now().Add(lifetime).Truncate(time.Millisecond)
@@ -211,8 +215,8 @@ func readTicketRequest(c *gin.Context) (t ticket, ok bool) {
 	return t, true
 }
 
-// mayIssue reports whether a credential may make a ticket for a site. A public site needs no ticket, but accepts one, so
-// that a page can open every site in the same way.
+// mayIssue reports whether a credential may make a ticket for a site. A public site needs no ticket, but
+// accepts one, so that a page can open every site in the same way.
 func (h *Handlers) mayIssue(cred Credential, domain string) bool {
 	st, exists := h.control.sites.Lookup(domain)
 	return exists && (st.Public || h.control.reads(cred, domain))

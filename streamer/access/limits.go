@@ -11,8 +11,9 @@ import (
 
 // Limits bound how many streams are open at a time; 0 means no limit.
 type Limits struct {
-	Viewers    int // in all
-	PerAddress int // of an IPv4 address or an IPv6 /64; loopback, which is a proxy or the operator, has no limit
+	Viewers int // in all
+	// of an IPv4 address or an IPv6 /64; loopback, which is a proxy or the operator, has no limit
+	PerAddress int
 	PerKey     int // of a key or a share link
 }
 
@@ -40,8 +41,8 @@ func NewLimiter(l Limits) *Limiter {
 	return &Limiter{limits: l, seed: maphash.MakeSeed(), counts: map[uint64]int{}}
 }
 
-// Acquire counts a stream, or says why it may not be opened. It returns the hashes under which the stream counts, for
-// Release; 0: under none. Of several principals, the first key or link counts.
+// Acquire counts a stream, or says why it may not be opened. It returns the hashes under which the stream
+// counts, for Release; 0: under none. Of several principals, the first key or link counts.
 func (l *Limiter) Acquire(address string, principals []api.Principal) (addr, key uint64, err error) {
 	if a, err := netip.ParseAddr(address); err == nil && !a.Unmap().IsLoopback() {
 		bits := 64

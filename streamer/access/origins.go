@@ -26,25 +26,27 @@ func (o origins) foreign(r *http.Request) string {
 	if err != nil || u.Host == "" {
 		return origin
 	}
-	if strings.EqualFold(u.Host, r.Host) || u.Scheme == o.public.Scheme && strings.EqualFold(u.Host, o.public.Host) {
+	public := u.Scheme == o.public.Scheme && strings.EqualFold(u.Host, o.public.Host)
+	if public || strings.EqualFold(u.Host, r.Host) {
 		return ""
 	}
 	return origin
 }
 
-// sameHost reports whether a page of our own host makes the request, on any port: cookies are not bound to a port, and a
-// proxy may remove it from Host. A page of another origin on our host cannot read the answer.
+// sameHost reports whether a page of our own host makes the request, on any port: cookies are not bound to a
+// port, and a proxy may remove it from Host. A page of another origin on our host cannot read the answer.
 func (o origins) sameHost(r *http.Request) bool {
 	origin := o.foreign(r)
 	if origin == "" {
 		return true
 	}
+	own := url.URL{Host: r.Host}
 	u, err := url.Parse(origin)
-	return err == nil && u.Hostname() != "" && strings.EqualFold(u.Hostname(), (&url.URL{Host: r.Host}).Hostname())
+	return err == nil && u.Hostname() != "" && strings.EqualFold(u.Hostname(), own.Hostname())
 }
 
-// allow sets the headers that tell browsers which origin's pages may read an answer about a site. It returns the origin
-// that may not; "" if there is none. Cookies never count for other origins, so it never sets
+// allow sets the headers that tell browsers which origin's pages may read an answer about a site. It returns
+// the origin that may not; "" if there is none. Cookies never count for other origins, so it never sets
 // Access-Control-Allow-Credentials.
 func (o origins) allow(c *gin.Context, st site.Site) (refused string) {
 	if st.Public {
@@ -60,8 +62,8 @@ func (o origins) allow(c *gin.Context, st site.Site) (refused string) {
 	return ""
 }
 
-// intersect sets the Access-Control-Allow-Origin of an answer about several sites: the origin that each site allows. The
-// values are "", "*" or the origin of the request.
+// intersect sets the Access-Control-Allow-Origin of an answer about several sites: the origin that each site
+// allows. The values are "", "*" or the origin of the request.
 func intersect(h http.Header, allowed []string) {
 	slices.Sort(allowed) // "" sorts first, then "*"
 	h.Del(allowOrigin)
@@ -70,9 +72,9 @@ func intersect(h http.Header, allowed []string) {
 	}
 }
 
-// Preflight answers the OPTIONS request that a browser sends before a page of another origin sends a key or JSON. Where
-// the address does not name the site, it answers whether the page may read any site; the request itself is then judged
-// by its site.
+// Preflight answers the OPTIONS request that a browser sends before a page of another origin sends a key or
+// JSON. Where the address does not name the site, it answers whether the page may read any site; the request
+// itself is then judged by its site.
 func (a *Control) Preflight(c *gin.Context) {
 	if !a.RequireSites(c) {
 		return
@@ -89,10 +91,12 @@ func (a *Control) Preflight(c *gin.Context) {
 	c.Status(http.StatusNoContent)
 }
 
-// readableFrom reports whether pages of an origin may read the site that a request names, or any site if it names none.
+// readableFrom reports whether pages of an origin may read the site that a request names, or any site if it
+// names none.
 func (a *Control) readableFrom(r *http.Request, origin string) bool {
 	if r.URL.Path == "/api/v2/query" { // the site is in the body
-		return slices.ContainsFunc(a.sites.Sites(), func(st site.Site) bool { return st.ReadableFrom(origin) })
+		readable := func(st site.Site) bool { return st.ReadableFrom(origin) }
+		return slices.ContainsFunc(a.sites.Sites(), readable)
 	}
 	q := r.URL.Query()
 	domain := a.resolve(q.Get("site") + q.Get("site_id")) // each path has one of them

@@ -29,9 +29,9 @@ const (
 // strictBase64 decodes only the one canonical text of a MAC.
 var strictBase64 = base64.RawURLEncoding.Strict()
 
-// signer signs the values of cookies and tickets with HMAC-SHA256 and the cluster's secret: any instance can verify them
-// and none has to remember them. The purpose is part of what is signed, so that a value of one kind is no value of
-// another.
+// signer signs the values of cookies and tickets with HMAC-SHA256 and the cluster's secret: any instance can
+// verify them and none has to remember them. The purpose is part of what is signed, so that a value of one
+// kind is no value of another.
 type signer struct{ keyring }
 
 // sign returns "text.mac". The id is that of the key or link behind the text.
@@ -63,7 +63,8 @@ func (s signer) cookieValue(purpose, id string, expires time.Time) string {
 // readCookieValue returns the ID and the expiry of a cookie's value, if it is genuine and has not expired.
 func (s signer) readCookieValue(purpose, value string, now time.Time) (id string, expires int64, ok bool) {
 	parts := strings.Split(value, ".")
-	if len(value) > maxSigned || len(parts) != 3 || !s.verify(purpose, parts[0], parts[0]+"."+parts[1], parts[2]) {
+	if len(value) > maxSigned || len(parts) != 3 ||
+		!s.verify(purpose, parts[0], parts[0]+"."+parts[1], parts[2]) {
 		return "", 0, false
 	}
 	expires, err := strconv.ParseInt(parts[1], 10, 64)
@@ -104,8 +105,8 @@ func (s signer) linkCookies(r *http.Request, now time.Time) (all []api.Principal
 	return all
 }
 
-// ticket opens streams of some sites for a short time, by the right of the key or link it was made with. A page of another
-// origin can put it into an address, where neither of those belongs.
+// ticket opens streams of some sites for a short time, by the right of the key or link it was made with. A
+// page of another origin can put it into an address, where neither of those belongs.
 type ticket struct {
 	principal api.Principal // its Expires is 0: the ticket's own expiry bounds when a stream may be opened
 	expires   time.Time
@@ -115,7 +116,8 @@ type ticket struct {
 // ticketKinds are the letters by which a ticket names the kind of its principal.
 var ticketKinds = map[api.PrincipalKind]string{api.KeyPrincipal: "k", api.LinkPrincipal: "l"}
 
-// ticketValue is "base64(kind id expiry sites).mac", with the expiry in Unix milliseconds and a comma between sites.
+// ticketValue is "base64(kind id expiry sites).mac", with the expiry in Unix milliseconds and a comma
+// between sites.
 func (s signer) ticketValue(t ticket) string {
 	text := strings.Join([]string{
 		ticketKinds[t.principal.Kind], t.principal.ID,

@@ -1,5 +1,6 @@
-// Package admin holds the handlers that show and change sites, keys and share links. They validate nothing themselves:
-// the registry of internal/site does, and its writes are durable and visible to every instance within a second.
+// Package admin holds the handlers that show and change sites, keys and share links. They validate nothing
+// themselves: the registry of internal/site does, and its writes are durable and visible to every instance
+// within a second.
 package admin
 
 import (
@@ -79,11 +80,14 @@ func (h *Handlers) CreateSite(c *gin.Context) {
 		return
 	}
 	if _, ok := h.sites.Lookup(domain); ok {
-		api.Refuse(c, http.StatusConflict, "%s exists already; change it with PATCH /api/v1/sites/%s", domain, domain)
+		api.Refuse(c, http.StatusConflict,
+			"%s exists already; change it with PATCH /api/v1/sites/%s", domain, domain)
 		return
 	}
 	st := site.Site{Domain: domain}
-	change(&st, api.SiteUpdate{Public: in.Public, Timezone: in.Timezone, Rules: in.Rules, Origins: in.Origins})
+	change(&st, api.SiteUpdate{
+		Public: in.Public, Timezone: in.Timezone, Rules: in.Rules, Origins: in.Origins,
+	})
 	h.put(c, st, http.StatusCreated)
 }
 
@@ -230,7 +234,8 @@ func adminSite(st site.Site) api.Site {
 	return out
 }
 
-// change applies the fields that a request gives. A list that is given replaces the site's; an empty one removes it.
+// change applies the fields that a request gives. A list that is given replaces the site's; an empty one
+// removes it.
 func change(st *site.Site, in api.SiteUpdate) {
 	set(&st.Public, in.Public)
 	set(&st.Timezone, in.Timezone)

@@ -15,8 +15,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestChange(t *testing.T) {
 	list := func(s ...string) *[]string { return &s }
 	public := true
-	st := site.Site{Timezone: "UTC", Rules: site.Rules{Hostnames: []string{"a"}, BlockedPaths: []string{"/x"}}}
-	change(&st, api.SiteUpdate{Public: &public, Rules: &api.SiteRules{Hostnames: list("b"), BlockedPaths: list()}})
+	st := site.Site{
+		Timezone: "UTC", Rules: site.Rules{Hostnames: []string{"a"}, BlockedPaths: []string{"/x"}},
+	}
+	change(
+		&st,
+		api.SiteUpdate{Public: &public, Rules: &api.SiteRules{Hostnames: list("b"), BlockedPaths: list()}},
+	)
 	if !st.Public || st.Timezone != "UTC" || st.Rules.Hostnames[0] != "b" || len(st.Rules.BlockedPaths) != 0 {
 		t.Errorf("%+v", st)
 	}

@@ -30,9 +30,9 @@ func RefuseTemporarily(c *gin.Context, status int, format string, args ...any) {
 	Refuse(c, status, format, args...)
 }
 
-// RefuseStream refuses a stream for the moment. An EventSource reconnects by itself only after a 200 (WHATWG HTML,
-// section "Server-sent events"): a browser therefore receives 200 with a `retry` of 3 to 8 s and no event. Any other
-// client receives 503.
+// RefuseStream refuses a stream for the moment. An EventSource reconnects by itself only after a 200 (WHATWG
+// HTML, section "Server-sent events"): a browser therefore receives 200 with a `retry` of 3 to 8 s and no
+// event. Any other client receives 503.
 func RefuseStream(c *gin.Context, format string, args ...any) {
 	if !isBrowser(c.Request) {
 		RefuseUnavailable(c, format+"; try again in a moment", args...)
@@ -53,10 +53,12 @@ func isBrowser(r *http.Request) bool {
 // maxBody bounds a request's body, in bytes.
 const maxBody = 256 << 10
 
-// Decode reads a JSON body into `into`. It reports whether it could; otherwise it has refused the request with 400.
+// Decode reads a JSON body into `into`. It reports whether it could; otherwise it has refused the request
+// with 400.
 //
-// A type that implements json.Unmarshaler judges its fields, and its error is the answer. In any other type a null
-// anywhere is refused: encoding/json reads null as an absent field, and a key for no site would become one for all.
+// A type that implements json.Unmarshaler judges its fields, and its error is the answer. In any other type
+// a null anywhere is refused: encoding/json reads null as an absent field, and a key for no site would
+// become one for all.
 func Decode(c *gin.Context, into any) bool {
 	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))
 	if large := new(http.MaxBytesError); errors.As(err, &large) {

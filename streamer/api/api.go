@@ -1,6 +1,6 @@
-// Package api is the streamer's side of the HTTP contract: types and routes generated from streamer/openapi.yaml by
-// `make generate`, and what every handler of the contract shares: reading a body, writing an error, and the principal
-// of a request.
+// Package api is the streamer's side of the HTTP contract: types and routes generated from
+// streamer/openapi.yaml by `make generate`, and what every handler of the contract shares: reading a body,
+// writing an error, and the principal of a request.
 package api
 
 //go:generate go tool oapi-codegen -config config.yaml ../openapi.yaml
@@ -8,8 +8,8 @@ package api
 // DirectSource is the name that queries and filters give to visits without a source.
 const DirectSource = "Direct / None"
 
-// Principal says by whose right a request reads a site. It is comparable and holds no secret, so that streams keep it
-// and check it again while they are open. The zero Principal may do nothing.
+// Principal says by whose right a request reads a site. It is comparable and holds no secret, so that
+// streams keep it and check it again while they are open. The zero Principal may do nothing.
 type Principal struct {
 	Kind    PrincipalKind
 	ID      string // of the key or the share link; "" for Public

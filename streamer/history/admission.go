@@ -17,23 +17,25 @@ type Busy struct {
 }
 
 func (e *Busy) Error() string {
-	const advice = "; try again in a few seconds, and ask for shorter ranges or fewer dimensions so that they end sooner"
+	const most = " are running already, which is the most"
+	const advice = "; try again in a few seconds, " +
+		"and ask for shorter ranges or fewer dimensions so that they end sooner"
 	switch {
 	case e.limit == 0:
 		return "too many queries are running" + advice
 	case e.public:
-		return fmt.Sprintf("%d queries without a key are running already, which is the most%s", e.limit, advice)
+		return fmt.Sprintf("%d queries without a key", e.limit) + most + advice
 	}
-	return fmt.Sprintf("%d queries of this key are running already, which is the most%s", e.limit, advice)
+	return fmt.Sprintf("%d queries of this key", e.limit) + most + advice
 }
 
-// admission limits how many queries run at a time, in all and for each principal. All requests without a key are one
-// principal: a crowd on a public page thus runs as many queries as one key, and a request with a key still finds a slot.
-// Addresses would not do, because behind a proxy they are often the proxy's.
+// admission limits how many queries run at a time, in all and for each principal. All requests without a key
+// are one principal: a crowd on a public page thus runs as many queries as one key, and a request with a key
+// still finds a slot. Addresses would not do, because behind a proxy they are often the proxy's.
 //
-// A query beyond the limits waits in a queue. A slot that becomes free goes to the first query in the queue whose
-// principal is below its limit, so that no principal waits for another's limit. The queue holds at most queueFactor
-// queries for each slot; a query that finds it full is refused at once.
+// A query beyond the limits waits in a queue. A slot that becomes free goes to the first query in the queue
+// whose principal is below its limit, so that no principal waits for another's limit. The queue holds at
+// most queueFactor queries for each slot; a query that finds it full is refused at once.
 type admission struct {
 	limit        int           // queries at a time
 	perPrincipal int           // of them, of one principal

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Queries without an answer keep their slots until Timeout. Whether another one runs depends on its principal and on the
-// slots that are taken.
+// Queries without an answer keep their slots until Timeout. Whether another one runs depends on its
+// principal and on the slots that are taken.
 func TestAdmission(t *testing.T) {
 	q := Query{Metrics: []Metric{Events}, DateRange: DateRange{Name: "day"}}
 	for _, c := range []struct {
@@ -22,7 +22,8 @@ func TestAdmission(t *testing.T) {
 		want    string
 	}{
 		{"its own slots are taken", "aa", "a", time.Second, "2 queries of this key are running already"},
-		{"the public's slots are taken", "--", "-", time.Second, "2 queries without a key are running already"},
+		{"the public's slots are taken", "--", "-", time.Second,
+			"2 queries without a key are running already"},
 		{"another's slots are taken", "aa", "b", 0, ""},
 		{"the public's slots are taken, it has a key", "--", "b", 0, ""},
 		{"all slots are taken", "aab", "c", time.Second, "too many queries are running; try again"},
@@ -49,7 +50,9 @@ func TestAdmission(t *testing.T) {
 				remaining := len(c.running)
 				if c.want != "" {
 					var busy *Busy
-					if err := <-ends; !errors.As(err, &busy) || len(err.Error()) < len(c.want) || err.Error()[:len(c.want)] != c.want || time.Since(start) != c.after {
+					if err := <-ends; !errors.As(err, &busy) || len(err.Error()) < len(c.want) ||
+						err.Error()[:len(c.want)] != c.want ||
+						time.Since(start) != c.after {
 						t.Errorf("got %v after %v, want %q after %v", err, time.Since(start), c.want, c.after)
 					}
 				} else {
@@ -67,8 +70,8 @@ func TestAdmission(t *testing.T) {
 	}
 }
 
-// A free slot goes to the first query of the queue that may run, a full queue refuses at once, and cancelled queries leave
-// nothing behind.
+// A free slot goes to the first query of the queue that may run, a full queue refuses at once, and cancelled
+// queries leave nothing behind.
 func TestQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := admission{limit: 2, perPrincipal: 1, timeout: time.Minute}
@@ -84,8 +87,11 @@ func TestQueue(t *testing.T) {
 			synctest.Wait()
 		}
 		var busy *Busy
-		if start, err := time.Now(), a.acquire(ctx, named('a')); !errors.As(err, &busy) || time.Since(start) != 0 {
-			t.Errorf("the fifth of a in the queue: got %v after %v, want *Busy at once", err, time.Since(start))
+		if start, err := time.Now(), a.acquire(ctx, named('a')); !errors.As(err, &busy) ||
+			time.Since(start) != 0 {
+			t.Errorf(
+				"the fifth of a in the queue: got %v after %v, want *Busy at once", err, time.Since(start),
+			)
 		}
 		a.release(named('b'))
 		if s := <-got; s != "4c<nil>" {

@@ -11,8 +11,8 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 )
 
-// Every value of a query is a bound parameter of its statement. The templates write only names from the tables of
-// catalogue.go and the names of parameters, so that no query can inject SQL.
+// Every value of a query is a bound parameter of its statement. The templates write only names from the
+// tables of catalogue.go and the names of parameters, so that no query can inject SQL.
 //
 //go:embed sql/*.sql
 var files embed.FS
@@ -214,7 +214,8 @@ func (b *builder) filter(f Filter) filterData {
 	return out
 }
 
-// orderBy sorts by the order of the query, then by the dimensions, so that the order is total and pages do not overlap.
+// orderBy sorts by the order of the query, then by the dimensions, so that the order is total and pages do
+// not overlap.
 func (b *builder) orderBy() {
 	seen := map[string]bool{}
 	add := func(column, direction string) {

@@ -7,8 +7,8 @@ import (
 	"nowcast/streamer/api"
 )
 
-// A dimension is a property to group or filter by. Its column and label come from the table below and from nowhere else,
-// because they are written into SQL unquoted.
+// A dimension is a property to group or filter by. Its column and label come from the table below and from
+// nowhere else, because they are written into SQL unquoted.
 type dimension struct {
 	Name   string
 	Column string // of `events`; "" for event:props:… and time
@@ -80,17 +80,21 @@ type Metric string
 
 // The metrics.
 const (
-	Visitors      Metric = "visitors"        // distinct visitors with a page view or custom event
-	Visits        Metric = "visits"          // visits that began in the range
-	Pageviews     Metric = "pageviews"       // page views
-	Events        Metric = "events"          // page views and custom events
-	ViewsPerVisit Metric = "views_per_visit" // page views of the visits by visits, two decimals; null without a visit
-	BounceRate    Metric = "bounce_rate"     // whole percent of the visits; null without a visit
-	VisitDuration Metric = "visit_duration"  // mean, whole seconds; null without a visit
-	Percentage    Metric = "percentage"      // of all visitors that pass the filters, one decimal; null without a visitor
+	Visitors  Metric = "visitors"  // distinct visitors with a page view or custom event
+	Visits    Metric = "visits"    // visits that began in the range
+	Pageviews Metric = "pageviews" // page views
+	Events    Metric = "events"    // page views and custom events
+	// page views of the visits by visits, two decimals; null without a visit
+	ViewsPerVisit Metric = "views_per_visit"
+	BounceRate    Metric = "bounce_rate"    // whole percent of the visits; null without a visit
+	VisitDuration Metric = "visit_duration" // mean, whole seconds; null without a visit
+	// of all visitors that pass the filters, one decimal; null without a visitor
+	Percentage Metric = "percentage"
 )
 
-var metrics = []Metric{Visitors, Visits, Pageviews, Events, ViewsPerVisit, BounceRate, VisitDuration, Percentage}
+var metrics = []Metric{
+	Visitors, Visits, Pageviews, Events, ViewsPerVisit, BounceRate, VisitDuration, Percentage,
+}
 
 func (m Metric) valid() bool { return slices.Contains(metrics, m) }
 
@@ -99,7 +103,8 @@ func (m Metric) ofVisits() bool {
 	return m == Visits || m == ViewsPerVisit || m == BounceRate || m == VisitDuration
 }
 
-// column is the name in SQL. A percentage is computed from visitors once their total is known, and orders rows the same.
+// column is the name in SQL. A percentage is computed from visitors once their total is known, and orders
+// rows the same.
 func (m Metric) column() string {
 	if m == Percentage {
 		return string(Visitors)

@@ -18,9 +18,10 @@ type querier interface {
 
 // client runs statements within the limits of Config.
 type client struct {
-	db       querier
-	cfg      Config
-	settings atomic.Pointer[clickhouse.Settings] // nil until the server has been asked for its number of threads
+	db  querier
+	cfg Config
+	// nil until the server has been asked for its number of threads
+	settings atomic.Pointer[clickhouse.Settings]
 }
 
 func newClient(db querier, cfg Config) *client {
@@ -34,8 +35,8 @@ func newClient(db querier, cfg Config) *client {
 // maxResult exceeds the rows of every statement: each has a limit of its own, or one row a minute.
 const maxResult = 20_000
 
-// setSettings fixes the settings of every statement. With nice, its threads have the lowest scheduling priority; the
-// server must have CAP_SYS_NICE for that.
+// setSettings fixes the settings of every statement. With nice, its threads have the lowest scheduling
+// priority; the server must have CAP_SYS_NICE for that.
 func (c *client) setSettings(threads int, nice bool) {
 	s := clickhouse.Settings{
 		"max_execution_time": int(math.Ceil(c.cfg.Timeout.Seconds())),
@@ -57,8 +58,9 @@ func (c *client) setSettings(threads int, nice bool) {
 	c.settings.Store(&s)
 }
 
-// statementSettings returns the settings of every statement. The first call asks the server, which may be another machine,
-// how many threads it uses for one statement, and whether it knows os_threads_nice_value_query.
+// statementSettings returns the settings of every statement. The first call asks the server, which may be
+// another machine, how many threads it uses for one statement, and whether it knows
+// os_threads_nice_value_query.
 func (c *client) statementSettings(ctx context.Context) (clickhouse.Settings, error) {
 	if s := c.settings.Load(); s != nil {
 		return *s, nil
@@ -108,8 +110,9 @@ func (c *client) query(
 	return rows.Err()
 }
 
-// alive reports whether ClickHouse answers. It checks the time limit of a statement only between blocks, and one block of
-// a heavy statement may exceed it: then the server is not away, and the same query would fail again.
+// alive reports whether ClickHouse answers. It checks the time limit of a statement only between blocks, and
+// one block of a heavy statement may exceed it: then the server is not away, and the same query would fail
+// again.
 func (c *client) alive(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

@@ -91,10 +91,12 @@ func instant(field, s string, zone *time.Location) (t time.Time, date bool, err 
 	return t, date, nil
 }
 
-// resolve turns the range into instants. It calls first, which returns the time of the site's first event (the zero time:
-// none), only for "all". As in the Plausible Stats API v2, ranges of several days or months are whole ones that end before
-// today, and day, month and year are the current ones.
-func (r *DateRange) resolve(now time.Time, zone *time.Location, first func() (time.Time, error)) (span, error) {
+// resolve turns the range into instants. It calls first, which returns the time of the site's first event
+// (the zero time: none), only for "all". As in the Plausible Stats API v2, ranges of several days or months
+// are whole ones that end before today, and day, month and year are the current ones.
+func (r *DateRange) resolve(
+	now time.Time, zone *time.Location, first func() (time.Time, error),
+) (span, error) {
 	now = now.In(zone)
 	today := civil(now)
 	days := func(from, to time.Time) (span, error) {
@@ -139,14 +141,15 @@ func (r *DateRange) resolve(now time.Time, zone *time.Location, first func() (ti
 	return span{}, invalid("date_range", "%s is not known", quote(r.Name))
 }
 
-// civil is the date of t as midnight UTC. Dates are computed in UTC, where every date has exactly one midnight.
+// civil is the date of t as midnight UTC. Dates are computed in UTC, where every date has exactly one
+// midnight.
 func civil(t time.Time) time.Time {
 	y, m, d := t.Date()
 	return time.Date(y, m, d, 0, 0, 0, 0, time.UTC)
 }
 
-// startOfDay is the first instant at which the calendar of a zone shows a date (a midnight UTC) or a later one. Where
-// clocks change at midnight, it is not at 00:00, or it is the first of two.
+// startOfDay is the first instant at which the calendar of a zone shows a date (a midnight UTC) or a later
+// one. Where clocks change at midnight, it is not at 00:00, or it is the first of two.
 func startOfDay(date time.Time, zone *time.Location) time.Time {
 	y, m, d := date.Date()
 	t := time.Date(y, m, d, 0, 0, 0, 0, zone)
@@ -193,9 +196,14 @@ var grainNames = [...]string{
 func (g grain) String() string { return grainNames[g] }
 
 // longest bounds the range of the fine grains; the others have no bound.
-var longest = map[grain]time.Duration{second: time.Hour, minute: 48*time.Hour + 2*time.Hour, hour: 400 * 24 * time.Hour}
+var longest = map[grain]time.Duration{
+	second: time.Hour,
+	minute: (2*24 + 2) * time.Hour, // two days, and the hours by which clocks may go back in them
+	hour:   400 * 24 * time.Hour,
+}
 
-// resolveGrain chooses the grain of `time` by the length of the range, and refuses one that is too fine for it.
+// resolveGrain chooses the grain of `time` by the length of the range, and refuses one that is too fine for
+// it.
 func (s span) resolveGrain(g grain) (grain, error) {
 	length := s.To.Sub(s.From)
 	if g == auto {
@@ -210,7 +218,8 @@ func (s span) resolveGrain(g grain) (grain, error) {
 		return month, nil
 	}
 	if most, ok := longest[g]; ok && length > most {
-		return g, invalid("dimensions", "%s takes a date_range of at most %s; ask for a shorter one or a coarser grain",
+		return g, invalid("dimensions",
+			"%s takes a date_range of at most %s; ask for a shorter one or a coarser grain",
 			g, map[grain]string{second: "an hour", minute: "two days", hour: "400 days"}[g])
 	}
 	return g, nil
@@ -222,8 +231,8 @@ func (s span) wall(t time.Time) time.Time {
 	return t.UTC().Add(offset(t))
 }
 
-// labels returns the labels of all buckets of the span, in order. An hour that is skipped when clocks go forward has no
-// bucket, and one that occurs twice has one.
+// labels returns the labels of all buckets of the span, in order. An hour that is skipped when clocks go
+// forward has no bucket, and one that occurs twice has one.
 func (s span) labels(g grain) []string {
 	var out []string
 	if g >= day {
@@ -250,7 +259,8 @@ func (s span) labels(g grain) []string {
 	return slices.Compact(out)
 }
 
-// label is the label of the bucket of a local time. As in Plausible, the first week has the date of the range's first day.
+// label is the label of the bucket of a local time. As in Plausible, the first week has the date of the
+// range's first day.
 func (s span) label(wall time.Time, g grain) string {
 	switch g {
 	case second:

@@ -1,15 +1,17 @@
-// Package history answers queries about the history of a site, in the dialect of the Plausible Stats API v2, from the
-// table `events`.
+// Package history answers queries about the history of a site, in the dialect of the Plausible Stats API v2,
+// from the table `events`.
 //
-// It promises that history agrees with what the live view showed: an event counts once, in the second in which it was
-// received, and rows that were written twice count once (FINAL). It caches nothing: every answer is computed from single
-// events. A query that would cost more than Config allows fails with *TooBig, and one that finds no slot with *Busy.
-// While ClickHouse is away, queries fail at once or after Config.Timeout with *Unavailable. A client that disconnects
-// cancels its query in ClickHouse. These limits leave most of the machine to the live view.
+// It promises that history agrees with what the live view showed: an event counts once, in the second in
+// which it was received, and rows that were written twice count once (FINAL). It caches nothing: every
+// answer is computed from single events. A query that would cost more than Config allows fails with *TooBig,
+// and one that finds no slot with *Busy. While ClickHouse is away, queries fail at once or after
+// Config.Timeout with *Unavailable. A client that disconnects cancels its query in ClickHouse. These limits
+// leave most of the machine to the live view.
 //
-// A visit is a chain of a visitor's events less than 30 minutes apart. It starts with its first page view or custom
-// event, and counts at that time; engagement prolongs it. It bounced if it has at most one page view and no interactive
-// custom event. A dimension or filter of events (event:page, …) selects the visits that have such an event.
+// A visit is a chain of a visitor's events less than 30 minutes apart. It starts with its first page view or
+// custom event, and counts at that time; engagement prolongs it. It bounced if it has at most one page view
+// and no interactive custom event. A dimension or filter of events (event:page, …) selects the visits that
+// have such an event.
 package history
 
 import (
@@ -64,12 +66,15 @@ type Engine struct {
 func New(db querier, cfg Config) (*Engine, error) {
 	cfg = cfg.withDefaults()
 	e := &Engine{
-		cfg:       cfg,
-		db:        newClient(db, cfg),
-		admission: admission{limit: cfg.Concurrent, perPrincipal: cfg.PerPrincipal, timeout: cfg.QueueTimeout},
+		cfg: cfg,
+		db:  newClient(db, cfg),
+		admission: admission{
+			limit: cfg.Concurrent, perPrincipal: cfg.PerPrincipal, timeout: cfg.QueueTimeout,
+		},
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "nowcast_query_seconds",
-			Help:    "Time that questions about history took, by outcome; those that found no place are busy.",
+			Name: "nowcast_query_seconds",
+			Help: "Time that questions about history took, by outcome; " +
+				"those that found no place are busy.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20},
 		}, []string{"outcome"}),
 	}
@@ -87,8 +92,8 @@ type Site struct {
 	Timezone string // IANA name; "" is UTC
 }
 
-// Run answers a query about a site; q.SiteID is only echoed. The principal is the one whose slots the query takes. Errors
-// are *Invalid, *TooBig, *Busy, *Unavailable, ctx's, or a fault of this program.
+// Run answers a query about a site; q.SiteID is only echoed. The principal is the one whose slots the query
+// takes. Errors are *Invalid, *TooBig, *Busy, *Unavailable, ctx's, or a fault of this program.
 func (e *Engine) Run(ctx context.Context, p api.Principal, s Site, q Query) (r Response, err error) {
 	err = e.admit(ctx, p, func(ctx context.Context) error {
 		r, err = e.run(ctx, s, q)
@@ -113,9 +118,9 @@ func (e *Engine) admit(ctx context.Context, p api.Principal, run func(context.Co
 		return err
 	}
 	defer e.admission.release(p)
-	// ClickHouse itself stops a statement after Timeout. The timer is for a server that does not answer at all. It cancels
-	// and sets no deadline: from a deadline clickhouse-go derives a later max_execution_time, and then ClickHouse would
-	// never be the first to stop.
+	// ClickHouse itself stops a statement after Timeout. The timer is for a server that does not answer at
+	// all. It cancels and sets no deadline: from a deadline clickhouse-go derives a later
+	// max_execution_time, and then ClickHouse would never be the first to stop.
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer time.AfterFunc(e.cfg.Timeout+graceAfterTimeout, cancel).Stop()
@@ -197,7 +202,8 @@ func (e *Engine) total(ctx context.Context, p plan) (uint64, error) {
 	return total, err
 }
 
-// percentages replaces visitors in a column of rows by their percentage of all visitors that pass the filters.
+// percentages replaces visitors in a column of rows by their percentage of all visitors that pass the
+// filters.
 func (e *Engine) percentages(ctx context.Context, p plan, rows []Row, column int) error {
 	p.Metrics, p.Dimensions, p.OrderBy, p.Limit, p.Offset = []Metric{Visitors}, nil, nil, 1, 0
 	s, err := p.build()

@@ -15,9 +15,13 @@ import (
 )
 
 var (
-	eventAndVisitNames = []string{"event:page", "event:name", "event:hostname", "visit:entry_page", "visit:exit_page", "visit:source", "visit:referrer",
-		"visit:utm_source", "visit:utm_medium", "visit:utm_campaign", "visit:utm_content", "visit:utm_term", "visit:country", "visit:region",
-		"visit:device", "visit:browser", "visit:browser_version", "visit:os", "visit:os_version", "visit:channel", "visit:city", "visit:city_name", "visit:screen", "event:props:plan", "event:props:it's", `event:props:\`}
+	eventAndVisitNames = []string{
+		"event:page", "event:name", "event:hostname", "visit:entry_page", "visit:exit_page", "visit:source",
+		"visit:referrer", "visit:utm_source", "visit:utm_medium", "visit:utm_campaign", "visit:utm_content",
+		"visit:utm_term", "visit:country", "visit:region", "visit:device", "visit:browser",
+		"visit:browser_version", "visit:os", "visit:os_version", "visit:channel", "visit:city",
+		"visit:city_name", "visit:screen", "event:props:plan", "event:props:it's", `event:props:\`,
+	}
 	timeNames = []string{"time", "time:minute", "time:hour", "time:day", "time:week", "time:month"}
 )
 
@@ -45,7 +49,9 @@ func samples(t testing.TB) []sample {
 			t.Fatal(err)
 		}
 		r := rand.New(rand.NewPCG(uint64(i), 1))
-		x := sample{Site{fmt.Sprintf("%d.%s", i, t.Name()), p.zone}, from, history(r, 200, from, 30*time.Hour)}
+		x := sample{
+			Site{fmt.Sprintf("%d.%s", i, t.Name()), p.zone}, from, history(r, 200, from, 30*time.Hour),
+		}
 		put(t, x.site.Domain, x.events, func(int) bool { return r.IntN(4) == 0 })
 		out = append(out, x)
 	}
@@ -90,7 +96,10 @@ func agree(t rapid.TB, e *Engine, x sample, q Query) {
 	})
 	if !equal {
 		s, _ := p.build()
-		t.Fatalf("%s %+v\ngot:\n%swant:\n%s%s\n%v", x.site.Timezone, q, describe(got.Results), describe(want), s.sql, s.args)
+		t.Fatalf(
+			"%s %+v\ngot:\n%swant:\n%s%s\n%v", x.site.Timezone, q, describe(got.Results), describe(want),
+			s.sql, s.args,
+		)
 	}
 	// The echo is the same query.
 	var again Query
@@ -117,14 +126,20 @@ func agree(t rapid.TB, e *Engine, x sample, q Query) {
 		}
 		for _, r := range got.Results {
 			if !slices.Contains(got.Meta.TimeLabels, r.Dimensions[i]) {
-				t.Fatalf("%s %+v: bucket %s isn't in time_labels %v", x.site.Timezone, q, r.Dimensions[i], got.Meta.TimeLabels)
+				t.Fatalf(
+					"%s %+v: bucket %s isn't in time_labels %v", x.site.Timezone, q, r.Dimensions[i],
+					got.Meta.TimeLabels,
+				)
 			}
 		}
 	}
 }
 
 func wholeRange(x sample) DateRange {
-	return DateRange{From: x.from.AddDate(0, 0, -1).Format(time.DateOnly), To: x.from.AddDate(0, 0, 3).Format(time.DateOnly)}
+	return DateRange{
+		From: x.from.AddDate(0, 0, -1).Format(time.DateOnly),
+		To:   x.from.AddDate(0, 0, 3).Format(time.DateOnly),
+	}
 }
 
 // Every metric by every dimension, in every zone.
@@ -167,14 +182,25 @@ func drawQuery(t *rapid.T, x sample) Query {
 	// Ends of ranges fall on and beside events: rapid's numbers would stay near the first one.
 	near := func(label string) time.Time {
 		e := rapid.SampledFrom(x.events).Draw(t, label)
-		return e.at.Add(rapid.SampledFrom([]time.Duration{0, -time.Second, time.Second, -10 * time.Minute, time.Hour}).Draw(t, "beside"))
+		return e.at.Add(
+			rapid.SampledFrom(
+				[]time.Duration{0, -time.Second, time.Second, -10 * time.Minute, time.Hour},
+			).Draw(
+				t, "beside",
+			),
+		)
 	}
 	from, to := near("from"), near("to")
 	if to.Before(from) {
 		from, to = to, from
 	}
-	names := rapid.SliceOfNDistinct(rapid.SampledFrom(eventAndVisitNames), 0, 2, rapid.ID).Draw(t, "dimensions")
-	if grain := rapid.SampledFrom(append(timeNames, "time:second", "", "", "")).Draw(t, "grain"); grain != "" {
+	names := rapid.SliceOfNDistinct(
+		rapid.SampledFrom(eventAndVisitNames), 0, 2, rapid.ID,
+	).Draw(
+		t, "dimensions",
+	)
+	grain := rapid.SampledFrom(append(timeNames, "time:second", "", "", "")).Draw(t, "grain")
+	if grain != "" {
 		names = append(names, grain)
 		q.Include.TimeLabels = true
 		if grain == "time:second" {
@@ -210,9 +236,14 @@ func drawFilter(depth int) *rapid.Generator[Filter] {
 			return f
 		}
 		f.Dimension = rapid.SampledFrom(eventAndVisitNames).Draw(t, "dimension")
-		values := append([]string{"Google", "DE", "Desktop", "Chrome", "pro", "pageview", "example", "10"}, hostile...)
+		values := append(
+			[]string{"Google", "DE", "Desktop", "Chrome", "pro", "pageview", "example", "10"},
+			hostile...)
 		if f.Op == Matches || f.Op == MatchesNot {
-			values = []string{"^/", "a|b", "(?i)GOOGLE", "[0-9]+$", ".", "", `\.com`, "ü", "^/.$", `\\`, "e.b", `\x00`, "[^/]+/[^/]+"}
+			values = []string{
+				"^/", "a|b", "(?i)GOOGLE", "[0-9]+$", ".", "", `\.com`, "ü", "^/.$", `\\`, "e.b", `\x00`,
+				"[^/]+/[^/]+",
+			}
 		}
 		f.Values = rapid.SliceOfN(rapid.SampledFrom(values), 1, 3).Draw(t, "values")
 		f.IgnoreCase = f.Op != Matches && f.Op != MatchesNot && rapid.Bool().Draw(t, "ignore case")

@@ -8,7 +8,8 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 )
 
-// Invalid is the error of a query that cannot be answered as it is: the client has to change Field. It maps to 400.
+// Invalid is the error of a query that cannot be answered as it is: the client has to change Field. It maps
+// to 400.
 type Invalid struct {
 	Field  string // of the query, as filters[0]; "" when the error is about the whole
 	Reason string
@@ -29,11 +30,13 @@ func invalid(field, reason string, args ...any) *Invalid {
 type TooBig struct{ err error }
 
 func (e *TooBig) Error() string {
-	return "this query would take too much; ask for a shorter date_range, fewer dimensions or narrower filters"
+	return "this query would take too much; " +
+		"ask for a shorter date_range, fewer dimensions or narrower filters"
 }
 func (e *TooBig) Unwrap() error { return e.err }
 
-// Unavailable is the error while ClickHouse is away, starting or busy: the same query may succeed later. It maps to 503.
+// Unavailable is the error while ClickHouse is away, starting or busy: the same query may succeed later. It
+// maps to 503.
 type Unavailable struct {
 	err    error
 	advice string // "": to try again
@@ -75,7 +78,8 @@ func classify(err error) error {
 	switch e.Code {
 	case codeBadRegexp:
 		return invalid("filters", "a pattern is no regular expression in RE2 syntax")
-	case codeTooManyRows, codeTimeout, codeTooSlow, codeSetTooBig, codeMemory, codeTooManyBytes, codeTooManyRowsOrBytes:
+	case codeTooManyRows, codeTimeout, codeTooSlow, codeSetTooBig, codeMemory, codeTooManyBytes,
+		codeTooManyRowsOrBytes:
 		return &TooBig{err}
 	case codeUnknownTable, codeUnknownDatabase, codeTooManyQueries, codeCancelled, codeAccessDenied,
 		codeAuthenticationFails:

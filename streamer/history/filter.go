@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// Limits of all filters of a query together: over HTTP, clickhouse-go sends a statement's parameters in the URL.
+// Limits of all filters of a query together: over HTTP, clickhouse-go sends a statement's parameters in the
+// URL.
 const (
 	maxDepth  = 10
 	maxLeaves = 50
@@ -30,8 +31,8 @@ const (
 	Not         Op = "not"
 )
 
-// Filter is a condition on the events that count: on the event itself for event:…, on its visit for visit:…. A visit counts
-// if at least one of its events passes.
+// Filter is a condition on the events that count: on the event itself for event:…, on its visit for visit:….
+// A visit counts if at least one of its events passes.
 type Filter struct {
 	Op         Op
 	Dimension  string   // of a comparison
@@ -97,8 +98,8 @@ func readFilter(field string, b json.RawMessage, depth int, budget *filterBudget
 	case Is, IsNot, Contains, ContainsNot, Matches, MatchesNot:
 		return f, f.readComparison(field, parts, budget)
 	}
-	return f, invalid(element(field, 0), "%s is not known; choose from is, is_not, contains, contains_not, matches, "+
-		"matches_not, and, or, not", quote(op))
+	return f, invalid(element(field, 0), "%s is not known; choose from is, is_not, contains, contains_not, "+
+		"matches, matches_not, and, or, not", quote(op))
 }
 
 func (f *Filter) readComparison(field string, parts []json.RawMessage, budget *filterBudget) (err error) {
@@ -113,7 +114,8 @@ func (f *Filter) readComparison(field string, parts []json.RawMessage, budget *f
 	}
 	d, ok := lookup(f.Dimension)
 	if !ok || d.Grain != none {
-		return invalid(element(field, 1), "%s can't be filtered by; name an event: or visit: dimension", quote(f.Dimension))
+		return invalid(element(field, 1), "%s can't be filtered by; name an event: or visit: dimension",
+			quote(f.Dimension))
 	}
 	if f.Values, err = decodeStrings(element(field, 2), parts[2]); err != nil {
 		return err
@@ -152,7 +154,8 @@ func (f *Filter) readComparison(field string, parts []json.RawMessage, budget *f
 	return nil
 }
 
-// checkPattern refuses what ClickHouse would refuse, with a better sentence. Go's syntax is that of RE2 without \C.
+// checkPattern refuses what ClickHouse would refuse, with a better sentence. Go's syntax is that of RE2
+// without \C.
 func checkPattern(p string) error {
 	if strings.ContainsRune(p, 0) {
 		return &Invalid{Reason: `write a zero byte in a pattern as \x00`}

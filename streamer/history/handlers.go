@@ -13,7 +13,8 @@ import (
 type authorizer interface {
 	Authorize(c *gin.Context, domain string) (site.Site, api.Principal, error)
 	AuthorizeKey(c *gin.Context, domain string) (site.Site, error) // also of a public site only with a key
-	Principal(r *http.Request) api.Principal                       // the key that a request shows, else Public
+	// the key that a request shows, else Public
+	Principal(r *http.Request) api.Principal
 }
 
 // realtime knows how many visitors a site has now.
@@ -61,11 +62,12 @@ func (h *Handlers) PostQuery(c *gin.Context, _ api.PostQueryParams) {
 	}
 	st, _, err := h.access.Authorize(c, q.SiteID)
 	h.answer(c, err, func() (any, error) {
-		return h.engine.Run(c.Request.Context(), h.access.Principal(c.Request), Site{st.Domain, st.Timezone}, q)
+		return h.engine.Run(c.Request.Context(), h.access.Principal(c.Request), siteOf(st), q)
 	})
 }
 
-// GetLedger is GET /api/v1/sites/{domain}/ledger. It needs a key: what became of a site's beacons is not public.
+// GetLedger is GET /api/v1/sites/{domain}/ledger. It needs a key: what became of a site's beacons is not
+// public.
 func (h *Handlers) GetLedger(c *gin.Context, domain string, p api.GetLedgerParams) {
 	st, err := h.access.AuthorizeKey(c, domain)
 	if err == nil && p.By != nil && !p.By.Valid() {
@@ -79,9 +81,11 @@ func (h *Handlers) GetLedger(c *gin.Context, domain string, p api.GetLedgerParam
 		r.To = *p.To
 	}
 	h.answer(c, err, func() (any, error) {
-		return h.engine.Ledger(c.Request.Context(), h.access.Principal(c.Request), Site{st.Domain, st.Timezone}, r)
+		return h.engine.Ledger(c.Request.Context(), h.access.Principal(c.Request), siteOf(st), r)
 	})
 }
+
+func siteOf(st site.Site) Site { return Site{Domain: st.Domain, Timezone: st.Timezone} }
 
 // answer runs a query unless err is set, and answers with the result or the error.
 func (h *Handlers) answer(c *gin.Context, err error, run func() (any, error)) {

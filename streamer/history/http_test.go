@@ -41,11 +41,12 @@ type server struct {
 
 func newServer(t *testing.T, rows int, cfg history.Config) *server {
 	t.Helper()
-	d := &server{t: t, db: history.Database(t), site: strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name())) + ".example.com"}
-	if err := d.db.Exec(t.Context(), `INSERT INTO events (site, ts, visitor, id, kpart, koff, kind, name, hostname, path, interactive, fresh)
-SELECT {site:String}, toDateTime64('2026-03-02 00:00:00', 3, 'UTC') + toIntervalMillisecond(number * 50), sipHash64(number % 50000), unhex(hex(sipHash128(number))), 0, number,
-    'pageview', 'pageview', 'example.com', concat('/section-', toString(number % 37), '/article-', toString(number % 9973)), 1, 1
-FROM numbers({rows:UInt64})`, clickhouse.Named("site", d.site), clickhouse.Named("rows", rows)); err != nil {
+	d := &server{
+		t: t, db: history.Database(t),
+		site: strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name())) + ".example.com",
+	}
+	domain, count := clickhouse.Named("site", d.site), clickhouse.Named("rows", rows)
+	if err := d.db.Exec(t.Context(), insertRows, domain, count); err != nil {
 		t.Fatal(err)
 	}
 	k, err := kfake.NewCluster(kfake.NumBrokers(1))
@@ -72,8 +73,13 @@ FROM numbers({rows:UInt64})`, clickhouse.Named("site", d.site), clickhouse.Named
 	if _, d.key, err = sites.NewKey(t.Context(), "reader", false, []string{d.site}); err != nil {
 		t.Fatal(err)
 	}
-	s, err := streamer.New(streamer.Config{Access: access.Config{AdminKey: adminSecret}, History: cfg},
-		streamer.Deps{Broker: kafka, Warehouse: d.db, Sites: sites, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	s, err := streamer.New(
+		streamer.Config{Access: access.Config{AdminKey: adminSecret}, History: cfg},
+		streamer.Deps{
+			Broker: kafka, Warehouse: d.db, Sites: sites, Log: slog.New(slog.DiscardHandler),
+			Metrics: prometheus.NewRegistry(),
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,8 +92,8 @@ FROM numbers({rows:UInt64})`, clickhouse.Named("site", d.site), clickhouse.Named
 	return d
 }
 
-// light is a query that takes no time. heavy is one that takes over a minute: its patterns match nothing and have no literal
-// to search for, so that each row is matched against each of them.
+// light is a query that takes no time. heavy is one that takes over a minute: its patterns match nothing and
+// have no literal to search for, so that each row is matched against each of them.
 func (d *server) light() string {
 	return `{"site_id":"` + d.site + `","metrics":["events"],"date_range":["2026-03-03","2026-03-03"]}`
 }
@@ -101,8 +107,19 @@ func (d *server) heavy() string {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	return `{"site_id":"` + d.site + `","metrics":["events"],"date_range":["2026-03-02","2026-03-02"],"filters":[["matches","event:page",` + string(b) + `]]}`
+	return `{"site_id":"` + d.site + `","metrics":["events"],"date_range":["2026-03-02","2026-03-02"],` +
+		`"filters":[["matches","event:page",` + string(
+		b,
+	) + `]]}`
 }
+
+const insertRows = `INSERT INTO events
+    (site, ts, visitor, id, kpart, koff, kind, name, hostname, path, interactive, fresh)
+SELECT {site:String}, toDateTime64('2026-03-02 00:00:00', 3, 'UTC') + toIntervalMillisecond(number * 50),
+    sipHash64(number % 50000), unhex(hex(sipHash128(number))), 0, number,
+    'pageview', 'pageview', 'example.com',
+    concat('/section-', toString(number % 37), '/article-', toString(number % 9973)), 1, 1
+FROM numbers({rows:UInt64})`
 
 type answer struct {
 	status int
@@ -112,7 +129,9 @@ type answer struct {
 
 // ask sends a query and checks the answer against the contract.
 func (d *server) ask(ctx context.Context, key, question string) (answer, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url+"/api/v2/query", strings.NewReader(question))
+	req, err := http.NewRequestWithContext(
+		ctx, http.MethodPost, d.url+"/api/v2/query", strings.NewReader(question),
+	)
 	if err != nil {
 		return answer{}, err
 	}
@@ -134,7 +153,13 @@ func (d *server) ask(ctx context.Context, key, question string) (answer, error) 
 		return answer{}, err
 	}
 	req.Body = io.NopCloser(bytes.NewReader([]byte(question)))
-	return answer{res.StatusCode, res.Header, string(b)}, contract.Response(req, res.StatusCode, res.Header, b)
+	return answer{
+			res.StatusCode,
+			res.Header,
+			string(b),
+		}, contract.Response(
+			req, res.StatusCode, res.Header, b,
+		)
 }
 
 // running waits until ClickHouse runs a number of heavy statements.
@@ -142,7 +167,11 @@ func (d *server) running(want uint64) {
 	d.t.Helper()
 	n := uint64(0)
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		rows, err := d.db.Query(d.t.Context(), "SELECT count() FROM system.processes WHERE query LIKE '%match(%' AND query NOT LIKE '%system.processes%'")
+		rows, err := d.db.Query(
+			d.t.Context(),
+			"SELECT count() FROM system.processes WHERE query LIKE '%match(%' AND query NOT LIKE "+
+				"'%system.processes%'",
+		)
 		if err != nil {
 			d.t.Fatal(err)
 		}
@@ -187,32 +216,45 @@ func TestHeavyQueries(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			d := newServer(t, 200_000, c.cfg)
 			a, err := d.ask(t.Context(), "", d.heavy())
-			if err != nil || a.status != http.StatusUnprocessableEntity || !strings.Contains(a.body, "ask for a shorter date_range, fewer dimensions") {
+			if err != nil || a.status != http.StatusUnprocessableEntity ||
+				!strings.Contains(a.body, "ask for a shorter date_range, fewer dimensions") {
 				t.Errorf("%v, %d %.200s", err, a.status, a.body)
 			}
 			d.running(0)
-			if a, err := d.ask(t.Context(), "", d.light()); c.name == "time" && (err != nil || a.status != http.StatusOK) {
+			if a, err := d.ask(t.Context(), "", d.light()); c.name == "time" &&
+				(err != nil || a.status != http.StatusOK) {
 				t.Errorf("the next one: %v, %d %.200s", err, a.status, a.body)
 			}
 		})
 	}
 }
 
-// A principal whose slots are taken is told to wait, others have theirs until all are taken, and a client that disconnects
-// ends its statement in ClickHouse.
+// A principal whose slots are taken is told to wait, others have theirs until all are taken, and a client
+// that disconnects ends its statement in ClickHouse.
 func TestBusy(t *testing.T) {
-	d := newServer(t, 1_500_000, history.Config{Concurrent: 2, PerPrincipal: 1, QueueTimeout: 100 * time.Millisecond, Timeout: 10 * time.Minute, Threads: 1})
+	d := newServer(
+		t,
+		1_500_000,
+		history.Config{
+			Concurrent: 2, PerPrincipal: 1, QueueTimeout: 100 * time.Millisecond,
+			Timeout: 10 * time.Minute, Threads: 1,
+		},
+	)
 	is := func(key string, status int, says string) {
 		t.Helper()
 		a, err := d.ask(t.Context(), key, d.light())
-		if err != nil || a.status != status || !strings.Contains(a.body, says) || status == http.StatusTooManyRequests && a.header.Get("Retry-After") != "2" {
+		if err != nil || a.status != status || !strings.Contains(a.body, says) ||
+			status == http.StatusTooManyRequests && a.header.Get("Retry-After") != "2" {
 			t.Errorf("%v, %d %v %.200s, want %d with %q", err, a.status, a.header, a.body, status, says)
 		}
 	}
 	is("", http.StatusOK, `"results"`)
 	public := d.begin("")
 	d.running(1)
-	is("", http.StatusTooManyRequests, "1 queries without a key are running already, which is the most; try again")
+	is(
+		"", http.StatusTooManyRequests,
+		"1 queries without a key are running already, which is the most; try again",
+	)
 	is(d.key, http.StatusOK, `"results"`)
 	own := d.begin(d.key)
 	d.running(2)

@@ -11,8 +11,8 @@ import (
 	"nowcast/streamer/api"
 )
 
-// Outcomes counts the beacons of a site by what became of them. Each beacon counts in Received and in exactly one other
-// field.
+// Outcomes counts the beacons of a site by what became of them. Each beacon counts in Received and in
+// exactly one other field.
 type Outcomes struct {
 	Received uint64            `json:"received"`
 	Counted  uint64            `json:"counted"`
@@ -39,15 +39,16 @@ type Ledger struct {
 
 // LedgerRange is the part of a ledger that a query asks for.
 type LedgerRange struct {
-	From, To string // two dates in the site's time zone or two times, both included; both empty: the last hour
-	Minutes  bool   // also the counts of each minute
+	// two dates in the site's time zone or two times, both included; both empty: the last hour
+	From, To string
+	Minutes  bool // also the counts of each minute
 }
 
 const (
 	// maxLedgerMinutes bounds a range by the minute: a week, and the hour by which clocks may go back in it.
 	maxLedgerMinutes = (7*24 + 1) * time.Hour
-	// settlingTime is how long the counts of a minute may grow: until its last second is in ClickHouse. A store lane that is
-	// behind takes longer.
+	// settlingTime is how long the counts of a minute may grow: until its last second is in ClickHouse. A
+	// store lane that is behind takes longer.
 	settlingTime = 2 * time.Minute
 )
 
@@ -84,7 +85,8 @@ func (e *Engine) ledger(ctx context.Context, s Site, r LedgerRange) (Ledger, err
 	return out, e.db.run(ctx, stmt, func(rows driver.Rows) error {
 		var at uint32
 		var x Outcomes
-		if err := rows.Scan(&at, &x.Received, &x.Counted, &x.Late, &x.Stale, &x.Repeated, &x.Dropped); err != nil {
+		err := rows.Scan(&at, &x.Received, &x.Counted, &x.Late, &x.Stale, &x.Repeated, &x.Dropped)
+		if err != nil {
 			return fmt.Errorf("read row: %w", err)
 		}
 		maps.DeleteFunc(x.Dropped, func(_ string, n uint64) bool { return n == 0 })
@@ -134,7 +136,8 @@ func (r LedgerRange) span(now time.Time, zone *time.Location) (span, error) {
 	}
 	s, err := (&DateRange{From: r.From, To: r.To}).between(zone)
 	if err == nil && r.Minutes && s.To.Sub(s.From) > maxLedgerMinutes {
-		err = invalid("from", "minutes are given for at most 7 days; ask for a shorter time, or for the total with by=total")
+		err = invalid("from", "minutes are given for at most 7 days; "+
+			"ask for a shorter time, or for the total with by=total")
 	}
 	return s, err
 }

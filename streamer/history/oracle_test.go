@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// The oracle answers questions one event at a time, in the plainest way there is, and shares no code with the engine but the
-// table of names.
+// The oracle answers queries one event at a time, in the plainest way there is, and shares no code with
+// the engine but the table of names.
 
 type visit struct {
 	events      []event // page views and custom events
@@ -33,7 +33,10 @@ func visitsOf(events []event) []counted {
 	}
 	var out []counted
 	for _, list := range byVisitor {
-		slices.SortFunc(list, func(a, b event) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.offset, b.offset)) })
+		slices.SortFunc(
+			list,
+			func(a, b event) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.offset, b.offset)) },
+		)
 		for from := 0; from < len(list); {
 			to := from + 1
 			for to < len(list) && list[to].at.Sub(list[to-1].at) < 30*time.Minute {
@@ -96,10 +99,15 @@ func (c counted) value(name string) string {
 	case "visit:referrer":
 		return or(first.referrer, "Direct / None")
 	}
-	return or(map[string]string{"visit:utm_source": first.utmSource, "visit:utm_medium": first.utmMedium, "visit:utm_campaign": first.utmCampaign,
-		"visit:utm_content": first.utmContent, "visit:utm_term": first.utmTerm, "visit:country": first.country, "visit:region": first.region,
-		"visit:device": first.device, "visit:browser": first.browser, "visit:browser_version": first.browserVersion, "visit:os": first.os,
-		"visit:os_version": first.osVersion, "visit:channel": first.channel, "visit:city": first.city, "visit:city_name": first.city, "visit:screen": first.screen}[name], "(not set)")
+	return or(map[string]string{
+		"visit:utm_source": first.utmSource, "visit:utm_medium": first.utmMedium,
+		"visit:utm_campaign": first.utmCampaign, "visit:utm_content": first.utmContent,
+		"visit:utm_term": first.utmTerm, "visit:country": first.country, "visit:region": first.region,
+		"visit:device": first.device, "visit:browser": first.browser,
+		"visit:browser_version": first.browserVersion, "visit:os": first.os,
+		"visit:os_version": first.osVersion, "visit:channel": first.channel, "visit:city": first.city,
+		"visit:city_name": first.city, "visit:screen": first.screen,
+	}[name], "(not set)")
 }
 
 func (c counted) passes(f Filter) bool {
@@ -155,7 +163,7 @@ type tally struct {
 	pageviews, events int
 }
 
-// answer gives all rows of a question whose dates, grain and order are settled, in order.
+// answer returns all rows of a query whose dates, grain and order are settled, in order.
 func answer(events []event, p plan) []Row {
 	s := p.span
 	tallies := map[string]*tally{}
@@ -190,7 +198,8 @@ func answer(events []event, p plan) []Row {
 		}
 	}
 	for _, c := range visitsOf(known) {
-		if c.at.Before(s.From) || slices.ContainsFunc(p.Filters, func(f Filter) bool { return !c.passes(f) }) {
+		if c.at.Before(s.From) ||
+			slices.ContainsFunc(p.Filters, func(f Filter) bool { return !c.passes(f) }) {
 			continue
 		}
 		whole[c.visitor] = true
@@ -206,8 +215,8 @@ func answer(events []event, p plan) []Row {
 			tallyOf(c, c.visit.start).visits[c.visit] = true
 		}
 	}
-	// Engagement that belongs to no visit, and events of none, count nowhere; but an event that is counted alone does not need
-	// its visit, so nothing is lost above: every page view and custom event is in one.
+	// Engagement that belongs to no visit, and events of none, count nowhere; but an event that is counted
+	// alone does not need its visit, so nothing is lost above: every page view and custom event is in one.
 	if len(p.Dimensions) == 0 && len(tallies) == 0 {
 		tallies[""] = &tally{}
 	}

@@ -89,8 +89,9 @@ func (p plan) columns() []string {
 // echo is the query as it was understood.
 func (p plan) echo() Echo {
 	e := Echo{
-		SiteID: p.SiteID, Metrics: p.Metrics, DateRange: p.span.echo(), Dimensions: p.Dimensions, Filters: p.Filters,
-		OrderBy: p.OrderBy, Include: map[string]any{}, Pagination: Page{p.Limit, p.Offset},
+		SiteID: p.SiteID, Metrics: p.Metrics, DateRange: p.span.echo(), Dimensions: p.Dimensions,
+		Filters: p.Filters, OrderBy: p.OrderBy, Include: map[string]any{},
+		Pagination: Page{p.Limit, p.Offset},
 	}
 	if p.Include.TimeLabels {
 		e.Include["time_labels"] = true

@@ -15,8 +15,8 @@ const (
 	maxOffset     = 1_000_000_000
 )
 
-// Query is the body of `POST /api/v2/query`. Decoding it with encoding/json returns *Invalid where it is not valid by
-// itself; Run checks what depends on the site and the time.
+// Query is the body of `POST /api/v2/query`. Decoding it with encoding/json returns *Invalid where it is not
+// valid by itself; Run checks what depends on the site and the time.
 type Query struct {
 	SiteID     string
 	Metrics    []Metric
@@ -41,7 +41,8 @@ type Include struct {
 	TotalRows  bool // meta.total_rows: the number of rows of all pages
 }
 
-// Response is the answer. It has no rows for empty buckets or groups; without dimensions it has exactly one row.
+// Response is the answer. It has no rows for empty buckets or groups; without dimensions it has exactly one
+// row.
 type Response struct {
 	Results []Row `json:"results"`
 	Meta    Meta  `json:"meta"`
@@ -60,12 +61,13 @@ type Meta struct {
 	TotalRows  *uint64  `json:"total_rows,omitempty"`
 }
 
-// Echo is the query as it was understood: with resolved dates, the grain of `time`, and all defaults. As a query of its own
-// it gives the same rows.
+// Echo is the query as it was understood: with resolved dates, the grain of `time`, and all defaults. As a
+// query of its own it gives the same rows.
 type Echo struct {
-	SiteID     string         `json:"site_id"`
-	Metrics    []Metric       `json:"metrics"`
-	DateRange  [2]string      `json:"date_range"` // ISO 8601 in the site's time zone; the second one is included
+	SiteID  string   `json:"site_id"`
+	Metrics []Metric `json:"metrics"`
+	// ISO 8601 in the site's time zone; the second one is included
+	DateRange  [2]string      `json:"date_range"`
 	Dimensions []string       `json:"dimensions"`
 	Filters    []Filter       `json:"filters"`
 	OrderBy    []Order        `json:"order_by"`
@@ -95,8 +97,9 @@ func (q *Query) UnmarshalJSON(b []byte) error {
 		site, metrics, dates, dimensions, filters, order, include, pagination json.RawMessage
 	}
 	err := decodeObject("", b, fields{
-		"site_id": &raw.site, "metrics": &raw.metrics, "date_range": &raw.dates, "dimensions": &raw.dimensions,
-		"filters": &raw.filters, "order_by": &raw.order, "include": &raw.include, "pagination": &raw.pagination,
+		"site_id": &raw.site, "metrics": &raw.metrics, "date_range": &raw.dates,
+		"dimensions": &raw.dimensions, "filters": &raw.filters, "order_by": &raw.order,
+		"include": &raw.include, "pagination": &raw.pagination,
 	})
 	if err != nil {
 		return err
@@ -162,8 +165,8 @@ func (q *Query) readDimensions(b json.RawMessage) error {
 		}
 		if d.Grain != none {
 			if times++; times > 1 {
-				return invalid(element("dimensions", i), "at most one of time, time:second, time:minute, time:hour, "+
-					"time:day, time:week, time:month")
+				return invalid(element("dimensions", i), "at most one of time, time:second, time:minute, "+
+					"time:hour, time:day, time:week, time:month")
 			}
 		}
 		q.Dimensions = append(q.Dimensions, n)
@@ -223,7 +226,8 @@ func (q *Query) readInclude(b json.RawMessage) error {
 		return nil
 	}
 	var imports, labels, total json.RawMessage
-	if err := decodeObject("include", b, fields{"imports": &imports, "time_labels": &labels, "total_rows": &total}); err != nil {
+	keys := fields{"imports": &imports, "time_labels": &labels, "total_rows": &total}
+	if err := decodeObject("include", b, keys); err != nil {
 		return err
 	}
 	for _, f := range []struct {

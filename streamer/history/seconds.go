@@ -15,11 +15,13 @@ type WindowSecond struct {
 	Pageviews, Visitors, Events, Revision uint32
 }
 
-// streams is the principal of the gaps of streams, so that viewers who reconnect take no slots of a key or the public.
+// streams is the principal of the gaps of streams, so that viewers who reconnect take no slots of a key or
+// the public.
 var streams = api.Principal{ID: "\x00streams"}
 
-// Seconds returns the seconds of a site in (from, to] that had events, in order; the bounds are in Unix seconds. Viewers
-// need them who were away for longer than the live view holds seconds. Errors are those of Run.
+// Seconds returns the seconds of a site in (from, to] that had events, in order; the bounds are in Unix
+// seconds. Viewers need them who were away for longer than the live view holds seconds. Errors are those of
+// Run.
 func (e *Engine) Seconds(ctx context.Context, domain string, from, to int64) (out []WindowSecond, err error) {
 	err = e.admit(ctx, streams, func(ctx context.Context) error {
 		out, err = e.seconds(ctx, domain, from, to)
@@ -42,7 +44,8 @@ func (e *Engine) seconds(ctx context.Context, domain string, from, to int64) (ou
 		if err := rows.Scan(&at, &views, &visitors, &events, &revision); err != nil {
 			return fmt.Errorf("read row: %w", err)
 		}
-		s := WindowSecond{int64(at), uint32(views), uint32(visitors), uint32(events), uint32(revision)} //nolint:gosec // sums of uint32 that the live view has too
+		//nolint:gosec // the live view has the same sums as uint32
+		s := WindowSecond{int64(at), uint32(views), uint32(visitors), uint32(events), uint32(revision)}
 		out = append(out, s)
 		return nil
 	})

@@ -42,21 +42,34 @@ func TestStatements(t *testing.T) {
 		return `{"site_id":"example.com","date_range":["2026-11-01","2026-11-07"],` + s + `}`
 	}
 	for golden, in := range map[string]string{
-		"totals":    ask(`"metrics":["visitors","visits","pageviews","events","views_per_visit","bounce_rate","visit_duration"]`),
-		"pages":     ask(`"metrics":["visitors","pageviews"],"dimensions":["event:page"],"pagination":{"limit":10}`),
-		"seconds":   `{"site_id":"example.com","metrics":["pageviews","visitors"],"date_range":["2026-11-23T11:55:00Z","2026-11-23T11:59:59Z"],"dimensions":["time:second"]}`,
-		"sources":   ask(`"metrics":["visitors","percentage","bounce_rate"],"dimensions":["visit:source","visit:country"],"order_by":[["bounce_rate","asc"]]`),
-		"weeks":     ask(`"metrics":["visits","events"],"dimensions":["time:week","visit:entry_page","visit:exit_page"]`),
-		"filters":   ask(`"metrics":["events"],"filters":[["or",[["is_not","event:page",["/'; DROP TABLE events"]],["not",["and",[["contains","event:name",["A"],{"case_sensitive":false}],["is","event:hostname",["X"],{"case_sensitive":false}]]]]]],["matches_not","event:props:a'b",["^x","y$"]],["contains_not","event:page",["z"]]]`),
-		"of_visits": ask(`"metrics":["pageviews"],"dimensions":["event:props:plan"],"filters":[["is","visit:source",["Direct / None"]],["is","event:page",["/"]]]`),
-		"all":       `{"site_id":"example.com","metrics":["events"],"date_range":"all"}`,
+		"totals": ask(`"metrics":["visitors","visits","pageviews","events","views_per_visit",` +
+			`"bounce_rate","visit_duration"]`),
+		"pages": ask(`"metrics":["visitors","pageviews"],"dimensions":["event:page"],` +
+			`"pagination":{"limit":10}`),
+		"seconds": `{"site_id":"example.com","metrics":["pageviews","visitors"],` +
+			`"date_range":["2026-11-23T11:55:00Z","2026-11-23T11:59:59Z"],"dimensions":["time:second"]}`,
+		"sources": ask(`"metrics":["visitors","percentage","bounce_rate"],` +
+			`"dimensions":["visit:source","visit:country"],"order_by":[["bounce_rate","asc"]]`),
+		"weeks": ask(`"metrics":["visits","events"],"dimensions":["time:week","visit:entry_page",` +
+			`"visit:exit_page"]`),
+		"filters": ask(`"metrics":["events"],"filters":[["or",[["is_not","event:page",["/'; DROP ` +
+			`TABLE events"]],["not",["and",[["contains","event:name",["A"],{"case_sensitive":false}],` +
+			`["is","event:hostname",["X"],{"case_sensitive":false}]]]]]],["matches_not",` +
+			`"event:props:a'b",["^x","y$"]],["contains_not","event:page",["z"]]]`),
+		"of_visits": ask(`"metrics":["pageviews"],"dimensions":["event:props:plan"],"filters":[["is",` +
+			`"visit:source",["Direct / None"]],["is","event:page",["/"]]]`),
+		"all": `{"site_id":"example.com","metrics":["events"],"date_range":"all"}`,
 	} {
 		r := &recorder{fail: errors.New("no more")}
 		var q Query
 		if err := json.Unmarshal([]byte(in), &q); err != nil {
 			t.Fatal(err)
 		}
-		_, err := newEngine(t, r, Config{Threads: 1, Now: func() time.Time { return now }}).Run(t.Context(), public, Site{"example.com", "Europe/Berlin"}, q)
+		_, err := newEngine(
+			t, r, Config{Threads: 1, Now: func() time.Time { return now }},
+		).Run(
+			t.Context(), public, Site{"example.com", "Europe/Berlin"}, q,
+		)
 		var away *Unavailable
 		if !errors.As(err, &away) || !errors.Is(err, r.fail) {
 			t.Errorf("%s: got %v", golden, err)
@@ -120,12 +133,14 @@ func TestNoAnswer(t *testing.T) {
 		e := newEngine(t, d, Config{Timeout: 5 * time.Second, Threads: 1})
 		start := time.Now()
 		var away *Unavailable
-		if _, err := e.Run(t.Context(), public, Site{}, q); !errors.As(err, &away) || time.Since(start) != 9*time.Second {
+		if _, err := e.Run(t.Context(), public, Site{}, q); !errors.As(err, &away) ||
+			time.Since(start) != 9*time.Second {
 			t.Errorf("got %v after %v, want *Unavailable after 9s", err, time.Since(start))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := e.Run(ctx, public, Site{}, q); !errors.Is(err, context.DeadlineExceeded) || errors.As(err, new(*Unavailable)) {
+		if _, err := e.Run(ctx, public, Site{}, q); !errors.Is(err, context.DeadlineExceeded) ||
+			errors.As(err, new(*Unavailable)) {
 			t.Errorf("the client disconnected: got %v", err)
 		}
 	})

@@ -55,11 +55,13 @@ func stop() error {
 	return store.stop()
 }
 
-// database starts the embedded ClickHouse, or skips the test where it isn't; where CI is set, its absence fails.
+// database starts the embedded ClickHouse, or skips the test where it isn't; where CI is set, its absence
+// fails.
 func database(t testing.TB) *warehouse.DB {
 	t.Helper()
 	library := ""
-	for _, p := range []string{"", "../../deployments/npm/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so", "../../bin/libchdb.so"} {
+	const npm = "../../deployments/npm/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so"
+	for _, p := range []string{"", npm, "../../bin/libchdb.so"} {
 		if lib, err := embedded.FindLibrary(p); err == nil {
 			library = lib
 			break
@@ -84,7 +86,9 @@ func start(library string) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	h, err := embedded.NewClickHouse(embedded.Config{Dir: dir, Log: log, Metrics: prometheus.NewRegistry(), Library: library})
+	h, err := embedded.NewClickHouse(
+		embedded.Config{Dir: dir, Log: log, Metrics: prometheus.NewRegistry(), Library: library},
+	)
 	if err != nil {
 		return err
 	}
@@ -137,8 +141,9 @@ type event struct {
 	interactive, late, fresh                                        bool
 }
 
-const insert = `INSERT INTO events (site, ts, visitor, id, kpart, koff, kidx, kind, name, hostname, path, referrer, source, utm_source, utm_medium,
-utm_campaign, utm_content, utm_term, country, region, device, browser, browser_version, os, os_version, props, interactive, late, fresh, channel, city, screen)`
+const insert = `INSERT INTO events (site, ts, visitor, id, kpart, koff, kidx, kind, name, hostname, path,
+referrer, source, utm_source, utm_medium, utm_campaign, utm_content, utm_term, country, region, device,
+browser, browser_version, os, os_version, props, interactive, late, fresh, channel, city, screen)`
 
 // put writes events, and each one that again picks a second time, as a replay would.
 func put(t testing.TB, site string, events []event, again func(i int) bool) {
@@ -157,9 +162,12 @@ func put(t testing.TB, site string, events []event, again func(i int) bool) {
 			rows++
 			id := make([]byte, 16)
 			binary.LittleEndian.PutUint64(id, e.offset)
-			err := b.Append(site, e.at, e.visitor, string(id), uint16(e.visitor%4), e.offset, uint16(0), e.kind, e.name, e.hostname, e.path, e.referrer, e.source,
-				e.utmSource, e.utmMedium, e.utmCampaign, e.utmContent, e.utmTerm, e.country, e.region, e.device, e.browser, e.browserVersion, e.os,
-				e.osVersion, e.props, e.interactive, e.late, e.fresh, e.channel, e.city, e.screen)
+			err := b.Append(
+				site, e.at, e.visitor, string(id), uint16(e.visitor%4), e.offset, uint16(0), e.kind, e.name,
+				e.hostname, e.path, e.referrer, e.source, e.utmSource, e.utmMedium, e.utmCampaign,
+				e.utmContent, e.utmTerm, e.country, e.region, e.device, e.browser, e.browserVersion, e.os,
+				e.osVersion, e.props, e.interactive, e.late, e.fresh, e.channel, e.city, e.screen,
+			)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -175,8 +183,11 @@ func put(t testing.TB, site string, events []event, again func(i int) bool) {
 }
 
 // Strings that have to come back as they went in.
-var hostile = []string{"", "/", "/a", "/A", "/a/b", "/a'b", `/q"\x`, `\`, `\N`, "/ü", "/Ü", "/日本", "tab\tnew\nline", "nul\x00byte", "(not set)", "(none)",
-	"Direct / None", "{p0:String}", "{{.Site}}", "?", "$1", "@p0", "-- x", "/*", "'; DROP TABLE events", "%_%", "NULL", "[]", "🙂"}
+var hostile = []string{
+	"", "/", "/a", "/A", "/a/b", "/a'b", `/q"\x`, `\`, `\N`, "/ü", "/Ü", "/日本", "tab\tnew\nline",
+	"nul\x00byte", "(not set)", "(none)", "Direct / None", "{p0:String}", "{{.Site}}", "?", "$1", "@p0",
+	"-- x", "/*", "'; DROP TABLE events", "%_%", "NULL", "[]", "🙂",
+}
 
 func one(r *rand.Rand, list ...string) string { return list[r.IntN(len(list))] }
 
@@ -192,15 +203,49 @@ func history(r *rand.Rand, n int, from time.Time, length time.Duration) []event 
 	var out []event
 	for person := 0; len(out) < n; person++ {
 		at := from.Add(time.Duration(r.Int64N(int64(length)))).Truncate(time.Millisecond)
-		base := event{hostname: one(r, "example.com", "www.example.com", ""), country: one(r, "DE", "US", "FR", ""), region: one(r, "", "DE-BE"),
-			device: one(r, "Desktop", "Mobile", "Tablet", ""), browser: one(r, "Chrome", "Firefox", ""), browserVersion: one(r, "1", "2"), os: one(r, "Windows", "iOS"), osVersion: one(r, "10", "11", "")}
+		base := event{
+			hostname: one(r, "example.com", "www.example.com", ""),
+			country:  one(r, "DE", "US", "FR", ""),
+			region:   one(r, "", "DE-BE"),
+			device: one(
+				r, "Desktop", "Mobile", "Tablet", "",
+			),
+			browser:        one(r, "Chrome", "Firefox", ""),
+			browserVersion: one(r, "1", "2"),
+			os:             one(r, "Windows", "iOS"),
+			osVersion:      one(r, "10", "11", ""),
+		}
 		for range 1 + r.IntN(8) {
 			e := base
-			e.at, e.offset, e.fresh, e.late = at, uint64(len(out))+uint64(r.IntN(2))<<40, r.IntN(9) > 0, r.IntN(9) == 0
+			e.at, e.offset, e.fresh, e.late = at, uint64(
+				len(out),
+			)+uint64(
+				r.IntN(2),
+			)<<40, r.IntN(
+				9,
+			) > 0, r.IntN(
+				9,
+			) == 0
 			e.visitor = visitorID(person, at)
-			e.path, e.referrer, e.source = hostile[r.IntN(len(hostile))], one(r, "", "https://a.example/"), one(r, "", "", "Google", "google", hostile[r.IntN(len(hostile))])
-			e.utmSource, e.utmMedium, e.utmCampaign = one(r, "", "news"), one(r, "", "mail", "cpc"), one(r, "", "may", "(not set)")
-			e.channel, e.city, e.screen = one(r, "", "Direct", "Organic Search"), one(r, "", "Köln", "São Paulo"), one(r, "", "Laptop")
+			e.path, e.referrer, e.source = hostile[r.IntN(len(hostile))], one(
+				r, "", "https://a.example/",
+			), one(
+				r, "", "", "Google", "google", hostile[r.IntN(len(hostile))],
+			)
+			e.utmSource, e.utmMedium, e.utmCampaign = one(
+				r, "", "news",
+			), one(
+				r, "", "mail", "cpc",
+			), one(
+				r, "", "may", "(not set)",
+			)
+			e.channel, e.city, e.screen = one(
+				r, "", "Direct", "Organic Search",
+			), one(
+				r, "", "Köln", "São Paulo",
+			), one(
+				r, "", "Laptop",
+			)
 			e.utmContent, e.utmTerm = one(r, "", "x"), one(r, "", "shoes")
 			switch r.IntN(6) {
 			case 0:
@@ -211,7 +256,9 @@ func history(r *rand.Rand, n int, from time.Time, length time.Duration) []event 
 				e.kind, e.name, e.interactive = "pageview", "pageview", true
 			}
 			if r.IntN(3) == 0 {
-				e.props = map[string]string{"plan": one(r, "pro", "free", ""), "it's": hostile[r.IntN(len(hostile))]}
+				e.props = map[string]string{
+					"plan": one(r, "pro", "free", ""), "it's": hostile[r.IntN(len(hostile))],
+				}
 			}
 			out = append(out, e)
 			// Pauses around the border of 30 minutes, to the millisecond, and several events at the same one.
@@ -228,6 +275,8 @@ func history(r *rand.Rand, n int, from time.Time, length time.Duration) []event 
 			}
 		}
 	}
-	slices.SortStableFunc(out, func(a, b event) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.offset, b.offset)) })
+	slices.SortStableFunc(
+		out, func(a, b event) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.offset, b.offset)) },
+	)
 	return out
 }

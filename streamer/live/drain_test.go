@@ -43,7 +43,8 @@ func testDrain(t *testing.T, cfg Config) {
 	if n := s.push.Viewers(); n != 0 {
 		t.Errorf("%d viewers remain", n)
 	}
-	if res, _ := w.get(base+"/api/events?site=open.example.com"); res.StatusCode != http.StatusServiceUnavailable {
+	res, _ := w.get(base + "/api/events?site=open.example.com")
+	if res.StatusCode != http.StatusServiceUnavailable {
 		t.Error(res.Status)
 	}
 	w.Final(2)
@@ -100,7 +101,8 @@ func TestDrainIsPaced(t *testing.T) {
 		go func() {
 			defer c.Close()
 			b, _ := io.ReadAll(c)
-			if !bytes.HasSuffix(b, []byte("\n\n")) || !bytes.Contains(b[max(0, len(b)-20):], []byte("retry: ")) {
+			if !bytes.HasSuffix(b, []byte("\n\n")) ||
+				!bytes.Contains(b[max(0, len(b)-20):], []byte("retry: ")) {
 				t.Errorf("the stream has no retry at its end: %q", b[max(0, len(b)-100):])
 			}
 			ended <- time.Now()

@@ -39,7 +39,9 @@ type gapFiller struct {
 
 // resume reads the ID of the last message that a viewer received. If the board no longer holds all seconds
 // since then, history fills the gap, as long as it spans at most maxGap and history has all of it.
-func (g *gapFiller) resume(ctx context.Context, b *board.Board, lastID string, k hub.FeedKey, domains []string) hub.Resume {
+func (g *gapFiller) resume(
+	ctx context.Context, b *board.Board, lastID string, k hub.FeedKey, domains []string,
+) hub.Resume {
 	r := hub.Resume{Requested: true}
 	if r.ID, r.Valid = frame.ParseID(lastID); !r.Valid || k.Filter.Name != "" {
 		return r
@@ -74,7 +76,9 @@ func outcome(err error) string {
 }
 
 // read returns the seconds in (from, to] of each site.
-func (g *gapFiller) read(ctx context.Context, b *board.Board, domains []string, from, to int64) ([][]board.Second, error) {
+func (g *gapFiller) read(
+	ctx context.Context, b *board.Board, domains []string, from, to int64,
+) ([][]board.Second, error) {
 	if err := g.stored(ctx, b, to); err != nil {
 		return nil, err
 	}

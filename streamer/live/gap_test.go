@@ -104,7 +104,9 @@ func (p *storedSeconds) Seconds(_ context.Context, _ string, from, to int64) (ou
 	defer p.mu.Unlock()
 	p.from, p.to = from, to
 	for at := from + 1; at <= to; at++ {
-		out = append(out, board.Second{At: at, Pageviews: 1, Visitors: 1, Events: 1, Revision: 2, Final: true})
+		out = append(
+			out, board.Second{At: at, Pageviews: 1, Visitors: 1, Events: 1, Revision: 2, Final: true},
+		)
 	}
 	return out, p.err
 }

@@ -114,12 +114,16 @@ func (w *world) metric(name string, labels ...string) float64 {
 // both runs a test of streams once for each way in which viewers are served.
 func both(t *testing.T, f func(t *testing.T, cfg Config)) {
 	for _, transport := range []Transport{"", Epoll, Handlers} {
-		t.Run(string(transport), func(t *testing.T) { f(t, Config{Transport: transport, Stall: time.Second}) })
+		t.Run(
+			string(transport), func(t *testing.T) { f(t, Config{Transport: transport, Stall: time.Second}) },
+		)
 	}
 }
 
 // open opens a stream of open.example.com with further parameters, given as name and value.
-func (w *world) open(base string, header http.Header, query ...string) (*streamertest.Stream, *http.Response) {
+func (w *world) open(
+	base string, header http.Header, query ...string,
+) (*streamertest.Stream, *http.Response) {
 	w.T.Helper()
 	q := url.Values{"site": {"open.example.com"}}
 	for i := 0; i+1 < len(query); i += 2 {

@@ -23,7 +23,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		refused: prometheus.NewCounterVec(opts("streams_refused_total",
 			"Streams that were not opened, by reason."), []string{"reason"}),
 		gaps: prometheus.NewCounterVec(opts("gaps_total",
-			"Viewers that came back for more than the live windows hold, by how it was answered (filled, reset)."),
+			"Viewers that came back for more than the live windows hold, "+
+				"by how it was answered (filled, reset)."),
 			[]string{"answer"}),
 	}
 	for _, c := range []prometheus.Collector{m.unreadable, m.fetchErrors, m.refused, m.gaps} {

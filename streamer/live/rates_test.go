@@ -50,7 +50,9 @@ func TestTop(t *testing.T) {
 		Site: "open.example.com", At: w.At, Version: window.RowVersion(window.Epoch, false, 1), RestPages: 5,
 	}}}
 	for i := range 20 {
-		e.Nows[0].Pages = append(e.Nows[0].Pages, window.Count{Name: fmt.Sprintf("/%02d", i), Active: uint32(40 - i)})
+		e.Nows[0].Pages = append(
+			e.Nows[0].Pages, window.Count{Name: fmt.Sprintf("/%02d", i), Active: uint32(40 - i)},
+		)
 	}
 	w.Emit(0, e)
 	for top, want := range map[string]string{"": "10 [{/00 40}] 260", "3": "3 [{/00 40}] 498"} {

@@ -38,7 +38,8 @@ func testSeveralSites(t *testing.T, cfg Config) {
 					}
 				}
 			} else if last.Second.Final {
-				for at := parse(t, last.First()); !at.After(parse(t, last.Second.At)); at = at.Add(time.Second) {
+				end := parse(t, last.Second.At)
+				for at := parse(t, last.First()); !at.After(end); at = at.Add(time.Second) {
 					seen[last.Site+streamertest.Stamp(at.Unix())]++
 				}
 			}
@@ -50,7 +51,8 @@ func testSeveralSites(t *testing.T, cfg Config) {
 	read(s, streamertest.EventID(w.At, 0))
 	w.Final(5)
 	m := read(s, streamertest.EventID(w.At-2, 0)+"-1-") // the first site has it, the other hasn't
-	if m.Site != "open.example.com" || m.ID != fmt.Sprintf("%s-1-%d", streamertest.EventID(w.At-2, 0), w.At-3) {
+	if m.Site != "open.example.com" ||
+		m.ID != fmt.Sprintf("%s-1-%d", streamertest.EventID(w.At-2, 0), w.At-3) {
 		t.Fatal(m.Site, m.ID)
 	}
 	s.Cancel()
@@ -72,7 +74,8 @@ func testSeveralSites(t *testing.T, cfg Config) {
 			t.Errorf("the quiet site's %s was sent %d times", streamertest.Stamp(at), n)
 		}
 	}
-	if _, res := streamertest.Open(t, one+"/api/events?site=open.example.com&site=own.example.com", nil); res.StatusCode != http.StatusUnauthorized {
+	_, res := streamertest.Open(t, one+"/api/events?site=open.example.com&site=own.example.com", nil)
+	if res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("with a site that it may not read: %s", res.Status)
 	}
 }
@@ -96,7 +99,10 @@ func TestFilter(t *testing.T) {
 		end := (w.At + 1) * 1000
 		w.Emit(p, &window.Emission{Offset: w.At, Watermark: end, Now: end, Nows: []window.Now{{
 			Site: "open.example.com", At: w.At, Version: window.RowVersion(window.Epoch, false, 1),
-			Pages: []window.Count{{Name: "/", Active: 5}, {Name: "/a b", Active: uint32(4 - p)}}, RestPages: 2,
+			Pages: []window.Count{
+				{Name: "/", Active: 5},
+				{Name: "/a b", Active: uint32(4 - p)},
+			}, RestPages: 2,
 			Sources:   []window.Count{{Name: "", Active: 6}, {Name: "Google", Active: 1}},
 			Countries: []window.Count{{Name: "DE", Active: 7}},
 		}}})
@@ -129,7 +135,8 @@ func TestFilter(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 	for _, q := range []string{"page=/&country=DE", "page=", "device=" + strings.Repeat("x", 2100)} {
-		if res, body := w.get(base+"/api/events?site=open.example.com&"+q); res.StatusCode != http.StatusBadRequest {
+		res, body := w.get(base + "/api/events?site=open.example.com&" + q)
+		if res.StatusCode != http.StatusBadRequest {
 			t.Errorf("%.40s: %d %s", q, res.StatusCode, body)
 		}
 	}

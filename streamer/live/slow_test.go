@@ -8,8 +8,10 @@ import (
 	"net"
 	"net/http"
 	"nowcast/internal/window"
+	"nowcast/streamer/board"
 	"nowcast/streamer/streamertest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -42,15 +44,21 @@ func testSlowReader(t *testing.T, cfg Config) {
 	from := w.At
 	long := strings.Repeat("x", 900)
 	w.Emit(0, w.longLists(0, long))
+	// A second every 5 ms makes 20 MB/s of frames. The board must still hold what the viewer has not read.
+	const maxLag = board.SnapshotSeconds - 50
+	var read atomic.Int64
+	read.Store(from)
 	stop, done := make(chan struct{}), make(chan struct{})
-	go func() { // a second every 5 ms, which is 20 MB/s of frames
+	go func() {
 		defer close(done)
 		for {
 			select {
 			case <-stop:
 				return
 			case <-time.After(5 * time.Millisecond):
-				w.Final(1)
+				if w.At-read.Load() < maxLag {
+					w.Final(1)
+				}
 			}
 		}
 	}()
@@ -69,6 +77,7 @@ func testSlowReader(t *testing.T, cfg Config) {
 			t.Fatalf("%+v comes after %s", *m.Second, streamertest.Stamp(last))
 		}
 		last = to.Unix()
+		read.Store(last)
 		frames++
 		skipped += m.Skipped
 		views += m.Second.Pageviews
@@ -153,7 +162,10 @@ type slowly struct{ io.Reader }
 
 // longLists is an emission whose pages have long names, so that frames are large.
 func (w *world) longLists(i int, suffix string) *window.Emission {
-	now := window.Now{Site: "open.example.com", At: w.At, Version: window.RowVersion(window.Epoch, false, int64(i+1))}
+	now := window.Now{
+		Site: "open.example.com", At: w.At,
+		Version: window.RowVersion(window.Epoch, false, int64(i+1)),
+	}
 	for k := range 100 {
 		now.Pages = append(now.Pages, window.Count{Name: fmt.Sprintf("/%d/%s", k, suffix), Active: 1})
 	}

@@ -128,10 +128,14 @@ func testInstancesAgree(t *testing.T, cfg Config) {
 		for i := range uint32(25) {
 			for p := range 2 { // lists that change between two frames
 				end := (w.At + 1) * 1000
-				w.Emit(p, &window.Emission{Offset: w.At, Watermark: end + 100, Now: end + 500, Nows: []window.Now{{
-					Site: "open.example.com", At: w.At + 1, Version: window.RowVersion(window.Epoch, false, int64(i)),
-					Pages: []window.Count{{Name: fmt.Sprint("/", i), Active: i + 1}},
-				}}})
+				w.Emit(
+					p,
+					&window.Emission{Offset: w.At, Watermark: end + 100, Now: end + 500, Nows: []window.Now{{
+						Site: "open.example.com", At: w.At + 1,
+						Version: window.RowVersion(window.Epoch, false, int64(i)),
+						Pages:   []window.Count{{Name: fmt.Sprint("/", i), Active: i + 1}},
+					}}},
+				)
 			}
 			w.Final(1)
 			if (w.At+1)%span != 0 { // read both partitions at the same pace
@@ -189,10 +193,19 @@ func testProvisionalSecondAtOnce(t *testing.T, cfg Config) {
 	s.Until(streamertest.EventID(w.At, 0))
 	at := w.At + 1
 	for n := uint32(1); n <= 3; n++ {
-		w.Emit(0, &window.Emission{Offset: int64(n), Watermark: at * 1000, Now: at*1000 + 100, Seconds: []window.Second{{
-			Site: "open.example.com", At: at, Pageviews: n, Visitors: n, Events: n, Active: 3 + n, Revision: n,
-			Version: window.RowVersion(window.Epoch, false, int64(n)),
-		}}})
+		w.Emit(
+			0,
+			&window.Emission{
+				Offset:    int64(n),
+				Watermark: at * 1000,
+				Now:       at*1000 + 100,
+				Seconds: []window.Second{{
+					Site: "open.example.com", At: at, Pageviews: n, Visitors: n, Events: n, Active: 3 + n,
+					Revision: n,
+					Version:  window.RowVersion(window.Epoch, false, int64(n)),
+				}},
+			},
+		)
 	}
 	for m := s.Next(); ; m = s.Next() {
 		if m.Second != nil && m.Second.At == streamertest.Stamp(at) {
@@ -205,7 +218,10 @@ func testProvisionalSecondAtOnce(t *testing.T, cfg Config) {
 		}
 	}
 	w.Final(1)
-	for m := s.Next(); m.Second == nil || !m.Second.Final || m.Second.At != streamertest.Stamp(at); m = s.Next() {
+	isFinal := func(m streamertest.Message) bool {
+		return m.Second != nil && m.Second.Final && m.Second.At == streamertest.Stamp(at)
+	}
+	for !isFinal(s.Next()) {
 	}
 	select { // the end of the provisional second makes no frame of its own
 	case m := <-s.Messages:

@@ -50,7 +50,8 @@ func (t *tail) run(ctx context.Context, restarted func()) error {
 		t.setReason(fmt.Sprintf("reading the windows from Kafka: %v", err))
 		restarted()
 		if errors.Is(err, broker.ErrTopicRecreated) {
-			t.log.Error("read windows topic: it was deleted and created again; starting with its new log", "error", err)
+			t.log.Error("read windows topic: it was deleted and created again; starting with its new log",
+				"error", err)
 		}
 		t.kafka.Refresh()
 		if err := retry.Sleep(ctx, 200*time.Millisecond); err != nil {
@@ -109,11 +110,13 @@ func (t *tail) follow(ctx context.Context, b *board.Board, p int, at offsets) er
 	caughtUp := false
 	var e window.Emission
 	return t.kafka.Follow(ctx, broker.Follower{
-		Topic: topic.Windows, Partition: p, From: at.from, KnownEnd: at.end, RecreationGrace: broker.RecreationGrace,
+		Topic: topic.Windows, Partition: p, From: at.from,
+		KnownEnd: at.end, RecreationGrace: broker.RecreationGrace,
 		Record: func(r broker.Record) error {
 			if err := e.Decode(r.Value); err != nil {
 				t.metrics.unreadable.Inc()
-				t.log.Warn("decode record of the windows topic: skipped it", "partition", p, "offset", r.Offset, "error", err)
+				t.log.Warn("decode record of the windows topic: skipped it",
+					"partition", p, "offset", r.Offset, "error", err)
 				return nil
 			}
 			b.Apply(p, r.Offset, &e)

@@ -37,7 +37,8 @@ func NewLog(t *testing.T) *Log {
 		t.Fatal(err)
 	}
 	t.Cleanup(k.Close)
-	l := &Log{T: t, Cluster: k, Kafka: broker.New(broker.Config{Addrs: k.ListenAddrs()}), Start: time.Now().Unix() - 60}
+	kafka := broker.New(broker.Config{Addrs: k.ListenAddrs()})
+	l := &Log{T: t, Cluster: k, Kafka: kafka, Start: time.Now().Unix() - 60}
 	l.At = l.Start - 1
 	t.Cleanup(l.Kafka.Close)
 	if err := l.Kafka.Ensure(t.Context(), topic.Specs(2, 1), nil); err != nil {
@@ -120,7 +121,8 @@ func Metric(t *testing.T, from prometheus.Gatherer, name string, labels ...strin
 		}
 		for _, m := range f.GetMetric() {
 			text := fmt.Sprint(m.GetLabel())
-			if slices.ContainsFunc(labels, func(l string) bool { return !strings.Contains(text, `value:"`+l+`"`) }) {
+			lacks := func(l string) bool { return !strings.Contains(text, `value:"`+l+`"`) }
+			if slices.ContainsFunc(labels, lacks) {
 				continue
 			}
 			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()

@@ -52,7 +52,8 @@ func (c *Checker) Document() error {
 
 // Response says how an answer to a request differs from the contract; nil when it doesn't.
 func (c *Checker) Response(req *http.Request, status int, header http.Header, body []byte) error {
-	res := &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(bytes.NewReader(body)), Request: req}
+	content := io.NopCloser(bytes.NewReader(body))
+	res := &http.Response{StatusCode: status, Header: header, Body: content, Request: req}
 	ok, errs := c.v.ValidateHttpResponse(req, res)
 	if ok {
 		return nil
