@@ -1,5 +1,5 @@
-// Package frontend carries the built dashboard and tracker inside the binary. `npm run build` makes them; without it the program builds
-// all the same, and Dashboard and Tracker say what is missing.
+// Package frontend embeds the dashboard and the tracker, which `npm run build` builds. The Go program
+// compiles without them; Dashboard and Tracker then return ErrNotBuilt.
 package frontend
 
 import (
@@ -12,10 +12,10 @@ import (
 //go:embed all:dist
 var dist embed.FS
 
-// ErrNotBuilt means that the frontend was not built before the program was.
+// ErrNotBuilt means that the frontend was built after the program, or never.
 var ErrNotBuilt = errors.New("the frontend isn't built: run `make build`")
 
-// Dashboard has index.html and its assets.
+// Dashboard returns index.html and its assets. It returns ErrNotBuilt if there is no index.html.
 func Dashboard() (fs.FS, error) {
 	root, err := fs.Sub(dist, "dist")
 	if err != nil {
@@ -27,7 +27,7 @@ func Dashboard() (fs.FS, error) {
 	return root, nil
 }
 
-// Tracker is the script that websites include.
+// Tracker returns the script that websites include, or ErrNotBuilt.
 func Tracker() ([]byte, error) {
 	b, err := dist.ReadFile("dist/script.js")
 	if err != nil {

@@ -196,7 +196,7 @@ func ruled(of *site.Site, b *beacon, d *draft, from *sender) string {
 	if host == "" {
 		host = b.hostname
 	}
-	switch of.Filter().Refuses(host, from.addr, d.Country, d.Path) {
+	switch of.RuleSet().Refuses(host, from.addr, d.Country, d.Path) {
 	case site.HostnameNotListed:
 		return "hostname"
 	case site.AddressBlocked:

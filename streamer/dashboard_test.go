@@ -1,12 +1,13 @@
 package streamer
 
 import (
-	"nowcast/streamer/access"
 	"strings"
 	"testing"
 	"testing/fstest"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"nowcast/streamer/access"
 )
 
 func TestDashboard(t *testing.T) {

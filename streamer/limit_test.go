@@ -2,12 +2,13 @@ package streamer
 
 import (
 	"net/http"
-	"nowcast/streamer/access"
-	"nowcast/streamer/live"
-	"nowcast/streamer/streamertest"
 	"strings"
 	"testing"
 	"time"
+
+	"nowcast/streamer/access"
+	"nowcast/streamer/live"
+	"nowcast/streamer/streamertest"
 )
 
 // A full instance answers so that an EventSource connects again.

@@ -2,9 +2,10 @@ package streamer
 
 import (
 	"net/http"
-	"nowcast/internal/site"
 	"strings"
 	"testing"
+
+	"nowcast/internal/site"
 )
 
 // Which origins' pages may read what, and what browsers are told.

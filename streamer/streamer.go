@@ -127,7 +127,7 @@ func (s *Service) Routes(r gin.IRouter) {
 	r.GET("/api/openapi.yaml", func(c *gin.Context) {
 		c.Data(http.StatusOK, "application/yaml; charset=utf-8", contract)
 	})
-	s.handlers.accessHandlers.Routes(r)
+	s.handlers.Routes(r) // those of access that are not in the contract
 	if e, ok := r.(*gin.Engine); ok {
 		e.NoRoute(s.dashboard.serve)
 	}

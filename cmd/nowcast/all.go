@@ -31,10 +31,11 @@ type allCmd struct {
 	Libchdb    string   `placeholder:"FILE" help:"The embedded ClickHouse's library; without it, libchdb.so beside this program, then /usr/lib/nowcast/libchdb.so."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (allCmd) Help() string {
-	return `One process with all roles, an embedded Kafka-protocol broker and an embedded ClickHouse: nothing else is needed. When it is ready it
-prints the dashboard's address with a login link, the snippet for web pages, and a curl line that sends a page view.
+	return `Runs all roles in one process, with an embedded Kafka-protocol broker and an embedded ClickHouse: nothing else is
+needed. When it is ready it prints the dashboard's address with a login link, the snippet for web pages, and a curl line
+that sends a page view.
 
 Examples:
 
@@ -43,7 +44,7 @@ Examples:
 	nowcast all --kafka localhost:9092 --clickhouse clickhouse://localhost:9000/default`
 }
 
-// Validate says what can't be meant.
+// Validate implements kong's validation.
 func (c *allCmd) Validate() error {
 	if c.Partitions < 1 || c.Partitions > 256 {
 		return fmt.Errorf("--partitions is %d: give 1 to 256", c.Partitions)
@@ -51,14 +52,14 @@ func (c *allCmd) Validate() error {
 	return errors.Join(c.spoolFlags.Validate(), c.viewerFlags.Validate(), c.validate())
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	dir, err := openDataDir(c.DataDir)
 	if err != nil {
 		return err
 	}
 	defer dir.close()
-	// Both addresses before the children: a port that is taken is said at once.
+	// Both addresses before the child processes, so that an address in use is reported at once.
 	h, err := newHost(log, c.opsFlags)
 	if err != nil {
 		return err
@@ -72,7 +73,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	if err != nil {
 		return err
 	}
-	// What is added later may use what is added before it, and is stopped first.
+	// A part may use those that were added before it, and is stopped before them.
 	ends, err := c.parts(h, dir)
 	if err != nil {
 		return err
@@ -94,7 +95,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	}
 	work := aggregator.Config{Windows: true, Store: true}
 	if len(c.Kafka) == 0 {
-		work.Instance = "all" // there is only one: after a kill -9 it has its partitions back at once
+		work.Instance = "all" // the only member: after a kill -9 it gets its partitions back at once
 	}
 	if err := h.aggregator(work, kafka, db); err != nil {
 		return err
@@ -110,18 +111,19 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	}
 	beacons.Routes(e)
 	live.Routes(e)
-	h.settle("first start", "making the first site and the admin key", func(ctx context.Context) error { return firstStart(ctx, dir, sites) })
+	h.prepare("first start", "making the first site and the admin key",
+		func(ctx context.Context) error { return firstStart(ctx, dir, sites) })
 	h.group.Add("greeting", func(ctx context.Context) error { return h.greet(ctx, std.out, dir, c.url(l)) })
 	h.serve("http", l, e, ingest.EventPath)
 	h.group.Add("viewers", live.Drain)
 	return h.run(ctx)
 }
 
-// parts adds the embedded parts that aren't replaced by real ones, and says where all are.
+// parts adds the embedded broker and ClickHouse, unless flags name others, and returns the addresses of both.
 func (c *allCmd) parts(h *host, dir *dataDir) (endpoints, error) {
 	ends := endpoints{Kafka: strings.Join(c.Kafka, ","), Clickhouse: c.Clickhouse}
 	cfg := embedded.Config{Dir: dir.path, Log: h.log, Metrics: h.metrics}
-	if ends.Clickhouse == "" { // first, for it is the one that may be missing
+	if ends.Clickhouse == "" { // first, because its library may be missing
 		library, err := embedded.FindLibrary(c.Libchdb)
 		if err != nil {
 			return ends, err
@@ -145,14 +147,15 @@ func (c *allCmd) parts(h *host, dir *dataDir) (endpoints, error) {
 	return ends, nil
 }
 
-// firstStart makes what a fresh cluster lacks: the public site localhost, so that a page served from there is counted at once, and an
-// admin key, kept in the data dir.
+// firstStart makes what a new cluster lacks: the public site localhost, so that a page served from there is
+// counted at once, and an admin key, stored in the data dir.
 func firstStart(ctx context.Context, dir *dataDir, sites *site.Registry) error {
 	if err := sites.Wait(ctx); err != nil {
 		return err
 	}
 	if len(sites.Sites()) == 0 && len(sites.Keys()) == 0 {
-		err := sites.Put(ctx, site.Site{Domain: "localhost", Public: true, Timezone: "UTC", Created: time.Now().UTC()})
+		err := sites.Put(ctx, site.Site{Domain: "localhost", Public: true, Timezone: "UTC",
+			Created: time.Now().UTC()})
 		if err != nil {
 			return fmt.Errorf("make the site localhost: %w", err)
 		}
@@ -171,7 +174,7 @@ func firstStart(ctx context.Context, dir *dataDir, sites *site.Registry) error {
 	return dir.write(adminKeyFile, []byte(secret+"\n"))
 }
 
-// greet prints, once everything is ready, where the dashboard is and how to send a first page view.
+// greet prints the dashboard's address and how to send a first page view, once the process is ready.
 func (h *host) greet(ctx context.Context, w io.Writer, dir *dataDir, url string) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -203,13 +206,16 @@ Nowcast is ready.
 	return nil
 }
 
-// snippet is what a web page of the site carries.
+// snippet returns the script element for the site's pages.
 func snippet(url, domain string) string {
 	return fmt.Sprintf(`<script defer data-domain="%s" src="%s/js/script.js"></script>`, domain, url)
 }
 
-// curl sends a page view; with a browser's name, since programs that say what they are aren't counted.
+// curl returns a command line that sends a page view, with a browser's user agent because bots aren't
+// counted.
 func curl(url, domain string) string {
-	return fmt.Sprintf(`curl -i %s/api/event -H 'Content-Type: application/json' -H 'User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36' -d '{"n":"pageview","d":"%s","u":"http://%s/hello"}'`,
-		url, domain, domain)
+	const agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 " +
+		"Safari/537.36"
+	return fmt.Sprintf(`curl -i %s/api/event -H 'Content-Type: application/json' -H 'User-Agent: %s'`+
+		` -d '{"n":"pageview","d":"%s","u":"http://%[3]s/hello"}'`, url, agent, domain)
 }

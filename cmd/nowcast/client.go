@@ -10,17 +10,20 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"nowcast/streamer/api"
 )
 
-// serverFlags say where a running nowcast is and who asks.
+// serverFlags name a running Nowcast and the key to use it with.
 type serverFlags struct {
 	Server  string `default:"http://127.0.0.1:8080" placeholder:"URL" help:"The server to ask (${default})."`
 	Key     string `placeholder:"KEY" help:"An admin key; without it, the one that the first start left in the data dir."`
 	DataDir string `default:"./.nowcast" placeholder:"DIR" help:"Where to find the admin key (${default})."`
 }
 
-// call sends in as JSON, with the key, and reads the answer into out; either may be nil. An error's text is the server's own sentence.
-func (f *serverFlags) call(ctx context.Context, method, path string, in, out any) error {
+// call sends request as JSON, with the key, and reads the answer into response; either may be nil. An error
+// of the server's has its own sentence as text.
+func (f *serverFlags) call(ctx context.Context, method, path string, request, response any) error {
 	base, err := url.Parse(f.Server)
 	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
 		return fmt.Errorf("--server %s is no address: give one as http://127.0.0.1:8080", f.Server)
@@ -32,11 +35,12 @@ func (f *serverFlags) call(ctx context.Context, method, path string, in, out any
 		}
 	}
 	if key == "" {
-		return fmt.Errorf("there is no key: give one with --key, or with --data-dir the data dir of `nowcast all`, which keeps one")
+		return fmt.Errorf("there is no key: give one with --key, " +
+			"or with --data-dir the data dir of `nowcast all`, which keeps one")
 	}
 	var body io.Reader
-	if in != nil {
-		b, err := json.Marshal(in)
+	if request != nil {
+		b, err := json.Marshal(request)
 		if err != nil {
 			return fmt.Errorf("encode request: %w", err)
 		}
@@ -49,12 +53,14 @@ func (f *serverFlags) call(ctx context.Context, method, path string, in, out any
 		return fmt.Errorf("make request: %w", err)
 	}
 	req.Header.Set("Authorization", "Bearer "+key)
-	if in != nil {
+	if request != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("%s doesn't answer (%w): start it with `nowcast all`, or name another with --server", f.Server, err)
+		return fmt.Errorf(
+			"%s doesn't answer (%w): start it with `nowcast all`, or name another with --server", f.Server,
+			err)
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, 16<<20))
@@ -62,16 +68,16 @@ func (f *serverFlags) call(ctx context.Context, method, path string, in, out any
 		return fmt.Errorf("read the answer of %s: %w", f.Server, err)
 	}
 	if res.StatusCode >= 300 {
-		var e struct{ Error string }
+		var e api.Error
 		if json.Unmarshal(b, &e) != nil || e.Error == "" {
 			e.Error = fmt.Sprintf("%s answers %s: is it a nowcast?", f.Server, res.Status)
 		}
 		return fmt.Errorf("%s", e.Error)
 	}
-	if out == nil {
+	if response == nil {
 		return nil
 	}
-	if err := json.Unmarshal(b, out); err != nil {
+	if err := json.Unmarshal(b, response); err != nil {
 		return fmt.Errorf("read the answer of %s: %w", f.Server, err)
 	}
 	return nil

@@ -11,16 +11,18 @@ import (
 	"syscall"
 )
 
-// dataDir is where `nowcast all` keeps everything, locked for one process.
+// dataDir is the directory of `nowcast all`, locked for one process.
 type dataDir struct {
 	path string
 	lock *os.File
 }
 
-// openDataDir makes the directory when it is missing and takes its lock, which the system gives back however the process ends.
+// openDataDir makes the directory if it is missing and locks it. The system releases the lock however the
+// process ends.
 func openDataDir(path string) (*dataDir, error) {
 	unusable := func(err error) error {
-		return fmt.Errorf("data dir %s can't be used (%w): give one that this user may write to with --data-dir", path, err)
+		return fmt.Errorf("data dir %s can't be used (%w): give one that this user may write to with "+
+			"--data-dir", path, err)
 	}
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, unusable(err)
@@ -33,14 +35,16 @@ func openDataDir(path string) (*dataDir, error) {
 	if err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("data dir %s is in use by another nowcast: stop that one, or give this one another --data-dir, --listen and --ops-listen", path)
+			return nil, fmt.Errorf("data dir %s is in use by another nowcast: stop that one, or give this "+
+				"one another "+
+				"--data-dir, --listen and --ops-listen", path)
 		}
 		return nil, unusable(err)
 	}
 	return &dataDir{path, f}, nil
 }
 
-// close removes what holds only while the process runs, and gives the lock back.
+// close removes the addresses of the running process and releases the lock.
 func (d *dataDir) close() {
 	os.Remove(d.file("endpoints.json"))
 	d.lock.Close()
@@ -48,7 +52,7 @@ func (d *dataDir) close() {
 
 func (d *dataDir) file(name string) string { return filepath.Join(d.path, name) }
 
-// endpoints are the addresses of the log and of ClickHouse, for other tools beside a running `nowcast all`.
+// endpoints are the addresses of Kafka and ClickHouse of a running `nowcast all`, for other commands.
 type endpoints struct {
 	Kafka      string `json:"kafka"`      // host:port,…
 	Clickhouse string `json:"clickhouse"` // as --clickhouse takes it, or unix:///path.sock
@@ -62,7 +66,7 @@ func (d *dataDir) writeEndpoints(e endpoints) error {
 	return d.write("endpoints.json", append(b, '\n'))
 }
 
-// write replaces a file as a whole; only this user may read it.
+// write replaces a file atomically. Only this user may read it.
 func (d *dataDir) write(name string, b []byte) error {
 	temp := d.file(name + ".new")
 	err := os.WriteFile(temp, b, 0o600)
@@ -77,7 +81,7 @@ func (d *dataDir) write(name string, b []byte) error {
 
 const adminKeyFile = "admin.key"
 
-// readAdminKey returns the admin key that the first start left in a data dir; "" when there is none.
+// readAdminKey returns the admin key that the first start stored in a data dir; "" when there is none.
 func readAdminKey(dir string) (string, error) {
 	b, err := os.ReadFile(filepath.Join(dir, adminKeyFile))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -15,7 +15,7 @@ import (
 
 type healthCmd struct{ opsFlags }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (healthCmd) Help() string {
 	return `Ends with 0 when it is ready, else with 1 and the reasons: what containers and scripts ask.
 
@@ -24,24 +24,27 @@ Example:
 	nowcast health --ops-listen 127.0.0.1:8081`
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *healthCmd) Run(ctx context.Context, std *stdio) error {
 	host, port, err := net.SplitHostPort(c.OpsListen)
 	if err != nil {
 		return fmt.Errorf("--ops-listen %s is no address: give one as 127.0.0.1:8081", c.OpsListen)
 	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() { // all addresses: this machine's own is one of them
+	if ip := net.ParseIP(host); host == "" ||
+		ip != nil && ip.IsUnspecified() { // all addresses: this machine's own is one of them
 		host = "127.0.0.1"
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet,
+		"http://"+net.JoinHostPort(host, port)+"/readyz", nil)
 	if err != nil {
 		return fmt.Errorf("make request: %w", err)
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("nothing answers at %s (%w): is it running, and is that its --ops-listen?", c.OpsListen, err)
+		return fmt.Errorf("nothing answers at %s (%w): is it running, and is that its --ops-listen?",
+			c.OpsListen, err)
 	}
 	defer res.Body.Close()
 	var answer struct {

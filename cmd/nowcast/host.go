@@ -17,7 +17,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"nowcast/internal/broker"
+	"nowcast/internal/httpserver"
 	"nowcast/internal/process"
+	"nowcast/internal/retry"
 	"nowcast/internal/site"
 	"nowcast/internal/topic"
 	"nowcast/internal/warehouse"
@@ -50,7 +52,17 @@ type (
 	}
 )
 
-// network is a CIDR or one address.
+// open listens on the public address. A role does it first, so that an address in use is reported before
+// anything starts.
+func (f *webFlags) open() (net.Listener, error) {
+	l, err := httpserver.Listen(f.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("--listen: %w", err)
+	}
+	return l, nil
+}
+
+// network is a CIDR prefix or a single address.
 type network struct{ netip.Prefix }
 
 // UnmarshalText reads 10.0.0.0/8, 2001:db8::/32 or a single address.
@@ -75,20 +87,21 @@ func (f *webFlags) proxies() []netip.Prefix {
 	return out
 }
 
-// host is the process around one or more roles.
+// host is the process that runs one or more roles.
 type host struct {
 	log     *slog.Logger
 	health  *process.Health
 	metrics *prometheus.Registry
 	group   process.Group
-	topics  <-chan struct{} // closed when they are as they have to be; nil before kafka
+	topics  <-chan struct{} // closed when the topics fit; nil before kafka
 }
 
-// newHost opens the ops address: whether a process is ready can be asked from its first moment to its last.
+// newHost serves the ops address, so that /readyz answers from the process's first moment to its last.
 func newHost(log *slog.Logger, f opsFlags) (*host, error) {
 	h := &host{log: log, health: process.NewHealth(), metrics: prometheus.NewRegistry()}
-	h.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
-	l, err := process.Listen(f.OpsListen)
+	h.metrics.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
+	l, err := httpserver.Listen(f.OpsListen)
 	if err != nil {
 		return nil, fmt.Errorf("--ops-listen: %w", err)
 	}
@@ -96,13 +109,16 @@ func newHost(log *slog.Logger, f opsFlags) (*host, error) {
 	return h, nil
 }
 
-// serve answers on l; quick are paths whose POST requests needn't go through net/http's server.
-func (h *host) serve(name string, l net.Listener, handler http.Handler, quick ...string) {
-	h.group.Add(name, func(ctx context.Context) error { return process.Serve(ctx, l, handler, drainTime, quick...) })
+// serve answers on l; fastPaths are answered past net/http where the request is plain.
+func (h *host) serve(name string, l net.Listener, handler http.Handler, fastPaths ...string) {
+	h.group.Add(name, func(ctx context.Context) error {
+		return httpserver.Serve(ctx, l, handler, drainTime,
+			fastPaths...)
+	})
 }
 
-// add adds a role or another part with a Ready of its own. What is added after kafka starts when the topics are there: nothing works on
-// topics that don't fit.
+// add adds a part that reports whether it is ready. A part that is added after kafka starts once the topics
+// fit.
 func (h *host) add(name string, part interface {
 	Run(context.Context) error
 	Ready() (bool, string)
@@ -121,7 +137,7 @@ func (h *host) add(name string, part interface {
 	})
 }
 
-// run works until ctx ends; from then on it isn't ready.
+// run runs all parts until ctx ends. From then on the process isn't ready.
 func (h *host) run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
 		h.health.Set("process", "it is stopping")
@@ -131,8 +147,8 @@ func (h *host) run(ctx context.Context) error {
 	return h.group.Run(ctx)
 }
 
-// settle adds a part that prepares something once: until work returns nil the process isn't ready, for the reason given.
-func (h *host) settle(name, reason string, work func(context.Context) error) {
+// prepare adds work that is done once: until it returns nil the process isn't ready, for the given reason.
+func (h *host) prepare(name, reason string, work func(context.Context) error) {
 	h.health.Set(name, reason)
 	h.group.Add(name, func(ctx context.Context) error {
 		err := work(ctx)
@@ -148,28 +164,17 @@ func (h *host) settle(name, reason string, work func(context.Context) error) {
 	})
 }
 
-// kafka makes the client and has its topics made or checked. With partitions 0 the events topic has to be there, and the others are
-// made with as many partitions and copies as it has.
+// kafka makes the client and adds the work of making or checking its topics. With partitions 0 the events
+// topic has to exist, and the others get as many partitions and replicas as it has.
 func (h *host) kafka(addrs []string, partitions int) *broker.Client {
 	c := newBroker(addrs)
 	made := make(chan struct{})
 	h.topics = made
-	h.settle("kafka", "waiting for Kafka to answer", func(ctx context.Context) error {
-		err := h.patiently(ctx, "kafka", "Kafka at "+fmt.Sprint(addrs), func(ctx context.Context, said func(error)) error {
-			specs := topic.Specs(partitions, 1)
-			if partitions == 0 {
-				n, replicas, err := c.Shape(ctx, topic.Events)
-				if err != nil {
-					c.Refresh()
-					if errors.Is(err, broker.ErrUnknownTopic) {
-						err = fmt.Errorf("topic %s is missing, make the topics with `nowcast topics`: %w", topic.Events, err)
-					}
-					return err
-				}
-				specs = topic.Specs(n, replicas)
-			}
-			return c.Ensure(ctx, specs, said)
-		})
+	h.prepare("kafka", "waiting for Kafka to answer", func(ctx context.Context) error {
+		err := h.untilDone(ctx, "kafka", "Kafka at "+fmt.Sprint(addrs),
+			func(ctx context.Context, onError func(error)) error {
+				return ensureTopics(ctx, c, partitions, onError)
+			})
 		if err == nil {
 			close(made)
 		}
@@ -178,13 +183,32 @@ func (h *host) kafka(addrs []string, partitions int) *broker.Client {
 	return c
 }
 
-func newBroker(addrs []string) *broker.Client {
-	return broker.New(broker.Config{Addrs: addrs, Topics: []string{topic.Events, topic.Windows, topic.Sites, topic.Salts, topic.DeadLetter}})
+// ensureTopics makes or checks the topics; see kafka.
+func ensureTopics(ctx context.Context, c *broker.Client, partitions int, onError func(error)) error {
+	replicas := 1
+	if partitions == 0 {
+		var err error
+		if partitions, replicas, err = c.Shape(ctx, topic.Events); err != nil {
+			c.Refresh()
+			if errors.Is(err, broker.ErrUnknownTopic) {
+				return fmt.Errorf("topic %s is missing, make the topics with `nowcast topics`: %w",
+					topic.Events, err)
+			}
+			return err
+		}
+	}
+	return c.Ensure(ctx, topic.Specs(partitions, replicas), onError)
 }
 
-// patiently tries until it works, the error can't be mended by waiting, or ctx ends; it says in the health at once and in the log
-// every few seconds what it waits for.
-func (h *host) patiently(ctx context.Context, component, what string, try func(ctx context.Context, said func(error)) error) error {
+func newBroker(addrs []string) *broker.Client {
+	topics := []string{topic.Events, topic.Windows, topic.Sites, topic.Salts, topic.DeadLetter}
+	return broker.New(broker.Config{Addrs: addrs, Topics: topics})
+}
+
+// untilDone repeats try until it succeeds, fails with an error that waiting can't cure, or ctx ends. /readyz
+// shows what it waits for at once, the log every few seconds.
+func (h *host) untilDone(ctx context.Context, component, what string,
+	try func(ctx context.Context, onError func(error)) error) error {
 	const attempt, pause = 5 * time.Second, 200 * time.Millisecond
 	var last time.Time
 	start := time.Now()
@@ -211,21 +235,19 @@ func (h *host) patiently(ctx context.Context, component, what string, try func(c
 			last = time.Now()
 			h.log.Warn("waiting for "+what, "error", reason, "waited", time.Since(start).Round(time.Second))
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
+		_ = retry.Sleep(ctx, pause)
 	}
 }
 
-// warehouse opens ClickHouse; until it has answered once, the process isn't ready. The aggregator makes the tables, and says in the log
-// what it waits for; where there is none, log does.
+// warehouse opens ClickHouse. Until ClickHouse has answered once, the process isn't ready. The wait is
+// logged to log: an aggregator in the same process logs it by itself.
 func (h *host) warehouse(dsn string, log *slog.Logger) (*warehouse.DB, error) {
 	db, err := warehouse.Open(dsn)
 	if err != nil {
 		return nil, err
 	}
-	h.settle("clickhouse", "waiting for ClickHouse to answer", func(ctx context.Context) error { return db.Wait(ctx, log) })
+	h.prepare("clickhouse", "waiting for ClickHouse to answer",
+		func(ctx context.Context) error { return db.Wait(ctx, log) })
 	return db, nil
 }
 
@@ -236,7 +258,8 @@ func (h *host) sites(c *broker.Client) *site.Registry {
 	return r
 }
 
-// engine is the public side: no access log, and a handler that panics costs its own request only.
+// engine makes the router of the public address. It writes no access log, and a panic fails only its own
+// request.
 func (h *host) engine(f *webFlags) (*gin.Engine, error) {
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
@@ -248,12 +271,16 @@ func (h *host) engine(f *webFlags) (*gin.Engine, error) {
 		return nil, fmt.Errorf("--trusted-proxies: %w", err)
 	}
 	e.Use(gin.CustomRecoveryWithWriter(io.Discard, func(c *gin.Context, cause any) {
-		h.log.Error("a request failed", "path", c.Request.URL.Path, "panic", cause, "stack", string(debug.Stack()))
-		c.AbortWithStatusJSON(http.StatusInternalServerError, gin.H{"error": "this is a mistake of nowcast's: see its log"})
+		h.log.Error("a request failed", "path", c.Request.URL.Path, "panic", cause, "stack",
+			string(debug.Stack()))
+		c.AbortWithStatusJSON(http.StatusInternalServerError,
+			gin.H{"error": "this is an error in nowcast: see its log"})
 	}))
 	e.HandleMethodNotAllowed = true
 	e.NoMethod(func(c *gin.Context) {
-		c.JSON(http.StatusMethodNotAllowed, gin.H{"error": "that path takes " + c.Writer.Header().Get("Allow") + "; the contract is at /api/openapi.yaml"})
+		methods := c.Writer.Header().Get("Allow")
+		c.JSON(http.StatusMethodNotAllowed, gin.H{
+			"error": "that path takes " + methods + "; the contract is at /api/openapi.yaml"})
 	})
 	return e, nil
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"nowcast/streamer/api"
 )
 
 type keyCmd struct {
@@ -16,23 +18,14 @@ type keyCmd struct {
 	Remove keyRemoveCmd `cmd:"" help:"Remove a key, and with it the sessions made by it."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (keyCmd) Help() string {
-	return `A key opens the statistics of sites: in the header "Authorization: Bearer nck_…", or in a browser at /login?key=nck_…
+	return `A key opens the statistics of sites: in the header "Authorization: Bearer nck_…", or in a browser at
+/login?key=nck_…
 
 Example:
 
 	nowcast key add "the newsroom's screen" --site example.com`
-}
-
-// keyJSON is a key as the API has it.
-type keyJSON struct {
-	ID      string    `json:"id"`
-	Name    string    `json:"name"`
-	Admin   bool      `json:"admin"`
-	Sites   []string  `json:"sites"`
-	Created time.Time `json:"created"`
-	Secret  string    `json:"secret"`
 }
 
 type keyAddCmd struct {
@@ -42,39 +35,41 @@ type keyAddCmd struct {
 	Site  []string `env:"-" placeholder:"DOMAIN" help:"Which sites it may read; without it, all."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (keyAddCmd) Help() string {
 	return `Example:
 
 	nowcast key add "the newsroom's screen" --site example.com,blog.example.com`
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *keyAddCmd) Run(ctx context.Context, std *stdio) error {
-	var made keyJSON
-	if err := c.call(ctx, http.MethodPost, "/api/v1/keys", struct {
-		Name  string   `json:"name"`
-		Admin bool     `json:"admin"`
-		Sites []string `json:"sites,omitempty"`
-	}{c.Name, c.Admin, c.Site}, &made); err != nil {
+	request := api.KeyCreate{Name: c.Name, Admin: &c.Admin}
+	if len(c.Site) > 0 {
+		request.Sites = &c.Site
+	}
+	var key api.KeyCreated
+	if err := c.call(ctx, http.MethodPost, "/api/v1/keys", request, &key); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(std.out, "%s\n\nThis is the only time that the secret is shown. The key's id, to remove it: %s\n", made.Secret, made.ID)
+	_, err := fmt.Fprintf(std.out,
+		"%s\n\nThis is the only time that the secret is shown. The key's id, to remove it: %s\n", key.Secret,
+		key.Id)
 	return err
 }
 
 type keyListCmd struct{ serverFlags }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (keyListCmd) Help() string {
 	return `Example:
 
 	nowcast key list`
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *keyListCmd) Run(ctx context.Context, std *stdio) error {
-	var list struct{ Keys []keyJSON }
+	var list api.KeyList
 	if err := c.call(ctx, http.MethodGet, "/api/v1/keys", nil, &list); err != nil {
 		return err
 	}
@@ -83,9 +78,10 @@ func (c *keyListCmd) Run(ctx context.Context, std *stdio) error {
 	for _, k := range list.Keys {
 		sites := "all"
 		if k.Sites != nil {
-			sites = strings.Join(k.Sites, ",")
+			sites = strings.Join(*k.Sites, ",")
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", k.ID, k.Name, yes(k.Admin), sites, k.Created.Format(time.DateTime))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", k.Id, k.Name, yes(k.Admin), sites,
+			k.Created.Format(time.DateTime))
 	}
 	return t.Flush()
 }
@@ -95,14 +91,14 @@ type keyRemoveCmd struct {
 	ID string `arg:"" placeholder:"ID" help:"Which key, as the list shows it."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (keyRemoveCmd) Help() string {
 	return `Example:
 
 	nowcast key remove 3f9a1c`
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *keyRemoveCmd) Run(ctx context.Context, std *stdio) error {
 	if err := c.call(ctx, http.MethodDelete, "/api/v1/keys/"+url.PathEscape(c.ID), nil, nil); err != nil {
 		return err

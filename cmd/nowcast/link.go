@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"nowcast/streamer/api"
 )
 
 type linkCmd struct {
@@ -16,21 +18,13 @@ type linkCmd struct {
 	Remove linkRemoveCmd `cmd:"" help:"Revoke a share link, which ends what was opened by it."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (linkCmd) Help() string {
-	return `Whoever has a share link reads one site, live and in history, without a key.
+	return `A share link lets its holder read one site, live and in history, without a key.
 
 Example:
 
 	nowcast link add example.com "the press office"`
-}
-
-// linkJSON is a share link as the API has it.
-type linkJSON struct {
-	ID      string    `json:"id"`
-	Name    string    `json:"name"`
-	Created time.Time `json:"created"`
-	Path    string    `json:"path"`
 }
 
 func linksPath(domain string) string { return "/api/v1/sites/" + url.PathEscape(domain) + "/links" }
@@ -41,22 +35,23 @@ type linkAddCmd struct {
 	Name   string `arg:"" placeholder:"NAME" help:"Whom or what it is for."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (linkAddCmd) Help() string {
 	return `Example:
 
 	nowcast link add example.com "the press office"`
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *linkAddCmd) Run(ctx context.Context, std *stdio) error {
-	var made linkJSON
-	if err := c.call(ctx, http.MethodPost, linksPath(c.Domain), struct {
-		Name string `json:"name"`
-	}{c.Name}, &made); err != nil {
+	var link api.LinkCreated
+	if err := c.call(ctx, http.MethodPost, linksPath(c.Domain), api.LinkCreate{Name: c.Name},
+		&link); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(std.out, "%s%s\n\nThis is the only time that the link is shown. Its id, to revoke it: %s\n", strings.TrimSuffix(c.Server, "/"), made.Path, made.ID)
+	_, err := fmt.Fprintf(std.out,
+		"%s%s\n\nThis is the only time that the link is shown. Its id, to revoke it: %s\n",
+		strings.TrimSuffix(c.Server, "/"), link.Path, link.Id)
 	return err
 }
 
@@ -65,23 +60,23 @@ type linkListCmd struct {
 	Domain string `arg:"" placeholder:"DOMAIN" help:"Which site."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (linkListCmd) Help() string {
 	return `Example:
 
 	nowcast link list example.com`
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *linkListCmd) Run(ctx context.Context, std *stdio) error {
-	var list struct{ Links []linkJSON }
+	var list api.LinkList
 	if err := c.call(ctx, http.MethodGet, linksPath(c.Domain), nil, &list); err != nil {
 		return err
 	}
 	t := tabwriter.NewWriter(std.out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "ID\tNAME\tCREATED")
 	for _, l := range list.Links {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", l.ID, l.Name, l.Created.Format(time.DateTime))
+		fmt.Fprintf(t, "%s\t%s\t%s\n", l.Id, l.Name, l.Created.Format(time.DateTime))
 	}
 	return t.Flush()
 }
@@ -92,16 +87,17 @@ type linkRemoveCmd struct {
 	ID     string `arg:"" placeholder:"ID" help:"Which link, as the list shows it."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (linkRemoveCmd) Help() string {
 	return `Example:
 
 	nowcast link remove example.com 3f9a1c`
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *linkRemoveCmd) Run(ctx context.Context, std *stdio) error {
-	if err := c.call(ctx, http.MethodDelete, linksPath(c.Domain)+"/"+url.PathEscape(c.ID), nil, nil); err != nil {
+	if err := c.call(ctx, http.MethodDelete, linksPath(c.Domain)+"/"+url.PathEscape(c.ID), nil,
+		nil); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(std.out, "%s is revoked\n", c.ID)

@@ -19,14 +19,14 @@ type loadCmd struct {
 	JSON     bool          `name:"json" help:"Print the summary as JSON."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (loadCmd) Help() string {
-	return `Visitors come from search engines, links and newsletters, browse several pages with time to think, sign up now and then, and leave.
-Beacons go out when they are due, whatever the answers; latency counts from that moment, so a server that stalls can't hide it.
-Progress goes to stderr once a second, a summary to stdout at the end or at Ctrl-C.
+	return `Visitors come from search engines, links and newsletters, browse several pages with time to think, sign up now and
+then, and leave. Beacons go out when they are due, whatever the answers. Latency counts from that moment, so a server that
+stalls can't hide it. Progress goes to stderr once a second, a summary to stdout at the end or at Ctrl-C.
 
-Each visitor has a browser of their own and an address in X-Forwarded-For, which a server believes only from proxies that it trusts. To see
-countries, start it with --trusted-proxies 127.0.0.0/8 (and never so where others reach it directly).
+Each visitor has a user agent and an address in X-Forwarded-For, which a server believes only from proxies that it
+trusts. To see countries, start it with --trusted-proxies 127.0.0.0/8 (never where others reach it directly).
 
 Example:
 
@@ -34,17 +34,24 @@ Example:
 	nowcast load --rate 200 --visitors 5000 --duration 5m`
 }
 
-// Validate says what can't be meant.
+// Validate implements kong's validation.
 func (c *loadCmd) Validate() error {
 	cfg := c.config()
 	return cfg.Validate()
 }
 
 func (c *loadCmd) config() load.Config {
-	return load.Config{Server: c.Server, Sites: c.Site, Rate: c.Rate, Visitors: c.Visitors, Duration: c.Duration, Seed: c.Seed}
+	return load.Config{
+		Server:   c.Server,
+		Sites:    c.Site,
+		Rate:     c.Rate,
+		Visitors: c.Visitors,
+		Duration: c.Duration,
+		Seed:     c.Seed,
+	}
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *loadCmd) Run(ctx context.Context, std *stdio) error {
 	cfg := c.config()
 	cfg.Progress = std.err

@@ -1,7 +1,8 @@
-// Command nowcast is web analytics of the present second: each role is a subcommand, and `nowcast all` is all of them on one machine.
+// Command nowcast runs the roles of Nowcast, live web analytics: each is a subcommand, and `nowcast all`
+// runs all of them on one machine.
 //
-// It ends with 0 when it has done what was asked (SIGTERM and SIGINT let it drain and are no failure), with 1 and one line that says
-// what to do when it couldn't, and with 2 when it was called in a way that can't be meant.
+// Exit codes: 0 done (also after SIGTERM and SIGINT, which drain), 1 failed, with one line on stderr that
+// says what to do, 2 wrong usage.
 package main
 
 import (
@@ -34,7 +35,7 @@ func main() {
 	os.Exit(report(os.Stderr, err))
 }
 
-// stdio is where a command reads and writes.
+// stdio holds a command's input and outputs.
 type stdio struct {
 	in  io.Reader
 	out io.Writer
@@ -61,7 +62,8 @@ type grammar struct {
 
 // Help is shown by `nowcast --help`.
 func (grammar) Help() string {
-	return `Every flag can also be given by the environment: --data-dir as NOWCAST_DATA_DIR. Each command's --help has an example.
+	return `Every flag is also an environment variable: --data-dir is NOWCAST_DATA_DIR. Each command's --help has an
+example.
 
 Begin with:
 
@@ -78,8 +80,10 @@ type usageError struct {
 func run(ctx context.Context, args []string, std *stdio) error {
 	var g grammar
 	helped := false
-	parser, err := kong.New(&g, kong.Name("nowcast"), kong.Description("Web analytics of the present second."), kong.DefaultEnvars("NOWCAST"),
-		kong.Writers(std.out, std.err), kong.Exit(func(int) { helped = true }), kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 120, NoExpandSubcommands: true}),
+	parser, err := kong.New(&g, kong.Name("nowcast"),
+		kong.Description("Web analytics of the present second."), kong.DefaultEnvars("NOWCAST"),
+		kong.Writers(std.out, std.err), kong.Exit(func(int) { helped = true }),
+		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 120, NoExpandSubcommands: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(std), kong.Vars{"version": version})
 	if err != nil {
 		return fmt.Errorf("read the command line's grammar: %w", err)
@@ -101,7 +105,7 @@ func run(ctx context.Context, args []string, std *stdio) error {
 	return parsed.Run(log)
 }
 
-// report says what went wrong, in one line, and returns the exit code.
+// report prints an error as one line and returns the exit code.
 func report(w io.Writer, err error) int {
 	var u *usageError
 	switch {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"nowcast/streamer/api"
 )
 
 type siteCmd struct {
@@ -18,7 +20,7 @@ type siteCmd struct {
 	Remove siteRemoveCmd `cmd:"" help:"Remove a site: its beacons are dropped from then on, its history stays until it expires."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (siteCmd) Help() string {
 	return `Beacons are counted only for sites that exist. A public site may be read without a key.
 
@@ -27,22 +29,12 @@ Example:
 	nowcast site add example.com --timezone Europe/Berlin`
 }
 
-// siteJSON is a site as the API has it.
-type siteJSON struct {
-	Domain   string    `json:"domain"`
-	Public   bool      `json:"public"`
-	Timezone string    `json:"timezone"`
-	Created  time.Time `json:"created"`
-
-	Rules   *rulesJSON `json:"rules"`
-	Origins []string   `json:"origins"`
-}
-
-func printSites(w io.Writer, sites ...siteJSON) error {
+func printSites(w io.Writer, sites ...api.Site) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "SITE\tPUBLIC\tTIMEZONE\tCREATED")
 	for _, s := range sites {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", s.Domain, yes(s.Public), s.Timezone, s.Created.Format(time.DateTime))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", s.Domain, yes(s.Public), s.Timezone,
+			s.Created.Format(time.DateTime))
 	}
 	return t.Flush()
 }
@@ -61,7 +53,7 @@ type siteAddCmd struct {
 	Timezone string `default:"UTC" placeholder:"ZONE" help:"In whose time its days begin (${default})."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (siteAddCmd) Help() string {
 	return `Prints the snippet for the site's pages.
 
@@ -70,36 +62,33 @@ Example:
 	nowcast site add example.com --public --timezone Europe/Berlin`
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *siteAddCmd) Run(ctx context.Context, std *stdio) error {
-	var made siteJSON
-	in := siteJSON{Domain: c.Domain, Public: c.Public, Timezone: c.Timezone}
-	if err := c.call(ctx, http.MethodPost, "/api/v1/sites", struct {
-		Domain   string `json:"domain"`
-		Public   bool   `json:"public"`
-		Timezone string `json:"timezone"`
-	}{in.Domain, in.Public, in.Timezone}, &made); err != nil {
+	request := api.SiteCreate{Domain: c.Domain, Public: &c.Public, Timezone: &c.Timezone}
+	var site api.Site
+	if err := c.call(ctx, http.MethodPost, "/api/v1/sites", request, &site); err != nil {
 		return err
 	}
-	if err := printSites(std.out, made); err != nil {
+	if err := printSites(std.out, site); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(std.out, "\nPut this into the head of its pages:\n\n  %s\n", snippet(strings.TrimSuffix(c.Server, "/"), made.Domain))
+	_, err := fmt.Fprintf(std.out, "\nPut this into the head of its pages:\n\n  %s\n",
+		snippet(strings.TrimSuffix(c.Server, "/"), site.Domain))
 	return err
 }
 
 type siteListCmd struct{ serverFlags }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (siteListCmd) Help() string {
 	return `Example:
 
 	nowcast site list`
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *siteListCmd) Run(ctx context.Context, std *stdio) error {
-	var list struct{ Sites []siteJSON }
+	var list api.SiteList
 	if err := c.call(ctx, http.MethodGet, "/api/v1/sites", nil, &list); err != nil {
 		return err
 	}
@@ -116,11 +105,11 @@ type siteSetCmd struct {
 	ruleFlags
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (siteSetCmd) Help() string {
-	return `The rules say which beacons don't count. Each flag gives the whole list, in place of the one before; "none" takes it away. In paths, * stands
-for anything up to the next slash and ** for anything at all. The origins are those whose pages may read the site in a browser, beside anybody's where it
-is public; with none, pages of its own domain and of what is under it may.
+	return `The rules say which beacons are dropped. Each flag replaces the whole list; "none" empties it. In paths, * stands for
+any text up to the next slash and ** for any text. The origins are those whose pages may read the site in a browser. Any
+page may read a public site. A site without origins is readable by pages of its own domain and its subdomains.
 
 Examples:
 
@@ -139,16 +128,8 @@ type ruleFlags struct {
 	BlockPath    []string `placeholder:"PATH" help:"Don't count these pages, as /admin/**."`
 }
 
-// rulesJSON are a site's rules as the API has them.
-type rulesJSON struct {
-	Hostnames        *[]string `json:"hostnames,omitempty"`
-	BlockedAddresses *[]string `json:"blocked_addresses,omitempty"`
-	BlockedCountries *[]string `json:"blocked_countries,omitempty"`
-	BlockedPaths     *[]string `json:"blocked_paths,omitempty"`
-}
-
-// whole is the list that a flag gives; nil when it isn't given.
-func whole(given []string) *[]string {
+// replacement returns the list that a flag sets: nil to keep the old one, empty for "none".
+func replacement(given []string) *[]string {
 	switch {
 	case len(given) == 0:
 		return nil
@@ -158,56 +139,61 @@ func whole(given []string) *[]string {
 	return &given
 }
 
-// json is nil when nothing is given.
-func (f *ruleFlags) json() *rulesJSON {
-	r := rulesJSON{whole(f.Hostname), whole(f.BlockAddress), whole(f.BlockCountry), whole(f.BlockPath)}
-	if r == (rulesJSON{}) {
+// rules returns what the flags change; nil for nothing.
+func (f *ruleFlags) rules() *api.SiteRules {
+	r := api.SiteRules{
+		Hostnames: replacement(f.Hostname), BlockedAddresses: replacement(f.BlockAddress),
+		BlockedCountries: replacement(f.BlockCountry), BlockedPaths: replacement(f.BlockPath),
+	}
+	if r == (api.SiteRules{}) {
 		return nil
 	}
 	return &r
 }
 
-// print says the rules that there are.
-func (r *rulesJSON) print(w io.Writer) {
-	if r == nil {
-		return
+// printLists prints the lists of a site that have an entry.
+func printLists(w io.Writer, s *api.Site) {
+	type list struct {
+		name    string
+		entries *[]string
 	}
-	for _, l := range []struct {
-		name string
-		list *[]string
-	}{{"counted hosts", r.Hostnames}, {"blocked addresses", r.BlockedAddresses}, {"blocked countries", r.BlockedCountries}, {"blocked paths", r.BlockedPaths}} {
-		if l.list != nil && len(*l.list) > 0 {
-			fmt.Fprintf(w, "  %-18s %s\n", l.name, strings.Join(*l.list, "  "))
+	var lists []list
+	if r := s.Rules; r != nil {
+		lists = []list{
+			{"counted hosts", r.Hostnames}, {"blocked addresses", r.BlockedAddresses},
+			{"blocked countries", r.BlockedCountries}, {"blocked paths", r.BlockedPaths},
+		}
+	}
+	for _, l := range append(lists, list{"origins", s.Origins}) {
+		if l.entries != nil && len(*l.entries) > 0 {
+			fmt.Fprintf(w, "  %-18s %s\n", l.name, strings.Join(*l.entries, "  "))
 		}
 	}
 }
 
-// Validate says what is missing.
+// Validate implements kong's validation.
 func (c *siteSetCmd) Validate() error {
-	if c.Public == nil && c.Timezone == nil && len(c.Origins) == 0 && c.json() == nil {
-		return fmt.Errorf("there is nothing to change: give --public, --no-public, --timezone, --origins, --hostname, --block-address, --block-country or --block-path")
+	if c.Public == nil && c.Timezone == nil && len(c.Origins) == 0 && c.rules() == nil {
+		return fmt.Errorf("there is nothing to change: give --public, --no-public, --timezone, --origins, " +
+			"--hostname, --block-address, --block-country or --block-path")
 	}
 	return nil
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *siteSetCmd) Run(ctx context.Context, std *stdio) error {
-	var now siteJSON
-	if err := c.call(ctx, http.MethodPatch, "/api/v1/sites/"+url.PathEscape(c.Domain), struct {
-		Public   *bool      `json:"public,omitempty"`
-		Timezone *string    `json:"timezone,omitempty"`
-		Rules    *rulesJSON `json:"rules,omitempty"`
-		Origins  *[]string  `json:"origins,omitempty"`
-	}{c.Public, c.Timezone, c.json(), whole(c.Origins)}, &now); err != nil {
+	request := api.SiteUpdate{
+		Public: c.Public, Timezone: c.Timezone, Rules: c.rules(), Origins: replacement(c.Origins),
+	}
+	var site api.Site
+	if err := c.call(ctx, http.MethodPatch, "/api/v1/sites/"+url.PathEscape(c.Domain), request,
+		&site); err != nil {
 		return err
 	}
-	if err := printSites(std.out, now); err != nil {
+	if err := printSites(std.out, site); err != nil {
 		return err
 	}
-	now.Rules.print(std.out)
-	if len(now.Origins) > 0 {
-		fmt.Fprintf(std.out, "  %-18s %s\n", "origins", strings.Join(now.Origins, "  "))
-	}
+	printLists(std.out, &site)
 	return nil
 }
 
@@ -216,16 +202,17 @@ type siteRemoveCmd struct {
 	Domain string `arg:"" placeholder:"DOMAIN" help:"Which site."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (siteRemoveCmd) Help() string {
 	return `Example:
 
 	nowcast site remove example.com`
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *siteRemoveCmd) Run(ctx context.Context, std *stdio) error {
-	if err := c.call(ctx, http.MethodDelete, "/api/v1/sites/"+url.PathEscape(c.Domain), nil, nil); err != nil {
+	if err := c.call(ctx, http.MethodDelete, "/api/v1/sites/"+url.PathEscape(c.Domain), nil,
+		nil); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(std.out, "%s is removed\n", c.Domain)

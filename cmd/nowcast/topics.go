@@ -19,16 +19,17 @@ type topicsCmd struct {
 	Timeout     time.Duration `default:"1m" placeholder:"TIME" help:"How long to wait for Kafka (${default})."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (topicsCmd) Help() string {
-	return `Safe to run again at any time. A topic that exists with other settings than it needs is refused, with the command that mends it.
+	return `Makes the topics that are missing. It refuses a topic that exists with settings that it can't have, and says which
+command mends it. It is safe to run again at any time.
 
 Example:
 
 	nowcast topics --kafka kafka-1:9092 --partitions 8 --replication 3`
 }
 
-// Validate says what can't be meant.
+// Validate implements kong's validation.
 func (c *topicsCmd) Validate() error {
 	if c.Partitions < 1 || c.Partitions > 256 {
 		return fmt.Errorf("--partitions is %d: give 1 to 256", c.Partitions)
@@ -39,7 +40,7 @@ func (c *topicsCmd) Validate() error {
 	return nil
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *topicsCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	k := newBroker(c.Kafka)
 	defer k.Close()
@@ -49,9 +50,15 @@ func (c *topicsCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error
 	before, err := k.Existing(limited, specs)
 	if err != nil {
 		return fmt.Errorf("Kafka at %v didn't answer within %s (%w): start it or name another with --kafka", //nolint:staticcheck // a name
-			c.Kafka, c.Timeout, err)
+			c.Kafka,
+			c.Timeout,
+			err,
+		)
 	}
-	if err := k.Ensure(limited, specs, func(err error) { log.Debug("waiting for topics", "error", err) }); err != nil {
+	if err := k.Ensure(limited, specs, func(err error) {
+		log.Debug("waiting for topics", "error",
+			err)
+	}); err != nil {
 		return err
 	}
 	w := tabwriter.NewWriter(std.out, 0, 4, 2, ' ', 0)

@@ -29,20 +29,23 @@ type verifyCmd struct {
 	JSON       bool          `name:"json" help:"Print the report as JSON, with up to 10000 differences."`
 }
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (verifyCmd) Help() string {
-	return `Counts a span again from the log, by brute force and in code of its own, and compares each second of each site and partition with
-what was streamed (the windows topic) and what is stored (ClickHouse's tables windows and events), and each minute with the ledger (received
-is what was counted, late, stale, repeated or dropped). Late events are listed with their reason. Progress goes to stderr. It ends with 0 when everything agrees and with 1 when anything can't be explained. It only reads.
+	return `Counts a span again from the log, by brute force and in code of its own. It compares each second of each site and
+partition with what was streamed (the windows topic) and stored (ClickHouse's tables windows and events), and each minute
+with the ledger (received is the sum of counted, late, stale, duplicate and dropped). It lists late events with their
+reason. Progress goes to stderr. It only reads.
+
+Exit code 0: everything agrees. 1: a difference that can't be explained.
 
 Examples:
 
 	nowcast verify
 	nowcast verify --site example.com --from 2026-11-24T08:00:00Z --to 2026-11-24T09:00:00Z
-	nowcast verify --kafka kafka-1:9092 --clickhouse clickhouse://nowcast:secret@clickhouse:9000/nowcast --from 24h --json`
+	nowcast verify --kafka kafka-1:9092 --clickhouse clickhouse://clickhouse:9000/nowcast --from 24h --json`
 }
 
-// moment is a point in time, given as such or as how long ago it is.
+// moment is a point in time, given as one or as a duration before now.
 type moment struct{ time.Time }
 
 // UnmarshalText reads RFC 3339 or a duration.
@@ -59,7 +62,7 @@ func (m *moment) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// Validate says what can't be meant.
+// Validate implements kong's validation.
 func (c *verifyCmd) Validate() error {
 	if !c.From.Before(c.To.Time) {
 		return fmt.Errorf("--from is not before --to")
@@ -67,7 +70,7 @@ func (c *verifyCmd) Validate() error {
 	return nil
 }
 
-// Run is the command.
+// Run runs the command.
 func (c *verifyCmd) Run(ctx context.Context, std *stdio) error {
 	kafka, db, err := connect(c.DataDir, c.Kafka, c.Clickhouse)
 	if err != nil {
@@ -76,7 +79,8 @@ func (c *verifyCmd) Run(ctx context.Context, std *stdio) error {
 	defer kafka.Close()
 	defer db.Close() //nolint:errcheck // it was only read
 	p := &progress{w: std.err}
-	report, err := verify.Run(ctx, verify.Config{Sites: c.Site, From: c.From.Time, To: c.To.Time, Wait: c.Wait, Progress: p.say}, verify.Deps{Broker: kafka, Warehouse: db})
+	report, err := verify.Run(ctx, verify.Config{Sites: c.Site, From: c.From.Time, To: c.To.Time,
+		Wait: c.Wait, Progress: p.say}, verify.Deps{Broker: kafka, Warehouse: db})
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
@@ -93,7 +97,8 @@ func (c *verifyCmd) Run(ctx context.Context, std *stdio) error {
 	return report.Err()
 }
 
-// connect opens what is given, and for what isn't given that of the nowcast all that runs on the data dir.
+// connect opens the given Kafka and ClickHouse, and for each that isn't given the one of the `nowcast all`
+// that runs on the data dir.
 func connect(dataDir string, kafka []string, clickhouse string) (*broker.Client, *warehouse.DB, error) {
 	ends, err := endpointsOf(dataDir, kafka, clickhouse)
 	if err != nil {
@@ -106,7 +111,7 @@ func connect(dataDir string, kafka []string, clickhouse string) (*broker.Client,
 	return newBroker(strings.Split(ends.Kafka, ",")), db, nil
 }
 
-// endpointsOf are those given, and for what isn't given those of the nowcast all that runs on the data dir.
+// endpointsOf completes the given addresses by those of the `nowcast all` that runs on the data dir.
 func endpointsOf(dataDir string, kafka []string, clickhouse string) (endpoints, error) {
 	e := endpoints{Kafka: strings.Join(kafka, ","), Clickhouse: clickhouse}
 	if e.Kafka != "" && e.Clickhouse != "" {
@@ -114,7 +119,9 @@ func endpointsOf(dataDir string, kafka []string, clickhouse string) (endpoints, 
 	}
 	b, err := os.ReadFile(filepath.Join(dataDir, "endpoints.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return e, fmt.Errorf("no nowcast all runs on data dir %s: start it, name another with --data-dir, or give --kafka and --clickhouse", dataDir)
+		return e, fmt.Errorf("no nowcast all runs on data dir %s: start it, name another with --data-dir, "+
+			"or give --kafka "+
+			"and --clickhouse", dataDir)
 	}
 	var running endpoints
 	if err == nil {
@@ -132,7 +139,7 @@ func endpointsOf(dataDir string, kafka []string, clickhouse string) (endpoints, 
 	return e, nil
 }
 
-// progress says once a second how far a run has come.
+// progress prints once a second how far a run has come.
 type progress struct {
 	w    io.Writer
 	last time.Time
@@ -143,6 +150,7 @@ func (p *progress) say(x verify.Progress) {
 		p.last = now
 	} else if now.Sub(p.last) >= time.Second {
 		p.last = now
-		fmt.Fprintf(p.w, "partition %d of %d: %s, %.0f %%, %d events so far\n", x.Partition+1, x.Partitions, x.Doing, 100*x.Done, x.Events)
+		fmt.Fprintf(p.w, "partition %d of %d: %s, %.0f %%, %d events so far\n", x.Partition+1, x.Partitions,
+			x.Doing, 100*x.Done, x.Events)
 	}
 }

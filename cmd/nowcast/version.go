@@ -11,21 +11,22 @@ import (
 
 type versionCmd struct{}
 
-// Help is shown by --help.
+// Help implements kong.HelpProvider.
 func (versionCmd) Help() string {
 	return `Example:
 
 	nowcast version`
 }
 
-// Run is the command.
+// Run runs the command.
 func (versionCmd) Run(std *stdio) error {
 	name, commit := build()
-	_, err := fmt.Fprintf(std.out, "nowcast %s, commit %s, %s %s/%s\n", name, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	_, err := fmt.Fprintf(std.out, "nowcast %s, commit %s, %s %s/%s\n", name, commit, runtime.Version(),
+		runtime.GOOS, runtime.GOARCH)
 	return err
 }
 
-// build is this program's version and the commit that it was built from.
+// build returns the program's version and the commit that it was built from.
 func build() (name, commit string) {
 	name, commit = cmp.Or(version, "dev"), "unknown"
 	info, ok := debug.ReadBuildInfo()

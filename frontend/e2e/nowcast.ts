@@ -1,30 +1,21 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:http";
-import { type AddressInfo, createServer as createSocket } from "node:net";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { freePort, terminate, waitUntilReady } from "./process";
 
 const binary = process.env.NOWCAST_BIN ?? resolve(import.meta.dirname, "../../bin/nowcast");
 
-/** A free port below those that the system gives to others, who could take it before it is used or while a test restarts. */
-export async function freePort(): Promise<number> {
-  for (;;) {
-    const port = 15_000 + Math.floor(Math.random() * 10_000);
-    const free = await new Promise<boolean>((done) => {
-      const s = createSocket();
-      s.once("error", () => done(false));
-      s.listen(port, "127.0.0.1", () => s.close(() => done(true)));
-    });
-    if (free) return port;
-  }
-}
+/** The User-Agent of a person's browser: a headless one names itself, and is dropped as a bot. */
+export const BROWSER_USER_AGENT =
+  "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";
 
-/** A `nowcast all` of the test's own, on a fresh data dir and fixed ports, so that it can be killed and started again. */
+/** A `nowcast all` with its own data directory and fixed ports, so that a test can kill and restart it. */
 export class Nowcast {
   readonly dir = mkdtempSync(join(tmpdir(), "nowcast-browser-"));
   private child?: ChildProcess;
-  private log = "";
 
   private constructor(
     private readonly listen: number,
@@ -53,34 +44,23 @@ export class Nowcast {
   async up(): Promise<void> {
     const child = spawn(
       binary,
-      ["all", "--listen", `127.0.0.1:${this.listen}`, "--ops-listen", `127.0.0.1:${this.ops}`, "--data-dir", this.dir],
+      [
+        "all",
+        "--listen",
+        `127.0.0.1:${this.listen}`,
+        "--ops-listen",
+        `127.0.0.1:${this.ops}`,
+        "--data-dir",
+        this.dir,
+      ],
       { stdio: ["ignore", "pipe", "pipe"] },
     );
     this.child = child;
-    const keep = (b: Buffer) => {
-      this.log = (this.log + b.toString()).slice(-8000);
-    };
-    child.stdout?.on("data", keep);
-    child.stderr?.on("data", keep);
-    const end = Date.now() + 60_000;
-    for (;;) {
-      if (child.exitCode !== null) throw new Error(`nowcast ended:\n${this.log}`);
-      const ok = await fetch(`http://127.0.0.1:${this.ops}/readyz`).then(
-        (r) => r.ok,
-        () => false,
-      );
-      if (ok) return;
-      if (Date.now() > end) throw new Error(`nowcast isn't ready:\n${this.log}`);
-      await new Promise((r) => setTimeout(r, 50));
-    }
+    await waitUntilReady(`http://127.0.0.1:${this.ops}/readyz`, child, 60_000);
   }
 
   async down(signal: NodeJS.Signals): Promise<void> {
-    const child = this.child;
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    const gone = new Promise((r) => child.once("exit", r));
-    child.kill(signal);
-    await gone;
+    if (this.child) await terminate(this.child, signal);
   }
 
   async end(): Promise<void> {
@@ -101,20 +81,18 @@ export class Nowcast {
     if (r.status !== 201) throw new Error(`add site: ${r.status} ${await r.text()}`);
   }
 
-  /** One page view by a visitor of its own number. */
+  /** Sends a page view. Each number is another visitor. */
   async view(site: string, path: string, visitor: number, referrer = ""): Promise<void> {
     const r = await fetch(`${this.url}/api/event`, {
       method: "POST",
-      headers: {
-        "User-Agent": `Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36 V/${visitor}`,
-      },
+      headers: { "User-Agent": `${BROWSER_USER_AGENT} V/${visitor}` },
       body: JSON.stringify({ n: "pageview", d: site, u: `https://${site}${path}`, r: referrer }),
     });
     if (r.status !== 202 || r.headers.has("x-plausible-dropped")) throw new Error(`beacon: ${r.status}`);
   }
 }
 
-/** A website on another origin, as a customer's would be. */
+/** Serves a website on another origin, as a customer's is. */
 export async function website(pages: Record<string, string>): Promise<{ origin: string; close: () => void }> {
   const server: Server = createServer((req, res) => {
     const page = pages[(req.url ?? "/").split("?")[0] ?? "/"];

@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import AxeBuilder from "@axe-core/playwright";
-import { expect, type Page, test } from "@playwright/test";
+import { expect, test } from "@playwright/test";
 import { Nowcast, website } from "./nowcast";
+import { connection, expectAccessible, visitors } from "./page";
 
 let nowcast: Nowcast;
 test.beforeAll(async () => {
@@ -12,14 +12,12 @@ test.afterAll(async () => {
   await nowcast.end();
 });
 
-const connection = (page: Page) => page.getByTestId("connection");
-
 async function addPrivate(domain: string, origins: string[] = []): Promise<void> {
   const r = await nowcast.api("POST", "/api/v1/sites", { domain, public: false, origins });
   expect(r.status).toBe(201);
 }
 
-test("an admin shares a site by a link, and takes it back", async ({ page, browser, context }) => {
+test("an admin creates a share link and revokes it", async ({ page, browser, context }) => {
   const site = "shared.example.com";
   await addPrivate(site);
   await addPrivate("secret.example.com");
@@ -36,53 +34,54 @@ test("an admin shares a site by a link, and takes it back", async ({ page, brows
   expect(link).toMatch(new RegExp(`^${nowcast.url}/share/ncl_`));
   await page.getByRole("button", { name: "Copy link" }).click();
   await expect.poll(() => page.evaluate(() => navigator.clipboard.readText())).toBe(link);
-  const { violations } = await new AxeBuilder({ page }).analyze();
-  expect(violations.map((v) => v.id)).toEqual([]);
+  await expectAccessible(page);
   expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(320);
 
-  const guest = await (await browser.newContext()).newPage();
-  await guest.goto(link);
-  expect(guest.url()).toBe(`${nowcast.url}/${site}`);
-  await expect(guest.getByTestId("visitors")).toHaveText("1");
-  await expect(connection(guest)).toHaveAttribute("data-state", "live");
-  await expect(guest.getByRole("button", { name: "Share", exact: true })).toHaveCount(0);
-  await guest.getByRole("link", { name: "History" }).click();
-  await expect(guest.getByTestId("total-pageviews")).toBeVisible();
-  await expect(guest.getByText("What became of beacons")).toHaveCount(0);
-  await guest.goto(`${nowcast.url}/`);
-  await expect(guest.getByRole("link", { name: site })).toBeVisible();
-  await expect(guest.getByText("secret.example.com")).toHaveCount(0);
-  await expect(guest.getByRole("button", { name: /add/i })).toHaveCount(0);
-  await guest.goto(`${nowcast.url}/secret.example.com`);
-  await expect(guest.getByText("secret.example.com isn't public")).toBeVisible();
+  const viewer = await (await browser.newContext()).newPage();
+  await viewer.goto(link);
+  expect(viewer.url()).toBe(`${nowcast.url}/${site}`);
+  await expect(visitors(viewer)).toHaveText("1");
+  await expect(connection(viewer)).toHaveAttribute("data-state", "live");
+  await expect(viewer.getByRole("button", { name: "Share", exact: true })).toHaveCount(0);
+  await viewer.getByRole("link", { name: "History" }).click();
+  await expect(viewer.getByTestId("total-pageviews")).toBeVisible();
+  await expect(viewer.getByText("What became of beacons")).toHaveCount(0);
+  await viewer.goto(`${nowcast.url}/`);
+  await expect(viewer.getByRole("link", { name: site })).toBeVisible();
+  await expect(viewer.getByText("secret.example.com")).toHaveCount(0);
+  await expect(viewer.getByRole("button", { name: /add/i })).toHaveCount(0);
+  await viewer.goto(`${nowcast.url}/secret.example.com`);
+  await expect(viewer.getByText("secret.example.com isn't public")).toBeVisible();
 
-  await guest.goto(`${nowcast.url}/${site}`);
-  await expect(connection(guest)).toHaveAttribute("data-state", "live");
+  await viewer.goto(`${nowcast.url}/${site}`);
+  await expect(connection(viewer)).toHaveAttribute("data-state", "live");
   await page.getByRole("button", { name: "Revoke the link for The press office" }).click();
   await expect(page.getByText("There is no link yet.")).toBeVisible();
   await expect(page.getByRole("textbox", { name: "The link" })).toHaveCount(0);
-  await expect(guest.getByText(`${site} isn't public`)).toBeVisible({ timeout: 20_000 });
-  await guest.goto(link);
-  await expect(guest.getByText("This share link isn’t valid (any more)")).toBeVisible();
+  await expect(viewer.getByText(`${site} isn't public`)).toBeVisible({ timeout: 20_000 });
+  await viewer.goto(link);
+  await expect(viewer.getByText("This share link isn’t valid (any more)")).toBeVisible();
 });
 
-/** The code of docs/embedding.md for a page, as it is written there. */
-function documented(): string {
+/** The page's code in docs/embedding.md, with the test's addresses. */
+function documentedCode(): string {
   const text = readFileSync(resolve(import.meta.dirname, "../../docs/embedding.md"), "utf8");
   const code = /```js\n(\/\/ live\.js[\s\S]*?)```/.exec(text)?.[1];
   if (!code) throw new Error("docs/embedding.md has no code of live.js");
-  return code.replaceAll("https://stats.example.com", nowcast.url).replaceAll("example.com", "embed.example.com");
+  return code
+    .replaceAll("https://stats.example.com", nowcast.url)
+    .replaceAll("example.com", "embed.example.com");
 }
 
-test("the documented code shows a private site on a page of another origin, which has to be listed", async ({
-  page,
-}) => {
-  // What the page's own server does: it has the key, and the page never sees it.
+test("the documented code shows a private site on a page of a listed origin only", async ({ page }) => {
+  // The site's own server requests tickets with its key, which the page never gets.
   const ticket = async () => {
     const r = await nowcast.api("POST", "/api/v1/tickets", { sites: ["embed.example.com"], ttl: 5 });
     return r.text();
   };
-  const pages = { "/": `<!doctype html><title>Shop</title><p id="here">unknown</p><script>${documented()}</script>` };
+  const pages = {
+    "/": `<!doctype html><title>Shop</title><p id="here">unknown</p><script>${documentedCode()}</script>`,
+  };
   const shop = await website(pages);
   const other = await website(pages);
   await addPrivate("embed.example.com", [shop.origin]);
@@ -96,7 +95,7 @@ test("the documented code shows a private site on a page of another origin, whic
   await nowcast.view("embed.example.com", "/first", 1);
   await page.goto(`${shop.origin}/`);
   await expect(page.locator("#here")).toHaveText("1 here now");
-  // Its ticket expires, and the server goes away and comes back: the page asks for another ticket.
+  // The ticket expires and the server restarts: the page requests another ticket.
   await nowcast.down("SIGKILL");
   await page.waitForTimeout(5_500);
   await nowcast.up();

@@ -10,9 +10,9 @@ test.afterAll(async () => {
   await nowcast.end();
 });
 
-test("the list of sites shows how many are on each, live and on one connection", async ({ page }) => {
-  const asked: string[] = [];
-  page.on("request", (r) => asked.push(new URL(r.url()).pathname));
+test("the list of sites shows the visitors of each, live and on one connection", async ({ page }) => {
+  const requests: string[] = [];
+  page.on("request", (r) => requests.push(new URL(r.url()).pathname));
   const row = (site: string) => page.getByRole("link", { name: site });
   await nowcast.view("a.example", "/", 1);
   await page.goto(`${nowcast.url}/`);
@@ -22,15 +22,15 @@ test("the list of sites shows how many are on each, live and on one connection",
   await nowcast.view("b.example", "/", 3);
   await expect(row("b.example")).toContainText("2 here now");
   await expect(row("a.example")).toContainText("1 here now");
-  expect(asked.filter((path) => path === "/api/events")).toHaveLength(1);
-  expect(asked.filter((path) => path.includes("realtime"))).toHaveLength(0);
+  expect(requests.filter((path) => path === "/api/events")).toHaveLength(1);
+  expect(requests.filter((path) => path.includes("realtime"))).toHaveLength(0);
 
   await nowcast.down("SIGKILL");
   await nowcast.up();
   await nowcast.view("a.example", "/", 4);
   await expect(row("a.example")).toContainText("2 here now", { timeout: 20_000 });
 
-  // A site that is removed takes the stream with it; the others go on.
+  // The removal of a site ends the shared stream; the page reconnects for the others.
   expect((await nowcast.api("DELETE", "/api/v1/sites/b.example")).status).toBe(204);
   await expect(row("b.example")).toHaveCount(0, { timeout: 20_000 });
   await nowcast.view("a.example", "/", 5);

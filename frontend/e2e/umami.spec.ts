@@ -1,6 +1,6 @@
 import { expect, test } from "@playwright/test";
 import { Umami } from "@umami/node";
-import { Nowcast, website } from "./nowcast";
+import { BROWSER_USER_AGENT, Nowcast, website } from "./nowcast";
 
 let nowcast: Nowcast;
 test.beforeAll(async () => {
@@ -11,7 +11,7 @@ test.afterAll(async () => {
   await nowcast.end();
 });
 
-const names = async (): Promise<string> => {
+const queriedEvents = async (): Promise<string> => {
   const r = await nowcast.api("POST", "/api/v2/query", {
     site_id: "umami.example",
     metrics: ["events"],
@@ -21,7 +21,7 @@ const names = async (): Promise<string> => {
   return JSON.stringify(((await r.json()) as { results?: unknown }).results);
 };
 
-test("the unmodified @umami/node is counted", async () => {
+test("events of the unmodified @umami/node are counted", async () => {
   const umami = new Umami({ websiteId: "umami.example", hostUrl: nowcast.url });
   for (const sent of [
     umami.track({ url: "/node", hostname: "umami.example", title: "Node" }),
@@ -36,29 +36,35 @@ test("the unmodified @umami/node is counted", async () => {
       visitId: expect.any(String),
     });
   }
-  await expect.poll(names).toContain('"dimensions":["signup","/"]');
-  expect(await names()).toContain('"dimensions":["pageview","/node"]');
-  expect(await names()).not.toContain("identify");
+  await expect.poll(queriedEvents).toContain('"dimensions":["signup","/"]');
+  expect(await queriedEvents()).toContain('"dimensions":["pageview","/node"]');
+  expect(await queriedEvents()).not.toContain("identify");
 
-  const lost = await new Umami({ websiteId: "50429a93-8479-4073-be80-d5d29c09c2ec", hostUrl: nowcast.url }).track("x");
+  const lost = await new Umami({
+    websiteId: "50429a93-8479-4073-be80-d5d29c09c2ec",
+    hostUrl: nowcast.url,
+  }).track("x");
   expect(lost.status).toBe(400);
-  expect(((await lost.json()) as { error: { message: string } }).error.message).toContain("Website not found");
-  const bot = await new Umami({ websiteId: "umami.example", hostUrl: nowcast.url, userAgent: "Googlebot/2.1" }).track(
-    "x",
+  expect(((await lost.json()) as { error: { message: string } }).error.message).toContain(
+    "Website not found",
   );
+  const bot = await new Umami({
+    websiteId: "umami.example",
+    hostUrl: nowcast.url,
+    userAgent: "Googlebot/2.1",
+  }).track("x");
   expect(await bot.json()).toEqual({ beep: "boop" });
 });
 
-test("a page on another origin may send as Umami's tracker does, and show the pixel", async ({ browser }) => {
+test("a page on another origin sends as Umami's tracker does, and shows the pixel", async ({ browser }) => {
+  const pixel = `${nowcast.url}/pixel.gif?site=umami.example&amp;url=https://umami.example/pixel`;
   const site = await website({
-    "/": `<!doctype html><title>Home</title><img id="pixel" src="${nowcast.url}/pixel.gif?site=umami.example&amp;url=https://umami.example/pixel">`,
+    "/": `<!doctype html><title>Home</title><img id="pixel" src="${pixel}">`,
   });
-  const context = await browser.newContext({
-    userAgent: "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
-  });
+  const context = await browser.newContext({ userAgent: BROWSER_USER_AGENT });
   const page = await context.newPage();
   await page.goto(`${site.origin}/`);
-  // The headers are those of the tracker, so that the browser asks for each before it sends.
+  // The tracker's headers make the browser send a CORS preflight.
   const answers = await page.evaluate(async (url) => {
     const answers: { cache?: string }[] = [];
     for (const path of ["/tracker", "/tracker/next"]) {
@@ -83,8 +89,8 @@ test("a page on another origin may send as Umami's tracker does, and show the pi
   }, nowcast.url);
   expect(answers.map((a) => typeof a.cache)).toEqual(["string", "string"]);
   expect(await page.locator("#pixel").evaluate((e: HTMLImageElement) => e.naturalWidth)).toBe(1);
-  await expect.poll(names).toContain("/tracker/next");
-  await expect.poll(names).toContain("/pixel");
+  await expect.poll(queriedEvents).toContain("/tracker/next");
+  await expect.poll(queriedEvents).toContain("/pixel");
   await context.close();
   site.close();
 });

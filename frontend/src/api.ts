@@ -3,27 +3,36 @@ import type { components } from "./api.gen";
 
 export type Site = components["schemas"]["Site"];
 export type Session = components["schemas"]["Session"];
-export type Link = components["schemas"]["Link"];
-export type LinkCreated = components["schemas"]["LinkCreated"];
+export type ShareLink = components["schemas"]["Link"];
+export type ShareLinkCreated = components["schemas"]["LinkCreated"];
 export type Ledger = components["schemas"]["Ledger"];
 export type Outcomes = components["schemas"]["Outcomes"];
 export type QueryRequest = components["schemas"]["QueryRequest"];
 export type QueryResponse = components["schemas"]["QueryResponse"];
 
-/** An answer that isn't what was asked for, with the server's sentence. */
-export class Refused extends Error {
+/** A failed request. `status` is 0 if there was no response. The message says what to do next. */
+export class ApiError extends Error {
   constructor(
     readonly status: number,
-    sentence: string,
+    message: string,
   ) {
-    super(sentence);
+    super(message);
   }
 }
 
-export async function call<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
-  let res: Response;
+/** The message of whatever a request threw. */
+export const errorMessage = (e: unknown): string => (e instanceof ApiError ? e.message : String(e));
+
+/** Sends a request with a JSON body, and returns the JSON of the response. Throws an ApiError. */
+export async function request<T>(
+  method: string,
+  path: string,
+  body?: unknown,
+  signal?: AbortSignal,
+): Promise<T> {
+  let response: Response;
   try {
-    res = await fetch(path, {
+    response = await fetch(path, {
       method,
       signal,
       headers: body === undefined ? {} : { "Content-Type": "application/json" },
@@ -31,34 +40,43 @@ export async function call<T>(method: string, path: string, body?: unknown, sign
     });
   } catch (e) {
     if (signal?.aborted) throw e;
-    throw new Refused(0, "The server can't be reached; this page tries again by itself.");
+    throw new ApiError(0, "The server can't be reached; this page tries again by itself.");
   }
-  const json: unknown = res.status === 204 ? null : await res.json().catch(() => null);
-  if (!res.ok) {
-    const sentence = (json as components["schemas"]["Error"] | null)?.error;
-    throw new Refused(res.status, sentence ?? `The server answered ${res.status}; try again in a moment.`);
+  const json: unknown = response.status === 204 ? null : await response.json().catch(() => null);
+  if (!response.ok) {
+    const message = (json as components["schemas"]["Error"] | null)?.error;
+    const fallback = `The server answered ${response.status}; try again in a moment.`;
+    throw new ApiError(response.status, message ?? fallback);
   }
   return json as T;
 }
 
 export interface Loaded<T> {
   data: T | null;
-  error: Refused | null;
+  error: ApiError | null;
   loading: boolean;
 }
 
-const RETRY = 5_000;
+const RETRY_INTERVAL = 5_000; // ms
+const isRetryable = ({ status }: ApiError) => status === 0 || status === 429 || status >= 500;
 
-/** Loads and keeps what was there while new data is on its way or can't be had. A null key loads nothing. */
-export function useLoad<T>(key: string | null, load: (signal: AbortSignal) => Promise<T>, refresh = 0): Loaded<T> {
+/**
+ * Loads data, again every `refresh` ms while the tab is visible (0: once), and after an error that may pass.
+ * Older data stays while a request runs or fails. A null key loads nothing.
+ */
+export function useLoad<T>(
+  key: string | null,
+  load: (signal: AbortSignal) => Promise<T>,
+  refresh = 0,
+): Loaded<T> {
   const [state, setState] = useState<Loaded<T>>({ data: null, error: null, loading: true });
   // biome-ignore lint/correctness/useExhaustiveDependencies: the key stands for all that load depends on
   useEffect(() => {
     if (key === null) return;
     const abort = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
-    const again = () => {
-      if (document.hidden) timer = setTimeout(again, refresh);
+    const runIfVisible = () => {
+      if (document.hidden) timer = setTimeout(runIfVisible, refresh);
       else run();
     };
     const run = () => {
@@ -66,13 +84,13 @@ export function useLoad<T>(key: string | null, load: (signal: AbortSignal) => Pr
       load(abort.signal).then(
         (data) => {
           setState({ data, error: null, loading: false });
-          if (refresh) timer = setTimeout(again, refresh);
+          if (refresh) timer = setTimeout(runIfVisible, refresh);
         },
         (e: unknown) => {
           if (abort.signal.aborted) return;
-          const error = e instanceof Refused ? e : new Refused(0, String(e));
+          const error = e instanceof ApiError ? e : new ApiError(0, String(e));
           setState((s) => ({ ...s, error, loading: false }));
-          if (error.status === 0 || error.status === 429 || error.status >= 500) timer = setTimeout(run, RETRY);
+          if (isRetryable(error)) timer = setTimeout(run, RETRY_INTERVAL);
         },
       );
     };
@@ -85,7 +103,13 @@ export function useLoad<T>(key: string | null, load: (signal: AbortSignal) => Pr
   return state;
 }
 
-export const query = (q: QueryRequest, signal?: AbortSignal) => call<QueryResponse>("POST", "/api/v2/query", q, signal);
+/** Loads a path of the API by GET. A change of `version` loads it again. */
+export function useGet<T>(path: string, version = 0, refresh = 0): Loaded<T> {
+  return useLoad(`${path} ${version}`, (signal) => request<T>("GET", path, undefined, signal), refresh);
+}
+
+export const query = (q: QueryRequest, signal?: AbortSignal) =>
+  request<QueryResponse>("POST", "/api/v2/query", q, signal);
 
 export function useQuery(q: QueryRequest | null, refresh = 0): Loaded<QueryResponse> {
   return useLoad(q && JSON.stringify(q), (signal) => query(q as QueryRequest, signal), refresh);

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { before, type Period, resolve } from "./period";
+import { type Period, previousPeriod, resolvePeriod } from "./period";
 
 const now = Date.parse("2026-11-23T23:30:00Z");
 const p = (preset: Period["preset"], offset = 0, more = {}): Period => ({ preset, offset, ...more });
@@ -14,27 +14,27 @@ test.each([
   ["month", -9, "UTC", "2026-02-01", "2026-02-28", "February 2026"],
   ["year", -1, "UTC", "2025-01-01", "2025-12-31", "2025"],
 ] as const)("%s %d in %s", (preset, offset, zone, from, to, label) => {
-  const s = resolve(p(preset, offset), now, zone);
-  expect([s.range, s.label]).toEqual([[from, to], label]);
+  const s = resolvePeriod(p(preset, offset), now, zone);
+  expect([s.bounds, s.label]).toEqual([[from, to], label]);
 });
 
-test("buckets and the one that grows", () => {
-  const today = resolve(p("today"), now, "UTC");
+test("buckets, and the partial one", () => {
+  const today = resolvePeriod(p("today"), now, "UTC");
   expect(today.buckets).toHaveLength(24);
-  expect(today.growing).toBe("2026-11-23 23:00:00");
-  expect(resolve(before(p("today")), now, "UTC").growing).toBeNull();
-  expect(resolve(p("30d"), now, "UTC").buckets).toHaveLength(30);
-  expect(resolve(p("year"), now, "UTC").buckets).toHaveLength(12);
+  expect(today.partialBucket).toBe("2026-11-23 23:00:00");
+  expect(resolvePeriod(previousPeriod(p("today")), now, "UTC").partialBucket).toBeNull();
+  expect(resolvePeriod(p("30d"), now, "UTC").buckets).toHaveLength(30);
+  expect(resolvePeriod(p("year"), now, "UTC").buckets).toHaveLength(12);
 });
 
-test("the last 24 hours end with the running hour", () => {
-  const s = resolve(p("24h"), now, "Europe/Berlin");
+test("the last 24 hours end with the current hour", () => {
+  const s = resolvePeriod(p("24h"), now, "Europe/Berlin");
   expect(s.buckets).toHaveLength(24);
   expect(s.buckets.at(-1)).toBe("2026-11-24 00:00:00");
-  expect(s.range).toEqual(["2026-11-23T00:00:00.000Z", "2026-11-24T00:00:00.000Z"]);
+  expect(s.bounds).toEqual(["2026-11-23T00:00:00.000Z", "2026-11-24T00:00:00.000Z"]);
 });
 
-test("a custom one moves by its own length", () => {
-  const s = resolve(p("custom", -1, { from: "2026-11-10", to: "2026-11-12" }), now, "UTC");
-  expect(s.range).toEqual(["2026-11-07", "2026-11-09"]);
+test("a custom period moves by its own length", () => {
+  const s = resolvePeriod(p("custom", -1, { from: "2026-11-10", to: "2026-11-12" }), now, "UTC");
+  expect(s.bounds).toEqual(["2026-11-07", "2026-11-09"]);
 });

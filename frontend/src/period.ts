@@ -1,28 +1,31 @@
-/** The spans of the history page. Dates are the site's own, so a day is a day where the site is. */
+/** Periods of the history page. Dates are of the site's time zone. */
 
 export type Preset = "today" | "24h" | "7d" | "30d" | "month" | "year" | "custom";
 export type Grain = "time:hour" | "time:day" | "time:month";
 
 export interface Period {
   preset: Preset;
-  /** 0: the running one; -1: the one before, and so on. */
+  /** 0 is the current period, -1 the previous one, and so on. */
   offset: number;
-  /** Of a custom one: first and last day. */
+  /** First and last day of a custom period, YYYY-MM-DD. */
   from?: string;
   to?: string;
 }
 
-export interface Span {
-  /** What the API is asked: two dates, or two times. */
-  range: [string, string];
+/** A period at a moment: the dates that it covers, and the buckets of its chart. */
+export interface DateRange {
+  /** The query's `date_range`: two dates or two times. */
+  bounds: [string, string];
+  /** The time dimension of the buckets. */
   grain: Grain;
-  /** Every bucket of the span, as the API names them, also those that lie ahead. */
+  /** Every bucket of the range, future ones included, named as in the API's response. */
   buckets: string[];
   label: string;
-  /** The bucket that is still growing, if the span has it. */
-  growing: string | null;
+  /** The bucket that contains the present moment; null if the range doesn't. */
+  partialBucket: string | null;
 }
 
+/** The presets, each with the key that selects it. */
 export const presets: { id: Preset; name: string; key: string }[] = [
   { id: "today", name: "Today", key: "t" },
   { id: "24h", name: "Last 24 hours", key: "d" },
@@ -32,104 +35,119 @@ export const presets: { id: Preset; name: string; key: string }[] = [
   { id: "year", name: "Year", key: "y" },
 ];
 
-const day = 86_400_000;
-const iso = (t: number) => new Date(t).toISOString().slice(0, 10);
-const at = (date: string) => Date.parse(`${date}T00:00:00Z`);
-const addDays = (date: string, n: number) => iso(at(date) + n * day);
-const daysBetween = (from: string, to: string) => Math.round((at(to) - at(from)) / day) + 1;
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+
+const isoDate = (ms: number) => new Date(ms).toISOString().slice(0, 10);
+const parseDate = (date: string) => Date.parse(`${date}T00:00:00Z`);
+const addDays = (date: string, n: number) => isoDate(parseDate(date) + n * DAY_MS);
+const countDays = (from: string, to: string) => Math.round((parseDate(to) - parseDate(from)) / DAY_MS) + 1;
 
 function addMonths(date: string, n: number): string {
-  const d = new Date(at(date));
-  return iso(Date.UTC(d.getUTCFullYear(), d.getUTCMonth() + n, 1));
+  const d = new Date(parseDate(date));
+  return isoDate(Date.UTC(d.getUTCFullYear(), d.getUTCMonth() + n, 1));
 }
 
-/** Local time of a zone as the API writes it: 2026-11-23 14:00:00. */
-export function local(ms: number, timeZone: string): string {
-  const p = new Intl.DateTimeFormat("sv-SE", { timeZone, dateStyle: "short", timeStyle: "medium" }).format(ms);
-  return p.replace("T", " ");
+/** Local time of a zone in the API's format: 2026-11-23 14:00:00. */
+function localTime(ms: number, timeZone: string): string {
+  const format = new Intl.DateTimeFormat("sv-SE", { timeZone, dateStyle: "short", timeStyle: "medium" });
+  return format.format(ms).replace("T", " ");
 }
 
-const long = (date: string, options: Intl.DateTimeFormatOptions) =>
-  new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options }).format(at(date));
+const formatDate = (date: string, options: Intl.DateTimeFormatOptions) =>
+  new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options }).format(parseDate(date));
 
-function dates(from: string, to: string): string[] {
-  return Array.from({ length: Math.max(0, daysBetween(from, to)) }, (_, i) => addDays(from, i));
+const dayAndMonth: Intl.DateTimeFormatOptions = { day: "numeric", month: "short" };
+const fullDate: Intl.DateTimeFormatOptions = { ...dayAndMonth, year: "numeric" };
+const formatDates = (from: string, to: string) =>
+  `${formatDate(from, dayAndMonth)} – ${formatDate(to, fullDate)}`;
+
+function daysOf(from: string, to: string): string[] {
+  return Array.from({ length: Math.max(0, countDays(from, to)) }, (_, i) => addDays(from, i));
 }
 
-const hours = (date: string) => Array.from({ length: 24 }, (_, h) => `${date} ${String(h).padStart(2, "0")}:00:00`);
+function hoursOf(date: string): string[] {
+  return Array.from({ length: 24 }, (_, h) => `${date} ${String(h).padStart(2, "0")}:00:00`);
+}
 
-/** Resolves a period at a moment. */
-export function resolve(p: Period, now: number, timeZone: string): Span {
-  const today = local(now, timeZone).slice(0, 10);
-  const hour = `${local(now, timeZone).slice(0, 13)}:00:00`;
-  const month = `${today.slice(0, 7)}-01`;
-  const span = (from: string, to: string, label: string): Span => {
-    const n = daysBetween(from, to);
-    const grain: Grain = n <= 1 ? "time:hour" : n <= 100 ? "time:day" : "time:month";
-    const buckets =
-      grain === "time:hour"
-        ? hours(from)
-        : grain === "time:day"
-          ? dates(from, to)
-          : [...new Set(dates(from, to).map((d) => `${d.slice(0, 7)}-01`))];
-    const current = grain === "time:hour" ? hour : grain === "time:day" ? today : month;
-    return { range: [from, to], grain, buckets, label, growing: buckets.includes(current) ? current : null };
-  };
-  const full: Intl.DateTimeFormatOptions = { day: "numeric", month: "short", year: "numeric" };
-  const between = (from: string, to: string) => `${long(from, { day: "numeric", month: "short" })} – ${long(to, full)}`;
+/** Resolves a period at a moment (ms since the epoch) in a time zone. */
+export function resolvePeriod(p: Period, now: number, timeZone: string): DateRange {
+  const nowLocal = localTime(now, timeZone);
+  const today = nowLocal.slice(0, 10);
+  const thisMonth = `${today.slice(0, 7)}-01`;
+  const range = (from: string, to: string, label: string) => rangeOfDays(from, to, label, nowLocal);
   switch (p.preset) {
     case "today": {
       const d = addDays(today, p.offset);
-      return span(
-        d,
-        d,
-        p.offset === 0 ? "Today" : p.offset === -1 ? "Yesterday" : long(d, { weekday: "short", ...full }),
-      );
+      const label = p.offset === -1 ? "Yesterday" : formatDate(d, { weekday: "short", ...fullDate });
+      return range(d, d, p.offset === 0 ? "Today" : label);
     }
-    case "24h": {
-      const end = Math.ceil(now / 3_600_000) * 3_600_000 + p.offset * day;
-      const buckets = Array.from({ length: 24 }, (_, i) =>
-        local(end - (24 - i) * 3_600_000, timeZone).slice(0, 13),
-      ).map((h) => `${h}:00:00`);
-      const range: [string, string] = [new Date(end - day).toISOString(), new Date(end).toISOString()];
-      return {
-        range,
-        grain: "time:hour",
-        buckets,
-        label: p.offset === 0 ? "Last 24 hours" : `24 hours to ${buckets.at(-1)?.slice(0, 16)}`,
-        growing: p.offset === 0 ? (buckets.at(-1) ?? null) : null,
-      };
-    }
+    case "24h":
+      return last24Hours(p.offset, now, timeZone);
     case "7d":
     case "30d": {
       const n = p.preset === "7d" ? 7 : 30;
       const to = addDays(today, p.offset * n);
       const from = addDays(to, 1 - n);
-      return span(from, to, p.offset === 0 ? `Last ${n} days` : between(from, to));
+      return range(from, to, p.offset === 0 ? `Last ${n} days` : formatDates(from, to));
     }
     case "month": {
-      const from = addMonths(month, p.offset);
-      return span(from, addDays(addMonths(from, 1), -1), long(from, { month: "long", year: "numeric" }));
+      const from = addMonths(thisMonth, p.offset);
+      const to = addDays(addMonths(from, 1), -1);
+      return range(from, to, formatDate(from, { month: "long", year: "numeric" }));
     }
     case "year": {
-      const y = Number(today.slice(0, 4)) + p.offset;
-      return span(`${y}-01-01`, `${y}-12-31`, String(y));
+      const year = Number(today.slice(0, 4)) + p.offset;
+      return range(`${year}-01-01`, `${year}-12-31`, String(year));
     }
     case "custom": {
-      const n = daysBetween(p.from ?? today, p.to ?? today);
+      const n = countDays(p.from ?? today, p.to ?? today);
       const from = addDays(p.from ?? today, p.offset * n);
       const to = addDays(p.to ?? today, p.offset * n);
-      return span(from, to, from === to ? long(from, full) : between(from, to));
+      return range(from, to, from === to ? formatDate(from, fullDate) : formatDates(from, to));
     }
   }
 }
 
-/** The span before this one, as long as it. */
-export const before = (p: Period): Period => ({ ...p, offset: p.offset - 1 });
+/** The range of whole days, with buckets of an hour, a day or a month by its length. */
+function rangeOfDays(from: string, to: string, label: string, nowLocal: string): DateRange {
+  const bounds: [string, string] = [from, to];
+  const result = (grain: Grain, buckets: string[], now: string): DateRange => ({
+    bounds,
+    grain,
+    buckets,
+    label,
+    partialBucket: buckets.includes(now) ? now : null,
+  });
+  const days = countDays(from, to);
+  if (days <= 1) return result("time:hour", hoursOf(from), `${nowLocal.slice(0, 13)}:00:00`);
+  if (days <= 100) return result("time:day", daysOf(from, to), nowLocal.slice(0, 10));
+  const months = new Set(daysOf(from, to).map((d) => `${d.slice(0, 7)}-01`));
+  return result("time:month", [...months], `${nowLocal.slice(0, 7)}-01`);
+}
 
-/** Short names of buckets for an axis. */
-export function bucketLabel(bucket: string, grain: Grain): string {
+/** The 24 hours that end with the current hour, or a multiple of 24 hours earlier. */
+function last24Hours(offset: number, now: number, timeZone: string): DateRange {
+  const end = Math.ceil(now / HOUR_MS) * HOUR_MS + offset * DAY_MS;
+  const buckets = Array.from({ length: 24 }, (_, i) => {
+    const start = localTime(end - (24 - i) * HOUR_MS, timeZone);
+    return `${start.slice(0, 13)}:00:00`;
+  });
+  return {
+    bounds: [new Date(end - DAY_MS).toISOString(), new Date(end).toISOString()],
+    grain: "time:hour",
+    buckets,
+    label: offset === 0 ? "Last 24 hours" : `24 hours to ${buckets.at(-1)?.slice(0, 16)}`,
+    partialBucket: offset === 0 ? (buckets.at(-1) ?? null) : null,
+  };
+}
+
+/** The period before this one, with the same length. */
+export const previousPeriod = (p: Period): Period => ({ ...p, offset: p.offset - 1 });
+
+/** Formats a bucket for an axis. */
+export function formatBucket(bucket: string, grain: Grain): string {
   if (grain === "time:hour") return bucket.slice(11, 16);
   const date = bucket.slice(0, 10);
-  return grain === "time:day" ? long(date, { day: "numeric", month: "short" }) : long(date, { month: "short" });
+  return formatDate(date, grain === "time:day" ? dayAndMonth : { month: "short" });
 }

@@ -1,16 +1,21 @@
 import { expect, test } from "vitest";
-import { historyFilters, href, parse } from "./route";
+import { historyFilters, href, parseRoute } from "./route";
+
+function parseAddress(address: string) {
+  const [path = "", search = ""] = address.split(/(?=\?)/);
+  return parseRoute(path, search);
+}
 
 test.each([
   ["/", "sites", ""],
   ["/example.com", "live", "example.com"],
   ["/example.com/history", "history", "example.com"],
   ["/localhost:3000", "live", "localhost:3000"],
-])("%s is %s", (path, page, site) => expect(parse(path, "")).toMatchObject({ page, site }));
+])("%s is the page %s", (path, page, site) => expect(parseRoute(path, "")).toMatchObject({ page, site }));
 
-test("what a page shows survives its address", () => {
+test("a route survives its address", () => {
   const route = {
-    ...parse("/example.com/history", ""),
+    ...parseRoute("/example.com/history", ""),
     period: { preset: "custom" as const, offset: -2, from: "2026-01-01", to: "2026-01-31" },
     metric: "pageviews" as const,
     filters: [
@@ -18,8 +23,7 @@ test("what a page shows survives its address", () => {
       { dimension: "visit:source", value: "Hacker News" },
     ],
   };
-  const [path = "", search = ""] = href(route).split(/(?=\?)/);
-  expect(parse(path, search)).toEqual(route);
+  expect(parseAddress(href(route))).toEqual(route);
 });
 
 test.each([
@@ -28,21 +32,25 @@ test.each([
   ["?source=Hacker+News", { source: "Hacker News" }, [{ dimension: "visit:source", value: "Hacker News" }]],
   ["?country=DE", { country: "DE" }, [{ dimension: "visit:country", value: "DE" }]],
   ["?device=Mobile&page=", { device: "Mobile" }, [{ dimension: "visit:device", value: "Mobile" }]],
-])("the live page with %s", (search, live, filters) => {
-  const r = parse("/x.example", search);
-  expect(r.live).toEqual(live);
+])("the live page with %s", (search, liveFilter, filters) => {
+  const r = parseRoute("/x.example", search);
+  expect(r.liveFilter).toEqual(liveFilter);
   expect(historyFilters(r)).toEqual(filters);
-  const [path = "", again = ""] = href({ page: "live", site: r.site, live: r.live }).split(/(?=\?)/);
-  expect(parse(path, again)).toEqual(r);
+  const [path = "", search2 = ""] = href({ page: "live", site: r.site, liveFilter: r.liveFilter }).split(
+    /(?=\?)/,
+  );
+  expect(parseRoute(path, search2)).toEqual(r);
 });
 
-test("history has filters of its own", () => {
-  const r = parse("/x.example/history", "?f=event:page~/a&page=/b");
+test("the history page has its own filters", () => {
+  const r = parseRoute("/x.example/history", "?f=event:page~/a&page=/b");
   expect(historyFilters(r)).toEqual([{ dimension: "event:page", value: "/a" }]);
 });
 
-test("nonsense in the address is no harm", () => {
-  const r = parse("/x.example/history", "?period=nonsense&offset=7&metric=__proto__&f=&f=~&from=a&to=b");
+test("invalid values in the address become defaults", () => {
+  const r = parseRoute("/x.example/history", "?period=nonsense&offset=7&metric=__proto__&f=&f=~&from=a&to=b");
   expect(r).toMatchObject({ period: { preset: "today", offset: 0 }, metric: "visitors", filters: [] });
-  expect(parse("/x.example/history", "?period=custom&from=2026-02-01&to=2026-01-01").period.preset).toBe("today");
+  expect(parseRoute("/x.example/history", "?period=custom&from=2026-02-01&to=2026-01-01").period.preset).toBe(
+    "today",
+  );
 });

@@ -1,9 +1,8 @@
+/** Routes. The address says everything that a page shows, so that a copied link shows the same page. */
 import { useSyncExternalStore } from "react";
-import type { Metric } from "./format";
 import type { Filter as LiveFilter } from "./live/model";
-import type { Period, Preset } from "./period";
-
-/** Everything that a page shows is in its address, so that a link shows the same. */
+import { type Metric, metrics } from "./metrics";
+import { type Period, type Preset, presets } from "./period";
 
 export interface Filter {
   dimension: string;
@@ -17,63 +16,71 @@ export interface Route {
   theme: string | null;
   period: Period;
   metric: Metric;
+  /** Filters of the history page. */
   filters: Filter[];
-  /** Whom the live page is about: at most one of its names has a value. */
-  live: LiveFilter;
+  /** The filter of the live page: none, or one dimension with its value. */
+  liveFilter: LiveFilter;
 }
 
-/** What history calls the live filters. */
-export const dimensions: Record<keyof LiveFilter, string> = {
+export type LiveDimension = keyof LiveFilter;
+
+/** Names of the live filter's dimensions in queries. */
+const queryDimensions: Record<LiveDimension, string> = {
   page: "event:page",
   source: "visit:source",
   country: "visit:country",
   device: "visit:device",
 };
-const kinds = Object.keys(dimensions) as (keyof LiveFilter)[];
+const liveDimensions = Object.keys(queryDimensions) as LiveDimension[];
 
-const presetNames: Preset[] = ["today", "24h", "7d", "30d", "month", "year", "custom"];
-const metricNames: Metric[] = ["visitors", "visits", "pageviews", "views_per_visit", "bounce_rate", "visit_duration"];
-const date = /^\d{4}-\d{2}-\d{2}$/;
+const isPreset = (s: string): s is Preset => s === "custom" || presets.some((p) => p.id === s);
+const isMetric = (s: string | null): s is Metric => metrics.some((m) => m.id === s);
+const isDate = (s: string) => /^\d{4}-\d{2}-\d{2}$/.test(s);
 
-export function parse(path: string, search: string): Route {
-  const [site = "", sub = ""] = path.split("/").filter(Boolean).map(decodeURIComponent);
+/** Parses an address. Every invalid value becomes its default. */
+export function parseRoute(path: string, search: string): Route {
+  const [site = "", subpage = ""] = path.split("/").filter(Boolean).map(decodeURIComponent);
   const q = new URLSearchParams(search);
-  const from = q.get("from") ?? "";
-  const to = q.get("to") ?? "";
-  let preset = (q.get("period") ?? "today") as Preset;
-  if (!presetNames.includes(preset)) preset = "today";
-  if (preset === "custom" && !(date.test(from) && date.test(to) && from <= to)) preset = "today";
-  const wanted = q.get("metric") as Metric;
+  const metric = q.get("metric");
   return {
-    page: !site ? "sites" : sub === "history" ? "history" : "live",
+    page: !site ? "sites" : subpage === "history" ? "history" : "live",
     site,
     embed: q.get("embed") === "1",
     theme: q.get("theme"),
-    period: {
-      preset,
-      offset: Math.min(0, Number.parseInt(q.get("offset") ?? "0", 10) || 0),
-      ...(preset === "custom" ? { from, to } : {}),
-    },
-    metric: metricNames.includes(wanted) ? wanted : "visitors",
+    period: parsePeriod(q),
+    metric: isMetric(metric) ? metric : "visitors",
     filters: q.getAll("f").flatMap((f) => {
       const i = f.indexOf("~");
       return i > 0 ? [{ dimension: f.slice(0, i), value: f.slice(i + 1) }] : [];
     }),
-    live: liveFilter(q),
+    liveFilter: parseLiveFilter(q),
   };
 }
 
-function liveFilter(q: URLSearchParams): LiveFilter {
-  const kind = kinds.find((k) => q.get(k));
-  return kind ? { [kind]: q.get(kind) } : {};
+function parsePeriod(q: URLSearchParams): Period {
+  const preset = q.get("period") ?? "today";
+  const from = q.get("from") ?? "";
+  const to = q.get("to") ?? "";
+  const offset = Math.min(0, Number.parseInt(q.get("offset") ?? "0", 10) || 0);
+  if (preset === "custom" && isDate(from) && isDate(to) && from <= to) return { preset, offset, from, to };
+  return { preset: isPreset(preset) && preset !== "custom" ? preset : "today", offset };
 }
 
-/** The filters of history that show the same people as the page that is shown. */
-export function historyFilters({ page, filters, live }: Route): Filter[] {
+function parseLiveFilter(q: URLSearchParams): LiveFilter {
+  const dimension = liveDimensions.find((d) => q.get(d));
+  return dimension ? { [dimension]: q.get(dimension) } : {};
+}
+
+/** The filters of the history page for the visitors that the route's page counts. */
+export function historyFilters({ page, filters, liveFilter }: Route): Filter[] {
   if (page === "history") return filters;
-  return Object.entries(live).map(([kind, value]) => ({ dimension: dimensions[kind as keyof LiveFilter], value }));
+  return Object.entries(liveFilter).map(([dimension, value]) => ({
+    dimension: queryDimensions[dimension as LiveDimension],
+    value,
+  }));
 }
 
+/** The address of a route: the inverse of parseRoute. Defaults are left out. */
 export function href(r: Partial<Route> & Pick<Route, "page">): string {
   if (r.page === "sites") return "/";
   const q = new URLSearchParams();
@@ -86,32 +93,34 @@ export function href(r: Partial<Route> & Pick<Route, "page">): string {
       q.set("to", p.to);
     }
     if (r.metric && r.metric !== "visitors") q.set("metric", r.metric);
-  } else for (const [kind, value] of Object.entries(r.live ?? {})) q.set(kind, value);
+  } else for (const [dimension, value] of Object.entries(r.liveFilter ?? {})) q.set(dimension, value);
   for (const f of r.filters ?? []) q.append("f", `${f.dimension}~${f.value}`);
+  const site = encodeURIComponent(r.site ?? "").replaceAll("%3A", ":");
   const search = q.toString();
-  return `/${encodeURIComponent(r.site ?? "").replaceAll("%3A", ":")}${r.page === "history" ? "/history" : ""}${search ? `?${search}` : ""}`;
+  return `/${site}${r.page === "history" ? "/history" : ""}${search ? `?${search}` : ""}`;
 }
 
-const moved = new EventTarget();
+const navigation = new EventTarget();
 
-export function go(to: string, replace = false): void {
+/** Shows an address of the dashboard without loading a page. */
+export function navigate(to: string): void {
   if (to === location.pathname + location.search) return;
-  history[replace ? "replaceState" : "pushState"](null, "", to);
-  moved.dispatchEvent(new Event("moved"));
-  if (!replace) window.scrollTo(0, 0);
+  history.pushState(null, "", to);
+  navigation.dispatchEvent(new Event("navigate"));
+  window.scrollTo(0, 0);
 }
 
-function subscribe(f: () => void): () => void {
-  moved.addEventListener("moved", f);
-  window.addEventListener("popstate", f);
+function subscribe(onNavigate: () => void): () => void {
+  navigation.addEventListener("navigate", onNavigate);
+  window.addEventListener("popstate", onNavigate);
   return () => {
-    moved.removeEventListener("moved", f);
-    window.removeEventListener("popstate", f);
+    navigation.removeEventListener("navigate", onNavigate);
+    window.removeEventListener("popstate", onNavigate);
   };
 }
 
 export function useRoute(): Route {
-  const at = useSyncExternalStore(subscribe, () => location.pathname + location.search);
-  const [path = "/", search = ""] = at.split(/(?=\?)/, 2);
-  return parse(path, search);
+  const address = useSyncExternalStore(subscribe, () => location.pathname + location.search);
+  const [path = "/", search = ""] = address.split(/(?=\?)/, 2);
+  return parseRoute(path, search);
 }

@@ -1,2 +1,2 @@
-/** The tracker as it is served, its size gzipped and the size that it has to stay under, in bytes. */
+/** Bundles the tracker. Sizes are in bytes; `budget` is exclusive. */
 export function bundle(): Promise<{ script: string; gzipped: number; budget: number }>;

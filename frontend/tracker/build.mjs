@@ -1,16 +1,16 @@
-// Builds the tracker into frontend/dist/script.js and fails when it weighs 1,024 bytes or more, gzipped.
+// Builds the tracker into frontend/dist/script.js. Fails if it has 1,024 bytes or more, gzipped.
 import { mkdir, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
-const BUDGET = 1024;
-const here = new URL(".", import.meta.url);
+const BUDGET = 1024; // bytes gzipped, exclusive
+const directory = new URL(".", import.meta.url);
 
-/** The tracker as it is served. */
+/** Bundles the tracker as the server sends it. */
 export async function bundle() {
   const out = await build({
-    entryPoints: [fileURLToPath(new URL("tracker.ts", here))],
+    entryPoints: [fileURLToPath(new URL("tracker.ts", directory))],
     bundle: true,
     minify: true,
     format: "iife",
@@ -25,7 +25,7 @@ export async function bundle() {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { script, gzipped } = await bundle();
-  const dist = new URL("../dist/", here);
+  const dist = new URL("../dist/", directory);
   await mkdir(dist, { recursive: true });
   await writeFile(new URL("script.js", dist), script);
   console.log(`tracker: ${script.length} bytes, ${gzipped} gzipped (budget: under ${BUDGET})`);

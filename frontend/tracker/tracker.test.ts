@@ -1,5 +1,5 @@
 // @vitest-environment node
-// The tracker as it is built and served, in a page of its own for each test.
+// Tests of the built tracker. Each test has its own page.
 import { JSDOM } from "jsdom";
 import { beforeAll, describe, expect, test } from "vitest";
 import { bundle } from "./build.mjs";
@@ -16,7 +16,7 @@ type Beacon = {
   sd?: number;
   e?: number;
 };
-// biome-ignore lint/suspicious/noExplicitAny: the tests reach into a page of another world
+// biome-ignore lint/suspicious/noExplicitAny: jsdom's window has no type with the test's globals
 type Page = any;
 type Setup = {
   url?: string;
@@ -34,7 +34,7 @@ beforeAll(async () => {
   ({ script, gzipped, budget } = await bundle());
 });
 
-/** A page that has just run the tracker. Its clock, timers and network are the test's. */
+/** Opens a page and runs the tracker in it. The test controls the page's clock, timers and network. */
 function open({
   url = "https://example.com/a?x=1",
   referrer = "",
@@ -52,7 +52,7 @@ function open({
     w,
     now: 1_000_000,
     sent: [] as Beacon[], // by fetch
-    left: [] as Beacon[], // by sendBeacon
+    beacons: [] as Beacon[], // by sendBeacon
     to: [] as string[],
     timers: [] as { run: () => void; ms: number }[],
     answer: 202, // 0: no network
@@ -70,7 +70,7 @@ function open({
     async settle() {
       for (let i = 0; i < 10; i++) await Promise.resolve();
     },
-    /** Lets the timers run that are there now. */
+    /** Runs the timers that are set now. */
     async run() {
       for (const t of page.timers.splice(0)) t.run();
       await page.settle();
@@ -100,7 +100,7 @@ function open({
   };
   w.navigator.sendBeacon = (to: string, body: string) => {
     page.to.push(to);
-    page.left.push(JSON.parse(body));
+    page.beacons.push(JSON.parse(body));
     return true;
   };
   before?.(w);
@@ -108,13 +108,13 @@ function open({
   return page;
 }
 
-test("weighs less than its budget", () => {
+test("the bundle is smaller than its budget", () => {
   expect(gzipped).toBeLessThan(budget);
   expect(budget).toBe(1024);
 });
 
 describe("page views", () => {
-  test("one on loading, with where it came from", () => {
+  test("one on load, with its referrer", () => {
     const p = open({ referrer: "https://ref.example/x" });
     expect(p.sent).toEqual([
       {
@@ -128,15 +128,15 @@ describe("page views", () => {
     expect(p.to).toEqual(["https://nowcast.example/api/event"]);
   });
 
-  test("data-api says where to", () => {
+  test("data-api sets the endpoint", () => {
     expect(open({ api: "https://stats.example/e" }).to).toEqual(["https://stats.example/e"]);
   });
 
-  test("a URL beyond the server's limit is cut", () => {
+  test("a URL over the server's limit is cut", () => {
     expect(open({ url: `https://example.com/?q=${"a".repeat(3000)}` }).sent[0]?.u).toHaveLength(2000);
   });
 
-  test("history navigation to another path counts, to the same one doesn't", () => {
+  test("navigation by the history API counts if the path changes", () => {
     const p = open();
     p.w.history.replaceState({}, "", "/a?x=2");
     p.w.history.pushState({}, "", "/a#there");
@@ -150,20 +150,22 @@ describe("page views", () => {
     expect(p.w.location.pathname).toBe("/c");
   });
 
-  test("going back counts", async () => {
+  test("navigation back counts", async () => {
     const p = open();
     p.w.history.pushState({}, "", "/b");
     p.w.history.back();
-    await expect.poll(() => p.run().then(() => p.sent.map((b) => new URL(b.u).pathname))).toEqual(["/a", "/b", "/a"]);
+    await expect
+      .poll(() => p.run().then(() => p.sent.map((b) => new URL(b.u).pathname)))
+      .toEqual(["/a", "/b", "/a"]);
   });
 
-  test("a page from the browser's cache counts again", () => {
+  test("a page restored from the back/forward cache counts again", () => {
     const p = open();
     p.fire("pageshow");
     expect(p.names()).toEqual(["pageview", "pageview"]);
   });
 
-  test("a tab in the background, or prerendered, counts once when it is seen", () => {
+  test("a background tab or a prerendered page counts once, when it is visible", () => {
     const p = open({ hidden: true });
     p.w.history.replaceState({}, "", "/b");
     expect(p.sent).toEqual([]);
@@ -174,7 +176,7 @@ describe("page views", () => {
   });
 });
 
-describe("who is ignored", () => {
+describe("ignored visitors", () => {
   const webdriver = (w: Page) => Object.defineProperty(w.navigator, "webdriver", { value: true });
   test.each<[string, Setup, number]>([
     ["localhost", { url: "http://localhost:3000/" }, 0],
@@ -183,15 +185,19 @@ describe("who is ignored", () => {
     ["a file", { url: "file:///a.html" }, 0],
     ["localhost, for the site of that name", { url: "http://localhost:3000/", domain: "localhost" }, 1],
     ["127.0.0.1, for the site localhost", { url: "http://127.0.0.1:3000/", domain: "localhost" }, 1],
-    ["a driven browser", { before: webdriver }, 0],
+    ["an automated browser", { before: webdriver }, 0],
     [
-      "a driven browser that says it is one of ours",
+      "an automated browser with __plausible",
       { before: (w) => webdriver(Object.assign(w, { __plausible: true })) },
       1,
     ],
-    ["who asked for it", { before: (w) => w.localStorage.setItem("plausible_ignore", "true") }, 0],
     [
-      "nobody where storage is forbidden",
+      "a visitor with plausible_ignore",
+      { before: (w) => w.localStorage.setItem("plausible_ignore", "true") },
+      0,
+    ],
+    [
+      "nobody, if storage is forbidden",
       {
         before: (w) =>
           Object.defineProperty(w, "localStorage", {
@@ -207,7 +213,7 @@ describe("who is ignored", () => {
     let called = 0;
     p.w.nowcast("Signup", { callback: () => called++ });
     expect(p.sent.length).toBe(count * 2);
-    expect(called).toBe(1 - count); // at once where nothing is sent
+    expect(called).toBe(1 - count); // at once if nothing is sent
   });
 });
 
@@ -241,12 +247,13 @@ describe("custom events", () => {
     expect(p.names()).toEqual(["pageview", "Outbound"]);
   });
 
-  test("called before the tracker was there", () => {
+  test("calls before the tracker is loaded", () => {
     const p = open({
       before: (w) =>
-        w.eval(
-          `for (const n of ["plausible", "nowcast"]) { window[n] = function () { (window[n].q = window[n].q || []).push(arguments) }; window[n]("early " + n, { props: { a: 1 } }) }`,
-        ),
+        w.eval(`for (const n of ["plausible", "nowcast"]) {
+          window[n] = function () { (window[n].q = window[n].q || []).push(arguments) };
+          window[n]("early " + n, { props: { a: 1 } });
+        }`),
     });
     expect(p.names()).toEqual(["pageview", "early plausible", "early nowcast"]);
     expect(p.sent[1]?.p).toEqual({ a: 1 });
@@ -254,7 +261,7 @@ describe("custom events", () => {
 });
 
 describe("engagement", () => {
-  test("depth and time go on leaving, by beacon", () => {
+  test("depth and time are sent by beacon when the page is hidden", () => {
     const p = open();
     p.now += 4000;
     p.w.scrollY = 1000;
@@ -263,45 +270,51 @@ describe("engagement", () => {
     p.fire("scroll");
     p.show(false);
     p.fire("pagehide");
-    expect(p.left).toEqual([
-      expect.objectContaining({ n: "engagement", u: "https://example.com/a?x=1", sd: 50, e: 4000, d: "example.com" }),
+    expect(p.beacons).toEqual([
+      expect.objectContaining({
+        n: "engagement",
+        u: "https://example.com/a?x=1",
+        sd: 50,
+        e: 4000,
+        d: "example.com",
+      }),
     ]);
     expect(p.names()).toEqual(["pageview"]);
   });
 
-  test("only the time with the visitor's attention counts", () => {
+  test("only time with focus counts", () => {
     const p = open();
     p.now += 1000;
     p.focused = false;
-    p.fire("blur"); // the first leave: the depth is news
+    p.fire("blur"); // the depth is new
     p.now += 60_000;
     p.focused = true;
     p.fire("focus");
     p.now += 2000;
-    p.show(false); // 2 s and no deeper: not worth a beacon yet
+    p.show(false); // 2 s and no deeper: under the threshold
     p.now += 60_000;
     p.show(true);
     p.now += 1500;
     p.show(false);
-    expect(p.left.map((b) => [b.sd, b.e])).toEqual([
+    expect(p.beacons.map((b) => [b.sd, b.e])).toEqual([
       [25, 1000],
       [25, 3500],
     ]);
   });
 
-  test("navigation ends a page", () => {
+  test("navigation ends the engagement with a page", () => {
     const p = open();
     p.now += 5000;
     p.w.history.pushState({}, "", "/b");
     p.now += 7000;
     p.w.history.pushState({}, "", "/c");
-    expect(p.left.map((b) => [new URL(b.u).pathname, b.e])).toEqual([
+    expect(p.beacons.map((b) => [new URL(b.u).pathname, b.e])).toEqual([
       ["/a", 5000],
       ["/b", 7000],
     ]);
   });
 
-  test("where the browser refuses a beacon, fetch takes it", () => {
+  test("fetch replaces a beacon that the browser refuses", () => {
     const p = open();
     p.w.navigator.sendBeacon = () => false;
     p.show(false);
@@ -309,8 +322,8 @@ describe("engagement", () => {
   });
 });
 
-describe("what failed", () => {
-  test.each([0, 500, 503])("is sent again under the same id (%i)", async (status) => {
+describe("a failed event", () => {
+  test.each([0, 500, 503])("is retried with the same id (%i)", async (status) => {
     const p = open();
     p.answer = status;
     let answered = 0;
@@ -327,7 +340,7 @@ describe("what failed", () => {
     expect(answered).toBe(1);
   });
 
-  test("isn't when the server says that it is wrong", async () => {
+  test("is not retried after a 400", async () => {
     const p = open();
     p.answer = 400;
     p.w.nowcast("Signup");
@@ -335,7 +348,7 @@ describe("what failed", () => {
     expect(p.timers).toHaveLength(0);
   });
 
-  test("goes at once when the network is back", async () => {
+  test("is retried at once when the network is back", async () => {
     const p = open();
     p.answer = 0;
     p.w.nowcast("Signup");
@@ -348,17 +361,17 @@ describe("what failed", () => {
     expect(p.sent).toHaveLength(3);
   });
 
-  test("goes by beacon on leaving", async () => {
+  test("is sent by beacon when the page is closed", async () => {
     const p = open();
     p.answer = 0;
     p.w.nowcast("Signup");
     await p.settle();
     p.fire("pagehide");
-    expect(p.left.map((b) => b.n)).toEqual(["engagement", "Signup"]);
-    expect(p.left[1]?.id).toBe(p.sent[1]?.id);
+    expect(p.beacons.map((b) => b.n)).toEqual(["engagement", "Signup"]);
+    expect(p.beacons[1]?.id).toBe(p.sent[1]?.id);
   });
 
-  test("is kept in bounds: 20 events, 5 minutes, with pauses", async () => {
+  test("is bounded: 20 events, 5 minutes, with backoff", async () => {
     const p = open();
     await p.settle();
     p.answer = 0;

@@ -1,5 +1,5 @@
-// The tracker: page views, navigation, engagement and custom events, in less than a kilobyte.
-// What must be small is written small; what isn't obvious is said here, for comments weigh nothing.
+// The tracker: page views, navigation, engagement and custom events, in less than 1,024 bytes gzipped.
+// The build renames variables but not properties, so that properties are short and some code is terse.
 
 type Options = {
   props?: Record<string, unknown>;
@@ -9,20 +9,22 @@ type Options = {
   url?: string;
 };
 type Track = { (name: string, options?: Options): void; q?: IArguments[] | [string, Options?][] };
+/** An event on its way; `born` is its time, ms. */
 type Pending = { body: string; born: number; callback?: Options["callback"] };
 
 declare global {
   interface Window {
     nowcast?: Track;
     plausible?: Track;
-    /** Counts automated browsers and pages on localhost too. */
+    /** Set before the tracker runs, it counts automated browsers and pages on localhost as well. */
     __plausible?: boolean;
   }
 }
 
+// Short names for what the build can't shorten.
 const w = window;
 const d = document;
-const on = addEventListener;
+const listen = addEventListener;
 const script = d.currentScript as HTMLScriptElement;
 const domain = script.dataset.domain;
 const api = script.dataset.api || new URL("/api/event", script.src).href;
@@ -33,29 +35,29 @@ let ignored =
 try {
   ignored ||= localStorage.plausible_ignore === "true";
 } catch {
-  // storage may be forbidden
+  // The browser may forbid storage.
 }
 
-// --- sending -----------------------------------------------------------------------------------------------------------------
+// --- sending ---------------------------------------------------------------------------------------
 
-// What failed is sent again with the same id: at most 20 events, for at most 5 minutes, which is how long readers remember ids.
-// When more fail than that, the newest are dropped.
+// Failed events are retried with the same id, so that none counts twice: at most 20 events, for at most the
+// 5 minutes in which the server recognizes a duplicate. When the queue is full, the newest are dropped.
 const queue: Pending[] = [];
-let pause = 1e3;
+let backoff = 1e3; // ms
 
 const post = (event: Pending) => {
-  // a string goes as text/plain, which needs no preflight
+  // A string body is text/plain, which needs no CORS preflight.
   fetch(api, { method: "POST", keepalive: true, body: event.body })
     .then((answer) => {
       if (answer.status > 499) throw 0;
-      pause = 1e3;
+      backoff = 1e3;
       return answer;
     })
     .then(event.callback, () => {
       if (Date.now() - event.born < 3e5 && queue.length < 20 && queue.push(event) < 2) {
-        // 1, 2, … 32, 1, 2 seconds at most; the jitter keeps visitors from coming back all at once
-        setTimeout(retry, pause * Math.random());
-        pause = (pause * 2) % 63e3;
+        // Full jitter over at most 1, 2, … 32, 1, 2 … seconds keeps visitors from retrying in step.
+        setTimeout(retry, backoff * Math.random());
+        backoff = (backoff * 2) % 63e3;
       }
     });
 };
@@ -66,14 +68,14 @@ const send = (name: string, options: Options = {}, engagement?: object) => {
   const event = {
     body: JSON.stringify({
       n: name,
-      // the server refuses longer ones
+      // the server's limit
       u: (options.url || location.href).slice(0, 2e3),
       d: domain,
       r: d.referrer,
       p: options.props,
       $: options.revenue,
       i: options.interactive,
-      // it only has to differ from this visitor's other events of five minutes
+      // unique among this visitor's events of five minutes
       id: String(Math.random()),
       ...engagement,
     }),
@@ -81,83 +83,84 @@ const send = (name: string, options: Options = {}, engagement?: object) => {
     callback: options.callback,
   };
   if (ignored) options.callback?.();
-  // the page may be going: a beacon outlives it
+  // A beacon outlives the page, which may be unloading.
   else if (!engagement || !beacon(event)) post(event);
 };
 
-// --- engagement --------------------------------------------------------------------------------------------------------------
+// --- engagement ------------------------------------------------------------------------------------
 
-let page = ""; // the address that is counted now; empty until the first page view
+let page = ""; // address of the counted page; empty before the first page view
 let path = "";
-let depth = 0;
+let depth = 0; // deepest scroll position, percent
 let sentDepth = 0;
-let engaged = 0;
-let since = 0; // when the page got the visitor's attention; 0 while it hasn't
+let engagedTime = 0; // ms, since the last engagement event
+let engagedSince = 0; // ms since the epoch; 0 while the page is hidden or without focus
 
-const look = () => {
-  // past 100 where a phone lets one scroll beyond the end; the server takes it for 100
+const updateDepth = () => {
+  // A phone scrolls beyond the end, past 100; the server caps it.
   depth = Math.max(depth, Math.round(((scrollY + innerHeight) / d.documentElement.scrollHeight) * 100));
 };
 
-const leave = () => {
-  if (since) engaged += Date.now() - since;
-  since = 0;
-  if (page && (depth > sentDepth || engaged > 2999)) {
-    send("engagement", { url: page }, { sd: depth, e: engaged });
+const sendEngagement = () => {
+  if (engagedSince) engagedTime += Date.now() - engagedSince;
+  engagedSince = 0;
+  if (page && (depth > sentDepth || engagedTime > 2999)) {
+    send("engagement", { url: page }, { sd: depth, e: engagedTime });
     sentDepth = depth;
-    engaged = 0;
+    engagedTime = 0;
   }
 };
 
-// A tab in the background and a prerendered page are counted when somebody sees them.
-const attend = () => {
-  const seen = d.visibilityState === "visible";
-  if (seen && !page) view();
-  else if (seen && d.hasFocus()) since ||= Date.now();
-  else leave();
+// A page in a background tab or a prerendered page counts once it is visible.
+const updateAttention = () => {
+  const visible = d.visibilityState === "visible";
+  if (visible && !page) countPageview();
+  else if (visible && d.hasFocus()) engagedSince ||= Date.now();
+  else sendEngagement();
 };
 
-// --- page views --------------------------------------------------------------------------------------------------------------
+// --- page views ------------------------------------------------------------------------------------
 
-const view = () => {
+const countPageview = () => {
   if (path === location.pathname) return;
-  leave();
+  sendEngagement();
   path = location.pathname;
   page = location.href;
   depth = sentDepth = 0;
   send("pageview");
-  look();
-  attend();
+  updateDepth();
+  updateAttention();
 };
 
-const waiting = [...(w.plausible?.q || []), ...(w.nowcast?.q || [])];
+// Calls made before the tracker was loaded.
+const earlyCalls = [...(w.plausible?.q || []), ...(w.nowcast?.q || [])];
 w.nowcast = w.plausible = send;
 
 for (const method of ["pushState", "replaceState"] as const) {
   const original = history[method];
   history[method] = function (...args) {
     original.apply(this, args);
-    if (page) view();
+    if (page) countPageview();
   };
 }
-on("popstate", view);
-on("scroll", look);
-on("focus", attend);
-on("blur", attend);
-on("online", retry);
-on("pagehide", () => {
-  leave();
+listen("popstate", countPageview);
+listen("scroll", updateDepth);
+listen("focus", updateAttention);
+listen("blur", updateAttention);
+listen("online", retry);
+listen("pagehide", () => {
+  sendEngagement();
   queue.forEach(beacon);
 });
-// back from the browser's cache of pages
-on("pageshow", (e) => {
+// The back/forward cache restored the page: that is a page view again.
+listen("pageshow", (e) => {
   if (e.persisted) {
     path = "";
-    view();
+    countPageview();
   }
 });
-on("visibilitychange", attend);
-attend();
-for (const call of waiting) send(call[0], call[1]);
+listen("visibilitychange", updateAttention);
+updateAttention();
+for (const call of earlyCalls) send(call[0], call[1]);
 
 export {};

@@ -1,9 +1,10 @@
-// Package broker is the connection to Kafka that ingest, aggregator, streamer and the registry of sites share. It is the
-// only package that knows the Kafka client library.
+// Package broker is the connection to Kafka that ingest, aggregator, streamer and the registry of sites
+// share. It is the only package that knows the Kafka client library.
 //
-// A broker that is down or hangs is noticed within about a second. Retryable tells errors that a later attempt may cure
-// from those that it can't. The package never retries a write by itself, because only the caller knows whether a second
-// copy does harm. Records that retention removed before they were read are reported as a Gap.
+// A broker that is down or hangs is noticed within about a second. Retryable tells errors that a later
+// attempt may cure from those that it can't. The package never retries a write by itself, because only the
+// caller knows whether a second copy does harm. Records that retention removed before they were read are
+// reported as a Gap.
 package broker
 
 import (
@@ -23,7 +24,7 @@ import (
 // Config says where Kafka is.
 type Config struct {
 	Addrs   []string      // host:port of one or more brokers
-	Topics  []string      // topics whose metadata is cached: all that are used, or none to cache every topic's
+	Topics  []string      // topics whose metadata is cached; every topic's if none
 	Timeout time.Duration // of one request; 30 s when 0
 
 	// Dial opens a connection; a net.Dialer's DialContext when nil.
@@ -63,23 +64,25 @@ func (c *Client) String() string { return strings.Join(c.addrs, ",") }
 // Close drops all connections.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
-// Refresh drops the connections and with them the cached metadata, at most ten times a second: every partition's reader
-// and writer calls it on an error, and would otherwise discard what another has just fetched.
+// Refresh drops the connections and with them the cached metadata, at most ten times a second: every
+// partition's reader and writer calls it on an error, and would otherwise discard what another has just
+// fetched.
 func (c *Client) Refresh() {
 	now := time.Now().UnixNano()
-	if at := c.refreshedAt.Load(); now-at > int64(100*time.Millisecond) && c.refreshedAt.CompareAndSwap(at, now) {
+	if at := c.refreshedAt.Load(); now-at > int64(100*time.Millisecond) &&
+		c.refreshedAt.CompareAndSwap(at, now) {
 		c.transport.CloseIdleConnections()
 	}
 }
 
-// promptTimeout bounds requests that a broker answers from memory. Without it a hung broker would hold such a request
-// for Config.Timeout, which is long because of writes.
+// promptTimeout bounds requests that a broker answers from memory. Without it a hung broker would hold such
+// a request for Config.Timeout, which is long because of writes.
 const promptTimeout = 3 * time.Second
 
 type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// probing makes a dialer that connects and asks for the API versions within a second. The kernel of a hung broker still
-// accepts connections, and kafka-go tries the next address only when dialling fails.
+// probing makes a dialer that connects and asks for the API versions within a second. The kernel of a hung
+// broker still accepts connections, and kafka-go tries the next address only when dialling fails.
 func probing(dial dialer) dialer {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, time.Second)

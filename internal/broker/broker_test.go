@@ -68,9 +68,18 @@ func TestEnsureTogether(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			other := New(Config{Addrs: c.addrs, Topics: []string{topic.Events, topic.Windows, topic.Sites, topic.Salts, topic.DeadLetter}})
+			other := New(
+				Config{
+					Addrs:  c.addrs,
+					Topics: []string{topic.Events, topic.Windows, topic.Sites, topic.Salts, topic.DeadLetter},
+				},
+			)
 			defer other.Close()
-			if err := other.Ensure(t.Context(), topic.Specs(4, 1), func(err error) { t.Log(err) }); err != nil {
+			if err := other.Ensure(
+				t.Context(),
+				topic.Specs(4, 1),
+				func(err error) { t.Log(err) },
+			); err != nil {
 				t.Error(err)
 			}
 		})
@@ -92,7 +101,14 @@ func TestFollow(t *testing.T) {
 	c := cluster(t, kfake.SeedTopics(1, "t"))
 	at := time.UnixMilli(1_795_435_200_123)
 	for i := range 5 {
-		base, err := c.Produce(t.Context(), "t", 0, at.Add(time.Duration(i)*time.Second), fmt.Appendf(nil, "a%d", i), fmt.Appendf(nil, "b%d", i))
+		base, err := c.Produce(
+			t.Context(),
+			"t",
+			0,
+			at.Add(time.Duration(i)*time.Second),
+			fmt.Appendf(nil, "a%d", i),
+			fmt.Appendf(nil, "b%d", i),
+		)
 		if err != nil || base != int64(2*i) {
 			t.Fatal(base, err)
 		}
@@ -112,7 +128,8 @@ func TestFollow(t *testing.T) {
 		}
 		return nil
 	}})
-	if want := "3:b1:1000 4:a2:2000 5:b2:2000 6:a3:3000"; !errors.Is(err, stop) || strings.Join(got, " ") != want {
+	if want := "3:b1:1000 4:a2:2000 5:b2:2000 6:a3:3000"; !errors.Is(err, stop) ||
+		strings.Join(got, " ") != want {
 		t.Errorf("%v, %v", got, err)
 	}
 }
@@ -158,13 +175,22 @@ func TestFollowGap(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	var gap Gap
-	_ = c.Follow(ctx, Follower{Topic: "t", From: 7, Record: func(Record) error { return nil }, Gap: func(g Gap) { gap = g; cancel() }})
+	_ = c.Follow(
+		ctx,
+		Follower{
+			Topic:  "t",
+			From:   7,
+			Record: func(Record) error { return nil },
+			Gap:    func(g Gap) { gap = g; cancel() },
+		},
+	)
 	if gap != (Gap{"t", 0, 7, 1}) {
 		t.Errorf("gap %v", gap)
 	}
 }
 
-// A follower that insists on its log fails once there is another one, however long that is, and goes on where nothing is known.
+// A follower that insists on its log fails once there is another one, however long that is, and goes on
+// where nothing is known.
 func TestFollowRecreated(t *testing.T) {
 	k, c := brokerAndClient(t, kfake.SeedTopics(1, "t"))
 	at := time.UnixMilli(1_795_435_200_000)
@@ -208,11 +234,15 @@ func TestFollowRecreated(t *testing.T) {
 		f    Follower
 		want error
 	}{
-		"the same":                   {Follower{From: 4, PreviousTime: 1_795_435_200_004, KnownEnd: 10, RecreationGrace: grace}, ends},
-		"another record before":      {Follower{From: 4, PreviousTime: 1_795_435_200_005, RecreationGrace: grace}, ErrTopicRecreated},
-		"a record that is gone":      {Follower{From: 0, PreviousTime: 1_795_435_200_005, RecreationGrace: grace}, ends},
-		"shorter than the position":  {Follower{From: 11, RecreationGrace: grace}, ErrTopicRecreated},
-		"shorter than known":         {Follower{From: 4, KnownEnd: 11, RecreationGrace: grace}, ErrTopicRecreated},
+		"the same": {Follower{From: 4, PreviousTime: 1_795_435_200_004, KnownEnd: 10,
+			RecreationGrace: grace}, ends},
+		"another record before": {Follower{From: 4, PreviousTime: 1_795_435_200_005,
+			RecreationGrace: grace}, ErrTopicRecreated},
+		"a record that is gone": {Follower{From: 0, PreviousTime: 1_795_435_200_005,
+			RecreationGrace: grace}, ends},
+		"shorter than the position": {Follower{From: 11, RecreationGrace: grace}, ErrTopicRecreated},
+		"shorter than known": {Follower{From: 4, KnownEnd: 11, RecreationGrace: grace},
+			ErrTopicRecreated},
 		"nobody insists":             {Follower{From: 4, PreviousTime: 1, KnownEnd: 11}, ends},
 		"shorter and nobody insists": {Follower{From: 11}, ends},
 	} {
@@ -262,7 +292,8 @@ func TestTombstone(t *testing.T) {
 func TestMembers(t *testing.T) {
 	c := cluster(t, kfake.NumBrokers(3), kfake.SeedTopics(1, "t"))
 	retried := func(do func() error) (err error) {
-		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(
+			10 * time.Millisecond) {
 			if err = do(); !Retryable(err) {
 				break
 			}

@@ -20,18 +20,21 @@ var (
 	ErrMemberIDRequired    error = kafka.MemberIDRequired // join again with the id that came with it
 	ErrUnknownMember       error = kafka.UnknownMemberId
 	ErrIllegalGeneration   error = kafka.IllegalGeneration
-	ErrFencedInstance      error = kafka.FencedInstanceID // another process has joined under this instance's name
+	ErrFencedInstance      error = kafka.FencedInstanceID // another process joined with this instance's name
 	ErrUnsupportedVersion  error = kafka.UnsupportedVersion
 )
 
-// ErrTopicRecreated means that a topic was deleted and made again: an offset in it names another record than before.
+// ErrTopicRecreated means that a topic was deleted and made again: an offset in it names another record
+// than before.
 var ErrTopicRecreated = errors.New("the log isn't the one that was read")
 
-// ErrMismatch means that a topic exists with settings that it can't have. The text is the sentence of topic.Spec.Check.
+// ErrMismatch means that a topic exists with settings that it can't have. The text is the sentence of
+// topic.Spec.Check.
 var ErrMismatch = errors.New("topic doesn't fit")
 
-// Retryable reports whether the same request may succeed later: a leader moves, a coordinator loads, a broker is down.
-// Errors that aren't Kafka's own, such as those of connections, are retryable, except a canceled context.
+// Retryable reports whether the same request may succeed later: a leader moves, a coordinator loads, a
+// broker is down. Errors that aren't Kafka's own, such as those of connections, are retryable, except a
+// canceled context.
 func Retryable(err error) bool {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return false
@@ -52,8 +55,8 @@ func Retryable(err error) bool {
 	return false
 }
 
-// Unavailable reports whether err says that no broker decided on the request: a connection failed, or the answer was
-// that another attempt may succeed.
+// Unavailable reports whether err says that no broker decided on the request: a connection failed, or the
+// answer was that another attempt may succeed.
 func Unavailable(err error) bool {
 	_, decided := errors.AsType[kafka.Error](err)
 	return err != nil && (!decided || Retryable(err))

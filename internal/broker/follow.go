@@ -31,34 +31,35 @@ func (g Gap) String() string {
 	return fmt.Sprintf("%s/%d: offsets %d to %d are gone", g.Topic, g.Partition, g.From, g.To-1)
 }
 
-// Follower says what Follow reads and where it reports. Follow makes all callbacks from its own goroutine; all but Record
-// may be nil.
+// Follower says what Follow reads and where it reports. Follow makes all callbacks from its own goroutine;
+// all but Record may be nil.
 type Follower struct {
 	Topic     string
 	Partition int
 	From      int64                       // first offset to read
-	MaxWait   time.Duration               // how long a broker may hold a fetch until a record comes; 500 ms when 0
+	MaxWait   time.Duration               // time for which a broker may hold an empty fetch; 500 ms when 0
 	Record    func(Record) error          // called with each record, in order
-	Batch     func(next, end int64) error // called after each fetch, also an empty one: next offset, partition's end
+	Batch     func(next, end int64) error // called after each fetch: next offset, partition's end
 	Gap       func(Gap)
 	Fail      func(error) // called when a fetch failed and is tried again
 
-	// RecreationGrace, when not 0, makes Follow fail with ErrTopicRecreated once the topic was deleted and made again.
-	// A log that seems too short has to seem so for as long as RecreationGrace: a new leader doesn't know the end at
-	// once, and one that is cut off doesn't know that it leads no more.
+	// RecreationGrace, when not 0, makes Follow fail with ErrTopicRecreated once the topic was deleted and
+	// made again. A log that seems too short has to seem so for as long as RecreationGrace: a new leader
+	// doesn't know the end at once, and one that is cut off doesn't know that it leads no more.
 	RecreationGrace time.Duration
 	KnownEnd        int64 // with RecreationGrace: an end that the log is known to have had
 	PreviousTime    int64 // with RecreationGrace: timestamp of the record before From, ms UTC; 0 when unknown
 }
 
-// RecreationGrace is long enough for a Follower: a broker that is cut off may answer wrongly until its session ends.
+// RecreationGrace is long enough for a Follower: a broker that is cut off may answer wrongly until its
+// session ends.
 const RecreationGrace = 4 * time.Second
 
 // Bytes asked for in one fetch.
 const minFetch, maxFetch = 4 << 20, 1 << 30
 
-// Follow hands over a partition's records until ctx ends (it returns ctx's error), a callback fails (it returns that
-// error), or, with RecreationGrace, the topic was made again (ErrTopicRecreated).
+// Follow hands over a partition's records until ctx ends (it returns ctx's error), a callback fails (it
+// returns that error), or, with RecreationGrace, the topic was made again (ErrTopicRecreated).
 func (c *Client) Follow(ctx context.Context, f Follower) error {
 	if f.MaxWait == 0 {
 		f.MaxWait = 500 * time.Millisecond
@@ -74,7 +75,10 @@ func (c *Client) Follow(ctx context.Context, f Follower) error {
 		case err == nil:
 			backoff.Reset()
 			if r.next == before && end > r.next {
-				size = min(2*size, maxFetch) // compaction leaves empty batches, which kafka-go hides: reach past them
+				size = min(
+					2*size,
+					maxFetch,
+				) // compaction leaves empty batches, which kafka-go hides: reach past them
 			} else {
 				size = minFetch
 			}
@@ -98,7 +102,8 @@ func (c *Client) Follow(ctx context.Context, f Follower) error {
 	return ctx.Err()
 }
 
-// read fetches once and hands over what came. end is the partition's end, stop a callback's error, err the fetch's.
+// read fetches once and hands over what came. end is the partition's end, stop a callback's error, err the
+// fetch's.
 func (c *Client) read(ctx context.Context, r *reader, size int64) (end int64, stop, err error) {
 	if err := c.checkPrevious(ctx, r); err != nil {
 		return 0, nil, err
@@ -157,9 +162,9 @@ func (r *reader) longEnough(end int64) bool {
 	return r.RecreationGrace == 0 || end >= max(r.KnownEnd, r.next)
 }
 
-// checkEnd asks where a log ends that seems too short. A fetch may report less than there is, until a new leader has
-// heard of its followers. The error is nil when the log is long enough after all, and ErrTopicRecreated when it has been
-// too short for RecreationGrace.
+// checkEnd asks where a log ends that seems too short. A fetch may report less than there is, until a new
+// leader has heard of its followers. The error is nil when the log is long enough after all, and
+// ErrTopicRecreated when it has been too short for RecreationGrace.
 func (c *Client) checkEnd(ctx context.Context, r *reader) error {
 	_, end, err := c.Bounds(ctx, r.Topic, r.Partition)
 	if err != nil {
@@ -180,9 +185,10 @@ func (c *Client) checkEnd(ctx context.Context, r *reader) error {
 	return fmt.Errorf("%w: %w", ErrTopicRecreated, err)
 }
 
-// checkPrevious reads the record before the next one again and compares its timestamp, before the first fetch and after
-// an error or a pause: nobody deletes a topic, makes it again and fills it without either. It fails with
-// ErrTopicRecreated when the timestamp differs. Where retention has removed that record it reports nothing.
+// checkPrevious reads the record before the next one again and compares its timestamp, before the first
+// fetch and after an error or a pause: nobody deletes a topic, makes it again and fills it without either.
+// It fails with ErrTopicRecreated when the timestamp differs. Where retention has removed that record it
+// reports nothing.
 func (c *Client) checkPrevious(ctx context.Context, r *reader) error {
 	const pause = 2 * time.Second
 	if r.RecreationGrace == 0 || r.previousTime == 0 || time.Since(r.confirmedAt) < pause {
@@ -203,8 +209,14 @@ func (c *Client) checkPrevious(ctx context.Context, r *reader) error {
 			}
 		}
 		if at := record.Time.UnixMilli(); record.Offset == r.next-1 && at != r.previousTime {
-			return fmt.Errorf("%w: the record at offset %d of %s/%d is of %s and was of %s", ErrTopicRecreated,
-				record.Offset, r.Topic, r.Partition, timestamp(at), timestamp(r.previousTime))
+			return fmt.Errorf("%w: the record at offset %d of %s/%d is of %s and was of %s",
+				ErrTopicRecreated,
+				record.Offset,
+				r.Topic,
+				r.Partition,
+				timestamp(at),
+				timestamp(r.previousTime),
+			)
 		}
 	}
 	if errors.Is(err, io.EOF) {

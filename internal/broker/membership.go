@@ -31,7 +31,7 @@ const (
 type JoinRequest struct {
 	Topic   string        // whose partitions are assigned
 	Owned   []int         // partitions that the member had and would like to keep
-	Session time.Duration // silence after which the coordinator removes the member; also the time for others to rejoin
+	Session time.Duration // silence after which the coordinator removes the member
 }
 
 // Joined is a new generation as one member sees it.
@@ -47,7 +47,8 @@ type GroupMember struct {
 	Owned        []int // partitions that it would like to keep
 }
 
-// JoinGroup joins a group, or joins it again. With ErrMemberIDRequired the answer's Membership has the id to join with.
+// JoinGroup joins a group, or joins it again. With ErrMemberIDRequired the answer's Membership has the id
+// to join with.
 func (c *Client) JoinGroup(ctx context.Context, m Membership, r JoinRequest) (Joined, error) {
 	answer, err := c.kafka.JoinGroup(ctx, &kafka.JoinGroupRequest{
 		GroupID: m.Group, MemberID: m.ID, GroupInstanceID: m.Instance,
@@ -67,14 +68,17 @@ func (c *Client) JoinGroup(ctx context.Context, m Membership, r JoinRequest) (Jo
 	m.ID, m.Generation = answer.MemberID, answer.GenerationID
 	j := Joined{Membership: m, Leader: answer.LeaderID == m.ID}
 	for _, x := range answer.Members {
-		j.Members = append(j.Members, GroupMember{x.ID, x.GroupInstanceID, x.Metadata.OwnedPartitions[r.Topic]})
+		j.Members = append(
+			j.Members,
+			GroupMember{x.ID, x.GroupInstanceID, x.Metadata.OwnedPartitions[r.Topic]},
+		)
 	}
 	return j, nil
 }
 
-// SyncGroup returns the member's partitions of a topic. assigned is the leader's decision, by member id; the others pass
-// nil. It replaces kafka-go's SyncGroup, which (0.4.51) fails with an unexpected EOF where the coordinator refuses,
-// instead of returning the reason.
+// SyncGroup returns the member's partitions of a topic. assigned is the leader's decision, by member id;
+// the others pass nil. It replaces kafka-go's SyncGroup, which (0.4.51) fails with an unexpected EOF where
+// the coordinator refuses, instead of returning the reason.
 func (c *Client) SyncGroup(
 	ctx context.Context, m Membership, topic string, assigned map[string][]int,
 ) ([]int, error) {
@@ -87,7 +91,10 @@ func (c *Client) SyncGroup(
 		if err != nil {
 			return nil, err
 		}
-		request.Assignments = append(request.Assignments, syncgroup.RequestAssignment{MemberID: id, Assignment: b})
+		request.Assignments = append(
+			request.Assignments,
+			syncgroup.RequestAssignment{MemberID: id, Assignment: b},
+		)
 	}
 	answer, err := c.roundTrip(ctx, request)
 	if err != nil {
@@ -134,9 +141,9 @@ func unmarshalAssignment(topic string, b []byte) (partitions []int, err error) {
 	return partitions, nil
 }
 
-// Heartbeat tells the group's coordinator that the member lives, and returns the coordinator's error. It replaces
-// kafka-go's Heartbeat, which (0.4.51) asks any broker instead of the coordinator and reads the answer's two fields in
-// the wrong order, so that no rebalance would be noticed.
+// Heartbeat tells the group's coordinator that the member lives, and returns the coordinator's error. It
+// replaces kafka-go's Heartbeat, which (0.4.51) asks any broker instead of the coordinator and reads the
+// answer's two fields in the wrong order, so that no rebalance would be noticed.
 func (c *Client) Heartbeat(ctx context.Context, m Membership) error {
 	answer, err := c.roundTrip(ctx, &heartbeatRequest{
 		GroupID: m.Group, GenerationID: int32(m.Generation), MemberID: m.ID, GroupInstanceID: m.Instance})
@@ -147,20 +154,24 @@ func (c *Client) Heartbeat(ctx context.Context, m Membership) error {
 	if !ok {
 		return fmt.Errorf("send heartbeat: answer of type %T", answer)
 	}
-	// On the wire come 32 bits of throttle time, then 16 of error; kafka-go reads 16 of error, then 32 of throttle time.
+	// On the wire come 32 bits of throttle time, then 16 of error; kafka-go reads 16 of error, then 32 of
+	// throttle time.
 	if code := kafka.Error(int16(r.ThrottleTimeMs)); code != 0 { //nolint:gosec // the lower half is meant
 		return code
 	}
 	return nil
 }
 
-// heartbeatRequest is kafka-go's with a Group method, by which the transport sends it to the group's coordinator.
+// heartbeatRequest is kafka-go's with a Group method, by which the transport sends it to the group's
+// coordinator.
 type heartbeatRequest heartbeat.Request
 
 var _ protocol.GroupMessage = (*heartbeatRequest)(nil)
 
 // ApiKey implements protocol.Message.
-func (*heartbeatRequest) ApiKey() protocol.ApiKey { return protocol.Heartbeat } //nolint:revive // kafka-go's name
+func (*heartbeatRequest) ApiKey() protocol.ApiKey { //nolint:revive // kafka-go's name
+	return protocol.Heartbeat
+}
 
 // Group implements protocol.GroupMessage.
 func (r *heartbeatRequest) Group() string { return r.GroupID }
@@ -172,8 +183,8 @@ func (c *Client) LeaveGroup(ctx context.Context, m Membership) error {
 	return err
 }
 
-// SupportsStaticMembers reports whether the brokers know static members. Where they don't, kafka-go leaves the
-// instance's name out of its requests without an error.
+// SupportsStaticMembers reports whether the brokers know static members. Where they don't, kafka-go leaves
+// the instance's name out of its requests without an error.
 func (c *Client) SupportsStaticMembers(ctx context.Context) (bool, error) {
 	v, err := c.kafka.ApiVersions(ctx, &kafka.ApiVersionsRequest{})
 	if err == nil {
@@ -183,7 +194,10 @@ func (c *Client) SupportsStaticMembers(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("ask for API versions: %w", err)
 	}
 	lacking := map[int]int{ // by API key, the first version with an instance's name
-		int(protocol.JoinGroup): 5, int(protocol.SyncGroup): 3, int(protocol.Heartbeat): 3, int(protocol.OffsetCommit): 7,
+		int(protocol.JoinGroup):    5,
+		int(protocol.SyncGroup):    3,
+		int(protocol.Heartbeat):    3,
+		int(protocol.OffsetCommit): 7,
 	}
 	for _, k := range v.ApiKeys {
 		if k.MaxVersion >= lacking[k.ApiKey] {

@@ -15,7 +15,8 @@ func (c *Client) Bounds(ctx context.Context, topic string, partition int) (first
 	return o.FirstOffset, o.LastOffset, err
 }
 
-// OffsetAt returns the first offset whose record's timestamp is at or after at, or the partition's end if none is.
+// OffsetAt returns the first offset whose record's timestamp is at or after at, or the partition's end if
+// none is.
 func (c *Client) OffsetAt(ctx context.Context, topic string, partition int, at time.Time) (int64, error) {
 	o, err := c.offsets(ctx, topic, partition, kafka.TimeOffsetOf(partition, at))
 	if err != nil {
@@ -59,8 +60,8 @@ type Position struct {
 	Metadata  string // what the group's members keep beside the offset
 }
 
-// Committed returns a group's position in each of the partitions of each topic, ordered by topic as given. All offsets
-// of a group that never had a member are -1.
+// Committed returns a group's position in each of the partitions of each topic, ordered by topic as given.
+// All offsets of a group that never had a member are -1.
 func (c *Client) Committed(
 	ctx context.Context, group string, partitions []int, topics ...string,
 ) ([]Position, error) {
@@ -95,15 +96,19 @@ func (c *Client) Committed(
 			case groupIsMissing:
 				positions = append(positions, Position{t, p, -1, ""})
 			default:
-				return nil, fmt.Errorf("read the committed offset of %s in %s/%d: the broker left it out", group, t, p)
+				return nil, fmt.Errorf("read the committed offset of %s in %s/%d: the broker left it out",
+					group,
+					t,
+					p,
+				)
 			}
 		}
 	}
 	return positions, nil
 }
 
-// Commit stores positions of a group. A group without members takes them from a Membership that has only a Group and
-// the Generation -1.
+// Commit stores positions of a group. A group without members takes them from a Membership that has only a
+// Group and the Generation -1.
 func (c *Client) Commit(ctx context.Context, m Membership, positions []Position) error {
 	request := &kafka.OffsetCommitRequest{
 		GroupID: m.Group, GenerationID: m.Generation, MemberID: m.ID, InstanceID: m.Instance,

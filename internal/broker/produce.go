@@ -10,9 +10,9 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// Produce appends values to a partition with the timestamp at, and returns the first one's offset once all in-sync
-// replicas have them. It tries once. After an error the values may or may not be in the log. The values must not change
-// afterwards: a request that was given up can still be on its way.
+// Produce appends values to a partition with the timestamp at, and returns the first one's offset once all
+// in-sync replicas have them. It tries once. After an error the values may or may not be in the log. The
+// values must not change afterwards: a request that was given up can still be on its way.
 func (c *Client) Produce(
 	ctx context.Context, topic string, partition int, at time.Time, values ...[]byte,
 ) (base int64, err error) {
@@ -20,7 +20,11 @@ func (c *Client) Produce(
 }
 
 // ProduceKeyed appends one record with a key to partition 0, as Produce does; a nil value is a tombstone.
-func (c *Client) ProduceKeyed(ctx context.Context, topic string, key, value []byte) (offset int64, err error) {
+func (c *Client) ProduceKeyed(
+	ctx context.Context,
+	topic string,
+	key, value []byte,
+) (offset int64, err error) {
 	return c.produce(ctx, topic, 0, &records{at: time.Now(), key: key, values: [][]byte{value}})
 }
 

@@ -41,8 +41,8 @@ func leastReplicas(partitions []kafka.Partition) (n int) {
 	return n
 }
 
-// InSyncReplicas returns the number of in-sync replicas of the partition that has the fewest, over all of the topics.
-// It fails with ErrUnknownTopic when one of them doesn't exist.
+// InSyncReplicas returns the number of in-sync replicas of the partition that has the fewest, over all of
+// the topics. It fails with ErrUnknownTopic when one of them doesn't exist.
 func (c *Client) InSyncReplicas(ctx context.Context, topics ...string) (int, error) {
 	r, err := c.kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: topics})
 	if err != nil {
@@ -90,13 +90,13 @@ func (c *Client) Existing(ctx context.Context, specs []topic.Spec) (map[string]b
 	}
 }
 
-// errTopicsPending says that topics were just made, by this process or another. They count once the broker that is asked
-// next describes them as they should be.
+// errTopicsPending says that topics were just made, by this process or another. They count once the broker
+// that is asked next describes them as they should be.
 var errTopicsPending = errors.New("topics are being made")
 
-// Ensure makes the topics that are missing and checks the others. While brokers are down or starting it tries again
-// until ctx ends, and calls onError, unless it is nil, with each error that differs from the one before. It fails with
-// ErrMismatch.
+// Ensure makes the topics that are missing and checks the others. While brokers are down or starting it
+// tries again until ctx ends, and calls onError, unless it is nil, with each error that differs from the
+// one before. It fails with ErrMismatch.
 func (c *Client) Ensure(ctx context.Context, specs []topic.Spec, onError func(error)) error {
 	var backoff retry.Backoff
 	var last error // the newest failure that isn't the end of ctx
@@ -151,8 +151,12 @@ func (c *Client) ensure(ctx context.Context, specs []topic.Spec) error {
 		case err == nil || errors.Is(err, kafka.TopicAlreadyExists): // another process was faster
 		case errors.Is(err, kafka.InvalidReplicationFactor):
 			spec, _ := topic.Find(specs, name)
-			return fmt.Errorf("make topic %s: fewer than %d brokers are up; start them, or use a lower --replication: %w",
-				name, spec.Replication, err)
+			return fmt.Errorf("make topic %s: fewer than %d brokers are up; start them, or use a lower "+
+				"--replication: %w",
+				name,
+				spec.Replication,
+				err,
+			)
 		default:
 			return fmt.Errorf("make topic %s: %w", name, err)
 		}
@@ -163,7 +167,10 @@ func (c *Client) ensure(ctx context.Context, specs []topic.Spec) error {
 func configOf(s topic.Spec) kafka.TopicConfig {
 	t := kafka.TopicConfig{Topic: s.Name, NumPartitions: s.Partitions, ReplicationFactor: s.Replication}
 	for _, name := range slices.Sorted(maps.Keys(s.Settings)) {
-		t.ConfigEntries = append(t.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: s.Settings[name]})
+		t.ConfigEntries = append(
+			t.ConfigEntries,
+			kafka.ConfigEntry{ConfigName: name, ConfigValue: s.Settings[name]},
+		)
 	}
 	return t
 }
@@ -196,7 +203,10 @@ func (c *Client) describe(ctx context.Context, specs []topic.Spec) (map[string]d
 		case t.Error != nil:
 			return nil, fmt.Errorf("ask for topic %s: %w", t.Name, t.Error)
 		}
-		replication := min(spec.Replication, leastReplicas(t.Partitions)) // Check asks for enough, not for an exact number
+		replication := min(
+			spec.Replication,
+			leastReplicas(t.Partitions),
+		) // Check asks for enough, not for an exact number
 		found[t.Name] = description{len(t.Partitions), replication, map[string]string{}}
 		request.Resources = append(request.Resources, kafka.DescribeConfigRequestResource{
 			ResourceType: kafka.ResourceTypeTopic, ResourceName: t.Name,

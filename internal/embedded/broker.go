@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// Broker is a supervised Kafka-protocol broker on loopback: franz-go's kfake with its log on disk.
+// Broker supervises a Kafka-protocol broker on loopback: franz-go's kfake, with its log on disk.
 type Broker struct {
 	*supervisor
 	addr   string
 	unlock func()
 }
 
-// NewBroker claims the data dir and a free loopback port, and starts nothing. A data dir that is in use or can't be written is
-// an error that says so.
+// NewBroker locks the data dir and listens on a free loopback port. It starts nothing. It fails if the
+// data dir is in use or can't be written.
 func NewBroker(c Config) (*Broker, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
@@ -29,7 +29,7 @@ func NewBroker(c Config) (*Broker, error) {
 		return nil, err
 	}
 	dir := filepath.Join(c.Dir, "broker")
-	unlock, err := claim(dir)
+	unlock, err := lockDir(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -45,16 +45,17 @@ func NewBroker(c Config) (*Broker, error) {
 		b.close()
 		return nil, fmt.Errorf("prepare embedded broker: %w", err)
 	}
-	child := childConfig{dir: dir, bytes: c.PartitionBytes, sync: c.Sync}
-	s.args = child.args(brokerVerb)
-	s.probe = b.ask
+	child := childConfig{dir: dir, partitionBytes: c.PartitionBytes, sync: c.Sync}
+	s.args = child.args(brokerCommand)
+	s.probe = b.ping
 	return b, nil
 }
 
-// Addr is host:port, the same for the life of this process.
+// Addr returns host:port. It doesn't change while this process runs.
 func (b *Broker) Addr() string { return b.addr }
 
-// Run keeps the broker running until ctx ends, then has it save its state and end. Afterwards the data dir is free again.
+// Run keeps the broker running until ctx ends, then lets it save its state and end, and unlocks the data
+// dir.
 func (b *Broker) Run(ctx context.Context) error {
 	defer b.close()
 	return b.run(ctx)
@@ -67,8 +68,9 @@ func (b *Broker) close() {
 	b.unlock()
 }
 
-// ask sends the smallest request of the protocol, ApiVersions, and wants the beginning of an answer to it.
-func (b *Broker) ask(ctx context.Context) error {
+// ping sends an ApiVersions request, the smallest of the protocol, and reads the header of the response.
+// Source: https://kafka.apache.org/protocol#The_Messages_ApiVersions
+func (b *Broker) ping(ctx context.Context) error {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", b.addr)
 	if err != nil {
@@ -77,20 +79,20 @@ func (b *Broker) ask(ctx context.Context) error {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	const apiVersions, correlation = 18, 0x6e6f7763
-	q := binary.BigEndian.AppendUint32(nil, 10)       // bytes that follow
-	q = binary.BigEndian.AppendUint16(q, apiVersions) //
-	q = binary.BigEndian.AppendUint16(q, 0)           // its version
-	q = binary.BigEndian.AppendUint32(q, correlation) //
-	q = binary.BigEndian.AppendUint16(q, 1<<16-1)     // no client id
-	if _, err := conn.Write(q); err != nil {
+	request := binary.BigEndian.AppendUint32(nil, 10)             // length of what follows
+	request = binary.BigEndian.AppendUint16(request, apiVersions) // API key
+	request = binary.BigEndian.AppendUint16(request, 0)           // API version
+	request = binary.BigEndian.AppendUint32(request, correlation) // correlation id
+	request = binary.BigEndian.AppendUint16(request, 1<<16-1)     // client id: null
+	if _, err := conn.Write(request); err != nil {
 		return err
 	}
-	var answer [8]byte
-	if _, err := io.ReadFull(conn, answer[:]); err != nil {
+	var header [8]byte // length and correlation id
+	if _, err := io.ReadFull(conn, header[:]); err != nil {
 		return err
 	}
-	if binary.BigEndian.Uint32(answer[4:]) != correlation {
-		return errors.New("the answer belongs to another request")
+	if binary.BigEndian.Uint32(header[4:]) != correlation {
+		return errors.New("the response has another request's correlation id")
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 	"nowcast/internal/embedded"
 )
 
-func client(t *testing.T, addr string) *kafka.Client {
+func newClient(t *testing.T, addr string) *kafka.Client {
 	t.Helper()
 	tr := &kafka.Transport{MetadataTTL: time.Second, DialTimeout: 2 * time.Second}
 	t.Cleanup(tr.CloseIdleConnections)
@@ -22,7 +22,8 @@ func client(t *testing.T, addr string) *kafka.Client {
 
 func create(t *testing.T, c *kafka.Client, topic string, settings ...kafka.ConfigEntry) {
 	t.Helper()
-	r, err := c.CreateTopics(t.Context(), &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{Topic: topic, NumPartitions: 1, ReplicationFactor: 1, ConfigEntries: settings}}})
+	r, err := c.CreateTopics(t.Context(), &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{
+		Topic: topic, NumPartitions: 1, ReplicationFactor: 1, ConfigEntries: settings}}})
 	if err == nil {
 		err = r.Errors[topic]
 	}
@@ -40,7 +41,7 @@ func produce(t *testing.T, c *kafka.Client, topic string, at time.Time, value []
 	return r.Error
 }
 
-// A single record is acknowledged well within what a beacon waits, with and without a sync of each.
+// Logs how long a record's acknowledgement takes, with and without a sync of each batch.
 func TestBrokerAcks(t *testing.T) {
 	for _, sync := range []bool{false, true} {
 		c := config(t, t.TempDir())
@@ -50,37 +51,38 @@ func TestBrokerAcks(t *testing.T) {
 			t.Fatal(err)
 		}
 		run(t, b)
-		k := client(t, b.Addr())
+		k := newClient(t, b.Addr())
 		create(t, k, "ev")
 		took := make([]time.Duration, 300)
 		for i := range took {
-			begin := time.Now()
-			if err := produce(t, k, "ev", begin, fmt.Appendf(nil, "%200d", i)); err != nil {
+			start := time.Now()
+			if err := produce(t, k, "ev", start, fmt.Appendf(nil, "%200d", i)); err != nil {
 				t.Fatal(err)
 			}
-			took[i] = time.Since(begin)
+			took[i] = time.Since(start)
 		}
 		slices.Sort(took)
-		t.Logf("sync=%v: p50 %v, p99 %v, %s", sync, took[len(took)/2], took[len(took)*99/100], memory(t, b.PID()))
+		t.Logf("sync=%v: p50 %v, p99 %v, %s",
+			sync, took[len(took)/2], took[len(took)*99/100], memory(t, b.PID()))
 	}
 }
 
-// The broker makes no topic that nobody asked it to make.
-func TestBrokerMakesNoTopics(t *testing.T) {
+// A metadata request doesn't create a topic.
+func TestBrokerDoesNotAutoCreateTopics(t *testing.T) {
 	b := newBroker(t, t.TempDir())
 	run(t, b)
-	k := client(t, b.Addr())
+	k := newClient(t, b.Addr())
 	r, err := k.Metadata(t.Context(), &kafka.MetadataRequest{Topics: []string{"stray"}})
 	if err != nil || len(r.Topics) != 1 || !errors.Is(r.Topics[0].Error, kafka.UnknownTopicOrPartition) {
 		t.Errorf("got %+v, %v", r, err)
 	}
 }
 
-// A request that no Kafka client would send costs at most a restart.
-func TestBrokerSurvivesStrangers(t *testing.T) {
+// After a request with an unknown API key the broker has at most restarted, with its log.
+func TestBrokerSurvivesUnknownRequest(t *testing.T) {
 	b := newBroker(t, t.TempDir())
 	run(t, b)
-	k := client(t, b.Addr())
+	k := newClient(t, b.Addr())
 	create(t, k, "ev")
 	if err := produce(t, k, "ev", time.Now(), []byte("kept")); err != nil {
 		t.Fatal(err)
@@ -91,14 +93,15 @@ func TestBrokerSurvivesStrangers(t *testing.T) {
 	}
 	defer conn.Close()
 	old := b.PID()
-	if _, err := conn.Write([]byte{0, 0, 0, 10, 0x7f, 0x7f, 0, 0, 0, 0, 0, 0, 0xff, 0xff}); err != nil { // an API key that doesn't exist
+	unknown := []byte{0, 0, 0, 10, 0x7f, 0x7f, 0, 0, 0, 0, 0, 0, 0xff, 0xff}
+	if _, err := conn.Write(unknown); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, 10*time.Second, func() (bool, string) {
 		ok, reason := b.Ready()
 		return ok && b.PID() != old, reason
 	})
-	if v := fetch(t, client(t, b.Addr()), "ev", 0); len(v) != 1 || string(v[0]) != "kept" {
+	if v := fetch(t, newClient(t, b.Addr()), "ev", 0); len(v) != 1 || string(v[0]) != "kept" {
 		t.Errorf("log has %q", v)
 	}
 }

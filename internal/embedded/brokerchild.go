@@ -15,12 +15,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// segmentBytes is the size of a file of the log. The broker frees memory and disk by whole files.
+// segmentBytes is the size of a segment of the log. The broker frees memory and disk by whole segments.
 const segmentBytes = 4 << 20
 
-// runBroker is the broker's process.
+// runBroker is the main function of the broker's process.
 func runBroker(ctx context.Context, c childConfig) error {
-	l, err := inherited()
+	l, err := inheritedListener()
 	if err != nil {
 		return err
 	}
@@ -33,10 +33,13 @@ func runBroker(ctx context.Context, c childConfig) error {
 		kfake.BrokerConfigs(map[string]string{
 			"default.replication.factor": "1",
 			"log.segment.bytes":          strconv.Itoa(segmentBytes),
-			// The data dir has one user. After that one was killed, its next start shouldn't wait for a ghost.
+			// The only member of each group is this program. After a kill, its next start waits for the
+			// dead member's session to expire, so sessions may be short.
 			"group.min.session.timeout.ms": "1000",
-			// Its own cleaning is off: a compaction deletes the files before it writes them anew, so a kill between the two would
-			// lose the sites; and it forgets where a partition ended that became empty. See retain.
+			// The log cleaner is off (every 10 years). kfake's compaction deletes segments before it
+			// writes them again, so a kill between the two would lose the sites topic, and its retention
+			// forgets the end offset of a partition that becomes empty. retainer deletes expired records
+			// instead.
 			"log.cleaner.backoff.ms":    "315360000000",
 			"offsets.retention.minutes": "525600",
 		}),
@@ -49,39 +52,42 @@ func runBroker(ctx context.Context, c childConfig) error {
 		l.Close()
 		return fmt.Errorf("open log: %w", err)
 	}
-	shortLived(cluster)
-	debug.FreeOSMemory() // what reading the log took
+	useBatchSegments(cluster)
+	debug.FreeOSMemory() // that reading the log took
 	if !c.sync {
 		var syncing sync.WaitGroup
 		defer syncing.Wait()
 		syncing.Go(func() { syncLog(ctx, filepath.Join(c.dir, "log"), c.log) })
 	}
-	r := retainer{cluster: cluster, addr: l.Addr().String(), bytes: c.bytes, log: c.log}
+	r := retainer{cluster: cluster, addr: l.Addr().String(), partitionBytes: c.partitionBytes, log: c.log}
 	r.run(ctx)
 	cluster.Close()
 	return nil
 }
 
-// shortLived gives topics that are kept for less than three days one file a batch, since a file goes only as a whole: what has
-// expired (the salts of visitors' ids) has then really left the disk.
-func shortLived(cluster *kfake.Cluster) {
-	const short = 3 * 24 * time.Hour
+// useBatchSegments creates topics with a retention below three days with one segment a batch. Segments
+// are deleted as a whole, so larger ones would keep expired records (the salts of visitors' ids) on
+// disk.
+func useBatchSegments(cluster *kfake.Cluster) {
+	const maxRetention = 3 * 24 * time.Hour
 	cluster.ControlKey(int16(kmsg.CreateTopics), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
 		for i := range r.(*kmsg.CreateTopicsRequest).Topics {
 			t := &r.(*kmsg.CreateTopicsRequest).Topics[i]
-			if keep, err := strconv.ParseInt(requested(t, "retention.ms"), 10, 64); err != nil || keep < 0 || keep >= short.Milliseconds() {
+			retention, err := strconv.ParseInt(requestedSetting(t, "retention.ms"), 10, 64)
+			if err != nil || retention < 0 || retention >= maxRetention.Milliseconds() {
 				continue
 			}
-			if one := "1"; requested(t, "segment.bytes") == "" {
-				t.Configs = append(t.Configs, kmsg.CreateTopicsRequestTopicConfig{Name: "segment.bytes", Value: &one})
+			if one := "1"; requestedSetting(t, "segment.bytes") == "" {
+				t.Configs = append(t.Configs,
+					kmsg.CreateTopicsRequestTopicConfig{Name: "segment.bytes", Value: &one})
 			}
 		}
 		return nil, nil, false
 	})
 }
 
-func requested(t *kmsg.CreateTopicsRequestTopic, name string) string {
+func requestedSetting(t *kmsg.CreateTopicsRequestTopic, name string) string {
 	for _, s := range t.Configs {
 		if s.Name == name && s.Value != nil {
 			return *s.Value
@@ -90,7 +96,7 @@ func requested(t *kmsg.CreateTopicsRequestTopic, name string) string {
 	return ""
 }
 
-// brokerLog is kfake's log, of which only what goes wrong is news.
+// brokerLog passes kfake's warnings and errors on, and drops its other messages.
 type brokerLog struct{ log *slog.Logger }
 
 func (b brokerLog) Logf(level kfake.LogLevel, format string, args ...any) {

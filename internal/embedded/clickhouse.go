@@ -9,21 +9,20 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"time"
 )
 
-// ClickHouse is a supervised ClickHouse engine behind a unix socket.
+// ClickHouse supervises a ClickHouse engine behind a unix socket.
 type ClickHouse struct {
 	*supervisor
 	socket string
-	temp   string // the socket's directory when the data dir's path is too long for it
+	temp   string // directory of the socket, if the data dir's path is too long for it
 	dsn    string
 	client *http.Client
 	unlock func()
 }
 
-// NewClickHouse claims the data dir and makes the socket, and starts nothing. A data dir that is in use or can't be written is
-// an error that says so.
+// NewClickHouse locks the data dir and listens on the socket. It starts nothing. It fails if the data
+// dir is in use or can't be written.
 func NewClickHouse(c Config) (*ClickHouse, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
@@ -33,7 +32,7 @@ func NewClickHouse(c Config) (*ClickHouse, error) {
 		return nil, err
 	}
 	dir := filepath.Join(c.Dir, "clickhouse")
-	unlock, err := claim(dir)
+	unlock, err := lockDir(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -43,27 +42,27 @@ func NewClickHouse(c Config) (*ClickHouse, error) {
 		return nil, fmt.Errorf("prepare embedded ClickHouse: %w", err)
 	}
 	child := childConfig{dir: dir, library: c.Library, sessions: c.Sessions}
-	s.args = child.args(clickhouseVerb)
-	s.probe = h.ask
+	s.args = child.args(clickhouseCommand)
+	s.probe = h.ping
 	return h, nil
 }
 
 func (h *ClickHouse) listen() error {
-	const longest = 107 // of a unix socket's path, in bytes
-	if len(h.socket) > longest {
+	const maxPath = 107 // bytes of a unix socket's path (sun_path without its terminator)
+	if len(h.socket) > maxPath {
 		temp, err := os.MkdirTemp("", "nowcast-")
 		if err != nil {
 			return err
 		}
 		h.temp, h.socket = temp, filepath.Join(temp, "server.sock")
 	}
-	os.Remove(h.socket) // what a killed process left; the data dir's lock is ours
+	os.Remove(h.socket) // left by a killed process; this process holds the data dir's lock
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: h.socket, Net: "unix"})
 	if err != nil {
 		return err
 	}
 	l.SetUnlinkOnClose(false)
-	defer func() { _ = l.Close() }() // its duplicate stays open
+	defer func() { _ = l.Close() }() // h.listener, its duplicate, stays open
 	if h.listener, err = l.File(); err != nil {
 		return err
 	}
@@ -78,11 +77,11 @@ func (h *ClickHouse) listen() error {
 	return nil
 }
 
-// DSN is the address for warehouse.Open, the same for the life of this process.
+// DSN returns the address for warehouse.Open. It doesn't change while this process runs.
 func (h *ClickHouse) DSN() string { return h.dsn }
 
-// Run keeps the engine running until ctx ends, then has it finish its statements and end. Afterwards the data dir is free
-// again.
+// Run keeps the engine running until ctx ends, then lets it finish its statements and end, and unlocks
+// the data dir.
 func (h *ClickHouse) Run(ctx context.Context) error {
 	defer h.close()
 	return h.run(ctx)
@@ -99,7 +98,7 @@ func (h *ClickHouse) close() {
 	h.unlock()
 }
 
-func (h *ClickHouse) ask(ctx context.Context) error {
+func (h *ClickHouse) ping(ctx context.Context) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/ping", nil)
 	if err != nil {
 		return err
@@ -115,5 +114,3 @@ func (h *ClickHouse) ask(ctx context.Context) error {
 	}
 	return nil
 }
-
-const headerTime = 10 * time.Second // for a request's header on the socket

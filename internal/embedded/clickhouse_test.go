@@ -19,7 +19,7 @@ func open(t *testing.T, dsn string) *warehouse.DB {
 	return db
 }
 
-// Instances that start together migrate together; a later start finds nothing to do.
+// Instances that start together migrate together, and a later migration changes nothing.
 func TestMigrate(t *testing.T) {
 	t.Parallel()
 	h := newClickHouse(t, t.TempDir())
@@ -38,18 +38,29 @@ func TestMigrate(t *testing.T) {
 	if err := db.Migrate(t.Context()); err != nil {
 		t.Error(err)
 	}
-	for query, want := range map[string]string{
-		"SELECT groupArray(name) FROM (SELECT DISTINCT name FROM migrations ORDER BY name)":                                    "['channel_city_screen','events','events_in_compact_parts','ledger','migrations','windows']",
-		"SELECT groupArray(name) FROM (SELECT name FROM system.tables WHERE database = 'default' ORDER BY name)":               "['events','ledger','migrations','windows']",
-		"SELECT engine_full LIKE '%fsync_after_insert = 1%' FROM system.tables WHERE database = 'default' AND name = 'events'": "1",
+	for _, row := range []struct{ query, want string }{
+		{
+			"SELECT groupArray(name) FROM (SELECT DISTINCT name FROM migrations ORDER BY name)",
+			"['channel_city_screen','events','events_in_compact_parts','ledger','migrations','windows']",
+		},
+		{
+			"SELECT groupArray(name) FROM " +
+				"(SELECT name FROM system.tables WHERE database = 'default' ORDER BY name)",
+			"['events','ledger','migrations','windows']",
+		},
+		{
+			"SELECT engine_full LIKE '%fsync_after_insert = 1%' FROM system.tables " +
+				"WHERE database = 'default' AND name = 'events'",
+			"1",
+		},
 	} {
-		if got := one[string](t, db, "SELECT toString(("+query+"))"); got != want {
-			t.Errorf("%s: got %s, want %s", query, got, want)
+		if got := one[string](t, db, "SELECT toString(("+row.query+"))"); got != row.want {
+			t.Errorf("%s: got %s, want %s", row.query, got, row.want)
 		}
 	}
 }
 
-// The newest version of a row is the one that is read.
+// FINAL reads the newest version of a row.
 func TestTablesReplace(t *testing.T) {
 	t.Parallel()
 	h := newClickHouse(t, t.TempDir())
@@ -64,7 +75,8 @@ func TestTablesReplace(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := b.Append("a.example", now, uint16(3), uint32(1), uint32(2), uint32(3), uint32(4), version); err != nil {
+		err = b.Append("a.example", now, uint16(3), uint32(1), uint32(2), uint32(3), uint32(4), version)
+		if err != nil {
 			t.Fatal(err)
 		}
 		if err := b.Send(); err != nil {

@@ -18,23 +18,28 @@ import (
 
 const hasEngine = true
 
-// runClickHouse is the engine's process.
+const (
+	headerTimeout = 10 * time.Second // of a request on the socket
+	niceness      = 10               // above this process's
+)
+
+// runClickHouse is the main function of the engine's process.
 func runClickHouse(ctx context.Context, c childConfig) error {
-	l, err := inherited()
+	l, err := inheritedListener()
 	if err != nil {
 		return err
 	}
-	// What is live is in other processes, and history and inserts can wait for it.
-	if err := yield(10); err != nil {
-		c.log.Warn("queries may slow down what is live", "error", err)
+	// History queries and inserts can wait; beacons and live streams, in other processes, can't.
+	if err := raiseNiceness(niceness); err != nil {
+		c.log.Warn("lower engine's priority: queries may slow down beacons and streams", "error", err)
 	}
 	lib, err := chdb.Load(c.library)
 	if err != nil {
-		return hopelessError{err}
+		return permanentError{err}
 	}
 	f, err := facade.New(lib, c.sessions,
 		"--path="+filepath.Join(c.dir, "data"),
-		"--config-file=", // else ./config.xml is read
+		"--config-file=", // without it the engine reads ./config.xml
 		"--max_server_memory_usage_to_ram_ratio=0.5",
 		"--mark_cache_size=67108864",
 		"--primary_index_cache_size=67108864",
@@ -45,15 +50,15 @@ func runClickHouse(ctx context.Context, c childConfig) error {
 		return err
 	}
 	c.log.Info("engine is open", "version", f.Version(), "library", c.library)
-	trimmed := time.AfterFunc(settledTime, func() { c.trim() })
-	defer trimmed.Stop()
-	c.trim()
+	release := time.AfterFunc(settledTime, c.releaseMemory)
+	defer release.Stop()
+	c.releaseMemory()
 
 	requests, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	srv := &http.Server{
 		Handler:           f,
-		ReadHeaderTimeout: headerTime,
+		ReadHeaderTimeout: headerTimeout,
 		BaseContext:       func(net.Listener) context.Context { return requests },
 	}
 	served := make(chan error, 1)
@@ -63,10 +68,10 @@ func runClickHouse(ctx context.Context, c childConfig) error {
 		return fmt.Errorf("serve socket: %w", err)
 	case <-ctx.Done():
 	}
-	drain, stop := context.WithTimeout(context.Background(), drainTime*7/10)
+	drain, stop := context.WithTimeout(context.Background(), drainTimeout*7/10)
 	defer stop()
 	if err := srv.Shutdown(drain); err != nil {
-		cancel() // kills the statements
+		cancel() // the facade kills the statements
 		if err := srv.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			c.log.Warn("close socket", "error", err)
 		}
@@ -75,8 +80,9 @@ func runClickHouse(ctx context.Context, c childConfig) error {
 	return nil
 }
 
-// trim makes the resident memory what is in use: after a start that is a third of what loading took.
-func (c *childConfig) trim() {
+// releaseMemory returns unused memory to the system. After a start that is two thirds of what loading
+// took.
+func (c *childConfig) releaseMemory() {
 	if err := chdb.ReleasePages(c.library); err != nil {
 		c.log.Warn(err.Error())
 	}

@@ -10,5 +10,5 @@ import (
 const hasEngine = false
 
 func runClickHouse(context.Context, childConfig) error {
-	return hopelessError{errors.New(noEngine)}
+	return permanentError{errors.New(noEngine)}
 }

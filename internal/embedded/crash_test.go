@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -25,34 +26,56 @@ import (
 
 const crashes = 4
 
-// load calls step with 0, 1, 2, … until it has been stopped; a step that fails is done again.
-func load(step func(n int) error) (stop func() (done int)) {
-	var g sync.WaitGroup
-	quit := make(chan struct{})
-	n := 0
-	g.Go(func() {
+// load calls a step with 0, 1, 2, … until it is stopped, and repeats a step that fails.
+type load struct {
+	*testing.T
+	done    atomic.Int64 // steps that succeeded
+	quit    chan struct{}
+	running sync.WaitGroup
+}
+
+func startLoad(t *testing.T, step func(n int) error) *load {
+	l := &load{T: t, quit: make(chan struct{})}
+	l.running.Go(func() {
 		for {
-			if step(n) == nil {
-				n++
+			if step(int(l.done.Load())) == nil {
+				l.done.Add(1)
 			}
 			select {
-			case <-quit:
+			case <-l.quit:
 				return
 			default:
 			}
 		}
 	})
-	return func() int { close(quit); g.Wait(); return n }
+	return l
+}
+
+// waitFor waits until n further steps have succeeded.
+func (l *load) waitFor(n int64) {
+	l.Helper()
+	want := l.done.Load() + n
+	eventually(l.T, 30*time.Second, func() (bool, string) {
+		done := l.done.Load()
+		return done >= want, fmt.Sprintf("%d steps, want %d", done, want)
+	})
+}
+
+// stop ends the load and returns how many steps succeeded.
+func (l *load) stop() int {
+	close(l.quit)
+	l.running.Wait()
+	return int(l.done.Load())
 }
 
 func TestBrokerSurvivesKill(t *testing.T) {
 	t.Parallel()
 	b := newBroker(t, t.TempDir())
 	run(t, b)
-	k := client(t, b.Addr())
+	k := newClient(t, b.Addr())
 	create(t, k, "ev")
 	last := -1
-	stop := load(func(n int) error {
+	l := startLoad(t, func(n int) error {
 		err := produce(t, k, "ev", time.Now(), binary.BigEndian.AppendUint64(nil, uint64(n)))
 		if err == nil {
 			last = n
@@ -60,10 +83,10 @@ func TestBrokerSurvivesKill(t *testing.T) {
 		return err
 	})
 	for range crashes {
-		time.Sleep(200 * time.Millisecond) // of load
+		l.waitFor(200)
 		t.Logf("ready again after %v", crash(t, b))
 	}
-	done := stop()
+	done := l.stop()
 	if done < 100 || last != done-1 {
 		t.Fatalf("only %d records were acknowledged", done)
 	}
@@ -78,14 +101,15 @@ func TestBrokerSurvivesKill(t *testing.T) {
 			t.Fatalf("acknowledged record %d of %d is gone", n, done)
 		}
 	}
-	t.Logf("%d acknowledged records are there", done)
+	t.Logf("%d acknowledged records are in the log", done)
 }
 
 // fetch reads a partition from an offset to its end.
 func fetch(t *testing.T, k *kafka.Client, topic string, from int64) (values [][]byte) {
 	t.Helper()
 	for {
-		r, err := k.Fetch(t.Context(), &kafka.FetchRequest{Topic: topic, Offset: from, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: 100 * time.Millisecond})
+		r, err := k.Fetch(t.Context(), &kafka.FetchRequest{Topic: topic, Offset: from,
+			MinBytes: 1, MaxBytes: 1 << 20, MaxWait: 100 * time.Millisecond})
 		if err == nil {
 			err = r.Error
 		}
@@ -121,28 +145,30 @@ func TestClickHouseSurvivesKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	const rows = 5000
-	stop := load(func(n int) error {
+	l := startLoad(t, func(n int) error {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		return insertMany(token(ctx, strconv.Itoa(n)), db, n*rows, rows)
 	})
 	for range crashes {
-		time.Sleep(300 * time.Millisecond) // of load
+		l.waitFor(2)
 		t.Logf("ready again after %v", crash(t, h))
 	}
-	done := stop()
+	done := l.stop()
 	if done < crashes {
 		t.Fatalf("only %d batches were acknowledged", done)
 	}
-	// Every batch was sent until it was acknowledged, with its token each time: each row is there exactly once.
+	// Each batch was sent until it was acknowledged, each time with the same token, so each row exists
+	// exactly once.
 	var count, distinct uint64
-	if err := db.QueryRow(t.Context(), "SELECT count(), uniqExact(visitor) FROM events").Scan(&count, &distinct); err != nil {
+	err := db.QueryRow(t.Context(), "SELECT count(), uniqExact(visitor) FROM events").Scan(&count, &distinct)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if want := uint64(done * rows); count != want || distinct != want {
 		t.Errorf("got %d rows, %d distinct, want %d", count, distinct, want)
 	}
-	t.Logf("%d acknowledged batches are there, once", done)
+	t.Logf("%d acknowledged batches are in the table, once", done)
 }
 
 func insertMany(ctx context.Context, db *warehouse.DB, from, n int) error {
@@ -152,15 +178,16 @@ func insertMany(ctx context.Context, db *warehouse.DB, from, n int) error {
 	}
 	at := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
 	for i := from; i < from+n; i++ {
-		if err := b.Append("kill.example", at.Add(time.Duration(i)*time.Millisecond), uint64(i), fmt.Sprintf("%016d", i)); err != nil {
+		ts := at.Add(time.Duration(i) * time.Millisecond)
+		if err := b.Append("kill.example", ts, uint64(i), fmt.Sprintf("%016d", i)); err != nil {
 			return err
 		}
 	}
 	return b.Send()
 }
 
-// parentVerb runs both parts in a process that the test kills.
-const parentVerb = "test-parent"
+// parentCommand runs both parts in a process that the test kills.
+const parentCommand = "test-parent"
 
 func parentMain(dir, library string) int {
 	ctx := context.Background()
@@ -189,11 +216,12 @@ func parentMain(dir, library string) int {
 	select {}
 }
 
-// A parent that is killed takes its children with it, and the next one finds the data dir free and the data in it.
+// The children of a killed parent end. The next parent can use the data dir at once, and finds the data
+// in it.
 func TestParentKilled(t *testing.T) {
 	t.Parallel()
 	dir, library := t.TempDir(), library(t)
-	parent := exec.Command(os.Args[0], parentVerb, dir, library)
+	parent := exec.Command(os.Args[0], parentCommand, dir, library)
 	parent.Stderr = t.Output()
 	out, err := parent.StdoutPipe()
 	if err != nil {
@@ -205,18 +233,21 @@ func TestParentKilled(t *testing.T) {
 	line, err := bufio.NewReader(out).ReadString('\n')
 	words := strings.Fields(line)
 	if err != nil || len(words) != 4 {
-		t.Fatalf("parent said %q %v", line, err)
+		t.Fatalf("the parent printed %q, %v", line, err)
 	}
-	k, db := client(t, words[2]), open(t, words[3])
+	k, db := newClient(t, words[2]), open(t, words[3])
 	create(t, k, "ev")
-	if err := errors.Join(produce(t, k, "ev", time.Now(), []byte("kept")), db.Migrate(t.Context()), insertMany(t.Context(), db, 0, 10)); err != nil {
+	err = errors.Join(produce(t, k, "ev", time.Now(), []byte("kept")),
+		db.Migrate(t.Context()), insertMany(t.Context(), db, 0, 10))
+	if err != nil {
 		t.Fatal(err)
 	}
 
-	if _, err := embedded.NewBroker(config(t, dir)); err == nil || !strings.Contains(err.Error(), dir+" is in use by another nowcast") {
+	inUse := dir + " is in use by another nowcast"
+	if _, err := embedded.NewBroker(config(t, dir)); err == nil || !strings.Contains(err.Error(), inUse) {
 		t.Errorf("second broker on one data dir: got %v", err)
 	}
-	if _, err := embedded.NewClickHouse(config(t, dir)); err == nil || !strings.Contains(err.Error(), dir+" is in use by another nowcast") {
+	if _, err := embedded.NewClickHouse(config(t, dir)); err == nil || !strings.Contains(err.Error(), inUse) {
 		t.Errorf("second ClickHouse on one data dir: got %v", err)
 	}
 
@@ -224,16 +255,17 @@ func TestParentKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = parent.Wait()
-	b, h := newBroker(t, dir), newClickHouse(t, dir) // at once, while the children may still drain
+	b, h := newBroker(t, dir), newClickHouse(t, dir) // while the children may still drain
 	run(t, b)
 	run(t, h)
 	for _, pid := range words[:2] {
 		eventually(t, 10*time.Second, func() (bool, string) {
 			state, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
-			return err != nil || strings.Contains(string(state), ") Z "), "a child outlived its parent"
+			zombie := strings.Contains(string(state), ") Z ")
+			return err != nil || zombie, "a child outlived its parent"
 		})
 	}
-	if v := fetch(t, client(t, b.Addr()), "ev", 0); len(v) != 1 || string(v[0]) != "kept" {
+	if v := fetch(t, newClient(t, b.Addr()), "ev", 0); len(v) != 1 || string(v[0]) != "kept" {
 		t.Errorf("log has %q", v)
 	}
 	if n := one[uint64](t, open(t, h.DSN()), "SELECT count() FROM events"); n != 10 {
@@ -241,7 +273,8 @@ func TestParentKilled(t *testing.T) {
 	}
 }
 
-func TestChildIgnoresTerminal(t *testing.T) {
+// A child has a process group of its own, so a terminal's Ctrl-C doesn't reach it.
+func TestChildProcessGroup(t *testing.T) {
 	b := newBroker(t, t.TempDir())
 	run(t, b)
 	if group, err := syscall.Getpgid(b.PID()); err != nil || group != b.PID() {
@@ -251,7 +284,7 @@ func TestChildIgnoresTerminal(t *testing.T) {
 
 // A child that hangs is killed and started again.
 func TestHungChild(t *testing.T) {
-	t.Parallel() // it takes 12 s to be sure
+	t.Parallel() // three probes of 3 s fail before the child is killed
 	b := newBroker(t, t.TempDir())
 	run(t, b)
 	old := b.PID()
@@ -269,25 +302,28 @@ func TestUnusable(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := embedded.NewBroker(config(t, filepath.Join(file, "dir"))); err == nil || !strings.Contains(err.Error(), "make data dir") {
+	_, err := embedded.NewBroker(config(t, filepath.Join(file, "dir")))
+	if err == nil || !strings.Contains(err.Error(), "make data dir") {
 		t.Errorf("data dir below a file: got %v", err)
 	}
-	if _, err := embedded.FindLibrary(filepath.Join(file, "libchdb.so")); err == nil || !strings.Contains(err.Error(), "make build") {
+	_, err = embedded.FindLibrary(filepath.Join(file, "libchdb.so"))
+	if err == nil || !strings.Contains(err.Error(), "make build") {
 		t.Errorf("no library: got %v", err)
 	}
 	library(t)
 	c := config(t, t.TempDir())
-	c.Library = file // no library at all
+	c.Library = file // an empty file
 	h, err := embedded.NewClickHouse(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "start embedded ClickHouse: load "+file) {
+	err = h.Run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "start embedded ClickHouse: load "+file) {
 		t.Errorf("broken library: got %v", err)
 	}
 }
 
-// A unix socket's path is short; the data dir's need not be.
+// The path of the data dir may be longer than a unix socket's path.
 func TestLongDataDir(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), strings.Repeat("long directory ", 10))
@@ -301,6 +337,6 @@ func TestLongDataDir(t *testing.T) {
 	}
 	socket := strings.TrimPrefix(h.DSN(), "unix://")
 	if _, err := os.Stat(filepath.Dir(socket)); err == nil {
-		t.Errorf("%s is left", filepath.Dir(socket))
+		t.Errorf("%s wasn't removed", filepath.Dir(socket))
 	}
 }

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	if handled, code := embedded.Main(os.Args); handled {
 		os.Exit(code)
 	}
-	if len(os.Args) == 4 && os.Args[1] == parentVerb {
+	if len(os.Args) == 4 && os.Args[1] == parentCommand {
 		os.Exit(parentMain(os.Args[2], os.Args[3]))
 	}
 	goleak.VerifyTestMain(m)
@@ -30,10 +30,11 @@ func TestMain(m *testing.M) {
 
 var discard = slog.New(slog.DiscardHandler)
 
-// library finds libchdb.so, or skips the test; where CI is set, its absence fails.
+// library finds libchdb.so. Without it, the test is skipped, or fails where CI is set.
 func library(t *testing.T) string {
 	t.Helper()
-	for _, p := range []string{"", "../../deployments/npm/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so", "../../bin/libchdb.so"} {
+	const npm = "../../deployments/npm/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so"
+	for _, p := range []string{"", npm, "../../bin/libchdb.so"} {
 		if lib, err := embedded.FindLibrary(p); err == nil {
 			return lib
 		}
@@ -45,14 +46,14 @@ func library(t *testing.T) string {
 	return ""
 }
 
-// part is what Broker and ClickHouse have in common.
+// part is a Broker or a ClickHouse.
 type part interface {
 	Run(context.Context) error
 	Ready() (bool, string)
 	PID() int
 }
 
-// run starts p; the test's end stops it.
+// run starts p, and stops it at the end of the test.
 func run(t *testing.T, p part) {
 	t.Helper()
 	stop := start(t, p)
@@ -63,38 +64,34 @@ func run(t *testing.T, p part) {
 	})
 }
 
-// start is run with the stop in the caller's hands.
+// start starts p and returns when it is ready. The caller stops it.
 func start(t *testing.T, p part) (stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- p.Run(ctx) }()
-	ready(t, p, 30*time.Second)
+	eventually(t, 30*time.Second, p.Ready)
 	return sync.OnceValue(func() error { cancel(); return <-ended })
 }
 
-func ready(t *testing.T, p part, limit time.Duration) {
+// eventually polls until condition is true, for at most limit.
+func eventually(t *testing.T, limit time.Duration, condition func() (ok bool, reason string)) {
 	t.Helper()
-	eventually(t, limit, func() (bool, string) { return p.Ready() })
-}
-
-func eventually(t *testing.T, limit time.Duration, f func() (bool, string)) {
-	t.Helper()
-	for end := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
-		ok, reason := f()
+	for deadline := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
+		ok, reason := condition()
 		if ok {
 			return
 		}
-		if time.Now().After(end) {
+		if time.Now().After(deadline) {
 			t.Fatalf("not within %v: %s", limit, reason)
 		}
 	}
 }
 
-// crash kills p's child with -9 and waits until the next one is ready, which has 10 s.
+// crash kills p's child with SIGKILL, and returns how long the next one took to be ready, at most 10 s.
 func crash(t *testing.T, p part) time.Duration {
 	t.Helper()
-	old, begin := p.PID(), time.Now()
+	old, start := p.PID(), time.Now()
 	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +99,7 @@ func crash(t *testing.T, p part) time.Duration {
 		ok, reason := p.Ready()
 		return ok && p.PID() != old, reason
 	})
-	return time.Since(begin)
+	return time.Since(start)
 }
 
 func config(t *testing.T, dir string) embedded.Config {
@@ -110,12 +107,7 @@ func config(t *testing.T, dir string) embedded.Config {
 }
 
 func logger(t *testing.T) *slog.Logger {
-	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey {
-			return slog.Attr{}
-		}
-		return a
-	}}))
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{ReplaceAttr: embedded.DropTime}))
 }
 
 func newClickHouse(t *testing.T, dir string) *embedded.ClickHouse {
@@ -138,7 +130,7 @@ func newBroker(t *testing.T, dir string) *embedded.Broker {
 	return b
 }
 
-// memory is a process' resident and anonymous memory in MiB.
+// memory returns a process's resident memory, anonymous memory and number of threads, as text.
 func memory(t *testing.T, pid int) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
@@ -147,7 +139,8 @@ func memory(t *testing.T, pid int) string {
 	}
 	var out []string
 	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) > 1 && (f[0] == "VmRSS:" || f[0] == "RssAnon:" || f[0] == "Threads:") {
+		f := strings.Fields(line)
+		if len(f) > 1 && (f[0] == "VmRSS:" || f[0] == "RssAnon:" || f[0] == "Threads:") {
 			out = append(out, strings.Join(f, " "))
 		}
 	}

@@ -1,7 +1,6 @@
 package embedded_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +21,7 @@ import (
 	"nowcast/internal/warehouse"
 )
 
-// One engine serves all of the façade's tests; each makes tables of its own.
+// One engine serves all of the facade's tests. Each creates tables of its own.
 func TestFacade(t *testing.T) {
 	t.Parallel()
 	h := newClickHouse(t, t.TempDir())
@@ -33,9 +32,9 @@ func TestFacade(t *testing.T) {
 	}
 	for name, test := range map[string]func(*testing.T, string, *warehouse.DB){
 		"types": testTypes, "parameters": testParameters, "errors": testErrors, "midstream": testMidstream,
-		"concurrency": testConcurrency, "deduplication": testDeduplication, "cancel": testCancel, "settings": testSettings,
-		"empty insert": testEmptyInsert, "torn insert": testTornInsert, "big insert": testBigInsert, "inline insert": testInlineInsert,
-		"plain HTTP": testPlainHTTP,
+		"concurrency": testConcurrency, "deduplication": testDeduplication, "cancel": testCancel,
+		"settings": testSettings, "empty insert": testEmptyInsert, "incomplete insert": testIncompleteInsert,
+		"big insert": testBigInsert, "inline insert": testInlineInsert, "plain HTTP": testPlainHTTP,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, h.DSN(), db) })
 	}
@@ -56,7 +55,7 @@ func one[T any](t *testing.T, db *warehouse.DB, query string, args ...any) (v T)
 	return v
 }
 
-// code is ClickHouse's code of err, 0 for another kind of error or none.
+// code returns ClickHouse's code of err, or 0 if err isn't an exception of ClickHouse.
 func code(err error) int32 {
 	var e *clickhouse.Exception
 	if errors.As(err, &e) {
@@ -65,7 +64,7 @@ func code(err error) int32 {
 	return 0
 }
 
-// event is a row of the table events, its fields in the order of the columns.
+// event is a row of the table events.
 type event struct {
 	Site           string            `ch:"site"`
 	TS             time.Time         `ch:"ts"`
@@ -106,12 +105,15 @@ type event struct {
 	Screen         string            `ch:"screen"`
 }
 
-// someEvent has a value of its own in every column, with what is hard in text formats.
+// someEvent returns an event with a distinct value in every column, with characters that text formats
+// escape.
 func someEvent(site string, n int) event {
-	e := event{Site: site, TS: time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC).Add(time.Duration(n) * time.Millisecond),
-		Visitor: math.MaxUint64 - uint64(n), ID: "0123456789abcde\xff", KPart: 7, KOff: math.MaxUint64, KIdx: 65535, Kind: "custom",
-		Props: map[string]string{"plan": "pro\n\nplus", "naïve 'key'": "\t\\N\x00"}, RevenueMicros: math.MinInt64, Currency: "EUR",
-		ScrollDepth: 255, EngagedMS: math.MaxUint32, Interactive: true, Late: n%2 == 0, Fresh: true}
+	ts := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC).Add(time.Duration(n) * time.Millisecond)
+	e := event{Site: site, TS: ts, Visitor: math.MaxUint64 - uint64(n), ID: "0123456789abcde\xff",
+		KPart: 7, KOff: math.MaxUint64, KIdx: 65535, Kind: "custom",
+		Props:         map[string]string{"plan": "pro\n\nplus", "naïve 'key'": "\t\\N\x00"},
+		RevenueMicros: math.MinInt64, Currency: "EUR", ScrollDepth: 255, EngagedMS: math.MaxUint32,
+		Interactive: true, Late: n%2 == 0, Fresh: true}
 	v := reflect.ValueOf(&e).Elem()
 	for i := range v.NumField() {
 		if f := v.Field(i); f.Kind() == reflect.String && f.String() == "" {
@@ -143,7 +145,10 @@ func testTypes(t *testing.T, dsn string, db *warehouse.DB) {
 				t.Fatal(err)
 			}
 			var got []event
-			if err := db.Select(t.Context(), &got, "SELECT * FROM events FINAL WHERE site = {site:String} ORDER BY ts", clickhouse.Named("site", compress)); err != nil {
+			err := db.Select(t.Context(), &got,
+				"SELECT * FROM events FINAL WHERE site = {site:String} ORDER BY ts",
+				clickhouse.Named("site", compress))
+			if err != nil {
 				t.Fatal(err)
 			}
 			if len(got) != len(want) {
@@ -164,13 +169,14 @@ func testTypes(t *testing.T, dsn string, db *warehouse.DB) {
 
 func testParameters(t *testing.T, _ string, db *warehouse.DB) {
 	at := time.Date(2026, 7, 8, 9, 10, 11, 12e6, time.UTC)
+	const special = "O'Neil \\ \"q\" \n\n\t ü \x01 {x:String} ;--"
 	for _, c := range []struct {
 		typ   string
 		value any
 		want  string
 	}{
 		{"String", "", ""},
-		{"String", "O'Neil \\ \"q\" \n\n\t ü \x01 {x:String} ;--", "O'Neil \\ \"q\" \n\n\t ü \x01 {x:String} ;--"},
+		{"String", special, special},
 		{"UInt64", uint64(math.MaxUint64), "18446744073709551615"},
 		{"Int64", int64(math.MinInt64), "-9223372036854775808"},
 		{"Float64", 0.5, "0.5"},
@@ -184,10 +190,12 @@ func testParameters(t *testing.T, _ string, db *warehouse.DB) {
 			t.Errorf("%s: got %q, want %q", c.typ, got, c.want)
 		}
 	}
-	ctx := clickhouse.Context(t.Context(), clickhouse.WithParameters(clickhouse.Parameters{"n": "18446744073709551615", "s": "it's"}))
+	ctx := clickhouse.Context(t.Context(),
+		clickhouse.WithParameters(clickhouse.Parameters{"n": "18446744073709551615", "s": "it's"}))
 	var n uint64
 	var s string
-	if err := db.QueryRow(ctx, "SELECT {n:UInt64}, {s:String}").Scan(&n, &s); err != nil || n != math.MaxUint64 || s != "it's" {
+	err := db.QueryRow(ctx, "SELECT {n:UInt64}, {s:String}").Scan(&n, &s)
+	if err != nil || n != math.MaxUint64 || s != "it's" {
 		t.Errorf("got %d %q %v", n, s, err)
 	}
 }
@@ -199,7 +207,7 @@ func testErrors(t *testing.T, dsn string, db *warehouse.DB) {
 	}{
 		{"SELECT * FROM nowhere", 60},
 		{"SELEC 1", 62},
-		{"1", 62}, // as on a server, an expression alone is no statement
+		{"1", 62}, // as on a server, an expression is no statement
 		{"DROP TABLE nowhere", 60},
 		{"SELECT toUInt8('x')", 6},
 		{"INSERT INTO nowhere VALUES (1)", 60},
@@ -211,16 +219,18 @@ func testErrors(t *testing.T, dsn string, db *warehouse.DB) {
 	if err := open(t, dsn+"?database=nowhere").Ping(t.Context()); code(err) != 81 {
 		t.Errorf("unknown database: got %v", err)
 	}
-	if got := one[uint8](t, db, "SELECT 1"); got != 1 { // the sessions are as good as before
+	if got := one[uint8](t, db, "SELECT 1"); got != 1 { // the sessions still work
 		t.Errorf("got %d", got)
 	}
 }
 
-// An error after the first blocks of an answer reaches the reader as an error, after the rows that came before.
+// An exception after the first blocks of a response reaches the client as an error, after the rows
+// before it.
 func testMidstream(t *testing.T, dsn string, _ *warehouse.DB) {
 	for _, compress := range []string{"none", "lz4", "gzip"} {
 		db := open(t, dsn+"?compress="+compress)
-		rows, err := db.Query(t.Context(), "SELECT number, throwIf(number = 300000, 'so far') FROM numbers(1000000) SETTINGS max_threads = 1")
+		rows, err := db.Query(t.Context(), "SELECT number, throwIf(number = 300000, 'so far') "+
+			"FROM numbers(1000000) SETTINGS max_threads = 1")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -240,7 +250,8 @@ func testConcurrency(t *testing.T, _ string, db *warehouse.DB) {
 	for i := range 32 {
 		g.Go(func() {
 			var got uint64
-			if err := db.QueryRow(t.Context(), "SELECT sum(number) + {i:UInt64} FROM numbers(1000000)", clickhouse.Named("i", i)).Scan(&got); err != nil {
+			const query = "SELECT sum(number) + {i:UInt64} FROM numbers(1000000)"
+			if err := db.QueryRow(t.Context(), query, clickhouse.Named("i", i)).Scan(&got); err != nil {
 				t.Error(err)
 			} else if want := uint64(499999500000 + i); got != want {
 				t.Errorf("got %d, want %d", got, want)
@@ -250,56 +261,33 @@ func testConcurrency(t *testing.T, _ string, db *warehouse.DB) {
 	g.Wait()
 }
 
-func token(ctx context.Context, token string) context.Context {
-	return clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"insert_deduplication_token": token}))
-}
-
-// A batch sent again with its token is dropped, with another token it isn't; without a token only identical data is.
-func testDeduplication(t *testing.T, _ string, db *warehouse.DB) {
-	site := "dedup.example"
-	send := func(ctx context.Context, n int) {
-		t.Helper()
-		e := someEvent(site, n)
-		e.Props = nil // a map's order would make the same event other data
-		if err := insertEvents(ctx, db, e); err != nil {
-			t.Fatal(err)
-		}
-	}
-	send(token(t.Context(), "a"), 1)
-	send(token(t.Context(), "a"), 1)
-	send(token(t.Context(), "a"), 2) // a token used again with other rows: dropped, so a token has to name its rows
-	send(token(t.Context(), "b"), 3)
-	send(t.Context(), 4)
-	send(t.Context(), 4)
-	if got := one[uint64](t, db, "SELECT count() FROM events WHERE site = {s:String}", clickhouse.Named("s", site)); got != 3 {
-		t.Errorf("got %d rows, want 3", got)
-	}
-}
-
-// A request whose caller goes away stops in the engine, and its session serves the next one.
+// The statement of a client that disconnects stops in the engine, and its session serves the next
+// request.
 func testCancel(t *testing.T, _ string, db *warehouse.DB) {
-	const running = "SELECT count() FROM system.processes WHERE query LIKE '%endless%' AND query NOT LIKE '%system.processes%'"
+	const running = "SELECT count() FROM system.processes " +
+		"WHERE query LIKE '%endless%' AND query NOT LIKE '%system.processes%'"
 	for range 6 { // more than there are sessions
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-		begin := time.Now()
-		err := db.Exec(ctx, "SELECT count() FROM numbers_mt(1e13) WHERE sipHash64(number) = 1 AND 'endless' = 'endless'")
+		start := time.Now()
+		err := db.Exec(ctx, "SELECT count() FROM numbers_mt(1e13) "+
+			"WHERE sipHash64(number) = 1 AND 'endless' = 'endless'")
 		cancel()
-		if err == nil || time.Since(begin) > 2*time.Second {
-			t.Errorf("got %v after %v", err, time.Since(begin))
+		if err == nil || time.Since(start) > 2*time.Second {
+			t.Errorf("got %v after %v", err, time.Since(start))
 		}
 	}
 	eventually(t, 5*time.Second, func() (bool, string) {
 		n := one[uint64](t, db, running)
 		return n == 0, fmt.Sprintf("%d statements still run", n)
 	})
-	begin := time.Now()
+	start := time.Now()
 	testConcurrency(t, "", db)
-	if took := time.Since(begin); took > 5*time.Second {
+	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("afterwards queries took %v", took)
 	}
 }
 
-// What one request sets is no other request's business, on any session.
+// The settings of a request don't affect other requests, on any session.
 func testSettings(t *testing.T, dsn string, db *warehouse.DB) {
 	limited := open(t, dsn+"?max_result_rows=1&max_block_size=1")
 	for range 8 {
@@ -312,7 +300,8 @@ func testSettings(t *testing.T, dsn string, db *warehouse.DB) {
 		if got := one[string](t, db, "SELECT toString(getSetting('max_result_rows'))"); got != "0" {
 			t.Errorf("max_result_rows = %s without it being set", got)
 		}
-		if err := open(t, dsn+"?max_block_size=77&no_such_setting=1").Exec(t.Context(), "SELECT 1"); code(err) != 115 {
+		err := open(t, dsn+"?max_block_size=77&no_such_setting=1").Exec(t.Context(), "SELECT 1")
+		if code(err) != 115 {
 			t.Errorf("unknown setting: got %v", err)
 		}
 		if got := one[string](t, db, "SELECT toString(getSetting('max_block_size'))"); got == "77" {
@@ -321,93 +310,14 @@ func testSettings(t *testing.T, dsn string, db *warehouse.DB) {
 	}
 }
 
-// clickhouse-go encodes nothing, sends an empty body and reports success when the columns of a batch differ in length.
-func testEmptyInsert(t *testing.T, _ string, db *warehouse.DB) {
-	do(t, db, "CREATE TABLE uneven (a UInt8, b UInt8) ENGINE = MergeTree ORDER BY a")
-	b, err := db.PrepareBatch(t.Context(), "INSERT INTO uneven (a, b)")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(b.Column(0).Append([]uint8{1, 2}), b.Column(1).Append([]uint8{1})); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Send(); err == nil {
-		t.Error("want an error")
-	}
-	if n := one[uint64](t, db, "SELECT count() FROM uneven"); n != 0 {
-		t.Errorf("got %d rows", n)
-	}
-}
-
-// An insert whose connection breaks in its middle commits nothing, however much of it had come.
-func testTornInsert(t *testing.T, dsn string, db *warehouse.DB) {
-	do(t, db, "CREATE TABLE torn (n UInt64) ENGINE = MergeTree ORDER BY n")
-	u, err := url.Parse(dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, length := range []string{"Content-Length: 10000000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n989680\r\n"} {
-		conn, err := net.Dial("unix", u.Path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(conn, "POST /?query=%s HTTP/1.1\r\nHost: x\r\n%s", url.QueryEscape("INSERT INTO torn FORMAT TabSeparated"), length)
-		if _, err := io.WriteString(conn, strings.Repeat("12345678\n", 400_000)); err != nil {
-			t.Error(err)
-		}
-		conn.Close()
-	}
-	eventually(t, 5*time.Second, func() (bool, string) {
-		n := one[uint64](t, db, "SELECT count() FROM system.processes WHERE query LIKE 'INSERT INTO torn%'")
-		return n == 0, "the insert still runs"
-	})
-	if n := one[uint64](t, db, "SELECT count() FROM torn"); n != 0 {
-		t.Errorf("got %d rows of torn inserts", n)
-	}
-}
-
-func testBigInsert(t *testing.T, _ string, db *warehouse.DB) {
-	do(t, db, "CREATE TABLE big (site LowCardinality(String), ts DateTime64(3, 'UTC'), visitor UInt64, path String) ENGINE = MergeTree ORDER BY ts")
-	const rows, batches = 100_000, 3
-	begin := time.Now()
-	for i := range batches {
-		b, err := db.PrepareBatch(t.Context(), "INSERT INTO big")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for j := range rows {
-			n := i*rows + j
-			if err := b.Append("big.example", time.UnixMilli(int64(n)), uint64(n), fmt.Sprintf("/article/%d", n%5000)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := b.Send(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("%.0f rows/s", rows*batches/time.Since(begin).Seconds())
-	if n := one[uint64](t, db, "SELECT uniqExact(visitor) FROM big"); n != rows*batches {
-		t.Errorf("got %d visitors", n)
-	}
-}
-
-// Values inside a statement may hold an empty line.
-func testInlineInsert(t *testing.T, _ string, db *warehouse.DB) {
-	do(t, db, "CREATE TABLE inline (n UInt8, s String) ENGINE = MergeTree ORDER BY n")
-	do(t, db, "INSERT INTO inline VALUES (1, 'one\n\nparagraph'), (2, 'a;b')")
-	do(t, db, "/* why */ INSERT INTO inline (n, s) VALUES (3, {s:String})", clickhouse.Named("s", "x\n\ny"))
-	if got := one[string](t, db, "SELECT arrayStringConcat(groupArray(s), '|') FROM (SELECT s FROM inline ORDER BY n)"); got != "one\n\nparagraph|a;b|x\n\ny" {
-		t.Errorf("got %q", got)
-	}
-}
-
-// curl can look into the engine too.
+// A plain HTTP client, as curl is, can query the engine too.
 func testPlainHTTP(t *testing.T, dsn string, _ *warehouse.DB) {
 	u, err := url.Parse(dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", u.Path) }, DisableKeepAlives: true}
+	dial := func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", u.Path) }
+	tr := &http.Transport{DialContext: dial, DisableKeepAlives: true}
 	for _, c := range []struct{ query, body, want string }{
 		{"SELECT 1 + 1", "", "2\n"},
 		{"", "SELECT 'body'", "body\n"},
@@ -417,7 +327,8 @@ func testPlainHTTP(t *testing.T, dsn string, _ *warehouse.DB) {
 		{"SELECT 1 WHERE 0", "", ""},
 	} {
 		query, rest, _ := strings.Cut(c.query, "&")
-		req, err := http.NewRequest(http.MethodPost, "http://x/?query="+url.QueryEscape(query)+"&"+rest, bytes.NewReader([]byte(c.body)))
+		target := "http://x/?query=" + url.QueryEscape(query) + "&" + rest
+		req, err := http.NewRequest(http.MethodPost, target, strings.NewReader(c.body))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,45 +1,57 @@
 package embedded
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"nowcast/internal/retry"
 )
 
-// lockWait is how long a child waits for one whose parent was killed to drain.
-const lockWait = 15 * time.Second
+const (
+	childLockTimeout = 15 * time.Second // for the child of a killed parent to drain
+	lockRetryEvery   = 20 * time.Millisecond
+)
 
-// lock takes the exclusive lock of a file, which the system gives back when the process ends, however it ends. It waits for at
-// most wait.
-func lock(file string, wait time.Duration) (unlock func(), err error) {
+// lockFile takes the exclusive lock (flock) of a file. The system releases it when the process ends, in
+// any way. While another process holds it, lockFile tries again for timeout or until ctx ends.
+func lockFile(ctx context.Context, file string, timeout time.Duration) (unlock func(), err error) {
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("use data dir: %w", err)
 	}
-	for end := time.Now().Add(wait); ; time.Sleep(20 * time.Millisecond) {
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	deadline := time.Now().Add(timeout)
+	for {
 		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
 			return func() { f.Close() }, nil
 		}
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			f.Close()
 			return nil, fmt.Errorf("lock %s: %w", file, err)
 		}
-		if time.Now().After(end) {
-			f.Close()
-			return nil, fmt.Errorf("data dir %s is in use by another nowcast: stop that one or give another --data-dir",
-				filepath.Dir(filepath.Dir(file)))
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("data dir %s is in use by another nowcast: "+
+				"stop that one or give another --data-dir", filepath.Dir(filepath.Dir(file)))
+		}
+		if err = retry.Sleep(ctx, lockRetryEvery); err != nil {
+			return nil, fmt.Errorf("lock %s: %w", file, err)
 		}
 	}
 }
 
-// claim makes the directory of one part and locks it for this process.
-func claim(dir string) (unlock func(), err error) {
+// lockDir creates the directory of an embedded part and locks it for this process.
+func lockDir(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data dir: %w", err)
 	}
-	return lock(filepath.Join(dir, "lock"), 0)
+	return lockFile(context.Background(), filepath.Join(dir, "lock"), 0)
 }

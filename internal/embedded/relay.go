@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,33 +13,34 @@ import (
 	"strings"
 )
 
-// maxLine bounds a line of a child's output, in bytes; what is longer is cut.
+// maxLine bounds a line of a child's log, in bytes. The rest of a longer line is dropped.
 const maxLine = 8 << 10
 
-// relay passes a child's log on: its slog records as such, anything else (a panic, the engine's own words) as warnings.
-func (s *supervisor) relay(output io.Reader) {
-	for r := bufio.NewReaderSize(output, maxLine); ; {
+// relayLog logs what a child writes, until the child closes stderr: slog records with their level and
+// attributes, any other line (a panic, the engine's messages) as a warning.
+func (s *supervisor) relayLog(stderr io.Reader) {
+	for r := bufio.NewReaderSize(stderr, maxLine); ; {
 		line, err := r.ReadSlice('\n')
 		if text := strings.TrimSpace(string(line)); text != "" {
-			s.pass(text)
+			s.relayLine(text)
 		}
 		for errors.Is(err, bufio.ErrBufferFull) {
 			_, err = r.ReadSlice('\n')
 		}
 		if err != nil {
-			return // the child has closed it, by ending
+			return
 		}
 	}
 }
 
-func (s *supervisor) pass(text string) {
+func (s *supervisor) relayLine(text string) {
 	level, msg := slog.LevelWarn, text
 	var attrs []any
 	var fields map[string]any
 	if json.Unmarshal([]byte(text), &fields) == nil {
 		if m, ok := fields[slog.MessageKey].(string); ok {
 			l, _ := fields[slog.LevelKey].(string)
-			_ = level.UnmarshalText([]byte(l)) // else a warning
+			_ = level.UnmarshalText([]byte(l)) // an unknown level stays a warning
 			msg = m
 			for _, k := range slices.Sorted(maps.Keys(fields)) {
 				if k != slog.MessageKey && k != slog.LevelKey && k != slog.TimeKey {
@@ -49,17 +51,15 @@ func (s *supervisor) pass(text string) {
 	}
 	if level >= slog.LevelWarn {
 		s.mu.Lock()
-		s.said = msg
+		s.lastError = msg
 		s.mu.Unlock()
 	}
 	s.log.Log(context.Background(), level, msg, attrs...)
 }
 
-func (s *supervisor) lastSaid() string {
+// lastLoggedError returns the newest warning or error of the child.
+func (s *supervisor) lastLoggedError() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.said == "" {
-		return "it doesn't say why"
-	}
-	return s.said
+	return cmp.Or(s.lastError, "it logged no error")
 }

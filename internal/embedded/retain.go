@@ -17,27 +17,30 @@ import (
 
 const (
 	retainEvery = time.Minute
-	// The broker holds ~80 bytes of memory for each record (an idle Nowcast writes 4 a second and partition), and it must keep
-	// what the aggregator reads again at its start (11 min) and what ClickHouse has missed.
-	keepTime    = time.Hour
-	keepRecords = 100_000
+	// The broker holds about 80 bytes of memory for each record (an idle Nowcast writes 4 a second and
+	// partition). The log has to keep what the aggregator reads at its start (11 minutes) and what
+	// ClickHouse has missed.
+	recordLimit    = 100_000   // records of a partition
+	recordLimitAge = time.Hour // younger records stay, also above recordLimit
 )
 
-// retainer bounds the log: of each partition it deletes what is older than the topic's retention.ms, what is older than an
-// hour beyond the newest 100,000 records, and what is beyond so many bytes. The newest record always stays, since the broker
-// would otherwise forget the partition's end when it restarts. Compacted topics are left alone: they grow by hand only.
+// retainer bounds the log. From each partition it deletes records that are older than the topic's
+// retention.ms, records above recordLimit that are older than recordLimitAge, and the oldest records
+// above partitionBytes. The newest record always stays: without any record the broker would forget the
+// partition's end offset at its next start. Compacted topics stay whole; they grow only by an operator's
+// changes.
 type retainer struct {
-	cluster *kfake.Cluster
-	addr    string
-	bytes   int64
-	log     *slog.Logger
+	cluster        *kfake.Cluster
+	addr           string
+	partitionBytes int64
+	log            *slog.Logger
 }
 
-// run works until ctx ends.
+// run enforces the bounds once a minute until ctx ends.
 func (r *retainer) run(ctx context.Context) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(r.addr), kgo.ClientID("retention"))
 	if err != nil {
-		r.log.Error("log isn't bounded", "error", err)
+		r.log.Error("open client for retention: the log grows without bounds", "error", err)
 		<-ctx.Done()
 		return
 	}
@@ -45,8 +48,8 @@ func (r *retainer) run(ctx context.Context) {
 	tick := time.NewTicker(retainEvery)
 	defer tick.Stop()
 	for {
-		if err := r.once(ctx, client); err != nil && ctx.Err() == nil {
-			r.log.Error("bound log", "error", err)
+		if err := r.enforce(ctx, client); err != nil && ctx.Err() == nil {
+			r.log.Error("delete expired records", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -56,15 +59,16 @@ func (r *retainer) run(ctx context.Context) {
 	}
 }
 
-func (r *retainer) once(ctx context.Context, client *kgo.Client) error {
-	ask := kmsg.NewPtrMetadataRequest() // no topics named means all
-	answer, err := ask.RequestWith(ctx, client)
+// enforce bounds all partitions once.
+func (r *retainer) enforce(ctx context.Context, client *kgo.Client) error {
+	request := kmsg.NewPtrMetadataRequest() // without names: all topics
+	response, err := request.RequestWith(ctx, client)
 	if err != nil {
 		return fmt.Errorf("list topics: %w", err)
 	}
 	now := time.Now()
 	var errs []error
-	for _, t := range answer.Topics {
+	for _, t := range response.Topics {
 		if t.Topic == nil {
 			continue
 		}
@@ -86,66 +90,78 @@ func setting(t *kfake.TopicInfo, name string) string {
 	return ""
 }
 
-func (r *retainer) trim(ctx context.Context, client *kgo.Client, t *kfake.TopicInfo, p *kfake.PartitionInfo, now time.Time) error {
-	var to int64
+// trim deletes the expired records of a partition.
+func (r *retainer) trim(
+	ctx context.Context, client *kgo.Client, t *kfake.TopicInfo, p *kfake.PartitionInfo, now time.Time,
+) error {
+	var start int64 // the new first offset
 	if ms, err := strconv.ParseInt(setting(t, "retention.ms"), 10, 64); err == nil && ms >= 0 {
-		at, err := offsetAt(ctx, client, t.Topic, p, now.Add(-time.Duration(ms)*time.Millisecond))
+		expired := now.Add(-time.Duration(ms) * time.Millisecond)
+		if start, err = offsetAt(ctx, client, t.Topic, p, expired); err != nil {
+			return err
+		}
+	}
+	if p.HighWatermark-p.LogStartOffset > recordLimit {
+		aged, err := offsetAt(ctx, client, t.Topic, p, now.Add(-recordLimitAge))
 		if err != nil {
 			return err
 		}
-		to = at
+		start = max(start, min(aged, p.HighWatermark-recordLimit))
 	}
-	if p.HighWatermark-p.LogStartOffset > keepRecords {
-		at, err := offsetAt(ctx, client, t.Topic, p, now.Add(-keepTime))
-		if err != nil {
-			return err
-		}
-		to = max(to, min(at, p.HighWatermark-keepRecords))
-	}
-	if excess := p.NumBytes - r.bytes; excess > 0 {
+	if excess := p.NumBytes - r.partitionBytes; excess > 0 {
 		share := float64(excess) / float64(p.NumBytes)
-		to = max(to, p.LogStartOffset+int64(share*float64(p.HighWatermark-p.LogStartOffset)))
+		start = max(start, p.LogStartOffset+int64(share*float64(p.HighWatermark-p.LogStartOffset)))
 	}
-	to = min(to, p.HighWatermark-1)
-	if to <= p.LogStartOffset {
+	start = min(start, p.HighWatermark-1)
+	if start <= p.LogStartOffset {
 		return nil
 	}
+	return deleteRecords(ctx, client, t.Topic, p.Partition, start)
+}
+
+// deleteRecords deletes the records of a partition before an offset.
+func deleteRecords(
+	ctx context.Context, client *kgo.Client, topic string, partition int32, before int64,
+) error {
 	part := kmsg.NewDeleteRecordsRequestTopicPartition()
-	part.Partition, part.Offset = p.Partition, to
-	topic := kmsg.NewDeleteRecordsRequestTopic()
-	topic.Topic, topic.Partitions = t.Topic, []kmsg.DeleteRecordsRequestTopicPartition{part}
-	q := kmsg.NewPtrDeleteRecordsRequest()
-	q.Topics = []kmsg.DeleteRecordsRequestTopic{topic}
-	answer, err := q.RequestWith(ctx, client)
-	if err == nil && len(answer.Topics) == 1 && len(answer.Topics[0].Partitions) == 1 {
-		err = kerr.ErrorForCode(answer.Topics[0].Partitions[0].ErrorCode)
+	part.Partition, part.Offset = partition, before
+	t := kmsg.NewDeleteRecordsRequestTopic()
+	t.Topic, t.Partitions = topic, []kmsg.DeleteRecordsRequestTopicPartition{part}
+	request := kmsg.NewPtrDeleteRecordsRequest()
+	request.Topics = []kmsg.DeleteRecordsRequestTopic{t}
+	response, err := request.RequestWith(ctx, client)
+	if err == nil && len(response.Topics) == 1 && len(response.Topics[0].Partitions) == 1 {
+		err = kerr.ErrorForCode(response.Topics[0].Partitions[0].ErrorCode)
 	}
 	if err != nil {
-		return fmt.Errorf("delete records of %s-%d: %w", t.Topic, p.Partition, err)
+		return fmt.Errorf("delete records of %s-%d: %w", topic, partition, err)
 	}
 	return nil
 }
 
-// offsetAt is the first offset whose time is at or after at, or the partition's end.
-func offsetAt(ctx context.Context, client *kgo.Client, topic string, p *kfake.PartitionInfo, at time.Time) (int64, error) {
+// offsetAt returns the first offset with a timestamp of at or later, or the partition's end offset if
+// there is none.
+func offsetAt(
+	ctx context.Context, client *kgo.Client, topic string, p *kfake.PartitionInfo, at time.Time,
+) (int64, error) {
 	part := kmsg.NewListOffsetsRequestTopicPartition()
 	part.Partition, part.Timestamp = p.Partition, at.UnixMilli()
 	t := kmsg.NewListOffsetsRequestTopic()
 	t.Topic, t.Partitions = topic, []kmsg.ListOffsetsRequestTopicPartition{part}
-	q := kmsg.NewPtrListOffsetsRequest()
-	q.ReplicaID, q.Topics = -1, []kmsg.ListOffsetsRequestTopic{t}
-	answer, err := q.RequestWith(ctx, client)
-	if err == nil && (len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1) {
-		err = errors.New("the answer names no partition")
+	request := kmsg.NewPtrListOffsetsRequest()
+	request.ReplicaID, request.Topics = -1, []kmsg.ListOffsetsRequestTopic{t}
+	response, err := request.RequestWith(ctx, client)
+	if err == nil && (len(response.Topics) != 1 || len(response.Topics[0].Partitions) != 1) {
+		err = errors.New("the response names no partition")
 	}
 	if err == nil {
-		err = kerr.ErrorForCode(answer.Topics[0].Partitions[0].ErrorCode)
+		err = kerr.ErrorForCode(response.Topics[0].Partitions[0].ErrorCode)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("list offsets of %s-%d: %w", topic, p.Partition, err)
 	}
-	if o := answer.Topics[0].Partitions[0].Offset; o >= 0 {
-		return o, nil
+	if offset := response.Topics[0].Partitions[0].Offset; offset >= 0 {
+		return offset, nil
 	}
 	return p.HighWatermark, nil
 }

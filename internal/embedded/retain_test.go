@@ -13,33 +13,36 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// logOf is a broker in this process with one topic of one partition, as runBroker opens it.
-type logOf struct {
+// testLog is a broker in this process with its log in dir, as runBroker opens it. Its topics have one
+// partition.
+type testLog struct {
 	*testing.T
 	dir     string
 	cluster *kfake.Cluster
 	client  *kgo.Client
 }
 
-func openLog(t *testing.T, dir string) *logOf {
+func openLog(t *testing.T, dir string) *testLog {
 	t.Helper()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.DataDir(dir), kfake.BrokerConfigs(map[string]string{
-		"log.segment.bytes": "65536", "log.cleaner.backoff.ms": "315360000000"}))
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.DataDir(dir),
+		kfake.BrokerConfigs(map[string]string{
+			"log.segment.bytes": "65536", "log.cleaner.backoff.ms": "315360000000"}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	shortLived(cluster)
-	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DisableIdempotentWrite(), kgo.RequiredAcks(kgo.LeaderAck()),
-		kgo.ProducerBatchCompression(kgo.NoCompression()))
+	useBatchSegments(cluster)
+	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DisableIdempotentWrite(),
+		kgo.RequiredAcks(kgo.LeaderAck()), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &logOf{t, dir, cluster, client}
+	return &testLog{t, dir, cluster, client}
 }
 
-func (l *logOf) close() { l.client.Close(); l.cluster.Close() }
+func (l *testLog) close() { l.client.Close(); l.cluster.Close() }
 
-func (l *logOf) create(topic string, settings map[string]string) {
+func (l *testLog) create(topic string, settings map[string]string) {
 	q := kmsg.NewPtrCreateTopicsRequest()
 	c := kmsg.NewCreateTopicsRequestTopic()
 	c.Topic, c.NumPartitions, c.ReplicationFactor = topic, 1, 1
@@ -52,8 +55,8 @@ func (l *logOf) create(topic string, settings map[string]string) {
 	}
 }
 
-// write appends n records, the last of which is of age, each a second older than the next.
-func (l *logOf) write(topic string, n int, age time.Duration, size int) {
+// write appends n records a second apart, of which the last is as old as age.
+func (l *testLog) write(topic string, n int, age time.Duration, size int) {
 	l.Helper()
 	for i := range n {
 		at := time.Now().Add(-age - time.Duration(n-1-i)*time.Second)
@@ -64,21 +67,21 @@ func (l *logOf) write(topic string, n int, age time.Duration, size int) {
 	}
 }
 
-func (l *logOf) retain(bytes int64) {
-	r := retainer{cluster: l.cluster, bytes: bytes, log: slog.New(slog.DiscardHandler)}
-	if err := r.once(l.Context(), l.client); err != nil {
+func (l *testLog) retain(partitionBytes int64) {
+	r := retainer{cluster: l.cluster, partitionBytes: partitionBytes, log: slog.New(slog.DiscardHandler)}
+	if err := r.enforce(l.Context(), l.client); err != nil {
 		l.Fatal(err)
 	}
 }
 
-// kept is how many records of a topic are left.
-func (l *logOf) kept(topic string) int64 {
+// records returns the number of records of a topic.
+func (l *testLog) records(topic string) int64 {
 	p := l.cluster.PartitionInfo(topic, 0)
 	return p.HighWatermark - p.LogStartOffset
 }
 
-// files is how many files hold a topic, and their size.
-func (l *logOf) files(topic string) (n int, size int64) {
+// files returns the number of segments of a topic, and their size in bytes.
+func (l *testLog) files(topic string) (n int, size int64) {
 	names, err := filepath.Glob(filepath.Join(l.dir, "partitions", topic+"-0", "*.dat"))
 	if err != nil {
 		l.Fatal(err)
@@ -114,7 +117,7 @@ func TestRetention(t *testing.T) {
 	l.retain(1 << 20)
 
 	for topic, want := range map[string]int64{"aged": 30, "expired": 1, "sites": 5, "salts": 2} {
-		if got := l.kept(topic); got != want {
+		if got := l.records(topic); got != want {
 			t.Errorf("%s: %d records are left, want %d", topic, got, want)
 		}
 	}
@@ -128,11 +131,11 @@ func TestRetention(t *testing.T) {
 		t.Errorf("salts: %d files are left, want one for each of 2 records", n)
 	}
 
-	l.close() // what is read again goes on where it ended
+	l.close() // after a restart, the partitions have the same end offsets
 	l = openLog(t, l.dir)
 	for topic, want := range map[string]int64{"aged": 80, "sized": 400, "expired": 5, "sites": 5} {
 		if got := l.cluster.PartitionInfo(topic, 0).HighWatermark; got != want {
-			t.Errorf("%s: goes on at %d, want %d", topic, got, want)
+			t.Errorf("%s: end offset %d, want %d", topic, got, want)
 		}
 	}
 }
@@ -146,7 +149,7 @@ func TestSyncChanged(t *testing.T) {
 	if err := syncChanged(dir, synced); err != nil {
 		t.Fatal(err)
 	}
-	if n, _ := l.files("ev"); len(synced) != n+1 || n < 2 { // and groups.log
+	if n, _ := l.files("ev"); len(synced) != n+1 || n < 2 { // +1: groups.log
 		t.Errorf("%d of %d files are synced: %v", len(synced), n, synced)
 	}
 	l.close()

@@ -12,34 +12,36 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"nowcast/internal/retry"
 )
 
 const (
-	drainTime   = 10 * time.Second // from SIGTERM to SIGKILL
-	firstDelay  = 100 * time.Millisecond
-	lastDelay   = 5 * time.Second
-	settledTime = 10 * time.Second // a child that was ready for as long is restarted at the first delay again
+	drainTimeout = 10 * time.Second // from SIGTERM to SIGKILL
+	minRestart   = 100 * time.Millisecond
+	maxRestart   = 5 * time.Second
+	settledTime  = 10 * time.Second // a child that was ready for so long is restarted after minRestart again
 
-	probeFast = 20 * time.Millisecond // until it is ready
-	probeSlow = time.Second
-	probeTime = 3 * time.Second
-	probeMiss = 3 // so many unanswered probes in a row and the child is killed; only once it has been ready
+	startProbeEvery = 20 * time.Millisecond // until the child is ready
+	probeEvery      = time.Second
+	probeTimeout    = 3 * time.Second
+	maxFailedProbes = 3 // in a row, of a child that was ready; then it is killed
 )
 
 // supervisor keeps one child process running.
 type supervisor struct {
-	name     string // as people call it
+	name     string // for messages
 	args     []string
-	listener *os.File // given to every child; connections wait in it while there is none
+	listener *os.File // inherited by every child; connections wait in it while there is no child
 	probe    func(context.Context) error
 	log      *slog.Logger
 	restarts prometheus.Counter
 	up       prometheus.Gauge
 
-	mu     sync.Mutex
-	pid    int
-	reason string // "" = ready
-	said   string // the child's newest error
+	mu        sync.Mutex
+	pid       int
+	reason    string // why the child isn't ready; "" if it is
+	lastError string // newest warning or error that the child logged
 }
 
 func newSupervisor(name, part string, c *Config) (*supervisor, error) {
@@ -59,21 +61,21 @@ func newSupervisor(name, part string, c *Config) (*supervisor, error) {
 	return s, nil
 }
 
-// Ready says whether the child answers and, if not, why.
+// Ready reports whether the child answers, and otherwise why not.
 func (s *supervisor) Ready() (ok bool, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.reason == "", s.reason
 }
 
-// PID is the child's process id, 0 while there is none.
+// PID returns the child's process id, or 0 while there is no child.
 func (s *supervisor) PID() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.pid
 }
 
-func (s *supervisor) set(pid int, reason string) {
+func (s *supervisor) setState(pid int, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pid, s.reason = pid, reason
@@ -84,80 +86,80 @@ func (s *supervisor) set(pid int, reason string) {
 	s.up.Set(up)
 }
 
-// run keeps the child running until ctx ends, then has it drain. It returns an error only for what no restart mends.
+// run keeps a child running until ctx ends, then lets it drain. It fails only if a restart can't help.
 func (s *supervisor) run(ctx context.Context) error {
-	defer func() { s.set(0, s.name+" isn't running") }()
-	for delay := firstDelay; ; delay = min(2*delay, lastDelay) {
-		settled, err := s.once(ctx)
+	defer func() { s.setState(0, s.name+" isn't running") }()
+	backoff := retry.Backoff{Min: minRestart, Max: maxRestart}
+	for {
+		settled, err := s.runChild(ctx)
 		if ctx.Err() != nil {
-			break
+			return nil
 		}
 		var exit *exec.ExitError
-		if errors.As(err, &exit) && exit.ExitCode() == exitHopeless {
-			return fmt.Errorf("start %s: %s", s.name, s.lastSaid())
+		if errors.As(err, &exit) && exit.ExitCode() == exitPermanent {
+			return fmt.Errorf("start %s: %s", s.name, s.lastLoggedError())
 		}
 		if settled {
-			delay = firstDelay
+			backoff.Reset()
 		}
 		s.restarts.Inc()
-		s.set(0, fmt.Sprintf("%s ended (%v) and starts again", s.name, err))
-		s.log.Error(s.name+" ended, starting it again", "error", err, "delay", delay)
-		select {
-		case <-ctx.Done():
+		s.setState(0, fmt.Sprintf("%s ended (%v) and is being restarted", s.name, err))
+		delay := backoff.Next()
+		s.log.Error(s.name+" ended, restarting it", "error", err, "delay", delay)
+		if retry.Sleep(ctx, delay) != nil {
 			return nil
-		case <-time.After(delay):
 		}
 	}
-	return nil
 }
 
-// once runs one child to its end, which with ctx still alive is an error.
-func (s *supervisor) once(ctx context.Context) (settled bool, err error) {
+// runChild runs one child to its end. It returns an error unless ctx ended. settled means that the child
+// was ready for at least settledTime.
+func (s *supervisor) runChild(ctx context.Context) (settled bool, err error) {
 	program, err := os.Executable()
 	if err != nil {
 		return false, fmt.Errorf("find own program: %w", err)
 	}
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), program, s.args...) // stop ends it, gently first
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), program, s.args...) // stop ends it, not ctx
 	cmd.ExtraFiles = []*os.File{s.listener}
-	// A group of its own: Ctrl-C in a terminal reaches the parent only, which then stops things in order.
+	// With a process group of its own, a child doesn't get a terminal's Ctrl-C: the parent stops all
+	// parts in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	alive, err := cmd.StdinPipe() // its end tells the child that this process is gone
+	stdin, err := cmd.StdinPipe() // closed when this process ends; then the child drains
 	if err != nil {
-		return false, fmt.Errorf("make pipe: %w", err)
+		return false, fmt.Errorf("open pipe to child: %w", err)
 	}
-	defer alive.Close()
-	output, err := cmd.StderrPipe()
+	defer stdin.Close()
+	stderr, err := cmd.StderrPipe()
 	if err != nil {
-		return false, fmt.Errorf("make pipe: %w", err)
+		return false, fmt.Errorf("open pipe to child: %w", err)
 	}
 	start := time.Now()
 	if err := cmd.Start(); err != nil {
 		return false, fmt.Errorf("start process: %w", err)
 	}
-	s.set(cmd.Process.Pid, s.name+" is starting")
+	s.setState(cmd.Process.Pid, s.name+" is starting")
 
-	var end error
+	var exitErr error
 	exited := make(chan struct{})
 	go func() {
 		defer close(exited)
-		s.relay(output)
-		end = cmd.Wait()
+		s.relayLog(stderr)
+		exitErr = cmd.Wait()
 	}()
-	probing, stopProbing := context.WithCancel(ctx)
-	defer stopProbing()
+	probeCtx, stopProbes := context.WithCancel(ctx)
 	readyAt := make(chan time.Time, 1)
 	var probes sync.WaitGroup
-	probes.Go(func() { s.watch(probing, cmd.Process, start, readyAt) })
+	probes.Go(func() { s.watchChild(probeCtx, cmd.Process, start, readyAt) })
 	defer probes.Wait()
-	defer stopProbing()
+	defer stopProbes()
 
 	select {
 	case <-exited:
-		if err = end; err == nil {
-			err = errors.New("it ended by itself")
+		if err = exitErr; err == nil {
+			err = errors.New("exit status 0")
 		}
 	case <-ctx.Done():
-		s.stop(cmd.Process, exited)
+		s.stopChild(cmd.Process, exited)
 	}
 	select {
 	case t := <-readyAt:
@@ -167,58 +169,62 @@ func (s *supervisor) once(ctx context.Context) (settled bool, err error) {
 	return settled, err
 }
 
-// stop has the child drain, and kills it when that takes too long: what it has acknowledged survives that too.
-func (s *supervisor) stop(p *os.Process, exited <-chan struct{}) {
+// stopChild lets the child drain, and kills it after drainTimeout. What the child has acknowledged
+// survives both.
+func (s *supervisor) stopChild(p *os.Process, exited <-chan struct{}) {
 	if err := p.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		s.log.Warn("stop "+s.name, "error", err)
 	}
+	timeout := time.NewTimer(drainTimeout)
+	defer timeout.Stop()
 	select {
 	case <-exited:
 		return
-	case <-time.After(drainTime):
+	case <-timeout.C:
 	}
-	s.log.Warn(s.name+" didn't drain in time and is killed", "after", drainTime)
-	_ = p.Kill() // it can only have ended meanwhile
+	s.log.Warn(s.name+" didn't drain in time, killing it", "after", drainTimeout)
+	_ = p.Kill() // fails only if it has ended meanwhile
 	<-exited
 }
 
-// watch probes the child, says when it is ready and kills it when it no longer answers.
-func (s *supervisor) watch(ctx context.Context, p *os.Process, start time.Time, readyAt chan<- time.Time) {
-	pace, missed, ready := probeFast, 0, false
+// watchChild probes the child, reports when it is ready, and kills it when it doesn't answer any more.
+func (s *supervisor) watchChild(
+	ctx context.Context, p *os.Process, start time.Time, readyAt chan<- time.Time,
+) {
+	interval, failed, ready := startProbeEvery, 0, false
 	for {
-		err := s.ask(ctx)
+		err := s.probeChild(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err == nil:
-			if !ready || missed > 0 {
-				s.set(p.Pid, "")
+			if !ready || failed > 0 {
+				s.setState(p.Pid, "")
 			}
 			if !ready {
-				ready, pace = true, probeSlow
+				ready, interval = true, probeEvery
 				readyAt <- time.Now()
-				s.log.Info(s.name+" is ready", "pid", p.Pid, "after", time.Since(start).Round(time.Millisecond))
+				took := time.Since(start).Round(time.Millisecond)
+				s.log.Info(s.name+" is ready", "pid", p.Pid, "after", took)
 			}
-			missed = 0
+			failed = 0
 		case ready:
-			missed++
-			s.set(p.Pid, fmt.Sprintf("%s doesn't answer: %v", s.name, err))
-			if missed == probeMiss {
+			failed++
+			s.setState(p.Pid, fmt.Sprintf("%s doesn't answer: %v", s.name, err))
+			if failed == maxFailedProbes {
 				s.log.Error(s.name+" doesn't answer, killing it", "error", err)
-				_ = p.Kill() // it can only have ended meanwhile
+				_ = p.Kill() // fails only if it has ended meanwhile
 				return
 			}
 		}
-		select {
-		case <-ctx.Done():
+		if retry.Sleep(ctx, interval) != nil {
 			return
-		case <-time.After(pace):
 		}
 	}
 }
 
-func (s *supervisor) ask(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, probeTime)
+func (s *supervisor) probeChild(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	return s.probe(ctx)
 }

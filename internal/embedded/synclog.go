@@ -2,7 +2,9 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -11,12 +13,12 @@ import (
 
 const syncEvery = time.Second
 
-// syncLog makes what the broker has written since the last time durable against a loss of power, once a second until ctx ends.
-// The broker syncs what it writes when it stops.
+// syncLog syncs the files that the broker has changed to disk, once a second until ctx ends. When the
+// broker stops, it syncs them itself.
 func syncLog(ctx context.Context, dir string, log *slog.Logger) {
 	tick := time.NewTicker(syncEvery)
 	defer tick.Stop()
-	synced := map[string]time.Time{} // a file's time of change when it was last synced
+	synced := map[string]time.Time{} // a file's modification time at its last sync
 	failed := false
 	for {
 		select {
@@ -25,29 +27,31 @@ func syncLog(ctx context.Context, dir string, log *slog.Logger) {
 		case <-tick.C:
 		}
 		err := syncChanged(dir, synced)
-		if err != nil && !failed { // once, not once a second
+		if err != nil && !failed { // logged once, until a sync succeeds
 			log.Error("sync log", "error", err)
 		}
 		failed = err != nil
 	}
 }
 
+// syncChanged syncs the files below dir that have changed since their last sync, and updates synced.
 func syncChanged(dir string, synced map[string]time.Time) error {
-	// The index files beside the segments are rebuilt from those.
+	// Index files aren't synced, since the broker can rebuild them from the segments.
 	files, err := filepath.Glob(filepath.Join(dir, "partitions", "*", "*.dat"))
 	if err != nil {
 		return err
 	}
 	files = append(files, filepath.Join(dir, "groups.log"))
-	there := make(map[string]bool, len(files))
+	present := make(map[string]bool, len(files))
 	for _, name := range files {
-		there[name] = true
-		if err := syncFile(name, synced); err != nil && !os.IsNotExist(err) { // retention may have deleted it
+		present[name] = true
+		err := syncFile(name, synced)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // retention may have deleted the file
 			return fmt.Errorf("sync %s: %w", filepath.Base(name), err)
 		}
 	}
 	for name := range synced {
-		if !there[name] {
+		if !present[name] {
 			delete(synced, name)
 		}
 	}

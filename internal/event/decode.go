@@ -2,21 +2,23 @@ package event
 
 import (
 	"fmt"
-	"unsafe"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"nowcast/internal/wire"
 )
 
-// Decoder reads one envelope after another without an allocation an event. The zero value is ready for Reset; a Decoder is for one
-// goroutine.
+// Decoder reads one envelope after another without an allocation an event. The zero value is ready for
+// Reset. A Decoder is for one goroutine.
 type Decoder struct {
 	rest    []byte
 	err     error
 	tallies []Tally
 }
 
-// Reset takes a record and gives its header. ErrVersion: the record is of a newer schema (the header then says which). ErrCorrupt: it is
-// no envelope. The record must not change while its events are in use.
+// Reset starts on a record and returns its header. It fails with ErrVersion when the record's schema is
+// newer (the header then has its version), and with ErrCorrupt when the record is no envelope. The record
+// must not change while its events are in use.
 func (d *Decoder) Reset(record []byte) (Header, error) {
 	d.rest, d.err, d.tallies = nil, nil, d.tallies[:0]
 	var h Header
@@ -41,7 +43,11 @@ func (d *Decoder) Reset(record []byte) (Header, error) {
 	}
 	switch {
 	case h.Version > Version:
-		return h, fmt.Errorf("read header of version %d, this program knows up to %d: %w", h.Version, Version, ErrVersion)
+		return h, fmt.Errorf("read header of version %d, this program knows up to %d: %w",
+			h.Version,
+			Version,
+			ErrVersion,
+		)
 	case h.Version == 0 || h.Node == 0 || h.Sequence == 0:
 		return h, fmt.Errorf("read header: no version, node or sequence: %w", ErrCorrupt)
 	}
@@ -49,7 +55,8 @@ func (d *Decoder) Reset(record []byte) (Header, error) {
 	return h, nil
 }
 
-// Next overwrites e with the next event. It gives false after the last one and after the first that can't be read: see Err.
+// Next overwrites e with the next event. It returns false after the last event and at the first that can't
+// be read; Err tells which.
 func (d *Decoder) Next(e *Event) bool {
 	for d.err == nil && len(d.rest) > 0 {
 		num, typ, v, n := field(d.rest)
@@ -73,10 +80,10 @@ func (d *Decoder) Next(e *Event) bool {
 	return false
 }
 
-// Err says why Next stopped, nil at the end of the envelope.
+// Err returns why Next stopped: nil at the end of the envelope.
 func (d *Decoder) Err() error { return d.err }
 
-// Tallies are those of the envelope, once Next has given false. They are valid until the next Reset.
+// Tallies returns the envelope's tallies once Next has returned false. They are valid until the next Reset.
 func (d *Decoder) Tallies() []Tally { return d.tallies }
 
 func (d *Decoder) tally(b []byte) error {
@@ -89,11 +96,11 @@ func (d *Decoder) tally(b []byte) error {
 		b = b[n:]
 		switch {
 		case num == fieldTallySite && typ == protowire.BytesType:
-			t.Site = alias(v.bytes)
+			t.Site = wire.AliasString(v.bytes)
 		case num == fieldTallyMinute && typ == protowire.VarintType:
 			t.Minute = int64(v.num)
 		case num == fieldTallyReason && typ == protowire.BytesType:
-			t.Reason = alias(v.bytes)
+			t.Reason = wire.AliasString(v.bytes)
 		case num == fieldTallyCount && typ == protowire.VarintType:
 			t.Count = v.num
 		}
@@ -104,17 +111,19 @@ func (d *Decoder) tally(b []byte) error {
 
 func (d *Decoder) event(e *Event, b []byte) error {
 	*e = Event{}
-	propsAt, propsEnd := -1, -1 // the run of properties so far, in b
+	propsAt, propsEnd := -1, -1 // bounds in b of the contiguous properties so far
 	for at := 0; at < len(b); {
-		// Nearly every field is a short string whose tag takes one or two bytes. A call for each would cost more than reading it.
-		tag, text := uint(b[at]), at+1
-		if tag >= oneByte && text < len(b) {
-			tag = tag&(oneByte-1) | uint(b[text])<<7
-			text++
+		// Nearly every field is a short string whose tag takes one or two bytes. A call of field would cost
+		// more than reading it here.
+		tag, length := uint(b[at]), at+1
+		if tag >= oneByte && length < len(b) {
+			tag = tag&(oneByte-1) | uint(b[length])<<7
+			length++
 		}
-		if tag&7 == uint(protowire.BytesType) && (tag < fieldID<<3 && tag >= noNumber || tag >= fieldCity<<3 && tag < (fieldScreen+1)<<3) && text < len(b) && b[text] < oneByte {
-			if end := text + 1 + int(b[text]); end <= len(b) {
-				e.setString(protowire.Number(tag>>3), b[text+1:end])
+		isString := tag < fieldID<<3 && tag >= minTag || tag >= fieldCity<<3 && tag < (fieldScreen+1)<<3
+		if tag&7 == uint(protowire.BytesType) && isString && length < len(b) && b[length] < oneByte {
+			if end := length + 1 + int(b[length]); end <= len(b) {
+				e.setString(protowire.Number(tag>>3), b[length+1:end])
 				at = end
 				continue
 			}
@@ -143,7 +152,7 @@ func (d *Decoder) event(e *Event, b []byte) error {
 				case propsEnd == from:
 					e.Props = b[propsAt:at:at]
 				default:
-					// Only another encoder scatters the properties of an event: their copies then live as long as the event does.
+					// Another encoder has put other fields between the properties: join copies of them.
 					e.Props = append(e.Props[:len(e.Props):len(e.Props)], b[from:at]...)
 					propsEnd = -1
 					continue
@@ -171,7 +180,7 @@ func (e *Event) setNumber(num protowire.Number, typ protowire.Type, v uint64) {
 	case fieldTime:
 		e.Time = int64(v)
 	case fieldKind:
-		// A kind beyond a byte is one of the future: not to be mistaken for one that is known.
+		// A kind that doesn't fit a byte is a future one and must not wrap to a known one.
 		e.Kind = Kind(min(v, 255))
 	case fieldRevenueMicros:
 		e.RevenueMicros = int64(v)
@@ -185,7 +194,7 @@ func (e *Event) setNumber(num protowire.Number, typ protowire.Type, v uint64) {
 }
 
 func (e *Event) setString(num protowire.Number, v []byte) {
-	s := alias(v)
+	s := wire.AliasString(v)
 	switch num {
 	case fieldName:
 		e.Name = s
@@ -236,7 +245,8 @@ func (e *Event) setString(num protowire.Number, v []byte) {
 	}
 }
 
-// EachProp calls f with each property, in their order, until f gives false. Keys and values alias props.
+// EachProp calls f with each property, in their order, until f returns false. Keys and values alias props.
+// It fails with ErrCorrupt.
 func EachProp(props []byte, f func(key, value string) bool) error {
 	for len(props) > 0 {
 		num, typ, v, n := field(props)
@@ -259,9 +269,9 @@ func EachProp(props []byte, f func(key, value string) bool) error {
 			}
 			switch num {
 			case fieldPropKey:
-				key = alias(v.bytes)
+				key = wire.AliasString(v.bytes)
 			case fieldPropValue:
-				value = alias(v.bytes)
+				value = wire.AliasString(v.bytes)
 			}
 		}
 		if !f(key, value) {
@@ -271,19 +281,23 @@ func EachProp(props []byte, f func(key, value string) bool) error {
 	return nil
 }
 
-// value of a field: num of a number, bytes of the rest.
+// value is a field's content.
 type value struct {
-	num   uint64
-	bytes []byte
+	num   uint64 // of a varint or fixed64 field
+	bytes []byte // of a bytes, string or message field
 }
 
-// A byte less than oneByte is a whole varint; a tag less than noNumber has no number.
-const oneByte, noNumber = 0x80, 1 << 3
+const (
+	oneByte = 0x80   // a lower byte is a whole varint
+	minTag  = 1 << 3 // a lower tag has the field number 0, which no field has
+)
 
-// field reads one field; n < 0 when b doesn't begin with one. Values of types that the schema doesn't use are skipped. Nearly every field
-// is a short string with a small number, which takes no more than a look at two bytes.
+// field reads the field at the start of b; n is its size, or negative when there is none. It skips values
+// of wire types that the schema doesn't use. A short string with a small field number, which nearly every
+// field is, takes a shortcut.
 func field(b []byte) (num protowire.Number, typ protowire.Type, v value, n int) {
-	if len(b) > 2 && b[0] < oneByte && b[0] >= noNumber && protowire.Type(b[0]&7) == protowire.BytesType && b[1] < oneByte {
+	if len(b) > 2 && b[0] < oneByte && b[0] >= minTag && protowire.Type(b[0]&7) == protowire.BytesType &&
+		b[1] < oneByte {
 		if n = 2 + int(b[1]); n <= len(b) {
 			v.bytes = b[2:n]
 			return protowire.Number(b[0] >> 3), protowire.BytesType, v, n
@@ -309,6 +323,3 @@ func field(b []byte) (num protowire.Number, typ protowire.Type, v value, n int) 
 	}
 	return num, typ, v, n + m
 }
-
-// alias gives b as a string without a copy: the record, which nobody changes, keeps it alive.
-func alias(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

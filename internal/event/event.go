@@ -1,8 +1,9 @@
-// Package event is the wire schema of the topic nowcast.events.v1: what ingest nodes write and everyone else reads.
+// Package event is the wire schema of the topic nowcast.events.v1, which ingest writes.
 //
-// The published form is event.proto. Bytes that a released version has written decode for ever: fields are only added and unknown ones are
-// skipped. A record of a newer schema version gives ErrVersion and bytes that are no envelope give ErrCorrupt; neither panics, and
-// neither makes the decoder allocate. Encoding doesn't check that strings are valid UTF-8: ingest sees to that.
+// The published form is event.proto. Bytes that a released version has written decode for ever: fields are
+// only added and unknown ones are skipped. A record of a newer schema version gives ErrVersion and bytes
+// that are no envelope give ErrCorrupt; neither panics, and neither makes the decoder allocate. Encoding
+// doesn't check that strings are valid UTF-8: ingest sees to that.
 package event
 
 import "errors"
@@ -10,25 +11,25 @@ import "errors"
 // Version of the schema, written into every header.
 const Version = 1
 
-// Why a record cannot be read.
+// Reasons why a record cannot be read.
 var (
-	// ErrVersion says that a record's schema is newer than Version: keep the record and upgrade the reader.
+	// ErrVersion means that a record's schema is newer than Version: keep the record and upgrade the reader.
 	ErrVersion = errors.New("newer schema version")
-	// ErrCorrupt says that a record is no envelope.
+	// ErrCorrupt means that a record is no envelope.
 	ErrCorrupt = errors.New("corrupt envelope")
 )
 
 // Kind of an event.
 type Kind uint8
 
-// The kinds. A reader treats one that it doesn't know as it treats Custom.
+// The kinds of events. A reader treats an unknown kind as Custom.
 const (
 	Pageview   Kind = 1
 	Custom     Kind = 2
 	Engagement Kind = 3
 )
 
-// String gives the name that queries use.
+// String returns the name that queries use.
 func (k Kind) String() string {
 	switch k {
 	case Pageview:
@@ -40,16 +41,17 @@ func (k Kind) String() string {
 	}
 }
 
-// Header of an envelope, which is one Kafka record.
+// Header is an envelope's. An envelope is one Kafka record.
 type Header struct {
 	Version     uint32
 	Node        uint64 // random for each start of an ingest process, never 0
 	Sequence    uint64 // per node and partition, from 1, rising by 1
-	Low         int64  // low watermark, ms since 1970 UTC: each event from here on was received after it
+	Low         int64  // low watermark, ms UTC: every event from here on was received after it
 	CloseMarker bool   // last envelope of a node that stops on purpose
 }
 
-// Event is one thing that a visitor did. Decoded strings and Props alias the record: copy what must outlive it.
+// Event is one thing that a visitor did. Decoded strings and Props alias the record: copy what must outlive
+// it.
 type Event struct {
 	Time            int64    // of receipt, ms since 1970 UTC
 	Visitor         uint64   // salted with the day's salt
@@ -64,13 +66,17 @@ type Event struct {
 	Currency        string
 	Name            string // "pageview", "engagement" or the custom event's name
 
-	Site, Hostname, Path, Referrer, Source                   string
-	Channel                                                  string // "Organic Search", "Direct" and the like; "" in events of before there were any
-	UTMSource, UTMMedium, UTMCampaign, UTMContent, UTMTerm   string
-	Country, Region, City                                    string // ISO 3166-1 alpha-2, ISO 3166-2, English name; or ""
-	Device, Browser, BrowserVersion, OS, OSVersion, Language string // Device: "Desktop", "Mobile", "Tablet" or ""
+	Site, Hostname, Path, Referrer, Source string
 
-	Screen string // class by width: "Mobile", "Tablet", "Laptop", "Desktop" or ""
+	Channel string // "Organic Search", "Direct", …; "" in events from before it was added
+
+	UTMSource, UTMMedium, UTMCampaign, UTMContent, UTMTerm string
+
+	Country, Region, City string // ISO 3166-1 alpha-2, ISO 3166-2, English name; or ""
+	Device                string // "Desktop", "Mobile", "Tablet" or ""
+	Screen                string // class by width: "Mobile", "Tablet", "Laptop", "Desktop" or ""
+
+	Browser, BrowserVersion, OS, OSVersion, Language string
 
 	Props []byte // built by AppendProp, read by EachProp
 }
@@ -83,7 +89,7 @@ type Tally struct {
 	Count  uint64
 }
 
-// Numbers of the fields in event.proto.
+// Field numbers of event.proto.
 const (
 	fieldEvent       = 1
 	fieldVersion     = 2

@@ -8,16 +8,43 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"nowcast/internal/wire"
 )
 
 // full is an event that has every field of the first release.
 func full() Event {
 	e := Event{
-		Time: 1795435200123, Visitor: 0xfedcba9876543210, PreviousVisitor: 7, ID: [16]byte{1, 2, 15: 16}, HasID: true, Interactive: true,
-		Kind: Custom, ScrollDepth: 87, EngagedMS: 15250, RevenueMicros: -12_340_000, Currency: "EUR", Name: "Signup",
-		Site: "example.com", Hostname: "www.example.com", Path: "/pricing", Referrer: "https://news.example.org/item", Source: "Hacker News",
-		UTMSource: "newsletter", UTMMedium: "email", UTMCampaign: "autumn", UTMContent: "button", UTMTerm: "analytics",
-		Country: "DE", Region: "DE-BE", Device: "Desktop", Browser: "Firefox", BrowserVersion: "144.0", OS: "GNU/Linux", OSVersion: "6.1", Language: "de-DE",
+		Time:            1795435200123,
+		Visitor:         0xfedcba9876543210,
+		PreviousVisitor: 7,
+		ID:              [16]byte{1, 2, 15: 16},
+		HasID:           true,
+		Interactive:     true,
+		Kind:            Custom,
+		ScrollDepth:     87,
+		EngagedMS:       15250,
+		RevenueMicros:   -12_340_000,
+		Currency:        "EUR",
+		Name:            "Signup",
+		Site:            "example.com",
+		Hostname:        "www.example.com",
+		Path:            "/pricing",
+		Referrer:        "https://news.example.org/item",
+		Source:          "Hacker News",
+		UTMSource:       "newsletter",
+		UTMMedium:       "email",
+		UTMCampaign:     "autumn",
+		UTMContent:      "button",
+		UTMTerm:         "analytics",
+		Country:         "DE",
+		Region:          "DE-BE",
+		Device:          "Desktop",
+		Browser:         "Firefox",
+		BrowserVersion:  "144.0",
+		OS:              "GNU/Linux",
+		OSVersion:       "6.1",
+		Language:        "de-DE",
 	}
 	e.Props = AppendProp(AppendProp(nil, "plan", "team"), "seats", "12")
 	return e
@@ -60,7 +87,8 @@ func decodeBy(t testing.TB, d *Decoder, b []byte) (Header, []Event) {
 }
 
 func TestRoundTripOfLengths(t *testing.T) {
-	for _, n := range []int{0, 1, 90, 125, 126, 127, 128, 129, 16381, 16383, 16384, 16385, 1 << 21, 1<<21 + 5} {
+	for _, n := range []int{0, 1, 90, 125, 126, 127, 128, 129, 16381, 16383, 16384, 16385, 1 << 21, 1<<21 +
+		5} {
 		a, z := Event{Time: 1, Path: strings.Repeat("p", n)}, Event{Time: 2, Path: "/z"}
 		h, got := decode(t, envelope(Header{Version: 1, Node: 1, Sequence: 1}, z, a, z))
 		if h.Node != 1 || !reflect.DeepEqual(got, []Event{z, a, z}) {
@@ -113,7 +141,11 @@ func TestVersionDefaults(t *testing.T) {
 }
 
 func TestTallies(t *testing.T) {
-	want := []Tally{{"example.com", 29923920, "", 1 << 40}, {"example.com", 29923920, "bot", 3}, {Reason: "ünknown"}}
+	want := []Tally{
+		{"example.com", 29923920, "", 1 << 40},
+		{"example.com", 29923920, "bot", 3},
+		{Reason: "ünknown"},
+	}
 	b := envelope(Header{Node: 1, Sequence: 1}, full())
 	for _, x := range want {
 		b = AppendTally(b, x)
@@ -132,19 +164,26 @@ func TestTallies(t *testing.T) {
 
 func TestProps(t *testing.T) {
 	read := func(b []byte) (s []string) {
-		if err := EachProp(b, func(k, v string) bool { s = append(s, k+"="+v); return k != "stop" }); err != nil {
+		if err := EachProp(
+			b,
+			func(k, v string) bool { s = append(s, k+"="+v); return k != "stop" },
+		); err != nil {
 			s = append(s, err.Error())
 		}
 		return s
 	}
 	var b []byte
-	for _, p := range [][2]string{{"a", "1"}, {"", "nameless"}, {"empty", ""}, {"stop", "here"}, {"not", "reached"}} {
+	for _, p := range [][2]string{{"a", "1"}, {"", "nameless"}, {"empty", ""}, {"stop", "here"},
+		{"not", "reached"}} {
 		b = AppendProp(b, p[0], p[1])
 	}
 	if got := strings.Join(read(b), " "); got != "a=1 =nameless empty= stop=here" {
 		t.Errorf("got %q", got)
 	}
-	if got := strings.Join(read(b[:len(AppendProp(nil, "a", "1"))+3]), " "); got != "a=1 read properties: corrupt envelope" {
+	if got := strings.Join(
+		read(b[:len(AppendProp(nil, "a", "1"))+3]),
+		" ",
+	); got != "a=1 read properties: corrupt envelope" {
 		t.Errorf("cut: got %q", got)
 	}
 }
@@ -152,13 +191,17 @@ func TestProps(t *testing.T) {
 func TestScatteredProps(t *testing.T) {
 	// Another encoder may write the properties of an event anywhere between its other fields.
 	a, b, c := AppendProp(nil, "a", "1"), AppendProp(nil, "b", "2"), AppendProp(nil, "c", "3")
-	path := appendString(nil, fieldPath, "/")
-	for _, parts := range [][][]byte{{a, b, c, path}, {a, path, b, c}, {a, b, path, c}, {a, path, b, path, c}, {path, a, path, b, path, c, path}} {
+	path := wire.AppendString(nil, fieldPath, "/")
+	for _, parts := range [][][]byte{{a, b, c, path}, {a, path, b, c}, {a, b, path, c}, {a, path, b, path, c},
+		{path, a, path, b, path, c, path}} {
 		var body []byte
 		for _, p := range parts {
 			body = append(body, p...)
 		}
-		record := protowire.AppendBytes(protowire.AppendTag(envelope(Header{Node: 1, Sequence: 1}), fieldEvent, protowire.BytesType), body)
+		record := protowire.AppendBytes(
+			protowire.AppendTag(envelope(Header{Node: 1, Sequence: 1}), fieldEvent, protowire.BytesType),
+			body,
+		)
 		before := string(record)
 		_, got := decode(t, record)
 		keys := ""
@@ -185,7 +228,10 @@ func TestAllocations(t *testing.T) {
 		t.Errorf("decoding allocates %v times", a)
 	}
 	buf := make([]byte, 0, 4096)
-	if a := testing.AllocsPerRun(100, func() { buf = AppendEvent(AppendHeader(buf[:0], Header{Node: 1, Sequence: 1}), &e) }); a != 0 {
+	if a := testing.AllocsPerRun(
+		100,
+		func() { buf = AppendEvent(AppendHeader(buf[:0], Header{Node: 1, Sequence: 1}), &e) },
+	); a != 0 {
 		t.Errorf("encoding allocates %v times", a)
 	}
 }
@@ -217,15 +263,36 @@ func FuzzDecode(f *testing.F) {
 			record = AppendTally(record, x)
 		}
 		var d2 Decoder
-		if h2, again := decodeBy(t, &d2, record); h2 != h || !slices.Equal(d.Tallies(), d2.Tallies()) || len(again) != len(all) || len(all) > 0 && !reflect.DeepEqual(again, all) {
+		if h2, again := decodeBy(
+			t,
+			&d2,
+			record,
+		); h2 != h || !slices.Equal(d.Tallies(), d2.Tallies()) || len(again) != len(all) ||
+			len(all) > 0 && !reflect.DeepEqual(again, all) {
 			t.Errorf("%x: %+v %+v, then %+v %+v", b, h, all, h2, again)
 		}
 	})
 }
 
 func BenchmarkDecode(b *testing.B) {
-	e := Event{Time: 1795435200123, Visitor: 1 << 63, Kind: Pageview, Name: "pageview", Site: "example.com", Hostname: "example.com", Path: "/pricing",
-		Source: "Google", Country: "DE", Device: "Desktop", Browser: "Firefox", BrowserVersion: "144.0", OS: "Windows", OSVersion: "11", Language: "de", Interactive: true}
+	e := Event{
+		Time:           1795435200123,
+		Visitor:        1 << 63,
+		Kind:           Pageview,
+		Name:           "pageview",
+		Site:           "example.com",
+		Hostname:       "example.com",
+		Path:           "/pricing",
+		Source:         "Google",
+		Country:        "DE",
+		Device:         "Desktop",
+		Browser:        "Firefox",
+		BrowserVersion: "144.0",
+		OS:             "Windows",
+		OSVersion:      "11",
+		Language:       "de",
+		Interactive:    true,
+	}
 	events := make([]Event, 100)
 	for i := range events {
 		events[i] = e

@@ -10,9 +10,15 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"nowcast/internal/wire"
 )
 
-var update = flag.Bool("update", false, "write golden files that are missing; one that exists is never written again")
+var update = flag.Bool(
+	"update",
+	false,
+	"write golden files that are missing; one that exists is never written again",
+)
 
 type golden struct {
 	name    string
@@ -26,9 +32,24 @@ func goldens() []golden {
 	h := Header{Version: 1, Node: 0x1122334455667788, Sequence: 42, Low: 1795435200000}
 	bye := h
 	bye.CloseMarker = true
-	minimal := Event{Time: 1795435200123, Visitor: 1, Kind: Pageview, Name: "pageview", Site: "example.com", Path: "/"}
-	unicode := Event{Time: 1795435200123, Visitor: 2, Kind: Custom, Name: "購入 🛒", Site: "xn--bcher-kva.example", Hostname: "bücher.example",
-		Path: "/straße/ё/日本", Props: AppendProp(nil, "größe", "\u202eXL\u0000")}
+	minimal := Event{
+		Time:    1795435200123,
+		Visitor: 1,
+		Kind:    Pageview,
+		Name:    "pageview",
+		Site:    "example.com",
+		Path:    "/",
+	}
+	unicode := Event{
+		Time:     1795435200123,
+		Visitor:  2,
+		Kind:     Custom,
+		Name:     "購入 🛒",
+		Site:     "xn--bcher-kva.example",
+		Hostname: "bücher.example",
+		Path:     "/straße/ё/日本",
+		Props:    AppendProp(nil, "größe", "\u202eXL\u0000"),
+	}
 	all := []golden{
 		{name: "tick", header: h},
 		{name: "close_marker", header: bye},
@@ -36,7 +57,12 @@ func goldens() []golden {
 		{name: "full", header: h, events: []Event{full(), minimal, full()}},
 		{name: "unicode", header: h, events: []Event{unicode}},
 		{name: "acquired", header: h, events: []Event{acquired(), minimal, acquired()}},
-		{name: "tally", header: h, events: []Event{minimal}, tallies: []Tally{{"example.com", 29923920, "", 3}, {"example.com", 29923920, "bot", 2}}},
+		{
+			name:    "tally",
+			header:  h,
+			events:  []Event{minimal},
+			tallies: []Tally{{"example.com", 29923920, "", 3}, {"example.com", 29923920, "bot", 2}},
+		},
 	}
 	for i, g := range all {
 		b := envelope(g.header, g.events...)
@@ -46,7 +72,8 @@ func goldens() []golden {
 		all[i].record = b
 	}
 
-	// As a program of years from now may write: fields of every wire type that nobody here knows, in the header and in an event.
+	// As a program of years from now may write: fields of every wire type that nobody here knows, in the
+	// header and in an event.
 	future := func(b []byte) []byte {
 		b = protowire.AppendVarint(protowire.AppendTag(b, 900, protowire.VarintType), 5)
 		b = protowire.AppendFixed32(protowire.AppendTag(b, 901, protowire.Fixed32Type), 5)
@@ -55,10 +82,22 @@ func goldens() []golden {
 		b = protowire.AppendTag(b, 904, protowire.StartGroupType)
 		return protowire.AppendTag(b, 904, protowire.EndGroupType)
 	}
-	body := appendString(future(appendUint(nil, fieldTime, 1795435200123)), fieldSite, "example.com")
+	body := wire.AppendString(
+		future(wire.AppendVarint(nil, fieldTime, 1795435200123)),
+		fieldSite,
+		"example.com",
+	)
 	record := future(AppendHeader(nil, h))
 	record = protowire.AppendBytes(protowire.AppendTag(record, fieldEvent, protowire.BytesType), future(body))
-	return append(all, golden{name: "future", record: future(record), header: h, events: []Event{{Time: 1795435200123, Site: "example.com"}}})
+	return append(
+		all,
+		golden{
+			name:   "future",
+			record: future(record),
+			header: h,
+			events: []Event{{Time: 1795435200123, Site: "example.com"}},
+		},
+	)
 }
 
 // What a released version has written must decode for ever: add files here, never change one.

@@ -22,7 +22,8 @@ func schema(t *testing.T) protoreflect.MessageDescriptor {
 	return files[0].Messages().ByName("Envelope")
 }
 
-// What the codec writes is what event.proto says, and what any other encoder writes by event.proto the codec reads.
+// What the codec writes is what event.proto says, and what any other encoder writes by event.proto the
+// codec reads.
 func TestSchema(t *testing.T) {
 	envelope := schema(t)
 	for _, g := range goldens() {
@@ -46,7 +47,8 @@ func TestSchema(t *testing.T) {
 		for i, x := range g.tallies {
 			y := tallies.Get(i).Message()
 			get := func(name protoreflect.Name) protoreflect.Value { return y.Get(byName(y, name)) }
-			if got := (Tally{get("site").String(), int64(get("minute").Uint()), get("reason").String(), get("count").Uint()}); got != x {
+			if got := (Tally{get("site").String(), int64(get("minute").Uint()), get("reason").String(),
+				get("count").Uint()}); got != x {
 				t.Errorf("%s: tally by the schema: %+v, want %+v", g.name, got, x)
 			}
 		}
@@ -86,12 +88,37 @@ func header(t *testing.T, m protoreflect.Message, h Header) {
 func same(t *testing.T, m protoreflect.Message, e Event) {
 	t.Helper()
 	want := map[protoreflect.Name]any{
-		"time": e.Time, "visitor": e.Visitor, "previous_visitor": e.PreviousVisitor, "kind": protoreflect.EnumNumber(e.Kind), "name": e.Name,
-		"site": e.Site, "hostname": e.Hostname, "path": e.Path, "source": e.Source, "referrer": e.Referrer, "country": e.Country, "region": e.Region,
-		"device": e.Device, "browser": e.Browser, "browser_version": e.BrowserVersion, "os": e.OS, "os_version": e.OSVersion, "language": e.Language,
-		"utm_source": e.UTMSource, "utm_medium": e.UTMMedium, "utm_campaign": e.UTMCampaign, "utm_content": e.UTMContent, "utm_term": e.UTMTerm,
-		"revenue_micros": e.RevenueMicros, "currency": e.Currency, "scroll_depth": e.ScrollDepth, "engaged_ms": e.EngagedMS, "interactive": e.Interactive,
-		"city": e.City, "channel": e.Channel, "screen": e.Screen,
+		"time":             e.Time,
+		"visitor":          e.Visitor,
+		"previous_visitor": e.PreviousVisitor,
+		"kind":             protoreflect.EnumNumber(e.Kind),
+		"name":             e.Name,
+		"site":             e.Site,
+		"hostname":         e.Hostname,
+		"path":             e.Path,
+		"source":           e.Source,
+		"referrer":         e.Referrer,
+		"country":          e.Country,
+		"region":           e.Region,
+		"device":           e.Device,
+		"browser":          e.Browser,
+		"browser_version":  e.BrowserVersion,
+		"os":               e.OS,
+		"os_version":       e.OSVersion,
+		"language":         e.Language,
+		"utm_source":       e.UTMSource,
+		"utm_medium":       e.UTMMedium,
+		"utm_campaign":     e.UTMCampaign,
+		"utm_content":      e.UTMContent,
+		"utm_term":         e.UTMTerm,
+		"revenue_micros":   e.RevenueMicros,
+		"currency":         e.Currency,
+		"scroll_depth":     e.ScrollDepth,
+		"engaged_ms":       e.EngagedMS,
+		"interactive":      e.Interactive,
+		"city":             e.City,
+		"channel":          e.Channel,
+		"screen":           e.Screen,
 	}
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
@@ -109,7 +136,12 @@ func same(t *testing.T, m protoreflect.Message, e Event) {
 			n := 0
 			_ = EachProp(e.Props, func(k, v string) bool {
 				n++
-				if got := m.Get(f).Map().Get(protoreflect.ValueOfString(k).MapKey()); !got.IsValid() || got.String() != v {
+				if got := m.Get(
+					f,
+				).Map().Get(
+					protoreflect.ValueOfString(k).MapKey(),
+				); !got.IsValid() ||
+					got.String() != v {
 					t.Errorf("property %q by the schema: %v, want %q", k, got, v)
 				}
 				return true

@@ -1,9 +1,10 @@
-// Package process is what every nowcast process has beside its work: a group of members that start and stop together, the ops
-// address with metrics, health and profiles, the logger, and HTTP servers that drain.
+// Package process is what every nowcast process has beside its work: a group of members that start and
+// stop together, the address for operators with metrics, health and profiles, and the logger.
 //
-// It promises that a process either does all of its work or ends: the first member that returns stops the others, in the opposite
-// order of their adding, and Run returns when all are gone. A member that doesn't stop within the group's limit is named in the
-// error that Run then returns without it. The package knows nothing of what the members do.
+// It promises that a process does all of its work or ends: the first member that returns stops the
+// others, in reverse order of addition, and Run returns when all have returned. If a member doesn't stop
+// within the group's limit, Run returns without it and its error names it. The package knows nothing of
+// what the members do.
 package process
 
 import (
@@ -16,47 +17,51 @@ import (
 )
 
 const (
-	defaultLimit = 25 * time.Second // of the whole stop: below the 30 s that orchestrators commonly grant
-	lastChance   = 3 * time.Second  // for those that are told to stop only when the limit is over
+	defaultLimit = 25 * time.Second // below the 30 s that orchestrators commonly grant
+	finalGrace   = 3 * time.Second  // for members that are cancelled only when the limit is over
 )
 
-// Group runs members together. Each may use those that were added before it, so the last added is stopped first, and each is told
-// to stop only when all that were added after it have returned. The zero value is ready for use.
+// Group runs members together. A member may use the members that were added before it: the last added
+// stops first, and each is cancelled only when all members added after it have returned. The zero value
+// is ready for use.
 type Group struct {
-	// Limit bounds the whole stop; 0 means 25 s. When it is over, all members that are left are told to stop at once.
+	// Limit bounds the whole stop; 0 means 25 s. When it is over, all remaining members are cancelled at
+	// once.
 	Limit time.Duration
 
 	members []*member
 }
 
 type member struct {
-	name string
-	run  func(context.Context) error
-	stop context.CancelFunc
-	done chan struct{}
-	err  error
+	name   string
+	run    func(context.Context) error
+	cancel context.CancelFunc
+	done   chan struct{} // closed when run has returned; err is set before
+	err    error
 }
 
-// Add adds a member before Run. run works until its context ends, then drains and returns nil or the context's error; whatever
-// else it returns, or when, ends the group.
+// Add adds a member; call it before Run. run works until its context ends, then drains and returns nil
+// or the context's error. A return at any other time, or with any other error, ends the group.
 func (g *Group) Add(name string, run func(context.Context) error) {
 	g.members = append(g.members, &member{name: name, run: run, done: make(chan struct{})})
 }
 
-// Run starts all members and returns when all have returned. When ctx ends that is no error. When a member ends by itself, the
-// error is that member's; errors of stopping the others are joined to it.
+// Run starts all members and returns when all have returned. The end of ctx is no error. If a member
+// returns by itself, Run returns that member's error, joined with the errors that the others return
+// while they stop.
 func (g *Group) Run(ctx context.Context) error {
-	first := make(chan struct{}, len(g.members))
-	// A member's context keeps the values of ctx but not its end: who stops when is decided here.
+	returned := make(chan struct{}, len(g.members))
+	// Members keep the values of ctx but not its end, because stopAll decides in which order they stop.
 	base := context.WithoutCancel(ctx)
 	for _, m := range g.members {
-		var own context.Context
-		own, m.stop = context.WithCancel(base)
-		defer m.stop()
+		var memberCtx context.Context
+		memberCtx, m.cancel = context.WithCancel(base)
+		defer m.cancel()
 		go func() {
-			defer func() { close(m.done); first <- struct{}{} }()
-			err := m.run(own)
-			if told := own.Err() != nil && errors.Is(err, context.Canceled); err != nil && !told {
+			defer func() { close(m.done); returned <- struct{}{} }()
+			err := m.run(memberCtx)
+			drained := memberCtx.Err() != nil && errors.Is(err, context.Canceled)
+			if err != nil && !drained {
 				m.err = fmt.Errorf("%s: %w", m.name, err)
 			}
 		}()
@@ -64,9 +69,9 @@ func (g *Group) Run(ctx context.Context) error {
 	var cause error
 	select {
 	case <-ctx.Done():
-	case <-first:
+	case <-returned:
 		for _, m := range g.members {
-			if m.over() {
+			if m.hasReturned() {
 				cause = errors.Join(cause, m.err)
 			}
 		}
@@ -74,7 +79,7 @@ func (g *Group) Run(ctx context.Context) error {
 	return g.stopAll(cause)
 }
 
-func (m *member) over() bool {
+func (m *member) hasReturned() bool {
 	select {
 	case <-m.done:
 		return true
@@ -84,19 +89,20 @@ func (m *member) over() bool {
 }
 
 func (g *Group) stopAll(cause error) error {
-	limit := time.NewTimer(cmp.Or(g.Limit, defaultLimit))
-	defer limit.Stop()
+	limit := cmp.Or(g.Limit, defaultLimit)
+	timeout := time.NewTimer(limit)
+	defer timeout.Stop()
 	inTime := true
 	for i := len(g.members) - 1; i >= 0 && inTime; i-- {
 		m := g.members[i]
-		early := m.over()
-		m.stop()
+		counted := m.hasReturned() // its error is in cause already
+		m.cancel()
 		select {
 		case <-m.done:
-			if !early {
+			if !counted {
 				cause = errors.Join(cause, m.err)
 			}
-		case <-limit.C:
+		case <-timeout.C:
 			inTime = false
 		}
 	}
@@ -104,23 +110,24 @@ func (g *Group) stopAll(cause error) error {
 		return cause
 	}
 	for _, m := range g.members {
-		m.stop()
+		m.cancel()
 	}
-	last := time.NewTimer(lastChance)
-	defer last.Stop()
+	grace := time.NewTimer(finalGrace)
+	defer grace.Stop()
 	var stuck []string
 	for _, m := range g.members {
 		select {
 		case <-m.done:
-		case <-last.C:
-			last.Reset(0) // the others get no second chance
-			if !m.over() {
+		case <-grace.C:
+			grace.Reset(0) // all members share one grace
+			if !m.hasReturned() {
 				stuck = append(stuck, m.name)
 			}
 		}
 	}
 	if len(stuck) > 0 {
-		cause = errors.Join(cause, fmt.Errorf("%s didn't stop within %s", strings.Join(stuck, ", "), cmp.Or(g.Limit, defaultLimit)+lastChance))
+		cause = errors.Join(cause,
+			fmt.Errorf("%s didn't stop within %s", strings.Join(stuck, ", "), limit+finalGrace))
 	}
 	return cause
 }

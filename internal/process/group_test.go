@@ -11,32 +11,36 @@ import (
 	"time"
 )
 
-// diary keeps what happened in which order.
-type diary struct {
+// recorder records what happens, in order.
+type recorder struct {
 	mu    sync.Mutex
 	lines []string
 }
 
-func (d *diary) note(s string) { d.mu.Lock(); defer d.mu.Unlock(); d.lines = append(d.lines, s) }
+func (r *recorder) add(line string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines = append(r.lines, line)
+}
 
-// member drains for a while after its context has ended.
-func (d *diary) member(name string, drain time.Duration, err error) func(context.Context) error {
+// member returns a run function that drains for a while after its context has ended.
+func (r *recorder) member(name string, drain time.Duration, err error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		<-ctx.Done()
-		d.note("stop " + name)
+		r.add("stop " + name)
 		time.Sleep(drain)
-		d.note("end " + name)
+		r.add("end " + name)
 		return err
 	}
 }
 
 func TestGroupStopsLastAddedFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var d diary
+		var rec recorder
 		var g Group
-		g.Add("broker", d.member("broker", time.Second, nil))
-		g.Add("publisher", d.member("publisher", 2*time.Second, context.Canceled))
-		g.Add("listener", d.member("listener", 3*time.Second, nil))
+		g.Add("broker", rec.member("broker", time.Second, nil))
+		g.Add("publisher", rec.member("publisher", 2*time.Second, context.Canceled))
+		g.Add("listener", rec.member("listener", 3*time.Second, nil))
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Minute, cancel)
 		start := time.Now()
@@ -46,8 +50,10 @@ func TestGroupStopsLastAddedFirst(t *testing.T) {
 		if took := time.Since(start); took != time.Minute+6*time.Second {
 			t.Errorf("it took %v", took)
 		}
-		if want := []string{"stop listener", "end listener", "stop publisher", "end publisher", "stop broker", "end broker"}; !slices.Equal(d.lines, want) {
-			t.Errorf("order: %v", d.lines)
+		want := []string{"stop listener", "end listener", "stop publisher", "end publisher",
+			"stop broker", "end broker"}
+		if !slices.Equal(rec.lines, want) {
+			t.Errorf("order: %v", rec.lines)
 		}
 	})
 }
@@ -59,23 +65,25 @@ func TestGroupEndsWithItsFirstMember(t *testing.T) {
 		err  error
 		want []string
 	}{
-		{"failure", broken, []string{"worker: it broke", "other: stopping failed too"}},
-		{"cancelled by itself", context.Canceled, []string{"worker: context canceled", "other: stopping failed too"}},
+		{"error", broken, []string{"worker: it broke", "other: stopping failed too"}},
+		{"own end", context.Canceled, []string{"worker: context canceled", "other: stopping failed too"}},
 		{"plain end", nil, []string{"other: stopping failed too"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var d diary
+				var rec recorder
 				var g Group
-				g.Add("other", d.member("other", time.Second, stopping))
+				g.Add("other", rec.member("other", time.Second, stopping))
 				g.Add("worker", func(context.Context) error { time.Sleep(time.Second); return row.err })
-				g.Add("listener", d.member("listener", time.Second, nil))
+				g.Add("listener", rec.member("listener", time.Second, nil))
 				err := g.Run(t.Context())
-				if err == nil || err.Error() != strings.Join(row.want, "\n") || (row.err != nil && !errors.Is(err, row.err)) {
+				if err == nil || err.Error() != strings.Join(row.want, "\n") ||
+					row.err != nil && !errors.Is(err, row.err) {
 					t.Errorf("error %q, want %q", err, row.want)
 				}
-				if want := []string{"stop listener", "end listener", "stop other", "end other"}; !slices.Equal(d.lines, want) {
-					t.Errorf("order: %v", d.lines)
+				want := []string{"stop listener", "end listener", "stop other", "end other"}
+				if !slices.Equal(rec.lines, want) {
+					t.Errorf("order: %v", rec.lines)
 				}
 			})
 		})
@@ -85,30 +93,32 @@ func TestGroupEndsWithItsFirstMember(t *testing.T) {
 func TestGroupStopIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		var d diary
+		var rec recorder
 		g := Group{Limit: 10 * time.Second}
-		g.Add("first", d.member("first", time.Second, nil))
+		g.Add("first", rec.member("first", time.Second, nil))
 		g.Add("stuck", func(context.Context) error { <-release; return nil })
-		g.Add("last", d.member("last", time.Second, nil))
+		g.Add("last", rec.member("last", time.Second, nil))
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		start := time.Now()
 		err := g.Run(ctx)
-		if err == nil || !strings.Contains(err.Error(), "stuck didn't stop within 13s") || strings.Contains(err.Error(), "first") {
+		if err == nil || !strings.Contains(err.Error(), "stuck didn't stop within 13s") ||
+			strings.Contains(err.Error(), "first") {
 			t.Errorf("error %v", err)
 		}
 		if took := time.Since(start); took != 13*time.Second {
 			t.Errorf("it took %v", took)
 		}
-		if want := []string{"stop last", "end last", "stop first", "end first"}; !slices.Equal(d.lines, want) {
-			t.Errorf("order: %v", d.lines)
+		want := []string{"stop last", "end last", "stop first", "end first"}
+		if !slices.Equal(rec.lines, want) {
+			t.Errorf("order: %v", rec.lines)
 		}
 		close(release)
 		synctest.Wait()
 	})
 }
 
-func TestGroupOfNone(t *testing.T) {
+func TestGroupWithoutMembers(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var g Group

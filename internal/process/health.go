@@ -1,23 +1,25 @@
 package process
 
 import (
+	"cmp"
 	"maps"
 	"sync"
 )
 
-// Health gathers why a process can't do its work. It is safe for concurrent use.
+// Health collects the reasons why a process can't do its work, by component. It is safe for concurrent
+// use.
 type Health struct {
 	mu      sync.Mutex
 	reasons map[string]string
 	probes  map[string]func() (bool, string)
 }
 
-// NewHealth makes one without components, which is ready.
+// NewHealth returns a Health without components. It is ready.
 func NewHealth() *Health {
 	return &Health{reasons: map[string]string{}, probes: map[string]func() (bool, string){}}
 }
 
-// Set says why component can't do its work; an empty reason says that it can.
+// Set sets the reason why component can't do its work. An empty reason means that it can.
 func (h *Health) Set(component, reason string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -26,24 +28,21 @@ func (h *Health) Set(component, reason string) {
 	}
 }
 
-// Probe has f asked each time that Ready is; it must not block.
-func (h *Health) Probe(component string, f func() (ok bool, reason string)) {
+// Probe adds a component whose state Ready asks probe for. probe must not block.
+func (h *Health) Probe(component string, probe func() (ok bool, reason string)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.probes[component] = f
+	h.probes[component] = probe
 }
 
-// Ready says whether all components can do their work, and else why not, by component.
+// Ready reports whether all components can do their work. If not, the map says why, by component.
 func (h *Health) Ready() (bool, map[string]string) {
 	h.mu.Lock()
 	reasons, probes := maps.Clone(h.reasons), maps.Clone(h.probes)
 	h.mu.Unlock()
-	for component, f := range probes {
-		if ok, reason := f(); !ok {
-			if reason == "" {
-				reason = "not ready"
-			}
-			reasons[component] = reason
+	for component, probe := range probes {
+		if ok, reason := probe(); !ok {
+			reasons[component] = cmp.Or(reason, "not ready")
 		}
 	}
 	return len(reasons) == 0, reasons

@@ -9,8 +9,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// NewOps serves /metrics, /healthz (200 while the process can answer at all), /readyz (503 with the reasons while it can't do its
-// work) and /debug/pprof/. It belongs on an address that only operators reach.
+// NewOps returns the handler for operators: /metrics, /healthz (always 200), /readyz (503 with the
+// reasons while the process can't do its work), and /debug/pprof/. Serve it on an address that only
+// operators reach.
 func NewOps(health *Health, reg *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}))

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Link lets whoever has its address read one site, until it is removed. Only the hash of its secret is kept.
+// Link lets its holder read one site until it is removed. Only the hash of its secret is stored.
 type Link struct {
 	ID      string    `json:"id"`
 	Site    string    `json:"site"`
@@ -22,37 +22,41 @@ type Link struct {
 }
 
 const (
-	linkPrefix = "ncl_" // as prefix, of links
-	maxLinks   = 100    // of a site
+	linkPrefix = "ncl_" // as keyPrefix, of links
+	maxLinks   = 100    // per site
 )
 
-// Link finds a link by its id. One whose site is gone is no link any more, also when a site of that name is made again.
+// Link finds a link by its id. A link ends with its site, also if a site of the same name is made later.
 func (r *Registry) Link(id string) (Link, bool) {
 	s := r.state.Load()
 	l, ok := s.links[id]
-	return l, ok && s.has(l)
+	return l, ok && s.valid(l)
 }
 
-func (s *state) has(l Link) bool {
+// valid reports whether the link's site is still the one that it was made for.
+func (s *state) valid(l Link) bool {
 	st, ok := s.sites[l.Site]
 	return ok && !l.Created.Before(st.Created)
 }
 
-// Links are those of a site, by creation, then id.
+// Links returns a site's links by creation, then id.
 func (r *Registry) Links(domain string) []Link {
 	s := r.state.Load()
 	var all []Link
 	for _, l := range s.links {
-		if l.Site == domain && s.has(l) {
+		if l.Site == domain && s.valid(l) {
 			all = append(all, l)
 		}
 	}
-	slices.SortFunc(all, func(a, b Link) int { return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID)) })
+	slices.SortFunc(
+		all,
+		func(a, b Link) int { return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID)) },
+	)
 	return all
 }
 
-// NewLink makes a link to a site and returns its secret, which is kept nowhere. It fails with ErrNotFound without such a site, and with
-// ErrInvalid without a name or when the site has as many as it may.
+// NewLink makes a link to a site and returns its secret, which is stored nowhere. It fails with ErrNotFound
+// when there is no such site, and with ErrInvalid without a name or when the site has maxLinks links.
 func (r *Registry) NewLink(ctx context.Context, domain, name string) (Link, string, error) {
 	st, ok := r.Lookup(domain)
 	if !ok {
@@ -67,8 +71,14 @@ func (r *Registry) NewLink(ctx context.Context, domain, name string) (Link, stri
 	var id [6]byte
 	_, _ = rand.Read(id[:])
 	secret := newSecret(linkPrefix)
-	l := Link{ID: hex.EncodeToString(id[:]), Site: domain, Name: name, Hash: hash(secret), Created: time.Now().UTC().Truncate(time.Millisecond)}
-	if l.Created.Before(st.Created) { // by the clock of another process
+	l := Link{
+		ID:      hex.EncodeToString(id[:]),
+		Site:    domain,
+		Name:    name,
+		Hash:    hash(secret),
+		Created: time.Now().UTC().Truncate(time.Millisecond),
+	}
+	if l.Created.Before(st.Created) { // the site was made by a process whose clock is ahead
 		l.Created = st.Created
 	}
 	return l, secret, r.set(ctx, linkKey+l.ID, l)
@@ -82,7 +92,7 @@ func (r *Registry) DeleteLink(ctx context.Context, domain, id string) error {
 	return r.set(ctx, linkKey+id, nil)
 }
 
-// deleteLinks removes all of a site's, also those of a site of that name before.
+// deleteLinks removes all of a site's links, also those of an earlier site of that name.
 func (r *Registry) deleteLinks(ctx context.Context, domain string) error {
 	for _, l := range slices.Collect(maps.Values(r.state.Load().links)) {
 		if l.Site == domain {
@@ -94,12 +104,12 @@ func (r *Registry) deleteLinks(ctx context.Context, domain string) error {
 	return nil
 }
 
-// OpenLink finds the link that a secret belongs to, as Authenticate does a key.
+// OpenLink finds the link of a secret, as Authenticate does a key.
 func (r *Registry) OpenLink(secret string) (Link, bool) {
 	if !strings.HasPrefix(secret, linkPrefix) {
 		return Link{}, false
 	}
 	s := r.state.Load()
 	l, ok := s.linkHashes[hash(secret)]
-	return l, ok && s.has(l)
+	return l, ok && s.valid(l)
 }

@@ -22,7 +22,8 @@ func TestLinks(t *testing.T) {
 		}
 	}
 	l, secret, err := a.NewLink(ctx, "x.example.com", " press ")
-	if err != nil || l.Name != "press" || l.Site != "x.example.com" || !strings.HasPrefix(secret, "ncl_") || strings.Contains(l.Hash, secret) {
+	if err != nil || l.Name != "press" || l.Site != "x.example.com" || !strings.HasPrefix(secret, "ncl_") ||
+		strings.Contains(l.Hash, secret) {
 		t.Fatal(l, err)
 	}
 	w.soon("the other knows it", func() bool { got, ok := b.OpenLink(secret); return ok && got == l })
@@ -38,7 +39,11 @@ func TestLinks(t *testing.T) {
 	for _, row := range []struct {
 		site, name string
 		want       error
-	}{{"nobody.example", "x", ErrNotFound}, {"x.example.com", " ", ErrInvalid}, {"x.example.com", strings.Repeat("n", 101), ErrInvalid}} {
+	}{
+		{"nobody.example", "x", ErrNotFound},
+		{"x.example.com", " ", ErrInvalid},
+		{"x.example.com", strings.Repeat("n", 101), ErrInvalid},
+	} {
 		if _, _, err := a.NewLink(ctx, row.site, row.name); !errors.Is(err, row.want) {
 			t.Errorf("%+v: %v", row, err)
 		}
@@ -49,7 +54,10 @@ func TestLinks(t *testing.T) {
 	if err := b.DeleteLink(ctx, "x.example.com", l.ID); err != nil {
 		t.Fatal(err)
 	}
-	w.soon("it opens nothing any more", func() bool { _, ok := a.OpenLink(secret); _, byID := a.Link(l.ID); return !ok && !byID })
+	w.soon(
+		"it opens nothing any more",
+		func() bool { _, ok := a.OpenLink(secret); _, byID := a.Link(l.ID); return !ok && !byID },
+	)
 
 	for i := range maxLinks {
 		if _, secret, err = a.NewLink(ctx, "y.example.com", fmt.Sprint(i)); err != nil {
@@ -77,11 +85,13 @@ func TestLinkOfAnEarlierSite(t *testing.T) {
 	defer c.Close()
 	secret := newSecret(linkPrefix)
 	for _, r := range [][2]string{
-		{"link/l", `{"id":"l","site":"x.example.com","name":"n","hash":"` + hash(secret) + `","created":"2026-11-23T12:00:00Z"}`},
+		{"link/l", `{"id":"l","site":"x.example.com","name":"n","hash":"` + hash(secret) +
+			`","created":"2026-11-23T12:00:00Z"}`},
 		{"link/bad", `{"id":"other","site":"x.example.com","hash":"` + hash("x") + `"}`},
 		{"link/bad", `{"id":"bad","site":"x.example.com","hash":"short"}`},
 		{"link/bad", `null`},
-		{"site/x.example.com", `{"domain":"x.example.com","timezone":"UTC","created":"2026-11-23T12:00:01Z"}`},
+		{"site/x.example.com",
+			`{"domain":"x.example.com","timezone":"UTC","created":"2026-11-23T12:00:01Z"}`},
 	} {
 		if _, err := c.ProduceKeyed(t.Context(), topic.Sites, []byte(r[0]), []byte(r[1])); err != nil {
 			t.Fatal(err)
@@ -91,14 +101,22 @@ func TestLinkOfAnEarlierSite(t *testing.T) {
 	if _, ok := r.OpenLink(secret); ok || len(r.Links("x.example.com")) != 0 {
 		t.Error("it opens the site")
 	}
-	if l, _, err := r.NewLink(t.Context(), "x.example.com", "n"); err != nil || len(r.Links("x.example.com")) != 1 {
+	if l, _, err := r.NewLink(
+		t.Context(),
+		"x.example.com",
+		"n",
+	); err != nil ||
+		len(r.Links("x.example.com")) != 1 {
 		t.Error(l, err)
 	}
 }
 
 func TestReadableFrom(t *testing.T) {
 	own, open := Site{Domain: "example.com"}, Site{Domain: "example.com", Public: true}
-	listed := Site{Domain: "example.com", Origins: []string{"https://app.example.net", "https://*.example.org", "http://localhost:3000"}}
+	listed := Site{
+		Domain:  "example.com",
+		Origins: []string{"https://app.example.net", "https://*.example.org", "http://localhost:3000"},
+	}
 	for _, row := range []struct {
 		site   Site
 		origin string
@@ -162,20 +180,28 @@ func TestOriginsAreCleaned(t *testing.T) {
 		{"", ""},
 	} {
 		got, err := cleanOrigins([]string{row.in, row.in})
-		if (err == nil) != (row.want != "") || err == nil && !slices.Equal(got, []string{row.want}) || err != nil && !errors.Is(err, ErrInvalid) {
+		if (err == nil) != (row.want != "") || err == nil && !slices.Equal(got, []string{row.want}) ||
+			err != nil && !errors.Is(err, ErrInvalid) {
 			t.Errorf("%q: %q %v", row.in, got, err)
 		}
 	}
 	r := NewRegistry(nil, slog.New(slog.DiscardHandler))
 	for _, list := range [][]string{{"evil"}, make([]string, maxOrigins+1)} {
-		if err := r.Put(t.Context(), Site{Domain: "example.com", Origins: list}); !errors.Is(err, ErrInvalid) {
+		if err := r.Put(
+			t.Context(),
+			Site{Domain: "example.com", Origins: list},
+		); !errors.Is(
+			err,
+			ErrInvalid,
+		) {
 			t.Errorf("%.20q: %v", list, err)
 		}
 	}
 }
 
 func FuzzReadableFrom(f *testing.F) {
-	for _, s := range []string{"https://example.com", "null", "https://a.example.com:1", "https://*.example.com", "\x00://"} {
+	for _, s := range []string{"https://example.com", "null", "https://a.example.com:1",
+		"https://*.example.com", "\x00://"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, origin string) {
@@ -184,7 +210,8 @@ func FuzzReadableFrom(f *testing.F) {
 			rest, ok := strings.CutPrefix(strings.ToLower(origin), "http")
 			_, host, _ := strings.Cut(rest, "://")
 			host, _, _ = strings.Cut(host, ":")
-			if !ok || host != "example.com" && !strings.HasSuffix(host, ".example.com") || strings.ContainsAny(origin, "/?#@") && strings.ContainsAny(host, "/?#@") {
+			if !ok || host != "example.com" && !strings.HasSuffix(host, ".example.com") ||
+				strings.ContainsAny(origin, "/?#@") && strings.ContainsAny(host, "/?#@") {
 				t.Errorf("%q may read", origin)
 			}
 		}

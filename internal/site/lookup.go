@@ -18,10 +18,10 @@ func (r *Registry) Lookup(domain string) (Site, bool) {
 	return s, ok
 }
 
-// Sites are all, by creation, then domain. The slice must not be changed.
-func (r *Registry) Sites() []Site { return r.state.Load().ordered }
+// Sites returns all sites by creation, then domain. The slice must not be changed.
+func (r *Registry) Sites() []Site { return r.state.Load().inOrder }
 
-// Default is the first site that was made.
+// Default returns the site that was made first.
 func (r *Registry) Default() (Site, bool) {
 	all := r.Sites()
 	if len(all) == 0 {
@@ -30,7 +30,8 @@ func (r *Registry) Default() (Site, bool) {
 	return all[0], true
 }
 
-// Put makes or changes a site. It fails with ErrInvalid when the domain, the time zone, a rule or an origin isn't one.
+// Put makes or replaces a site. It fails with ErrInvalid, naming a domain, time zone, rule or origin that
+// isn't one.
 func (r *Registry) Put(ctx context.Context, s Site) error {
 	s.Timezone = cmp.Or(s.Timezone, "UTC")
 	if s.Created.IsZero() {
@@ -61,7 +62,7 @@ func (r *Registry) Delete(ctx context.Context, domain string) error {
 	return r.set(ctx, siteKey+domain, nil)
 }
 
-// Keys are all, by creation, then id.
+// Keys returns all keys by creation, then id.
 func (r *Registry) Keys() []Key {
 	return slices.SortedFunc(maps.Values(r.state.Load().keys), func(a, b Key) int {
 		return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID))
@@ -74,8 +75,8 @@ func (r *Registry) Key(id string) (Key, bool) {
 	return k, ok
 }
 
-// NewKey makes a key for sites (none: all) and returns its secret, which is kept nowhere. It fails with ErrInvalid without a name or for a
-// site that doesn't exist.
+// NewKey makes a key for sites (none: all) and returns its secret, which is stored nowhere. It fails with
+// ErrInvalid without a name or for a site that doesn't exist.
 func (r *Registry) NewKey(ctx context.Context, name string, admin bool, sites []string) (Key, string, error) {
 	if name = strings.TrimSpace(name); name == "" || len(name) > 100 {
 		return Key{}, "", fmt.Errorf("%w: a key needs a name of at most 100 bytes", ErrInvalid)
@@ -88,7 +89,14 @@ func (r *Registry) NewKey(ctx context.Context, name string, admin bool, sites []
 	var id [6]byte
 	_, _ = rand.Read(id[:])
 	secret := NewSecret()
-	k := Key{ID: hex.EncodeToString(id[:]), Name: name, Hash: hash(secret), Admin: admin, Sites: sites, Created: time.Now().UTC().Truncate(time.Millisecond)}
+	k := Key{
+		ID:      hex.EncodeToString(id[:]),
+		Name:    name,
+		Hash:    hash(secret),
+		Admin:   admin,
+		Sites:   sites,
+		Created: time.Now().UTC().Truncate(time.Millisecond),
+	}
 	return k, secret, r.set(ctx, keyKey+k.ID, k)
 }
 
@@ -100,16 +108,16 @@ func (r *Registry) DeleteKey(ctx context.Context, id string) error {
 	return r.set(ctx, keyKey+id, nil)
 }
 
-// Authenticate finds the key that a secret belongs to. It looks the secret's hash up, so the time that it takes tells nothing of the
-// secret.
+// Authenticate finds the key of a secret. It looks up the secret's hash, so the time that it takes tells
+// nothing about the secret.
 func (r *Registry) Authenticate(secret string) (Key, bool) {
-	if !strings.HasPrefix(secret, prefix) {
+	if !strings.HasPrefix(secret, keyPrefix) {
 		return Key{}, false
 	}
 	k, ok := r.state.Load().hashes[hash(secret)]
 	return k, ok
 }
 
-// Secret is the cluster's long-lived one: it keys the hash by which visitors are spread over partitions, and signs sessions. It is zero
-// until Wait has returned.
+// Secret returns the cluster's long-lived secret. It keys the hash that spreads visitors over partitions,
+// and signs sessions. It is zero until Wait has returned.
 func (r *Registry) Secret() [32]byte { return r.state.Load().secret }

@@ -8,11 +8,12 @@ import (
 	"strings"
 )
 
-// maxOrigins is how many a site may list.
+// maxOrigins bounds a site's list.
 const maxOrigins = 100
 
-// ReadableFrom says whether a browser may give a page of an origin what it reads about the site. Of a public site any page may. Otherwise
-// it has to be listed; without a list, pages of the site's own domain and of what is under it may, by http or https and on any port.
+// ReadableFrom reports whether a browser may let a page of an origin read the site. Any page may read a
+// public site. Otherwise the site's list decides; without a list, pages of the site's own domain and its
+// subdomains may, by http or https and on any port.
 func (s Site) ReadableFrom(origin string) bool {
 	if s.Public {
 		return true
@@ -38,7 +39,7 @@ func (s Site) ReadableFrom(origin string) bool {
 	})
 }
 
-// origin is where a page comes from; the port is empty when it is its scheme's own.
+// origin is a page's origin (RFC 6454); the port is empty when it is the scheme's default.
 type origin struct{ scheme, host, port string }
 
 func (o origin) String() string {
@@ -52,10 +53,13 @@ func (o origin) String() string {
 	return o.scheme + "://" + host
 }
 
-// parseOrigin reads scheme://host or scheme://host:port, whose host may begin with "*." for all that is under it.
+// parseOrigin reads scheme://host or scheme://host:port. A host of "*.example.com" stands for its subdomains.
 func parseOrigin(s string) (origin, bool) {
 	u, err := url.Parse(s)
-	if err != nil || len(s) > 300 || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(s, "#") {
+	if err != nil || len(s) > 300 || u.Scheme != "http" && u.Scheme != "https" {
+		return origin{}, false
+	}
+	if u.User != nil || u.Path != "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(s, "#") {
 		return origin{}, false
 	}
 	o := origin{u.Scheme, strings.ToLower(u.Hostname()), u.Port()}
@@ -69,7 +73,8 @@ func parseOrigin(s string) (origin, bool) {
 	return o, ok
 }
 
-// cleanOrigins brings a list into its one way of writing, without repeats. It fails with ErrInvalid, naming the first that is no origin.
+// cleanOrigins normalises a list and removes duplicates. It fails with ErrInvalid, naming the first that is
+// no origin.
 func cleanOrigins(list []string) (out []string, err error) {
 	if len(list) > maxOrigins {
 		return nil, fmt.Errorf("%w: there are %d origins; give at most %d", ErrInvalid, len(list), maxOrigins)
@@ -77,7 +82,9 @@ func cleanOrigins(list []string) (out []string, err error) {
 	for _, s := range list {
 		o, ok := parseOrigin(strings.TrimSuffix(strings.ToLower(strings.TrimSpace(s)), "/"))
 		if !ok {
-			return nil, fmt.Errorf("%w: %q is no origin; give it as https://app.example.com or http://localhost:3000, or https://*.example.com for all that is under it", ErrInvalid, shorten(s))
+			return nil, fmt.Errorf("%w: %q is no origin; give it as https://app.example.com or "+
+				"http://localhost:3000, or https://*.example.com for all that is under it", ErrInvalid,
+				shorten(s))
 		}
 		if clean := o.String(); !slices.Contains(out, clean) {
 			out = append(out, clean)

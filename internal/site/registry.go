@@ -18,31 +18,33 @@ import (
 	"time"
 
 	"nowcast/internal/broker"
+	"nowcast/internal/retry"
 	"nowcast/internal/topic"
 )
 
-// Registry is a process's view of nowcast.sites.v1. It is safe for concurrent use; look-ups take no lock.
+// Registry is a process's view of the topic nowcast.sites.v1. It is safe for concurrent use; look-ups take
+// no lock.
 type Registry struct {
 	kafka *broker.Client
 	log   *slog.Logger
 	state atomic.Pointer[state]
 
-	mu      sync.Mutex
-	next    int64         // the offset behind the last record applied
-	moved   chan struct{} // closed and replaced when next grows
-	ready   bool          // the end that was seen at start is reached and the secret is known
-	trouble string        // why not, or what is wrong with the tail now
-	stray   bool          // the last secret in the log isn't the first one
+	mu             sync.Mutex
+	next           int64         // offset of the next record to apply
+	changed        chan struct{} // closed and replaced when a field of this block changes
+	ready          bool          // the log is read to its end at the start, and the secret is known
+	reason         string        // why the registry isn't ready, or what fails now; "" when nothing does
+	secretDiverges bool          // the newest secret in the log differs from the first one
 }
 
-// state is never changed once it is stored.
+// state is immutable once it is stored.
 type state struct {
-	sites   map[string]Site
-	keys    map[string]Key // by id
-	hashes  map[string]Key // by hash of the secret
-	secret  [32]byte
-	hasOwn  bool // the secret is known
-	ordered []Site
+	sites       map[string]Site
+	keys        map[string]Key // by id
+	hashes      map[string]Key // by hash of the secret
+	secret      [32]byte       // zero until secretKnown
+	secretKnown bool
+	inOrder     []Site
 
 	links      map[string]Link // by id
 	linkHashes map[string]Link // by hash of the secret
@@ -50,43 +52,47 @@ type state struct {
 
 // NewRegistry makes an empty registry; Run fills it.
 func NewRegistry(c *broker.Client, log *slog.Logger) *Registry {
-	r := &Registry{kafka: c, log: log, moved: make(chan struct{}), trouble: "reading the sites from Kafka"}
-	r.state.Store(&state{sites: map[string]Site{}, keys: map[string]Key{}, hashes: map[string]Key{}})
+	r := &Registry{kafka: c, log: log, changed: make(chan struct{}), reason: "reading the sites from Kafka"}
+	r.state.Store(&state{sites: map[string]Site{}, keys: map[string]Key{}, links: map[string]Link{}})
 	return r
 }
 
-// Run tails the topic until ctx ends. It makes the cluster's secret if there is none.
+// Run tails the topic until ctx ends. It makes the cluster's secret if the topic has none.
 func (r *Registry) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	var backoff retry.Backoff
 	for {
 		first, end, err := r.kafka.Bounds(ctx, topic.Sites, 0)
 		if err == nil {
-			wg.Go(func() { r.settle(ctx, end) })
-			return r.kafka.Follow(ctx, broker.Follower{Topic: topic.Sites, From: first, Record: r.apply, Fail: r.failed,
-				Batch: func(next, _ int64) error { r.reached(next); return nil },
-				Gap:   func(g broker.Gap) { r.log.Warn("compaction moved the start of the sites topic", "gap", g.String()) }})
+			wg.Go(func() { r.prepare(ctx, end) })
+			return r.kafka.Follow(ctx, broker.Follower{
+				Topic: topic.Sites, From: first, Record: r.apply, Fail: r.setReason, Gap: r.logGap,
+				Batch: func(next, _ int64) error { r.advance(next); return nil },
+			})
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		r.failed(err)
+		r.setReason(err)
 		r.kafka.Refresh()
-		select {
-		case <-time.After(200 * time.Millisecond):
-		case <-ctx.Done():
-		}
+		_ = backoff.Wait(ctx)
 	}
 }
 
-// settle waits for the end that was seen at start, makes a secret where there is none, says ready, and keeps the secret until ctx ends.
-func (r *Registry) settle(ctx context.Context, end int64) {
-	if end > 0 && r.until(ctx, end) != nil {
+func (r *Registry) logGap(g broker.Gap) {
+	r.log.Warn("compaction moved the start of the sites topic", "gap", g.String())
+}
+
+// prepare waits until the log is applied up to end, makes the secret if there is none, and sets ready. Until
+// ctx ends it then writes the first secret again whenever a different one follows it.
+func (r *Registry) prepare(ctx context.Context, end int64) {
+	if end > 0 && r.waitFor(ctx, end) != nil {
 		return
 	}
-	for !r.state.Load().hasOwn {
+	for !r.state.Load().secretKnown {
 		var candidate [32]byte
 		_, _ = rand.Read(candidate[:])
 		if !r.writeSecret(ctx, candidate) {
@@ -94,69 +100,67 @@ func (r *Registry) settle(ctx context.Context, end int64) {
 		}
 	}
 	r.mu.Lock()
-	r.ready, r.trouble = true, ""
-	close(r.moved)
-	r.moved = make(chan struct{})
+	r.ready, r.reason = true, ""
+	close(r.changed)
+	r.changed = make(chan struct{})
 	r.mu.Unlock()
-	// Compaction keeps the last record of a key, so the last one has to say what the first one did.
-	for r.wait(ctx, func() bool { return r.stray }) == nil {
+	// Compaction keeps the newest record of a key, so the newest has to equal the first.
+	for r.wait(ctx, func() bool { return r.secretDiverges }) == nil {
 		if !r.writeSecret(ctx, r.Secret()) {
 			return
 		}
 	}
 }
 
-// writeSecret writes a secret and waits until it has been read back; a failure is said in Ready. It is false when ctx has ended.
+// writeSecret writes a secret and waits until this registry has applied it. Ready reports a failure. It
+// returns false when ctx has ended.
 func (r *Registry) writeSecret(ctx context.Context, secret [32]byte) bool {
 	off, err := r.write(ctx, secretKey, []byte(hex.EncodeToString(secret[:])))
 	if err == nil {
-		err = r.until(ctx, off+1)
+		err = r.waitFor(ctx, off+1)
 	}
 	if err != nil && ctx.Err() == nil {
-		r.failed(fmt.Errorf("keep the cluster's secret: %w", err))
-		select {
-		case <-time.After(200 * time.Millisecond):
-		case <-ctx.Done():
-		}
+		r.setReason(fmt.Errorf("keep the cluster's secret: %w", err))
+		_ = retry.Sleep(ctx, 200*time.Millisecond)
 	}
 	return ctx.Err() == nil
 }
 
-func (r *Registry) failed(err error) {
+func (r *Registry) setReason(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.trouble = fmt.Sprintf("reading the sites from Kafka: %v", err)
+	r.reason = fmt.Sprintf("reading the sites from Kafka: %v", err)
 }
 
-func (r *Registry) reached(next int64) {
+func (r *Registry) advance(next int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ready {
-		r.trouble = ""
+		r.reason = ""
 	}
 	if next > r.next {
 		r.next = next
-		close(r.moved)
-		r.moved = make(chan struct{})
+		close(r.changed)
+		r.changed = make(chan struct{})
 	}
 }
 
-// until waits until all records before offset are applied.
-func (r *Registry) until(ctx context.Context, offset int64) error {
+// waitFor waits until all records before offset are applied.
+func (r *Registry) waitFor(ctx context.Context, offset int64) error {
 	return r.wait(ctx, func() bool { return r.next >= offset })
 }
 
-// wait waits until ok, which is called under the lock.
+// wait waits until ok returns true. It calls ok under the lock.
 func (r *Registry) wait(ctx context.Context, ok func() bool) error {
 	for {
 		r.mu.Lock()
-		done, moved := ok(), r.moved
+		done, changed := ok(), r.changed
 		r.mu.Unlock()
 		if done {
 			return nil
 		}
 		select {
-		case <-moved:
+		case <-changed:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -168,14 +172,15 @@ func (r *Registry) Wait(ctx context.Context) error {
 	return r.wait(ctx, func() bool { return r.ready })
 }
 
-// Ready says whether look-ups can be trusted, and why not. A tail that has trouble later stays ready with what it knows.
+// Ready reports whether look-ups can be trusted, and why not. A registry that is ready stays so while the
+// topic can't be read, with the state that it has.
 func (r *Registry) Ready() (ok bool, reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.ready, r.trouble
+	return r.ready, r.reason
 }
 
-// The records' keys.
+// Keys of the topic's records: a prefix and a domain or id, or the whole key.
 const (
 	siteKey   = "site/"
 	keyKey    = "key/"
@@ -183,60 +188,73 @@ const (
 	secretKey = "secret"
 )
 
-// apply makes a new state of the old one and a record. A record that can't be read is said and passed over.
-func (r *Registry) apply(rec broker.Record) error {
-	old := r.state.Load()
-	s := *old
+// apply stores a state that has one more record applied. It logs and skips a record that can't be read.
+func (r *Registry) apply(record broker.Record) error {
+	s := *r.state.Load()
 	var err error
-	switch k := string(rec.Key); {
-	case k == secretKey:
-		err = r.applySecret(&s, rec.Value)
-	case strings.HasPrefix(k, siteKey):
-		s.sites = maps.Clone(old.sites)
-		if delete(s.sites, k[len(siteKey):]); rec.Value != nil {
-			var v Site
-			if err = json.Unmarshal(rec.Value, &v); err == nil && v.Domain != k[len(siteKey):] {
-				err = errors.New("key and value name different sites")
-			}
-			if err == nil {
-				v.filter, err = NewFilter(v.Rules)
-			}
-			s.sites[v.Domain] = v
-		}
-		s.ordered = slices.SortedFunc(maps.Values(s.sites), func(a, b Site) int {
-			return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.Domain, b.Domain))
-		})
-	case strings.HasPrefix(k, keyKey):
-		s.keys, s.hashes = maps.Clone(old.keys), map[string]Key{}
-		if delete(s.keys, k[len(keyKey):]); rec.Value != nil {
-			var v Key
-			if err = json.Unmarshal(rec.Value, &v); err == nil && (v.ID != k[len(keyKey):] || len(v.Hash) != sha256.Size*2) {
-				err = errors.New("the value isn't the key's")
-			}
-			s.keys[v.ID] = v
-		}
-		for _, v := range s.keys {
-			s.hashes[v.Hash] = v
-		}
-	case strings.HasPrefix(k, linkKey):
-		err = s.applyLink(k[len(linkKey):], rec.Value)
-	default:
+	key := string(record.Key)
+	if domain, ok := strings.CutPrefix(key, siteKey); ok {
+		err = s.applySite(domain, record.Value)
+	} else if id, ok := strings.CutPrefix(key, keyKey); ok {
+		err = s.applyKey(id, record.Value)
+	} else if id, ok := strings.CutPrefix(key, linkKey); ok {
+		err = s.applyLink(id, record.Value)
+	} else if key == secretKey {
+		err = r.applySecret(&s, record.Value)
+	} else {
 		err = errors.New("unknown kind of record")
 	}
 	if err != nil {
-		r.log.Warn("passed over a record of the sites topic", "offset", rec.Offset, "key", string(rec.Key), "error", err)
+		r.log.Warn("skip a record of the sites topic", "offset", record.Offset, "key", key, "error", err)
 	} else {
 		r.state.Store(&s)
 	}
-	r.reached(rec.Offset + 1)
+	r.advance(record.Offset + 1)
+	return nil
+}
+
+func (s *state) applySite(domain string, value []byte) error {
+	s.sites = maps.Clone(s.sites)
+	if delete(s.sites, domain); value != nil {
+		var v Site
+		if err := json.Unmarshal(value, &v); err != nil {
+			return err
+		}
+		if v.Domain != domain {
+			return errors.New("key and value name different sites")
+		}
+		var err error
+		if v.ruleSet, err = compileRules(v.Rules); err != nil {
+			return err
+		}
+		s.sites[domain] = v
+	}
+	s.inOrder = slices.SortedFunc(maps.Values(s.sites), func(a, b Site) int {
+		return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.Domain, b.Domain))
+	})
+	return nil
+}
+
+func (s *state) applyKey(id string, value []byte) error {
+	s.keys, s.hashes = maps.Clone(s.keys), map[string]Key{}
+	if delete(s.keys, id); value != nil {
+		var v Key
+		if err := json.Unmarshal(value, &v); err != nil {
+			return err
+		}
+		if v.ID != id || len(v.Hash) != sha256.Size*2 {
+			return errors.New("the value isn't the key's")
+		}
+		s.keys[id] = v
+	}
+	for _, v := range s.keys {
+		s.hashes[v.Hash] = v
+	}
 	return nil
 }
 
 func (s *state) applyLink(id string, value []byte) error {
 	s.links, s.linkHashes = maps.Clone(s.links), map[string]Link{}
-	if s.links == nil {
-		s.links = map[string]Link{}
-	}
 	if delete(s.links, id); value != nil {
 		var v Link
 		if err := json.Unmarshal(value, &v); err != nil {
@@ -253,16 +271,17 @@ func (s *state) applyLink(id string, value []byte) error {
 	return nil
 }
 
-// applySecret takes the first secret in the log; a later other one is a loser of the race at the cluster's first start.
+// applySecret takes the first secret in the log. A different one after it lost the race at the cluster's
+// first start.
 func (r *Registry) applySecret(s *state, value []byte) error {
 	var v [32]byte
 	n, err := hex.Decode(v[:], value[:min(len(value), 2*len(v))])
 	good := err == nil && n == len(v)
-	if good && !s.hasOwn {
-		s.secret, s.hasOwn = v, true
+	if good && !s.secretKnown {
+		s.secret, s.secretKnown = v, true
 	}
 	r.mu.Lock()
-	r.stray = s.hasOwn && v != s.secret
+	r.secretDiverges = s.secretKnown && v != s.secret
 	r.mu.Unlock()
 	if !good {
 		return errors.New("the secret isn't 32 bytes in hex")
@@ -270,23 +289,22 @@ func (r *Registry) applySecret(s *state, value []byte) error {
 	return nil
 }
 
-// write appends a record, and tries again while that can help.
+// write appends a record. It tries again while the error is retryable.
 func (r *Registry) write(ctx context.Context, key string, value []byte) (int64, error) {
+	var backoff retry.Backoff
 	for {
 		off, err := r.kafka.ProduceKeyed(ctx, topic.Sites, []byte(key), value)
 		if err == nil || !broker.Retryable(err) || ctx.Err() != nil {
 			return off, err
 		}
 		r.kafka.Refresh()
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
+		if backoff.Wait(ctx) != nil {
 			return 0, err
 		}
 	}
 }
 
-// set writes a record and returns when this registry has applied it.
+// set writes a record, a tombstone if value is nil, and returns when this registry has applied it.
 func (r *Registry) set(ctx context.Context, key string, value any) error {
 	var b []byte
 	if value != nil {
@@ -299,5 +317,5 @@ func (r *Registry) set(ctx context.Context, key string, value any) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", key, err)
 	}
-	return r.until(ctx, off+1)
+	return r.waitFor(ctx, off+1)
 }

@@ -9,10 +9,12 @@ import (
 	"unicode/utf8"
 )
 
-// Rules say which beacons of a site don't count. They are its owner's.
+// Rules say which beacons of a site are dropped.
 type Rules struct {
-	Hostnames        []string `json:"hostnames,omitempty"`         // where its pages are, as example.com or *.example.com; none: anywhere
-	BlockedAddresses []string `json:"blocked_addresses,omitempty"` // of visitors, as 192.0.2.1 or 192.0.2.0/24
+	// of its pages, as example.com or *.example.com; none: any
+	Hostnames []string `json:"hostnames,omitempty"`
+	// of visitors, as 192.0.2.1 or 192.0.2.0/24
+	BlockedAddresses []string `json:"blocked_addresses,omitempty"`
 	BlockedCountries []string `json:"blocked_countries,omitempty"` // of visitors, as DE
 	BlockedPaths     []string `json:"blocked_paths,omitempty"`     // of pages, with * and **
 }
@@ -22,15 +24,15 @@ const (
 	maxPattern = 255 // bytes of a path
 )
 
-// IsZero says that everything counts.
+// IsZero reports whether no rule drops anything.
 func (r Rules) IsZero() bool {
 	return len(r.Hostnames)+len(r.BlockedAddresses)+len(r.BlockedCountries)+len(r.BlockedPaths) == 0
 }
 
-// Reason is why a beacon doesn't count.
+// Reason is why a rule drops a beacon.
 type Reason uint8
 
-// The reasons; Counts is none.
+// The reasons; Counts means that no rule drops the beacon.
 const (
 	Counts Reason = iota
 	HostnameNotListed
@@ -39,27 +41,28 @@ const (
 	PathBlocked
 )
 
-// Filter is a site's rules made ready: asking it takes no memory and no lock. A nil one lets everything through.
-type Filter struct {
+// RuleSet is a site's compiled rules. Matching allocates nothing and takes no lock. A nil RuleSet drops
+// nothing.
+type RuleSet struct {
 	hosts     map[string]bool
-	under     []string // endings such as .example.com
+	under     []string // suffixes such as .example.com
 	networks  []netip.Prefix
 	countries [26 * 26]bool
 	paths     []pathRule
-	listed    bool // there is a list of host names
+	listed    bool // there are host names
 	blocked   bool // there are blocked countries
 }
 
-// pathRule is a pattern, cut before its first star: most paths differ before that.
+// pathRule is a pattern, cut before its first star: most paths differ in that literal.
 type pathRule struct{ literal, rest string }
 
-// Refuses says whether a beacon counts: host is that of the page, in lower case and with its www, if any.
-func (f *Filter) Refuses(host string, addr netip.Addr, country, path string) Reason {
+// Refuses returns why the rules drop a beacon. host is the page's, in lower case and with its www, if any.
+func (f *RuleSet) Refuses(host string, addr netip.Addr, country, path string) Reason {
 	switch {
 	case f == nil:
-	case f.listed && !f.lists(host):
+	case f.listed && !f.countsHost(host):
 		return HostnameNotListed
-	case len(f.networks) > 0 && f.blocks(addr):
+	case len(f.networks) > 0 && f.blocksAddress(addr):
 		return AddressBlocked
 	case f.blocked && isCountry(country) && f.countries[countryIndex(country)]:
 		return CountryBlocked
@@ -73,7 +76,7 @@ func (f *Filter) Refuses(host string, addr netip.Addr, country, path string) Rea
 	return Counts
 }
 
-func (f *Filter) lists(host string) bool {
+func (f *RuleSet) countsHost(host string) bool {
 	if f.hosts[strings.TrimPrefix(host, "www.")] {
 		return true
 	}
@@ -85,19 +88,25 @@ func (f *Filter) lists(host string) bool {
 	return false
 }
 
-// blocks finds the last network that begins at or before an address: none of them lies in another, so it is the only one that may hold it.
-func (f *Filter) blocks(addr netip.Addr) bool {
-	i, exact := slices.BinarySearchFunc(f.networks, addr, func(p netip.Prefix, a netip.Addr) int { return p.Addr().Compare(a) })
+// blocksAddress finds the last network that begins at or before an address. No network is inside another, so
+// no other one can contain the address.
+func (f *RuleSet) blocksAddress(addr netip.Addr) bool {
+	byAddress := func(p netip.Prefix, a netip.Addr) int { return p.Addr().Compare(a) }
+	i, exact := slices.BinarySearchFunc(f.networks, addr, byAddress)
 	return exact || i > 0 && f.networks[i-1].Contains(addr)
 }
 
-// NewFilter makes rules ready. They are cleaned first: see Clean.
-func NewFilter(r Rules) (*Filter, error) {
+// compileRules compiles rules, after Clean.
+func compileRules(r Rules) (*RuleSet, error) {
 	r, err := r.Clean()
 	if err != nil || r.IsZero() {
 		return nil, err
 	}
-	f := &Filter{hosts: map[string]bool{}, listed: len(r.Hostnames) > 0, blocked: len(r.BlockedCountries) > 0}
+	f := &RuleSet{
+		hosts:   map[string]bool{},
+		listed:  len(r.Hostnames) > 0,
+		blocked: len(r.BlockedCountries) > 0,
+	}
 	for _, h := range r.Hostnames {
 		if ending, ok := strings.CutPrefix(h, "*"); ok {
 			f.under = append(f.under, ending)
@@ -126,7 +135,7 @@ func NewFilter(r Rules) (*Filter, error) {
 	return f, nil
 }
 
-// Clean brings rules into their one way of writing, without repeats. It fails with ErrInvalid, naming the first that isn't one.
+// Clean normalises rules and removes duplicates. It fails with ErrInvalid, naming the first that isn't one.
 func (r Rules) Clean() (out Rules, err error) {
 	for _, kind := range []struct {
 		name string
@@ -135,13 +144,18 @@ func (r Rules) Clean() (out Rules, err error) {
 		one  func(string) (clean string, ok bool)
 		as   string
 	}{
-		{"hostname", r.Hostnames, &out.Hostnames, cleanHostname, "give it as example.com, or as *.example.com for all that is under it"},
-		{"address", r.BlockedAddresses, &out.BlockedAddresses, cleanNetwork, "give it as 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32"},
-		{"country", r.BlockedCountries, &out.BlockedCountries, cleanCountry, "give its two letters (ISO 3166-1), as DE"},
-		{"path", r.BlockedPaths, &out.BlockedPaths, cleanPath, "begin it with / or *, at most 255 bytes; * is anything up to the next /, ** anything at all"},
+		{"hostname", r.Hostnames, &out.Hostnames, cleanHostname,
+			"give it as example.com, or as *.example.com for all that is under it"},
+		{"address", r.BlockedAddresses, &out.BlockedAddresses, cleanNetwork,
+			"give it as 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32"},
+		{"country", r.BlockedCountries, &out.BlockedCountries, cleanCountry,
+			"give its two letters (ISO 3166-1), as DE"},
+		{"path", r.BlockedPaths, &out.BlockedPaths, cleanPath,
+			"begin it with / or *, at most 255 bytes; * is anything up to the next /, ** anything at all"},
 	} {
 		if len(kind.in) > maxRules {
-			return Rules{}, fmt.Errorf("%w: there are %d rules of the kind %s; give at most %d", ErrInvalid, len(kind.in), kind.name, maxRules)
+			return Rules{}, fmt.Errorf("%w: there are %d rules of the kind %s; give at most %d",
+				ErrInvalid, len(kind.in), kind.name, maxRules)
 		}
 		for _, s := range kind.in {
 			c, ok := kind.one(strings.TrimSpace(s))
@@ -174,7 +188,7 @@ func parseNetwork(s string) (netip.Prefix, error) {
 		}
 		p = netip.PrefixFrom(a, a.BitLen())
 	}
-	if a := p.Addr(); a.Is4In6() { // as visitors' addresses are taken
+	if a := p.Addr(); a.Is4In6() { // visitors' addresses are unmapped too
 		if p.Bits() < 96 {
 			return netip.Prefix{}, fmt.Errorf("parse network: %w", ErrInvalid)
 		}
@@ -204,21 +218,24 @@ func cleanCountry(s string) (string, bool) {
 }
 
 func cleanPath(s string) (string, bool) {
-	ok := s != "" && len(s) <= maxPattern && (s[0] == '/' || s[0] == '*') && utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
+	ok := s != "" && len(s) <= maxPattern && (s[0] == '/' || s[0] == '*') && utf8.ValidString(s) &&
+		strings.IndexFunc(s, unicode.IsControl) < 0
 	return s, ok
 }
 
-// matchPath says whether a whole path fits a pattern: * stands for any text without a slash, ** for any text, also none. It keeps one place to
-// go back to for each of the two, so the time that it takes is at most the product of the lengths.
+// matchPath reports whether a whole path matches a pattern: * stands for any text without a slash, ** for
+// any text; both also for none. It is the greedy glob algorithm (see https://research.swtch.com/glob) with
+// one backtracking point for each of the two stars, so its time is bounded by the product of the lengths.
 //
-// That is enough. A later ** can take whatever an earlier one would have: it never helps to go back before the last one. And it never helps to go back
-// before the last *, for what lies between two of them fits nowhere later without its star passing over a slash, unless it has none itself
-// and then fits no worse where it was found first.
+// One point each is enough. A later ** can match all that an earlier one would, so going back before the
+// last ** never helps. Nor does going back before the last *: the text between two * that matches later than
+// first found either needs the earlier * to cross a slash, or has no slash and matches no worse where it was
+// found first.
 func matchPath(pattern, path string) bool {
 	const none = -1
 	p, s := 0, 0
-	star, starAt := none, 0 // behind the last *, and where the text goes on that it hasn't taken
-	deep, deepAt := none, 0 // the same of the last **
+	star, starAt := none, 0 // pattern index after the last *, path index after what it has matched
+	deep, deepAt := none, 0 // the same for the last **
 	for {
 		switch {
 		case strings.HasPrefix(pattern[p:], "**"):

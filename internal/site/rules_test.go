@@ -25,7 +25,12 @@ func TestRules(t *testing.T) {
 	}
 	w.soon("the other has it", func() bool { _, ok := b.Lookup("example.com"); return ok })
 	s, _ := b.Lookup("example.com")
-	want := Rules{[]string{"example.com", "*.shop.example.com", "localhost"}, []string{"192.0.2.0/24", "192.0.2.1", "2001:db8::1", "198.51.100.1"}, []string{"DE", "FR"}, []string{"/admin/**", "/private"}}
+	want := Rules{
+		[]string{"example.com", "*.shop.example.com", "localhost"},
+		[]string{"192.0.2.0/24", "192.0.2.1", "2001:db8::1", "198.51.100.1"},
+		[]string{"DE", "FR"},
+		[]string{"/admin/**", "/private"},
+	}
 	if fmt.Sprint(s.Rules) != fmt.Sprint(want) {
 		t.Errorf("%v, want %v", s.Rules, want)
 	}
@@ -52,14 +57,17 @@ func TestRules(t *testing.T) {
 		{"localhost", "8.8.8.8", "CH", "/admin/a/b", PathBlocked},
 		{"localhost", "8.8.8.8", "CH", "/admin", Counts},
 	} {
-		if got := s.Filter().Refuses(c.host, netip.MustParseAddr(c.addr), c.country, c.path); got != c.want {
+		if got := s.RuleSet().Refuses(c.host, netip.MustParseAddr(c.addr), c.country, c.path); got != c.want {
 			t.Errorf("%v: %d", c, got)
 		}
 	}
 	if err := a.Put(t.Context(), Site{Domain: "example.com"}); err != nil {
 		t.Fatal(err)
 	}
-	if s, _ := a.Lookup("example.com"); s.Filter() != nil || s.Filter().Refuses("", netip.Addr{}, "DE", "/private") != Counts {
+	if s, _ := a.Lookup(
+		"example.com",
+	); s.RuleSet() != nil ||
+		s.RuleSet().Refuses("", netip.Addr{}, "DE", "/private") != Counts {
 		t.Error("rules that were taken away")
 	}
 }
@@ -74,12 +82,14 @@ func TestRulesClean(t *testing.T) {
 		want  string
 	}{
 		{Rules{Hostnames: many}, "101 rules of the kind hostname; give at most 100"},
-		{Rules{Hostnames: []string{"https://example.com"}}, `"https://example.com" is no hostname; give it as example.com`},
+		{Rules{Hostnames: []string{"https://example.com"}},
+			`"https://example.com" is no hostname; give it as example.com`},
 		{Rules{Hostnames: []string{"a.*.example.com"}}, "no hostname"},
 		{Rules{Hostnames: []string{"*"}}, "no hostname"},
 		{Rules{Hostnames: []string{"*."}}, "no hostname"},
 		{Rules{Hostnames: []string{""}}, "no hostname"},
-		{Rules{BlockedAddresses: []string{"10.0.0.0/33"}}, `"10.0.0.0/33" is no address; give it as 192.0.2.1`},
+		{Rules{BlockedAddresses: []string{"10.0.0.0/33"}},
+			`"10.0.0.0/33" is no address; give it as 192.0.2.1`},
 		{Rules{BlockedAddresses: []string{"fe80::1%eth0"}}, "no address"},
 		{Rules{BlockedAddresses: []string{"::ffff:1.2.3.4/90"}}, "no address"},
 		{Rules{BlockedCountries: []string{"Germany"}}, `"Germany" is no country; give its two letters`},
@@ -92,7 +102,8 @@ func TestRulesClean(t *testing.T) {
 		{Rules{Hostnames: many[1:], BlockedPaths: []string{"**"}}, ""},
 	} {
 		_, err := c.rules.Clean()
-		if (err == nil) != (c.want == "") || err != nil && (!errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), c.want)) {
+		if (err == nil) != (c.want == "") ||
+			err != nil && (!errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%.80v: %v, want %q", c.rules, err, c.want)
 		}
 	}
@@ -148,7 +159,8 @@ func expression(pattern string) *regexp.Regexp {
 	return regexp.MustCompile("^(?s:" + b.String() + ")$")
 }
 
-// matchPath says what a regular expression says, on short texts of few letters, where chances to be wrong are many.
+// matchPath says what a regular expression says, on short texts of few letters, where chances to be wrong
+// are many.
 func TestMatchPathIsItsExpression(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	text := func(letters string, n int) string {
@@ -207,7 +219,7 @@ func TestNetworksAreSearched(t *testing.T) {
 			all = append(all, p)
 			rules.BlockedAddresses = append(rules.BlockedAddresses, p.String())
 		}
-		f, err := NewFilter(rules)
+		f, err := compileRules(rules)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -232,8 +244,13 @@ func BenchmarkFilter(b *testing.B) {
 	for _, c := range []struct {
 		name  string
 		rules Rules
-	}{{"none", Rules{}}, {"one of each", Rules{[]string{"example.com"}, []string{"10.0.0.0/8"}, []string{"AQ"}, []string{"/admin/**"}}}, {"a hundred of each", r}} {
-		f, err := NewFilter(c.rules)
+	}{
+		{"none", Rules{}},
+		{"one of each", Rules{[]string{"example.com"}, []string{"10.0.0.0/8"}, []string{"AQ"},
+			[]string{"/admin/**"}}},
+		{"a hundred of each", r},
+	} {
+		f, err := compileRules(c.rules)
 		if err != nil {
 			b.Fatal(err)
 		}

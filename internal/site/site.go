@@ -1,8 +1,8 @@
-// Package site knows which sites exist, who may read them by key or link and from whose pages, and the cluster's long-lived secret. All of
-// it lives in the compacted topic nowcast.sites.v1; every process tails it.
-//
-// It promises that look-ups never wait and that a change is seen by the one who made it when the call returns, by others within
-// about a second. While Kafka is away the last known state is served and changes fail.
+// Package site has the sites, the keys and share links that open them, the origins whose pages may read
+// them, and the cluster's long-lived secret. They live in the compacted topic nowcast.sites.v1, which every
+// process tails. Look-ups never wait. A change is visible in the process that made it when the call returns,
+// and in others within about a second. While Kafka is down the registry serves the last known state and
+// changes fail.
 package site
 
 import (
@@ -18,47 +18,48 @@ import (
 	"time"
 )
 
-// The reasons for which a change is refused.
+// Reasons why a change is refused.
 var (
 	ErrNotFound = errors.New("not found")
 	ErrInvalid  = errors.New("not valid")
 )
 
-// Site is one website that is counted.
+// Site is one website whose visitors are counted.
 type Site struct {
 	Domain   string    `json:"domain"`   // lower case host name, as beacons name it
-	Public   bool      `json:"public"`   // anybody may read it
+	Public   bool      `json:"public"`   // readable without a credential
 	Timezone string    `json:"timezone"` // IANA name
 	Created  time.Time `json:"created"`
 	Rules    Rules     `json:"rules,omitzero"`
-	Origins  []string  `json:"origins,omitempty"` // whose pages may read it in a browser; none: see ReadableFrom
+	// whose pages may read it in a browser; none: see ReadableFrom
+	Origins []string `json:"origins,omitempty"`
 
-	filter *Filter // of the rules, in sites that a registry found
+	ruleSet *RuleSet // Rules compiled; nil in sites that no registry returned
 }
 
-// Filter says which of its beacons count.
-func (s Site) Filter() *Filter { return s.filter }
+// RuleSet returns the compiled Rules.
+func (s Site) RuleSet() *RuleSet { return s.ruleSet }
 
-// Key lets its holder read sites, and administer if it is an admin's. Only the hash of its secret is kept.
+// Key lets its holder read sites and, with Admin, administer. Only the hash of its secret is stored.
 type Key struct {
 	ID      string    `json:"id"`
 	Name    string    `json:"name"`
 	Hash    string    `json:"hash"` // hex SHA-256 of the secret
 	Admin   bool      `json:"admin"`
-	Sites   []string  `json:"sites,omitempty"` // which it may read; none: all
+	Sites   []string  `json:"sites,omitempty"` // that it may read; none: all
 	Created time.Time `json:"created"`
 }
 
-// MayRead says whether the key opens a site.
+// MayRead reports whether the key opens a site.
 func (k Key) MayRead(domain string) bool {
 	return k.Admin || len(k.Sites) == 0 || slices.Contains(k.Sites, domain)
 }
 
-// prefix marks a secret as ours, so that scanners of repositories can find one that leaked.
-const prefix = "nck_"
+// keyPrefix marks a secret as Nowcast's, so that scanners of repositories can find one that leaked.
+const keyPrefix = "nck_"
 
-// NewSecret makes a key's secret: 192 random bits.
-func NewSecret() string { return newSecret(prefix) }
+// NewSecret returns a new secret of a key: 192 random bits.
+func NewSecret() string { return newSecret(keyPrefix) }
 
 func newSecret(prefix string) string {
 	var b [24]byte
@@ -71,15 +72,17 @@ func hash(secret string) string {
 	return hex.EncodeToString(h[:])
 }
 
-// Domain cleans what a person types as a site and checks that it is a host name: at most 253 bytes of letters, digits, hyphens, dots
-// (other scripts as punycode), an IP address, or localhost, each with an optional port.
+// Domain normalises a site's domain as a person types it: a host name of at most 253 bytes (letters, digits,
+// hyphens, dots; other scripts as punycode), an IP address, or localhost, each with an optional port. It
+// fails with ErrInvalid.
 func Domain(s string) (string, error) {
 	d := strings.ToLower(strings.TrimSpace(s))
 	d = strings.TrimPrefix(strings.TrimPrefix(d, "https://"), "http://")
 	d = strings.TrimSuffix(d, "/")
 	host, port, hasPort := strings.Cut(d, ":")
 	if d == "" || len(d) > 253 || hasPort && !isPort(port) || !isHost(host) {
-		return "", fmt.Errorf("%w: %q is no domain; give a host name such as example.com (other scripts as punycode, xn--…)", ErrInvalid, shorten(s))
+		return "", fmt.Errorf("%w: %q is no domain; give a host name such as example.com "+
+			"(other scripts as punycode, xn--…)", ErrInvalid, shorten(s))
 	}
 	return d, nil
 }
@@ -94,7 +97,8 @@ func isHost(s string) bool {
 	}
 	labels := strings.Split(s, ".")
 	for _, l := range labels {
-		if l == "" || len(l) > 63 || l[0] == '-' || l[len(l)-1] == '-' || strings.Trim(l, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+		if l == "" || len(l) > 63 || l[0] == '-' || l[len(l)-1] == '-' ||
+			strings.Trim(l, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
 			return false
 		}
 	}
@@ -108,7 +112,8 @@ func (s Site) check() error {
 		return fmt.Errorf("%w: write the domain as %q", ErrInvalid, d)
 	}
 	if _, err := time.LoadLocation(s.Timezone); err != nil || s.Timezone == "Local" {
-		return fmt.Errorf("%w: %q is no time zone; give an IANA name such as Europe/Berlin", ErrInvalid, shorten(s.Timezone))
+		return fmt.Errorf("%w: %q is no time zone; give an IANA name such as Europe/Berlin",
+			ErrInvalid, shorten(s.Timezone))
 	}
 	return nil
 }

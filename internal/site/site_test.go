@@ -116,7 +116,15 @@ func TestKeys(t *testing.T) {
 	if _, ok := b.Authenticate(secret + "x"); ok {
 		t.Error("a wrong secret opens")
 	}
-	if _, _, err := a.NewKey(t.Context(), "reader", false, []string{"nobody.example"}); !errors.Is(err, ErrInvalid) {
+	if _, _, err := a.NewKey(
+		t.Context(),
+		"reader",
+		false,
+		[]string{"nobody.example"},
+	); !errors.Is(
+		err,
+		ErrInvalid,
+	) {
 		t.Errorf("key for no site: %v", err)
 	}
 	if err := b.DeleteKey(t.Context(), k.ID); err != nil {
@@ -143,7 +151,8 @@ func TestSecret(t *testing.T) {
 			t.Errorf("%x, %x", r.Secret(), all[0].Secret())
 		}
 	}
-	// Compaction keeps the last record of a key, so whatever is written later, the first one is written again.
+	// Compaction keeps the last record of a key, so whatever is written later, the first one is written
+	// again.
 	want := all[0].Secret()
 	w.soon("the last is the first", func() bool { return w.lastSecret() == hex.EncodeToString(want[:]) })
 	c := broker.New(broker.Config{Addrs: w.addrs})
@@ -152,7 +161,10 @@ func TestSecret(t *testing.T) {
 		if _, err := c.ProduceKeyed(t.Context(), topic.Sites, []byte(secretKey), v); err != nil {
 			t.Fatal(err)
 		}
-		w.soon("the last is the first again", func() bool { return w.lastSecret() == hex.EncodeToString(want[:]) })
+		w.soon(
+			"the last is the first again",
+			func() bool { return w.lastSecret() == hex.EncodeToString(want[:]) },
+		)
 	}
 	if all[0].Secret() != want || w.ready(w.registry()).Secret() != want {
 		t.Error("the secret has changed")
@@ -183,7 +195,10 @@ func TestGarbage(t *testing.T) {
 	w := newWorld(t)
 	c := broker.New(broker.Config{Addrs: w.addrs})
 	defer c.Close()
-	for _, r := range [][2]string{{"site/x", "{"}, {"site/x.example", `{"domain":"y.example"}`}, {"site/x.example", "null"}, {"key/x", "[]"}, {"key/x", `{"id":"x","admin":true}`}, {"secret", "zz"}, {"what", "ever"}} {
+	for _, r := range [][2]string{
+		{"site/x", "{"}, {"site/x.example", `{"domain":"y.example"}`}, {"site/x.example", "null"},
+		{"key/x", "[]"}, {"key/x", `{"id":"x","admin":true}`}, {"secret", "zz"}, {"what", "ever"},
+	} {
 		if _, err := c.ProduceKeyed(t.Context(), topic.Sites, []byte(r[0]), []byte(r[1])); err != nil {
 			t.Fatal(err)
 		}
@@ -222,7 +237,10 @@ func TestDomain(t *testing.T) {
 
 func TestPutChecks(t *testing.T) {
 	r := NewRegistry(nil, slog.New(slog.DiscardHandler))
-	for _, s := range []Site{{Domain: "no domain"}, {Domain: "Example.com"}, {Domain: "example.com", Timezone: "Nowhere"}, {Domain: "example.com", Timezone: "Local"}} {
+	for _, s := range []Site{
+		{Domain: "no domain"}, {Domain: "Example.com"},
+		{Domain: "example.com", Timezone: "Nowhere"}, {Domain: "example.com", Timezone: "Local"},
+	} {
 		if err := r.Put(t.Context(), s); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%+v: %v", s, err)
 		}

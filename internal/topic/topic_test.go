@@ -4,13 +4,17 @@ import (
 	"maps"
 	"strings"
 	"testing"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestSpecs(t *testing.T) {
 	for _, c := range []struct {
-		name        string
-		partitions  int
-		setting, to string
+		name          string
+		partitions    int
+		setting, want string
 	}{
 		{Events, 12, "retention.ms", "2592000000"},
 		{Events, 12, "message.timestamp.type", "CreateTime"},
@@ -24,15 +28,15 @@ func TestSpecs(t *testing.T) {
 		{DeadLetter, 1, "retention.ms", "2592000000"},
 	} {
 		s, ok := Find(Specs(12, 3), c.name)
-		if !ok || s.Partitions != c.partitions || s.Replication != 3 || s.Settings[c.setting] != c.to {
+		if !ok || s.Partitions != c.partitions || s.Replication != 3 || s.Settings[c.setting] != c.want {
 			t.Errorf("%s, %s: %+v", c.name, c.setting, s)
 		}
 	}
 	if s, _ := Find(Specs(4, 1), Events); s.Settings["min.insync.replicas"] != "1" {
-		t.Error("one copy can't have two in sync")
+		t.Error("min.insync.replicas is above the replication factor")
 	}
 	if _, ok := Find(Specs(4, 1), "other"); ok {
-		t.Error("found what isn't there")
+		t.Error("found an unknown topic")
 	}
 }
 
@@ -40,23 +44,26 @@ func TestCheck(t *testing.T) {
 	for _, c := range []struct {
 		topic                   string
 		partitions, replication int
-		setting, to             string
-		want                    string // parts of the sentence, none: fits
+		setting, value          string
+		want                    string // parts of the sentence, separated by |; empty if the topic fits
 	}{
 		{Events, 4, 3, "", "", ""},
 		{Events, 4, 3, "unclean.leader.election.enable", "true", ""},
 		{Events, 4, 5, "min.insync.replicas", "3", ""},
-		{Events, 4, 3, "min.insync.replicas", "1", "min.insync.replicas=1 and needs 2|--alter --entity-type topics --entity-name nowcast.events.v1 --add-config min.insync.replicas=2"},
-		{Events, 4, 3, "retention.ms", "60000", "retention.ms=60000 and needs 2592000000|kafka-configs.sh|--add-config retention.ms=2592000000"},
-		{Sites, 1, 3, "cleanup.policy", "delete", "cleanup.policy=delete and needs compact|--add-config cleanup.policy=compact"},
+		{Events, 4, 3, "min.insync.replicas", "1", "min.insync.replicas=1 and needs 2|--alter " +
+			"--entity-type topics --entity-name nowcast.events.v1 --add-config min.insync.replicas=2"},
+		{Events, 4, 3, "retention.ms", "60000", "retention.ms=60000 and needs 2592000000|kafka-configs.sh|" +
+			"--add-config retention.ms=2592000000"},
+		{Sites, 1, 3, "cleanup.policy", "delete", "cleanup.policy=delete and needs compact|" +
+			"--add-config cleanup.policy=compact"},
 		{Events, 8, 3, "", "", "8 partitions and needs 4|--partitions 8|kafka-topics.sh"},
 		{Sites, 8, 3, "", "", "8 partitions and needs 1|kafka-topics.sh"},
-		{Events, 4, 1, "", "", "1 copies and needs 3|kafka-reassign-partitions.sh|--replication 1"},
+		{Events, 4, 1, "", "", "factor 1 and needs 3|kafka-reassign-partitions.sh|--replication 1"},
 	} {
 		s, _ := Find(Specs(4, 3), c.topic)
 		settings := maps.Clone(s.Settings)
 		if c.setting != "" {
-			settings[c.setting] = c.to
+			settings[c.setting] = c.value
 		}
 		got := s.Check(c.partitions, c.replication, settings)
 		if (got == "") != (c.want == "") {

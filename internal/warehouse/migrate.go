@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// Each file is one statement that may run twice, also at the same moment (IF NOT EXISTS, IF EXISTS): ClickHouse has no lock
-// to hold around a migration, so instances that start together all run it and the outcome is the same. A file that was
-// released never changes; a change is a new file with the next number.
+// Each file is one idempotent statement (IF NOT EXISTS, IF EXISTS). ClickHouse has no lock to hold
+// around a migration, so instances that start together all run it, with the same outcome. A released
+// file never changes; a change of the tables is a new file with the next number.
 //
 //go:embed sql/*.sql
 var files embed.FS
@@ -24,21 +24,21 @@ const (
 
 type migration struct {
 	version   uint32
-	name      string // as in the file's name: letters, digits and _ only
+	name      string // from the file's name: letters, digits and _
 	statement string
 }
 
-// Migrate brings the tables to what this version needs: it runs the statements of sql/ that the table `migrations` doesn't
-// name yet, in order, and records each. It is safe to call again and from several instances at once. A database that a newer
-// version migrated is left as it is.
+// Migrate runs, in order, the statements of sql/ that the table `migrations` doesn't list, and records
+// each. It is idempotent, and several instances may call it at once. Migrations of a newer version stay
+// as they are.
 func (d *DB) Migrate(ctx context.Context) error {
 	all, err := migrations(files)
 	if err != nil {
 		return err
 	}
-	// The first makes the table that records the others.
+	// The first migration makes the table in which all are recorded, so it runs each time.
 	if err := d.Exec(ctx, all[0].statement); err != nil {
-		return fmt.Errorf("make table migrations: %w", err)
+		return fmt.Errorf("create table migrations: %w", err)
 	}
 	var rows []struct {
 		Version uint32 `ch:"version"`
@@ -64,7 +64,7 @@ func (d *DB) Migrate(ctx context.Context) error {
 	return nil
 }
 
-// migrations reads sql/NNNN_name.sql, which have to be numbered from 1 without a gap.
+// migrations reads the files sql/NNNN_name.sql. It fails if they aren't numbered from 1 without a gap.
 func migrations(files fs.FS) ([]migration, error) {
 	names, err := fs.Glob(files, "sql/*.sql")
 	if err != nil {

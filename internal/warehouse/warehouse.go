@@ -1,11 +1,13 @@
-// Package warehouse is Nowcast's ClickHouse: how to reach it and which tables it has.
+// Package warehouse opens Nowcast's ClickHouse and creates its tables.
 //
-// It promises that after Migrate every table this version needs is there, whoever else migrates at the same moment, and that
-// one address form serves the embedded engine and a cluster alike. It keeps no backlog: when ClickHouse is away, calls fail
-// after their context's or the connection's time and the caller decides whether to try again.
+// It promises that after Migrate every table of this version exists, also if several instances migrate
+// at the same time, and that one form of address serves the embedded engine and a cluster. It keeps no
+// backlog: while ClickHouse is unreachable, a call fails when its context ends or the connection times
+// out, and the caller decides about a retry.
 package warehouse
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,13 +20,15 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"nowcast/internal/retry"
 )
 
 const (
-	dialTimeout = 10 * time.Second // also how long a call waits for a free connection
-	readTimeout = 5 * time.Minute  // of one answer; a call's context may be shorter
-	openConns   = 14               // the store lane's inserts and the streamer's questions, where both are one process
-	idleConns   = 4
+	dialTimeout  = 10 * time.Second // also bounds the wait for a free connection
+	readTimeout  = 5 * time.Minute  // of one response; a call's context may end earlier
+	maxOpenConns = 14               // inserts of the store lane (6) and history queries (8) in one process
+	maxIdleConns = 4
 )
 
 // DB is a pool of connections to one ClickHouse, safe for concurrent use.
@@ -32,14 +36,14 @@ type DB struct {
 	driver.Conn
 }
 
-// Open reads dsn and dials nothing yet. Known forms:
+// Open reads dsn. It dials nothing: the first call does. The forms of dsn:
 //
 //	clickhouse://user:password@host:9000/database   native protocol (secure=true for TLS)
 //	http://user:password@host:8123/database         HTTP, also https://
 //	unix:///absolute/path.sock                      HTTP over a unix socket: the embedded engine
 //
-// Parameters of the query string are clickhouse-go's (compress, dial_timeout, …); any other is a ClickHouse setting.
-// Blocks travel in LZ4 unless compress says otherwise.
+// Parameters of the query string are clickhouse-go's (compress, dial_timeout, …) or ClickHouse settings.
+// Blocks are compressed with LZ4 unless the parameter compress names another method.
 func Open(dsn string) (*DB, error) {
 	o, err := options(dsn)
 	if err != nil {
@@ -52,12 +56,13 @@ func Open(dsn string) (*DB, error) {
 	return &DB{conn}, nil
 }
 
-const forms = "give it as clickhouse://user:password@host:9000/database or http(s)://user:password@host:8123/database"
+const dsnHint = "give it as clickhouse://user:password@host:9000/database " +
+	"or http(s)://user:password@host:8123/database"
 
 func options(dsn string) (*clickhouse.Options, error) {
 	scheme, _, found := strings.Cut(dsn, "://")
 	if !found {
-		return nil, errors.New(forms)
+		return nil, errors.New(dsnHint)
 	}
 	var o *clickhouse.Options
 	var err error
@@ -66,17 +71,17 @@ func options(dsn string) (*clickhouse.Options, error) {
 		o, err = unixOptions(dsn)
 	case "https":
 		if !strings.Contains(dsn, "secure=") {
-			sep := "?"
+			separator := "?"
 			if strings.Contains(dsn, "?") {
-				sep = "&"
+				separator = "&"
 			}
-			dsn += sep + "secure=true"
+			dsn += separator + "secure=true"
 		}
 		o, err = clickhouse.ParseDSN(dsn)
 	case "clickhouse", "http":
 		o, err = clickhouse.ParseDSN(dsn)
 	default:
-		return nil, fmt.Errorf("unknown scheme %q: %s", scheme, forms)
+		return nil, fmt.Errorf("unknown scheme %q: %s", scheme, dsnHint)
 	}
 	if err != nil {
 		return nil, err
@@ -85,11 +90,11 @@ func options(dsn string) (*clickhouse.Options, error) {
 		o.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
 	}
 	o.ClientInfo.Products = append(o.ClientInfo.Products, struct{ Name, Version string }{"nowcast", "1"})
-	setDefault(&o.Auth.Database, "default")
-	setDefault(&o.DialTimeout, dialTimeout)
-	setDefault(&o.ReadTimeout, readTimeout)
-	setDefault(&o.MaxOpenConns, openConns)
-	setDefault(&o.MaxIdleConns, idleConns)
+	o.Auth.Database = cmp.Or(o.Auth.Database, "default")
+	o.DialTimeout = cmp.Or(o.DialTimeout, dialTimeout)
+	o.ReadTimeout = cmp.Or(o.ReadTimeout, readTimeout)
+	o.MaxOpenConns = cmp.Or(o.MaxOpenConns, maxOpenConns)
+	o.MaxIdleConns = cmp.Or(o.MaxIdleConns, maxIdleConns)
 	return o, nil
 }
 
@@ -101,7 +106,7 @@ func unixOptions(dsn string) (*clickhouse.Options, error) {
 	if u.Host != "" || !filepath.IsAbs(u.Path) {
 		return nil, errors.New("a unix address needs an absolute path: unix:///absolute/path.sock")
 	}
-	// The host is never dialled; localhost also keeps a proxy of the environment out of the way.
+	// The host is never dialled. For localhost, net/http ignores a proxy of the environment.
 	o, err := clickhouse.ParseDSN("http://localhost/?" + u.RawQuery)
 	if err != nil {
 		return nil, err
@@ -114,14 +119,8 @@ func unixOptions(dsn string) (*clickhouse.Options, error) {
 	return o, nil
 }
 
-func setDefault[T comparable](v *T, to T) {
-	var zero T
-	if *v == zero {
-		*v = to
-	}
-}
-
-// ClickHouse's codes of answers that waiting doesn't change.
+// ClickHouse's error codes that a retry doesn't change.
+// Source: https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp
 const (
 	codeUnknownDatabase      = 81
 	codeUnknownUser          = 192
@@ -129,35 +128,38 @@ const (
 	codeAuthenticationFailed = 516
 )
 
-// Wait returns nil once ClickHouse answers. Until then it tries four times a second and says every 5 s why it waits. It
-// gives up when ctx ends, and at once when the answer is that the user, the password or the database is wrong.
+const (
+	pingEvery    = 250 * time.Millisecond
+	firstLogTime = time.Second // of waiting, before the first log message
+	logEvery     = 5 * time.Second
+)
+
+// Wait pings ClickHouse four times a second until it answers. From the first second on, it logs every 5
+// s why it waits. It returns an error when ctx ends, and at once if ClickHouse refuses the user, the
+// password or the database.
 func (d *DB) Wait(ctx context.Context, log *slog.Logger) error {
-	const pace, quiet = 250 * time.Millisecond, 5 * time.Second
-	tick := time.NewTicker(pace)
-	defer tick.Stop()
 	start := time.Now()
-	said := start.Add(time.Second - quiet) // the first second is nobody's news
+	loggedAt := start.Add(firstLogTime - logEvery)
 	for {
 		err := d.Ping(ctx)
 		if err == nil {
 			return nil
 		}
-		if hopeless(err) {
+		if isPermanent(err) {
 			return fmt.Errorf("reach ClickHouse: %w", err)
 		}
-		if ctx.Err() == nil && time.Since(said) >= quiet {
-			said = time.Now()
+		if ctx.Err() == nil && time.Since(loggedAt) >= logEvery {
+			loggedAt = time.Now()
 			log.Warn("waiting for ClickHouse", "waited", time.Since(start).Round(time.Second), "error", err)
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for ClickHouse: %w", ctx.Err())
-		case <-tick.C:
+		if err := retry.Sleep(ctx, pingEvery); err != nil {
+			return fmt.Errorf("wait for ClickHouse: %w", err)
 		}
 	}
 }
 
-func hopeless(err error) bool {
+// isPermanent reports whether a retry can't change err.
+func isPermanent(err error) bool {
 	var e *clickhouse.Exception
 	if !errors.As(err, &e) {
 		return false

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"testing/synctest"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -29,7 +30,7 @@ var update = flag.Bool("update", false, "write the golden files")
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestOptions(t *testing.T) {
-	lz4, none := clickhouse.CompressionLZ4, clickhouse.CompressionNone
+	lz4, zstd, none := clickhouse.CompressionLZ4, clickhouse.CompressionZSTD, clickhouse.CompressionNone
 	for _, c := range []struct {
 		dsn, addr, user, database string
 		protocol                  clickhouse.Protocol
@@ -39,18 +40,19 @@ func TestOptions(t *testing.T) {
 		{"clickhouse://ch:9000", "ch:9000", "", "default", clickhouse.Native, false, lz4},
 		{"clickhouse://u:p@ch:9000/web", "ch:9000", "u", "web", clickhouse.Native, false, lz4},
 		{"clickhouse://ch:9440?secure=true", "ch:9440", "", "default", clickhouse.Native, true, lz4},
-		{"http://u:p@ch:8123/web?compress=zstd", "ch:8123", "u", "web", clickhouse.HTTP, false, clickhouse.CompressionZSTD},
+		{"http://u:p@ch:8123/web?compress=zstd", "ch:8123", "u", "web", clickhouse.HTTP, false, zstd},
 		{"https://ch:8443/web", "ch:8443", "", "web", clickhouse.HTTP, true, lz4},
 		{"https://ch:8443/web?dial_timeout=1s", "ch:8443", "", "web", clickhouse.HTTP, true, lz4},
 		{"unix:///tmp/a%20b.sock", "localhost", "", "default", clickhouse.HTTP, false, lz4},
-		{"unix:///tmp/a.sock?database=web&compress=none", "localhost", "", "web", clickhouse.HTTP, false, none},
+		{"unix:///tmp/a?database=web&compress=none", "localhost", "", "web", clickhouse.HTTP, false, none},
 	} {
 		o, err := options(c.dsn)
 		if err != nil {
 			t.Errorf("%s: %v", c.dsn, err)
 			continue
 		}
-		got := []any{o.Addr[0], o.Auth.Username, o.Auth.Database, o.Protocol, o.TLS != nil, o.Compression.Method}
+		got := []any{o.Addr[0], o.Auth.Username, o.Auth.Database, o.Protocol, o.TLS != nil,
+			o.Compression.Method}
 		want := []any{c.addr, c.user, c.database, c.protocol, c.tls, c.compression}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %v, want %v", c.dsn, got, want)
@@ -74,12 +76,12 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// recorder keeps the statements that it is sent, in order. It answers the one SELECT that Migrate needs and fails on
-// everything else (a call of a method that isn't here panics).
+// recorder is a connection that records the statements sent to it, in order. It answers the one SELECT
+// of Migrate and fails on any other; a call of another method panics.
 type recorder struct {
 	driver.Conn
-	applied []uint32
-	fail    string
+	applied []uint32 // versions, the answer to the SELECT
+	fail    string   // statements with this text fail
 	sent    []string
 }
 
@@ -151,7 +153,7 @@ func TestMigrateStopsAtFailure(t *testing.T) {
 	}
 	for _, s := range r.sent {
 		if strings.Contains(s, "windows") {
-			t.Errorf("went on after a failure: %s", s)
+			t.Errorf("ran a statement after a failure: %s", s)
 		}
 	}
 }
@@ -166,7 +168,8 @@ func TestMigrationFiles(t *testing.T) {
 		for _, f := range files {
 			m[f] = &fstest.MapFile{Data: []byte("SELECT 1\n")}
 		}
-		if _, err := migrations(m); (want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), want) {
+		_, err := migrations(m)
+		if (want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: got %v, want %q", files, err, want)
 		}
 	}
@@ -175,13 +178,15 @@ func TestMigrationFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, m := range all {
-		if strings.Contains(m.statement, ";") || !strings.Contains(m.statement, "EXISTS") && !strings.Contains(m.statement, "MODIFY SETTING") {
-			t.Errorf("%s: want one statement that may run twice", m.name)
+		idempotent := strings.Contains(m.statement, "EXISTS") ||
+			strings.Contains(m.statement, "MODIFY SETTING")
+		if strings.Contains(m.statement, ";") || !idempotent {
+			t.Errorf("%s: want one idempotent statement", m.name)
 		}
 	}
 }
 
-// Over a unix socket, what arrives is ClickHouse's HTTP protocol with the settings of the address.
+// Over a unix socket the client speaks ClickHouse's HTTP protocol, with the settings of the address.
 func TestOpenUnix(t *testing.T) {
 	var got url.Values
 	path := filepath.Join(t.TempDir(), "a b.sock")
@@ -208,16 +213,41 @@ func TestOpenUnix(t *testing.T) {
 	}
 }
 
-func TestWait(t *testing.T) {
-	answer := make(chan string, 1)
+// unreachable is a connection whose pings fail.
+type unreachable struct{ driver.Conn }
+
+func (unreachable) Ping(context.Context) error { return errors.New("connection refused") }
+
+func TestWaitForUnreachable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
+		defer cancel()
+		err := (&DB{unreachable{}}).Wait(ctx, slog.New(slog.NewTextHandler(&log, nil)))
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		for _, waited := range []string{"waited=1s", "waited=6s", "waited=11s"} {
+			if strings.Count(log.String(), waited+" ") != 1 {
+				t.Errorf("want one message with %s:\n%s", waited, &log)
+			}
+		}
+		if n := strings.Count(log.String(), "\n"); n != 3 {
+			t.Errorf("got %d messages, want 3", n)
+		}
+	})
+}
+
+func TestWaitForWrongPassword(t *testing.T) {
+	answers := make(chan int, 1)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		select {
-		case code := <-answer:
-			w.Header().Set("X-ClickHouse-Exception-Code", code)
-			w.WriteHeader(http.StatusForbidden)
-			io.WriteString(w, "Code: "+code+". DB::Exception: no")
-		default:
+		case answers <- http.StatusBadGateway: // the first ping
 			w.WriteHeader(http.StatusBadGateway)
+		default:
+			w.Header().Set("X-ClickHouse-Exception-Code", "516")
+			w.WriteHeader(http.StatusForbidden)
+			io.WriteString(w, "Code: 516. DB::Exception: no")
 		}
 	}))
 	defer srv.Close()
@@ -226,15 +256,11 @@ func TestWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	log := slog.New(slog.DiscardHandler)
-
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	if err := db.Wait(ctx, log); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("with nobody there: got %v", err)
+	err = db.Wait(t.Context(), slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), "516") {
+		t.Errorf("got %v", err)
 	}
-	answer <- "516"
-	if err := db.Wait(t.Context(), log); err == nil || !strings.Contains(err.Error(), "516") {
-		t.Errorf("with a wrong password: got %v", err)
+	if len(answers) != 1 {
+		t.Error("gave up before ClickHouse refused the password")
 	}
 }

@@ -2,16 +2,18 @@ package window
 
 import (
 	"fmt"
-	"unsafe"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"nowcast/internal/wire"
 )
 
 // Field numbers of window.proto.
 const (
 	emVersion, emPartition, emEpoch, emOffset, emWatermark, emNow, emSeconds, emNows = 1, 2, 3, 4, 5, 6, 7, 8
 
-	secSite, secAt, secPageviews, secVisitors, secEvents, secActive, secFinal, secRevision, secVersion = 1, 2, 3, 4, 5, 6, 7, 8, 9
+	secSite, secAt, secPageviews, secVisitors, secEvents = 1, 2, 3, 4, 5
+	secActive, secFinal, secRevision, secVersion         = 6, 7, 8, 9
 
 	nowSite, nowAt, nowVersion, nowLists, nowRests = 1, 2, 3, 4, 8
 
@@ -26,14 +28,14 @@ func (n *Now) rests() [4]*uint32 {
 	return [...]*uint32{&n.RestPages, &n.RestSources, &n.RestCountries, &n.RestDevices}
 }
 
-// Append encodes e at the end of b.
+// Append appends the encoded emission to b.
 func (e *Emission) Append(b []byte) []byte {
-	b = appendVarint(b, emVersion, uint64(e.Version))
-	b = appendVarint(b, emPartition, uint64(e.Partition))
-	b = appendVarint(b, emEpoch, uint64(e.Epoch))
-	b = appendVarint(b, emOffset, uint64(e.Offset))
-	b = appendVarint(b, emWatermark, uint64(e.Watermark))
-	b = appendVarint(b, emNow, uint64(e.Now))
+	b = wire.AppendVarint(b, emVersion, uint64(e.Version))
+	b = wire.AppendVarint(b, emPartition, uint64(e.Partition))
+	b = wire.AppendVarint(b, emEpoch, uint64(e.Epoch))
+	b = wire.AppendVarint(b, emOffset, uint64(e.Offset))
+	b = wire.AppendVarint(b, emWatermark, uint64(e.Watermark))
+	b = wire.AppendVarint(b, emNow, uint64(e.Now))
 	for i := range e.Seconds {
 		b = e.Seconds[i].Append(b)
 	}
@@ -43,79 +45,90 @@ func (e *Emission) Append(b []byte) []byte {
 	return b
 }
 
-// Append encodes the row as a part of an emission, whose other parts may come before or after it.
+// Append appends the row to an encoded emission. Rows and the fields of the emission may come in any order.
 func (s *Second) Append(b []byte) []byte {
-	b = protowire.AppendTag(b, emSeconds, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(s.size()))
+	b = wire.AppendMessageHeader(b, emSeconds, s.size())
 	return s.append(b)
 }
 
-// Append encodes the row as a part of an emission, whose other parts may come before or after it.
+// Append appends the row to an encoded emission. Rows and the fields of the emission may come in any order.
 func (n *Now) Append(b []byte) []byte {
-	b = protowire.AppendTag(b, emNows, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(n.size()))
+	b = wire.AppendMessageHeader(b, emNows, n.size())
 	return n.append(b)
 }
 
-// Size is how many bytes the row takes in an encoded emission.
-func (s *Second) Size() int { return 1 + protowire.SizeBytes(s.size()) }
+// Size returns the number of bytes that Append appends.
+func (s *Second) Size() int { return wire.SizeMessage(emSeconds, s.size()) }
 
-// Size is how many bytes the row takes in an encoded emission.
-func (n *Now) Size() int { return 1 + protowire.SizeBytes(n.size()) }
+// Size returns the number of bytes that Append appends.
+func (n *Now) Size() int { return wire.SizeMessage(emNows, n.size()) }
 
 func (s *Second) size() int {
-	n := sizeString(s.Site) + sizeVarint(uint64(s.At)) + sizeVarint(uint64(s.Pageviews)) + sizeVarint(uint64(s.Visitors)) +
-		sizeVarint(uint64(s.Events)) + sizeVarint(uint64(s.Active)) + sizeVarint(uint64(s.Revision)) + sizeVarint(s.Version)
+	n := wire.SizeString(secSite, s.Site) + wire.SizeVarint(secAt, uint64(s.At)) +
+		wire.SizeVarint(
+			secPageviews,
+			uint64(s.Pageviews),
+		) + wire.SizeVarint(secVisitors, uint64(s.Visitors)) +
+		wire.SizeVarint(secEvents, uint64(s.Events)) + wire.SizeVarint(secActive, uint64(s.Active)) +
+		wire.SizeVarint(secRevision, uint64(s.Revision)) + wire.SizeVarint(secVersion, s.Version)
 	if s.Final {
-		n += 2
+		n += wire.SizeVarint(secFinal, 1)
 	}
 	return n
 }
 
 func (s *Second) append(b []byte) []byte {
-	b = appendString(b, secSite, s.Site)
-	b = appendVarint(b, secAt, uint64(s.At))
-	b = appendVarint(b, secPageviews, uint64(s.Pageviews))
-	b = appendVarint(b, secVisitors, uint64(s.Visitors))
-	b = appendVarint(b, secEvents, uint64(s.Events))
-	b = appendVarint(b, secActive, uint64(s.Active))
-	if s.Final {
-		b = appendVarint(b, secFinal, 1)
-	}
-	b = appendVarint(b, secRevision, uint64(s.Revision))
-	return appendVarint(b, secVersion, s.Version)
+	b = wire.AppendString(b, secSite, s.Site)
+	b = wire.AppendVarint(b, secAt, uint64(s.At))
+	b = wire.AppendVarint(b, secPageviews, uint64(s.Pageviews))
+	b = wire.AppendVarint(b, secVisitors, uint64(s.Visitors))
+	b = wire.AppendVarint(b, secEvents, uint64(s.Events))
+	b = wire.AppendVarint(b, secActive, uint64(s.Active))
+	b = wire.AppendBool(b, secFinal, s.Final)
+	b = wire.AppendVarint(b, secRevision, uint64(s.Revision))
+	return wire.AppendVarint(b, secVersion, s.Version)
 }
 
-func (c *Count) size() int { return sizeString(c.Name) + sizeVarint(uint64(c.Active)) }
+func (c *Count) size() int {
+	return wire.SizeString(countName, c.Name) + wire.SizeVarint(countActive, uint64(c.Active))
+}
 
 func (n *Now) size() int {
-	size := sizeString(n.Site) + sizeVarint(uint64(n.At)) + sizeVarint(n.Version)
-	for _, l := range n.lists() {
+	size := wire.SizeString(
+		nowSite,
+		n.Site,
+	) + wire.SizeVarint(
+		nowAt,
+		uint64(n.At),
+	) + wire.SizeVarint(
+		nowVersion,
+		n.Version,
+	)
+	for k, l := range n.lists() {
 		for i := range *l {
-			size += 1 + protowire.SizeBytes((*l)[i].size())
+			size += wire.SizeMessage(protowire.Number(nowLists+k), (*l)[i].size())
 		}
 	}
-	for _, r := range n.rests() {
-		size += sizeVarint(uint64(*r))
+	for k, r := range n.rests() {
+		size += wire.SizeVarint(protowire.Number(nowRests+k), uint64(*r))
 	}
 	return size
 }
 
 func (n *Now) append(b []byte) []byte {
-	b = appendString(b, nowSite, n.Site)
-	b = appendVarint(b, nowAt, uint64(n.At))
-	b = appendVarint(b, nowVersion, n.Version)
+	b = wire.AppendString(b, nowSite, n.Site)
+	b = wire.AppendVarint(b, nowAt, uint64(n.At))
+	b = wire.AppendVarint(b, nowVersion, n.Version)
 	for k, l := range n.lists() {
 		for i := range *l {
 			c := &(*l)[i]
-			b = protowire.AppendTag(b, protowire.Number(nowLists+k), protowire.BytesType)
-			b = protowire.AppendVarint(b, uint64(c.size()))
-			b = appendString(b, countName, c.Name)
-			b = appendVarint(b, countActive, uint64(c.Active))
+			b = wire.AppendMessageHeader(b, protowire.Number(nowLists+k), c.size())
+			b = wire.AppendString(b, countName, c.Name)
+			b = wire.AppendVarint(b, countActive, uint64(c.Active))
 		}
 	}
 	for k, r := range n.rests() {
-		b = appendVarint(b, protowire.Number(nowRests+k), uint64(*r))
+		b = wire.AppendVarint(b, protowire.Number(nowRests+k), uint64(*r))
 	}
 	return b
 }
@@ -154,7 +167,7 @@ func (e *Emission) Decode(record []byte) error {
 	return err
 }
 
-// grow adds a row and keeps the lists that a former one in its place had, emptied.
+// grow adds a row and reuses the memory of the lists that an earlier row in its place had.
 func grow(rows []Now) []Now {
 	if len(rows) == cap(rows) {
 		return append(rows, Now{})
@@ -169,7 +182,7 @@ func (s *Second) decode(b []byte) error {
 	err := fields(b, 1<<secSite, func(num protowire.Number, v uint64, b []byte) error {
 		switch num {
 		case secSite:
-			s.Site = alias(b)
+			s.Site = wire.AliasString(b)
 		case secAt:
 			s.At = int64(v)
 		case secPageviews:
@@ -189,11 +202,11 @@ func (s *Second) decode(b []byte) error {
 		}
 		return nil
 	})
-	return named(s.Site, err)
+	return requireSite(s.Site, err)
 }
 
-// named refuses rows without a site, of which a short record could otherwise hold very many.
-func named(site string, err error) error {
+// requireSite refuses rows without a site: of these a short record could hold very many.
+func requireSite(site string, err error) error {
 	if err == nil && site == "" {
 		return fmt.Errorf("%w: row without a site", ErrCorrupt)
 	}
@@ -205,7 +218,7 @@ func (n *Now) decode(b []byte) error {
 	err := fields(b, 1<<nowSite|0xf<<nowLists, func(num protowire.Number, v uint64, b []byte) error {
 		switch {
 		case num == nowSite:
-			n.Site = alias(b)
+			n.Site = wire.AliasString(b)
 		case num == nowAt:
 			n.At = int64(v)
 		case num == nowVersion:
@@ -215,7 +228,7 @@ func (n *Now) decode(b []byte) error {
 			err := fields(b, 1<<countName, func(num protowire.Number, v uint64, b []byte) error {
 				switch num {
 				case countName:
-					c.Name = alias(b)
+					c.Name = wire.AliasString(b)
 				case countActive:
 					c.Active = uint32(v)
 				}
@@ -228,11 +241,12 @@ func (n *Now) decode(b []byte) error {
 		}
 		return nil
 	})
-	return named(n.Site, err)
+	return requireSite(n.Site, err)
 }
 
-// fields calls f with each field of a message: the number in v or, for those whose bit is set in text, the bytes in b. A field of
-// another wire type than the schema's is skipped like an unknown one.
+// fields calls f with each field of a message: with its varint in v or, for the fields whose bit is set in
+// text, with its bytes in b. It skips a field whose wire type differs from the schema's, as it skips an
+// unknown one.
 func fields(m []byte, text uint32, f func(num protowire.Number, v uint64, b []byte) error) error {
 	for len(m) > 0 {
 		num, typ, n := protowire.ConsumeTag(m)
@@ -261,34 +275,3 @@ func fields(m []byte, text uint32, f func(num protowire.Number, v uint64, b []by
 	}
 	return nil
 }
-
-func sizeVarint(v uint64) int {
-	if v == 0 {
-		return 0
-	}
-	return 1 + protowire.SizeVarint(v)
-}
-
-func sizeString(s string) int {
-	if s == "" {
-		return 0
-	}
-	return 1 + protowire.SizeBytes(len(s))
-}
-
-func appendVarint(b []byte, num protowire.Number, v uint64) []byte {
-	if v == 0 {
-		return b
-	}
-	return protowire.AppendVarint(protowire.AppendTag(b, num, protowire.VarintType), v)
-}
-
-func appendString(b []byte, num protowire.Number, s string) []byte {
-	if s == "" {
-		return b
-	}
-	return protowire.AppendString(protowire.AppendTag(b, num, protowire.BytesType), s)
-}
-
-// alias makes a string of b without a copy.
-func alias(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -10,7 +10,8 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
-// What the codec writes is what window.proto says, and what any other encoder writes by window.proto the codec reads.
+// What the codec writes is what window.proto says, and what any other encoder writes by window.proto the
+// codec reads.
 func TestSchema(t *testing.T) {
 	c := protocompile.Compiler{Resolver: &protocompile.SourceResolver{}}
 	files, err := c.Compile(context.Background(), "window.proto")
@@ -58,12 +59,32 @@ func read(t *testing.T, top protoreflect.Message, strict bool) Emission {
 	}
 	m := message{top}
 	known(m)
-	e := Emission{Version: m.u32("version"), Partition: m.u32("partition"), Epoch: m.u32("epoch"), Offset: m.get("offset").Int(),
-		Watermark: m.get("watermark").Int(), Now: m.get("now").Int()}
+	e := Emission{
+		Version:   m.u32("version"),
+		Partition: m.u32("partition"),
+		Epoch:     m.u32("epoch"),
+		Offset:    m.get("offset").Int(),
+		Watermark: m.get("watermark").Int(),
+		Now:       m.get("now").Int(),
+	}
 	m.each("seconds", func(s message) {
 		known(s)
-		e.Seconds = append(e.Seconds, Second{Site: s.get("site").String(), At: s.get("at").Int(), Pageviews: s.u32("pageviews"), Visitors: s.u32("visitors"),
-			Events: s.u32("events"), Active: s.u32("active"), Final: s.get("final").Bool(), Revision: s.u32("revision"), Version: s.get("row_version").Uint()})
+		e.Seconds = append(
+			e.Seconds,
+			Second{
+				Site:      s.get("site").String(),
+				At:        s.get("at").Int(),
+				Pageviews: s.u32("pageviews"),
+				Visitors:  s.u32("visitors"),
+				Events: s.u32(
+					"events",
+				),
+				Active:   s.u32("active"),
+				Final:    s.get("final").Bool(),
+				Revision: s.u32("revision"),
+				Version:  s.get("row_version").Uint(),
+			},
+		)
 	})
 	m.each("nows", func(n message) {
 		known(n)
@@ -74,9 +95,26 @@ func read(t *testing.T, top protoreflect.Message, strict bool) Emission {
 			})
 			return all
 		}
-		e.Nows = append(e.Nows, Now{Site: n.get("site").String(), At: n.get("at").Int(), Version: n.get("row_version").Uint(),
-			Pages: counts("pages"), Sources: counts("sources"), Countries: counts("countries"), Devices: counts("devices"),
-			RestPages: n.u32("rest_pages"), RestSources: n.u32("rest_sources"), RestCountries: n.u32("rest_countries"), RestDevices: n.u32("rest_devices")})
+		e.Nows = append(
+			e.Nows,
+			Now{
+				Site:    n.get("site").String(),
+				At:      n.get("at").Int(),
+				Version: n.get("row_version").Uint(),
+				Pages: counts(
+					"pages",
+				),
+				Sources:   counts("sources"),
+				Countries: counts("countries"),
+				Devices:   counts("devices"),
+				RestPages: n.u32(
+					"rest_pages",
+				),
+				RestSources:   n.u32("rest_sources"),
+				RestCountries: n.u32("rest_countries"),
+				RestDevices:   n.u32("rest_devices"),
+			},
+		)
 	})
 	return e
 }

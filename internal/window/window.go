@@ -1,8 +1,7 @@
-// Package window is the wire schema of the topic nowcast.windows.v1: what the aggregator says of each second of each site, as
-// window.proto describes.
-//
-// It promises that a record once written decodes for ever and that no input, however broken, makes a decoder panic or reserve memory
-// out of proportion. What it can't read it refuses with ErrVersion (written by a newer program) or ErrCorrupt.
+// Package window is the wire schema of the topic nowcast.windows.v1: what the aggregator says of each
+// second of each site, as window.proto describes.
+// Bytes that a released version has written decode for ever. No input makes a decoder panic or reserve memory
+// out of proportion. A record that can't be read gives ErrVersion (a newer program wrote it) or ErrCorrupt.
 package window
 
 import "errors"
@@ -10,13 +9,13 @@ import "errors"
 // Version is the newest schema version that this package reads, and the one that it writes.
 const Version = 1
 
-// Epoch is that of the fold's meaning, 12 bits. It rises when the same log would give other rows.
+// Epoch is the version of the fold's rules, 12 bits. It rises when the same log would give other rows.
 const Epoch = 1
 
-// MaxCounts is the most values that a list of a Now row holds.
+// MaxCounts bounds the values in a list of a Now row.
 const MaxCounts = 100
 
-// The reasons for which a record can't be read.
+// Reasons why a record can't be read.
 var (
 	ErrVersion = errors.New("emission has a newer schema version")
 	ErrCorrupt = errors.New("emission is corrupt")
@@ -28,7 +27,8 @@ const (
 	epochShift = offsetBits + 1
 )
 
-// RowVersion orders the rows of one key and partition: by epoch, then final over provisional, then the log's order.
+// RowVersion orders the rows of one key and partition: by epoch, then final after provisional, then by
+// offset.
 func RowVersion(epoch uint32, final bool, offset int64) uint64 {
 	v := uint64(epoch)<<epochShift | uint64(offset)&(finalBit-1)
 	if final {
@@ -42,7 +42,8 @@ func SplitVersion(v uint64) (epoch uint32, final bool, offset int64) {
 	return uint32(v >> epochShift), v&finalBit != 0, int64(v & (finalBit - 1))
 }
 
-// Emission is one record. In a decoded one the strings alias the record, and are valid only as long as its bytes are.
+// Emission is one record. In a decoded one the strings alias the record, and are valid only as long as its
+// bytes are.
 type Emission struct {
 	Version   uint32
 	Partition uint32
@@ -54,7 +55,7 @@ type Emission struct {
 	Nows      []Now
 }
 
-// Second is what happened in one second on one site, as far as one partition's visitors go. Partitions add up.
+// Second counts one second of one site, for the visitors of one partition. Partitions add up.
 type Second struct {
 	Site      string
 	At        int64 // unix seconds
@@ -67,7 +68,7 @@ type Second struct {
 	Version   uint64 // see RowVersion
 }
 
-// Now is where the active visitors of a site are.
+// Now counts the active visitors of a site by page, source, country and device, for one partition.
 type Now struct {
 	Site                                               string
 	At                                                 int64 // unix seconds
@@ -76,7 +77,7 @@ type Now struct {
 	RestPages, RestSources, RestCountries, RestDevices uint32  // sum of what each list leaves out
 }
 
-// Count is a value and how many visitors are there now.
+// Count is a value and its number of active visitors.
 type Count struct {
 	Name   string
 	Active uint32

@@ -20,7 +20,13 @@ func TestRowVersion(t *testing.T) {
 			t.Errorf("%+v became %d %v %d", c, e, f, o)
 		}
 	}
-	rising := []uint64{RowVersion(1, false, 0), RowVersion(1, false, 9), RowVersion(1, true, 3), RowVersion(1, true, 1<<51-1), RowVersion(2, false, 0)}
+	rising := []uint64{
+		RowVersion(1, false, 0),
+		RowVersion(1, false, 9),
+		RowVersion(1, true, 3),
+		RowVersion(1, true, 1<<51-1),
+		RowVersion(2, false, 0),
+	}
 	for i := 1; i < len(rising); i++ {
 		if rising[i] <= rising[i-1] {
 			t.Errorf("version %d is not above the one before", i)
@@ -46,7 +52,10 @@ func TestSizes(t *testing.T) {
 func TestRefuses(t *testing.T) {
 	ok := (&Emission{Version: 1, Offset: 3}).Append(nil)
 	row := func(num protowire.Number, b ...byte) []byte {
-		return protowire.AppendBytes(protowire.AppendTag(append([]byte{}, ok...), num, protowire.BytesType), b)
+		return protowire.AppendBytes(
+			protowire.AppendTag(append([]byte{}, ok...), num, protowire.BytesType),
+			b,
+		)
 	}
 	for name, c := range map[string]struct {
 		record []byte
@@ -71,7 +80,10 @@ func TestRefuses(t *testing.T) {
 
 // A field of another wire type than the schema's is an unknown one.
 func TestOtherWireType(t *testing.T) {
-	b := protowire.AppendString(protowire.AppendTag((&Emission{Version: 1, Offset: 3}).Append(nil), emOffset, protowire.BytesType), "x")
+	b := protowire.AppendString(
+		protowire.AppendTag((&Emission{Version: 1, Offset: 3}).Append(nil), emOffset, protowire.BytesType),
+		"x",
+	)
 	b = protowire.AppendVarint(protowire.AppendTag(b, emSeconds, protowire.VarintType), 1)
 	var e Emission
 	if err := e.Decode(b); err != nil || e.Offset != 3 || len(e.Seconds) != 0 {
@@ -80,7 +92,11 @@ func TestOtherWireType(t *testing.T) {
 }
 
 func TestDecodeReuses(t *testing.T) {
-	big, small := full().Append(nil), (&Emission{Version: 1, Nows: []Now{{Site: "b", At: 1}}, Seconds: []Second{{Site: "b"}}}).Append(nil)
+	big, small := full().Append(
+		nil,
+	), (&Emission{Version: 1, Nows: []Now{{Site: "b", At: 1}}, Seconds: []Second{{Site: "b"}}}).Append(
+		nil,
+	)
 	var e Emission
 	for range 2 {
 		if err := e.Decode(big); err != nil {
@@ -90,7 +106,10 @@ func TestDecodeReuses(t *testing.T) {
 	if err := e.Decode(small); err != nil {
 		t.Fatal(err)
 	}
-	if n := e.Nows[0]; len(e.Nows) != 1 || n.Site != "b" || len(n.Pages)+len(n.Sources)+len(n.Countries)+len(n.Devices) != 0 || n.RestPages != 0 || e.Seconds[0] != (Second{Site: "b"}) {
+	if n := e.Nows[0]; len(e.Nows) != 1 || n.Site != "b" ||
+		len(n.Pages)+len(n.Sources)+len(n.Countries)+len(n.Devices) != 0 ||
+		n.RestPages != 0 ||
+		e.Seconds[0] != (Second{Site: "b"}) {
 		t.Errorf("left over from the record before: %+v", e)
 	}
 	if a := testing.AllocsPerRun(100, func() { _ = e.Decode(big); _ = e.Decode(small) }); a != 0 {
@@ -116,7 +135,10 @@ func FuzzDecode(f *testing.F) {
 		if err := fresh.Decode(b); err != nil {
 			t.Fatal(err)
 		}
-		if err := again.Decode(fresh.Append(nil)); err != nil || !equal(&fresh, &again) || !equal(&fresh, &reused) {
+		if err := again.Decode(
+			fresh.Append(nil),
+		); err != nil || !equal(&fresh, &again) ||
+			!equal(&fresh, &reused) {
 			t.Errorf("%x: %+v, then %+v, reused %+v: %v", b, fresh, again, reused, err)
 		}
 	})

@@ -19,8 +19,8 @@ type Message struct {
 	Frame
 }
 
-// The JSON of a frame, as a viewer reads it.
 type (
+	// Frame is the JSON of a message, as a viewer reads it.
 	Frame struct {
 		Visitors  uint32            `json:"visitors"`
 		Timestamp string            `json:"timestamp"`
@@ -32,6 +32,7 @@ type (
 		Skipped   int               `json:"skipped"`
 		Seconds   *[]Second         `json:"seconds"`
 	}
+	// Second is one second, or several merged.
 	Second struct {
 		At        string `json:"at"`
 		From      string `json:"from"`
@@ -42,10 +43,12 @@ type (
 		Final     bool   `json:"final"`
 		Revision  uint32 `json:"revision"`
 	}
+	// Now has the lists of the active visitors.
 	Now struct {
 		Pages, Sources, Countries, Devices []Count
 		Rest                               struct{ Pages, Sources, Countries, Devices uint32 }
 	}
+	// Count is a value of a list and its active visitors.
 	Count struct {
 		Name   string
 		Active uint32

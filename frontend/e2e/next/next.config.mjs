@@ -1,4 +1,4 @@
-// The dashboard's paths of a Nowcast behind a Next.js app: the browser needs one address only.
+// Rewrites lead the dashboard's paths to Nowcast, so that the browser needs a single origin.
 const nowcast = process.env.NOWCAST_SERVER ?? "http://127.0.0.1:8080";
 
 export default {

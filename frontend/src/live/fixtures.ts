@@ -1,4 +1,4 @@
-/** Frames and a server for the tests of this directory. */
+/** Frames and a fake server for tests. */
 import type { Frame, Snapshot } from "./model";
 
 export const T = 1_795_435_200;
@@ -21,15 +21,18 @@ export const frame = (at: number, n: number, final = true): Frame => ({
   skipped: 0,
 });
 
-/** The seconds from and to in one. */
-export const span = (from: number, to: number, n: number): Frame => ({
+/** A merged frame of the seconds from, …, to. */
+export const mergedFrame = (from: number, to: number, n: number): Frame => ({
   ...frame(to, n),
   second: { ...sec(to, n), from: iso(from), to: iso(to) },
 });
 
-export const snapshot = (at: number, seconds: ReturnType<typeof sec>[]): Snapshot => ({ ...frame(at, 0), seconds });
+export const snapshot = (at: number, seconds: ReturnType<typeof sec>[]): Snapshot => ({
+  ...frame(at, 0),
+  seconds,
+});
 
-/** A request to the fake server, and its open answer. */
+/** A request to the fake server, and its open response. */
 export class Request {
   readonly query: URLSearchParams;
   private out: ReadableStreamDefaultController<Uint8Array> | undefined;
@@ -63,13 +66,13 @@ export class Request {
   end() {
     this.out?.close();
   }
-  /** As when the connection breaks. */
+  /** Breaks the connection. */
   fail() {
     this.out?.error(new TypeError("network"));
   }
 }
 
-/** Answers as the test says: a status, or nothing at all, or no network. */
+/** A server that responds with a status, with nothing ("mute"), or not at all ("away"). */
 export class Server {
   readonly requests: Request[] = [];
   status: number | "away" | "mute" = 200;
@@ -81,14 +84,18 @@ export class Server {
     this.requests.push(r);
     if (this.status === "away") return Promise.reject(new TypeError("network"));
     if (this.status === "mute")
-      return new Promise((_, refuse) => init.signal?.addEventListener("abort", () => refuse(new Error("aborted"))));
+      return new Promise((_, reject) =>
+        init.signal?.addEventListener("abort", () => reject(new Error("aborted"))),
+      );
     const headers = { "Content-Type": this.type, ...this.headers };
-    return Promise.resolve(new Response(this.status === 204 ? null : r.body, { status: this.status, headers }));
+    return Promise.resolve(
+      new Response(this.status === 204 ? null : r.body, { status: this.status, headers }),
+    );
   }
 
   get last(): Request {
     const r = this.requests.at(-1);
-    if (!r) throw new Error("nobody asked");
+    if (!r) throw new Error("no request yet");
     return r;
   }
 }

@@ -8,14 +8,14 @@ let server: Server;
 let live: Live;
 let hidden: boolean;
 let stop: () => void;
-let again: () => void;
+let retryNow: () => void;
 
 const pass = (ms = 0) => vi.advanceTimersByTimeAsync(ms);
-function show(shown: boolean) {
-  hidden = !shown;
+function setVisible(visible: boolean) {
+  hidden = !visible;
   document.dispatchEvent(new Event("visibilitychange"));
 }
-async function refused() {
+async function goRefused() {
   server.status = 404;
   server.last.fail();
   await pass();
@@ -31,7 +31,7 @@ beforeEach(() => {
   vi.spyOn(document, "hidden", "get").mockImplementation(() => hidden);
   server = new Server();
   vi.stubGlobal("fetch", (url: string, init: RequestInit) => server.fetch(url, init));
-  ({ stop, again } = follow({ sites: ["x"] }, (l) => (live = l)));
+  ({ stop, retryNow } = follow({ sites: ["x"] }, (l) => (live = l)));
 });
 afterEach(() => {
   stop();
@@ -43,25 +43,25 @@ afterEach(() => {
 test.each<[string, () => void]>([
   ["the window gets the focus", () => window.dispatchEvent(new Event("focus"))],
   ["the network comes back", () => window.dispatchEvent(new Event("online"))],
-  ["somebody asks", () => again()],
+  ["the viewer retries", () => retryNow()],
   [
     "the tab is shown again",
     () => {
-      show(false);
-      show(true);
+      setVisible(false);
+      setVisible(true);
     },
   ],
-])("refused, and %s: it asks again at once", async (_name, happen) => {
-  const asked = await refused();
+])("refused, and %s: retries at once", async (_name, happen) => {
+  const requests = await goRefused();
   expect(live.connection.state).toBe("refused");
   happen();
-  expect(server.requests).toHaveLength(asked + 1);
+  expect(server.requests).toHaveLength(requests + 1);
   server.last.snapshot(snapshot(T, [sec(T, 1)]));
   await pass();
   expect(live.connection.state).toBe("live");
 });
 
-test("a connection that is there stays when the window gets the focus, and is made new when the network comes back", async () => {
+test("an open connection stays on focus, and is replaced when the network comes back", async () => {
   server.last.snapshot(snapshot(T, []));
   await pass();
   window.dispatchEvent(new Event("focus"));
@@ -72,7 +72,7 @@ test("a connection that is there stays when the window gets the focus, and is ma
 });
 
 test.each([3_600_000, -3_600_000])(
-  "the wall's clock is set by %i ms: numbers are live, then stale, all the same",
+  "a wall clock that is set by %i ms changes neither live nor stale",
   async (ms) => {
     server.last.snapshot(snapshot(T, []));
     await pass();
@@ -90,10 +90,10 @@ test.each([3_600_000, -3_600_000])(
   },
 );
 
-test("a hidden tab has a slower rate, also from its start", async () => {
-  show(false);
+test("a hidden tab has a slower rate, also if it starts hidden", async () => {
+  setVisible(false);
   expect(server.last.query.get("rate")).toBe("5s");
-  show(true);
+  setVisible(true);
   expect(server.last.query.get("rate")).toBe("250ms");
   stop();
   hidden = true;
@@ -101,13 +101,13 @@ test("a hidden tab has a slower rate, also from its start", async () => {
   expect(server.last.query.get("rate")).toBe("5s");
 });
 
-test("stopped, it listens to nothing", async () => {
+test("after stop it reacts to no event", async () => {
   stop();
-  const asked = server.requests.length;
+  const requests = server.requests.length;
   for (const e of ["focus", "online"]) window.dispatchEvent(new Event(e));
-  show(false);
-  show(true);
+  setVisible(false);
+  setVisible(true);
   await pass(120_000);
-  expect(server.requests).toHaveLength(asked);
+  expect(server.requests).toHaveLength(requests);
   expect(vi.getTimerCount()).toBe(0);
 });

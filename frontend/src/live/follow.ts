@@ -1,23 +1,29 @@
 import { type Live, LiveStream, type Options } from "./stream";
 
+export interface Following {
+  /** Ends the pause before the next attempt, but not before the server's Retry-After. */
+  retryNow: () => void;
+  stop: () => void;
+}
+
 /**
- * Follows a stream for as long as a page wants it, and tells it what happens to the page: it is hidden or shown, it gets the focus, the
- * network comes back.
+ * Follows a stream until `stop`, and passes the page's events on to it: visibility, focus, and the network
+ * coming back. `onChange` gets every new state of the stream.
  */
-export function follow(options: Options, changed: (l: Live) => void): { again: () => void; stop: () => void } {
-  const stream = new LiveStream(options, changed);
-  const end = new AbortController();
-  const on = (target: EventTarget, event: string, act: () => void) =>
-    target.addEventListener(event, act, { signal: end.signal });
-  on(document, "visibilitychange", () => stream.setHidden(document.hidden));
-  on(window, "focus", () => stream.again());
-  on(window, "online", () => stream.renew());
+export function follow(options: Options, onChange: (live: Live) => void): Following {
+  const stream = new LiveStream(options, onChange);
+  const listeners = new AbortController();
+  const listen = (target: EventTarget, event: string, handler: () => void) =>
+    target.addEventListener(event, handler, { signal: listeners.signal });
+  listen(document, "visibilitychange", () => stream.setHidden(document.hidden));
+  listen(window, "focus", () => stream.retryNow());
+  listen(window, "online", () => stream.reconnect());
   stream.setHidden(document.hidden);
   stream.start();
   return {
-    again: () => stream.again(),
+    retryNow: () => stream.retryNow(),
     stop: () => {
-      end.abort();
+      listeners.abort();
       stream.stop();
     },
   };

@@ -1,10 +1,11 @@
 /**
- * What a live stream has told so far, as a value, and how each frame changes it. No clock, no network and no view is in here: see stream.ts
- * for whether it is still true.
+ * The reducer of a live stream: the model is a value, and each snapshot or frame makes the next one.
+ *
+ * It is pure: it reads no clock, no network and no view. stream.ts judges whether the model is still fresh.
  */
 import type { components } from "../api.gen";
 
-/** A filtered stream counts the visitors whose newest page (source, country, device) is this one. */
+/** The visitors of a filtered stream: those whose newest page (source, country, device) has this value. */
 export interface Filter {
   page?: string;
   source?: string;
@@ -14,147 +15,166 @@ export interface Filter {
 
 export type Second = components["schemas"]["Second"];
 export type Now = components["schemas"]["Now"];
-/** A filtered stream's frames say their filter, and have neither a second nor lists. */
+/** A frame of a filtered stream names its filter, and has neither a second nor lists. */
 export type Frame = components["schemas"]["Frame"] & { filter?: Filter; upper_bound?: boolean };
 export type Snapshot = Frame & { seconds?: Second[] };
 
-/** A second in the chart. `merged`: only the sum of its span is known, and this is its even share. */
-export type Bar = Second & { merged?: true };
+/** A second of the chart. `merged` marks an even share of a merged frame, whose sum alone is exact. */
+export type ChartSecond = Second & { merged?: true };
 
-/** How many seconds the chart shows. */
-export const SPAN = 300;
-const KEPT = SPAN + 10;
+/** Length of the chart in seconds. */
+export const CHART_SECONDS = 300;
+/** The chart scrolls between frames, so that it shows a few seconds more than its length. */
+const KEPT_SECONDS = CHART_SECONDS + 10;
 
 export interface Model {
+  /** Active visitors; null before the first frame. */
   visitors: number | null;
-  /** The visitors are this many or fewer. */
+  /** `visitors` is an upper bound: the server can't tell how many of them match the filter. */
   upperBound: boolean;
-  /** Log time of the newest numbers, ms; 0 while there are none. */
+  /** Log time of the newest numbers, ms; 0 before the first frame. */
   timestamp: number;
-  /** Seconds of the last five minutes by unix second; one without an event is absent. */
-  seconds: ReadonlyMap<number, Bar>;
-  /** The newest final second that was given, and the newest that has events. */
-  final: number;
-  newest: Second | null;
+  /** Seconds by unix time, for at least the last five minutes. A second without an event is absent. */
+  seconds: ReadonlyMap<number, ChartSecond>;
+  /** Unix time of the newest final second, with or without events. */
+  finalThrough: number;
+  /** The newest second received, provisional or final. */
+  newestSecond: Second | null;
+  /** Where the active visitors are: top pages, sources, countries and devices. */
   now: Now | null;
-  /** Frames that the server left out because this reader was slow. */
+  /** Frames that the server left out because this client read too slowly. */
   skipped: number;
-  /** From here on the seconds are complete; before it they are unknown. */
-  known: number;
+  /** Unix time from which `seconds` is complete. Earlier seconds are unknown. */
+  completeFrom: number;
 }
 
-export const empty: Model = {
+export const emptyModel: Model = {
   visitors: null,
   upperBound: false,
   timestamp: 0,
   seconds: new Map(),
-  final: 0,
-  newest: null,
+  finalThrough: 0,
+  newestSecond: null,
   now: null,
   skipped: 0,
-  known: 0,
+  completeFrom: 0,
 };
 
-const unix = (iso: string) => Math.floor(Date.parse(iso) / 1000);
-const first = (s: Second) => unix(s.from ?? s.at);
+const unixTime = (iso: string) => Math.floor(Date.parse(iso) / 1000);
+const firstSecond = (s: Second) => unixTime(s.from ?? s.at);
 
-/** The frame adds up several seconds, so that it can't say what each of them had. */
-export const isMerged = (f: Frame) => f.second !== undefined && first(f.second) < unix(f.second.at);
+/** Reports whether the frame sums up several seconds. Such a frame doesn't say what each of them had. */
+export const isMerged = (f: Frame) => f.second !== undefined && firstSecond(f.second) < unixTime(f.second.at);
 
-/** Takes a snapshot: the last five minutes after nothing or a reset (fresh), else what came since the id that was asked for. */
-export function takeSnapshot(m: Model, f: Snapshot, fresh: boolean): Model {
-  const base = fresh ? { ...empty, skipped: m.skipped } : m;
-  // A stream goes on from before the first merged second, so that the snapshot has the true ones.
+/**
+ * Applies a snapshot. With `replace`, for the first one and the one after a reset, it replaces the model.
+ * Otherwise it adds the seconds after the id that the client resumed from.
+ */
+export function applySnapshot(m: Model, f: Snapshot, replace: boolean): Model {
+  const base = replace ? { ...emptyModel, skipped: m.skipped } : m;
+  // The client resumes from before the first merged second, so that the snapshot has the exact values of all.
   const seconds = new Map([...base.seconds].filter(([, s]) => !s.merged));
-  const told = f.second ? unix(f.second.at) : base.final;
-  const final = seconds.size < base.seconds.size ? told : Math.max(told, base.final);
-  for (const s of f.seconds ?? []) put(seconds, s, final);
+  const snapshotThrough = f.second ? unixTime(f.second.at) : base.finalThrough;
+  const hadMerged = seconds.size < base.seconds.size;
+  const finalThrough = hadMerged ? snapshotThrough : Math.max(snapshotThrough, base.finalThrough);
+  for (const s of f.seconds ?? []) setSecond(seconds, s, finalThrough);
   return {
-    ...common(base, f),
-    seconds: trim(seconds, final),
-    final,
-    newest: later(base.newest, f.seconds?.at(-1) ?? f.second),
-    known: fresh ? final - SPAN : base.known,
+    ...applyNumbers(base, f),
+    seconds: trim(seconds, finalThrough),
+    finalThrough,
+    newestSecond: newer(base.newestSecond, f.seconds?.at(-1) ?? f.second),
+    completeFrom: replace ? finalThrough - CHART_SECONDS : base.completeFrom,
   };
 }
 
-/** Takes a frame. The same one twice, or an old one, changes nothing. */
-export function takeFrame(m: Model, f: Frame): Model {
-  const next = common(m, f);
+/** Applies a frame. It is idempotent: a duplicate or an outdated frame changes nothing. */
+export function applyFrame(m: Model, f: Frame): Model {
+  const next = applyNumbers(m, f);
   const s = f.second;
   if (!s) return next;
-  const at = unix(s.at);
+  const at = unixTime(s.at);
   const seconds = new Map(m.seconds);
-  if (isMerged(f)) spread(seconds, s, first(s), at);
-  else put(seconds, s, m.final);
-  const final = s.final ? Math.max(m.final, at) : m.final;
-  return { ...next, seconds: trim(seconds, Math.max(final, at)), final, newest: later(m.newest, s) };
+  if (isMerged(f)) distribute(seconds, s, firstSecond(s), at);
+  else setSecond(seconds, s, m.finalThrough);
+  const finalThrough = s.final ? Math.max(m.finalThrough, at) : m.finalThrough;
+  return {
+    ...next,
+    seconds: trim(seconds, Math.max(finalThrough, at)),
+    finalThrough,
+    newestSecond: newer(m.newestSecond, s),
+  };
 }
 
-function common(m: Model, f: Frame): Model {
+/** Applies what every frame has: visitors, lists, and the count of skipped frames. */
+function applyNumbers(m: Model, f: Frame): Model {
   const timestamp = Date.parse(f.timestamp);
-  const news = timestamp > m.timestamp || (f.second !== undefined && unix(f.second.at) > m.final);
-  const skipped = m.skipped + (news ? f.skipped : 0);
-  // Another instance may be a little behind, and then its numbers are older than those that are shown.
+  const isNew = timestamp > m.timestamp || (f.second !== undefined && unixTime(f.second.at) > m.finalThrough);
+  const skipped = m.skipped + (isNew ? f.skipped : 0);
+  // After a reconnection another instance may answer, whose numbers are a little older than those shown.
   if (!(timestamp >= m.timestamp)) return { ...m, skipped };
-  return { ...m, visitors: f.visitors, upperBound: f.upper_bound === true, timestamp, now: f.now ?? m.now, skipped };
+  const upperBound = f.upper_bound === true;
+  return { ...m, visitors: f.visitors, upperBound, timestamp, now: f.now ?? m.now, skipped };
 }
 
-function later(a: Second | null, b: Second | undefined): Second | null {
+function newer(a: Second | null, b: Second | undefined): Second | null {
   if (!a || !b) return b ?? a;
-  const apart = unix(a.at) - unix(b.at);
-  return apart > 0 || (apart === 0 && a.final) ? a : b;
+  const difference = unixTime(a.at) - unixTime(b.at);
+  return difference > 0 || (difference === 0 && a.final) ? a : b;
 }
 
-/** Seconds older than the chart go. */
-function trim(seconds: Map<number, Bar>, newest: number): Map<number, Bar> {
-  for (const at of seconds.keys()) if (at < newest - KEPT) seconds.delete(at);
+/** Deletes the seconds that are older than the chart. */
+function trim(seconds: Map<number, ChartSecond>, newest: number): Map<number, ChartSecond> {
+  for (const at of seconds.keys()) if (at < newest - KEPT_SECONDS) seconds.delete(at);
   return seconds;
 }
 
-/** A final second never changes, and a provisional one only counts up until it is final. */
-function put(seconds: Map<number, Bar>, s: Second, final: number): void {
-  const at = unix(s.at);
+/** Sets a second by its revision: a final second never changes, and a provisional one only counts up. */
+function setSecond(seconds: Map<number, ChartSecond>, s: Second, finalThrough: number): void {
+  const at = unixTime(s.at);
   const old = seconds.get(at);
   if (old?.final && !old.merged) return;
-  if (!s.final && (at <= final || (s.revision ?? 0) < (old?.revision ?? 0))) return;
+  if (!s.final && (at <= finalThrough || (s.revision ?? 0) < (old?.revision ?? 0))) return;
   if (s.events > 0 || old) seconds.set(at, s);
 }
 
-/** The sum of merged seconds is known, their shares are not: what the known ones leave over is spread evenly over the others. */
-function spread(seconds: Map<number, Bar>, sum: Second, from: number, to: number): void {
-  const start = Math.max(from, to - KEPT);
-  const part = (to - start + 1) / (to - from + 1);
-  const left = {
-    pageviews: Math.round(sum.pageviews * part),
-    visitors: Math.round(sum.visitors * part),
-    events: Math.round(sum.events * part),
+/**
+ * Distributes the sum of merged seconds evenly over those of them that have no exact final value. The exact
+ * values are subtracted first, so that the chart's total stays exact.
+ */
+function distribute(seconds: Map<number, ChartSecond>, sum: Second, from: number, to: number): void {
+  const start = Math.max(from, to - KEPT_SECONDS);
+  const keptPart = (to - start + 1) / (to - from + 1);
+  const remaining = {
+    pageviews: Math.round(sum.pageviews * keptPart),
+    visitors: Math.round(sum.visitors * keptPart),
+    events: Math.round(sum.events * keptPart),
   };
-  const open: number[] = [];
+  const estimated: number[] = [];
   for (let at = start; at <= to; at++) {
     const s = seconds.get(at);
     if (!s?.final || s.merged) {
-      open.push(at);
+      estimated.push(at);
       continue;
     }
-    left.pageviews -= s.pageviews;
-    left.visitors -= s.visitors;
-    left.events -= s.events;
+    remaining.pageviews -= s.pageviews;
+    remaining.visitors -= s.visitors;
+    remaining.events -= s.events;
   }
-  open.forEach((at, i) => {
+  estimated.forEach((at, i) => {
+    // Differences of rounded-down cumulative sums: whole numbers whose total is exactly the sum.
     const share = (x: number) => {
-      const whole = Math.max(0, x);
-      return Math.floor((whole * (i + 1)) / open.length) - Math.floor((whole * i) / open.length);
+      const total = Math.max(0, x);
+      return Math.floor((total * (i + 1)) / estimated.length) - Math.floor((total * i) / estimated.length);
     };
-    const bar: Bar = {
+    const second: ChartSecond = {
       at: new Date(at * 1000).toISOString(),
-      pageviews: share(left.pageviews),
-      visitors: share(left.visitors),
-      events: share(left.events),
+      pageviews: share(remaining.pageviews),
+      visitors: share(remaining.visitors),
+      events: share(remaining.events),
       final: true,
       merged: true,
     };
-    if (bar.events > 0) seconds.set(at, bar);
+    if (second.events > 0) seconds.set(at, second);
     else seconds.delete(at);
   });
 }

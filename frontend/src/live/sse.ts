@@ -1,51 +1,52 @@
-/** One message of an event stream. The id is the newest that the stream has said, with this message or before it. */
+/** A message of an event stream. `id` is the last event id, set by this message or an earlier one. */
 export interface Message {
   event: string;
   id: string;
   data: string;
 }
 
-/** The longest line that is taken. A snapshot is under 100 KB; what has no line breaks at all is no event stream. */
-const LONGEST_LINE = 4 << 20;
+/** Limit of a line in UTF-16 units. A snapshot is under 100 KB; a longer line isn't an event stream. */
+const MAX_LINE_LENGTH = 4 << 20;
 
 /**
- * Reads text/event-stream as the HTML standard says: https://html.spec.whatwg.org/multipage/server-sent-events.html. The text comes in
- * pieces that may end anywhere.
+ * Parses text/event-stream by the WHATWG HTML standard
+ * (https://html.spec.whatwg.org/multipage/server-sent-events.html). A chunk may end anywhere.
  */
 export class Parser {
-  private rest = "";
-  private afterReturn = false; // a line feed that comes next belongs to the line before
+  private unfinishedLine = "";
+  private endedWithReturn = false; // a line feed at the start of the next chunk completes a CRLF
   private event = "";
   private data: string[] = [];
   private id = "";
 
   constructor(
-    private readonly message: (m: Message) => void,
-    private readonly retry: (ms: number) => void,
+    private readonly onMessage: (m: Message) => void,
+    private readonly onRetry: (ms: number) => void,
   ) {}
 
+  /** Parses the next chunk. Throws if a line exceeds MAX_LINE_LENGTH. */
   push(text: string): void {
-    let start = this.afterReturn && text.startsWith("\n") ? 1 : 0;
-    if (text !== "") this.afterReturn = false;
+    let start = this.endedWithReturn && text.startsWith("\n") ? 1 : 0;
+    if (text !== "") this.endedWithReturn = false;
     for (let i = start; i < text.length; i++) {
       const c = text[i];
       if (c !== "\n" && c !== "\r") continue;
-      this.line(this.rest + text.slice(start, i));
-      this.rest = "";
+      this.parseLine(this.unfinishedLine + text.slice(start, i));
+      this.unfinishedLine = "";
       if (c === "\r") {
         if (text[i + 1] === "\n") i++;
-        else this.afterReturn = i + 1 === text.length;
+        else this.endedWithReturn = i + 1 === text.length;
       }
       start = i + 1;
     }
-    this.rest += text.slice(start);
-    if (this.rest.length > LONGEST_LINE) throw new Error("read event stream: a line has no end");
+    this.unfinishedLine += text.slice(start);
+    if (this.unfinishedLine.length > MAX_LINE_LENGTH) throw new Error("read event stream: a line has no end");
   }
 
-  private line(line: string): void {
+  private parseLine(line: string): void {
     if (line === "") {
       if (this.data.length > 0)
-        this.message({ event: this.event || "message", id: this.id, data: this.data.join("\n") });
+        this.onMessage({ event: this.event || "message", id: this.id, data: this.data.join("\n") });
       this.event = "";
       this.data = [];
       return;
@@ -56,6 +57,6 @@ export class Parser {
     if (field === "data") this.data.push(value);
     else if (field === "event") this.event = value;
     else if (field === "id" && !value.includes("\0")) this.id = value;
-    else if (field === "retry" && /^\d+$/.test(value)) this.retry(Number(value));
+    else if (field === "retry" && /^\d+$/.test(value)) this.onRetry(Number(value));
   }
 }

@@ -1,42 +1,43 @@
 import { useEffect, useMemo, useRef, useState } from "react";
 import { follow } from "./follow";
 import type { Filter } from "./model";
-import { type Live, type Options, waiting } from "./stream";
+import { initialLive, type Live, type Options } from "./stream";
 
-/** Follows a site live while the component is on the page. It draws at most once a frame of the screen. */
-export function useLive(site: string, filter?: Filter): Live & { again: () => void } {
+/** Follows a site while the component is mounted, and renders at most once per animation frame. */
+export function useLive(site: string, filter?: Filter): Live & { retryNow: () => void } {
   return useStream({ sites: [site], filter });
 }
 
-/** Follows the numbers of up to 50 sites on one connection, a second each. */
-export function useWall(sites: readonly string[]): Live {
+/** Follows the visitors of up to 50 sites on one connection, one frame a second each, without lists. */
+export function useLiveSites(sites: readonly string[]): Live {
   return useStream({ sites, rate: "1s", top: 0 });
 }
 
-function useStream(wanted: Options): Live & { again: () => void } {
-  const key = JSON.stringify(wanted);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the key stands for all that is wanted
-  const options = useMemo<Options>(() => wanted, [key]);
-  const [live, setLive] = useState<Live>(() => waiting(options));
-  const again = useRef(() => {});
+function useStream(requested: Options): Live & { retryNow: () => void } {
+  const key = JSON.stringify(requested);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the key stands for all options
+  const options = useMemo<Options>(() => requested, [key]);
+  const [live, setLive] = useState<Live>(() => initialLive(options));
+  const retryNow = useRef(() => {});
   useEffect(() => {
     let latest: Live | null = null;
-    let frame = 0;
-    const draw = () => {
-      frame = 0;
+    let animationFrame = 0;
+    const render = () => {
+      animationFrame = 0;
       if (latest) setLive(latest);
     };
-    setLive(waiting(options));
+    setLive(initialLive(options));
     const stream = follow(options, (l) => {
       latest = l;
-      if (document.hidden) draw();
-      else if (!frame) frame = requestAnimationFrame(draw);
+      // A hidden tab gets no animation frames.
+      if (document.hidden) render();
+      else if (!animationFrame) animationFrame = requestAnimationFrame(render);
     });
-    again.current = stream.again;
+    retryNow.current = stream.retryNow;
     return () => {
-      cancelAnimationFrame(frame);
+      cancelAnimationFrame(animationFrame);
       stream.stop();
     };
   }, [options]);
-  return { ...live, again: () => again.current() };
+  return { ...live, retryNow: () => retryNow.current() };
 }

@@ -1,17 +1,23 @@
 import { type FormEvent, useEffect, useState } from "react";
-import { call, Refused, type Session, type Site } from "../api";
-import { exact, short } from "../format";
-import { useWall } from "../live/use-live";
-import { go, href } from "../route";
-import { Link, Notice } from "../ui/bits";
+import { errorMessage, request, type Session, type Site } from "../api";
+import { formatExact, formatShort } from "../format";
+import { useLiveSites } from "../live/use-live";
+import { href, navigate } from "../route";
+import { Link } from "../ui/link";
+import { Notice } from "../ui/notice";
+import { isDimmed } from "./live/headline";
+
+const SITES_PER_STREAM = 50;
+const MAX_STREAMS = 4; // a browser allows six HTTP/1.1 connections to a host, and the page needs some itself
 
 interface Props {
+  /** Null while the sites load. */
   sites: Site[] | null;
   session: Session | null;
-  reload: () => void;
+  reloadSites: () => void;
 }
 
-export function SitesPage({ sites, session, reload }: Props) {
+export function SitesPage({ sites, session, reloadSites }: Props) {
   const [adding, setAdding] = useState(false);
   return (
     <div className="mx-auto flex w-full max-w-3xl flex-col gap-4">
@@ -23,13 +29,13 @@ export function SitesPage({ sites, session, reload }: Props) {
           </button>
         )}
       </div>
-      {adding && <AddSite reload={reload} cancel={() => setAdding(false)} />}
+      {adding && <AddSite reloadSites={reloadSites} onCancel={() => setAdding(false)} />}
       <ul className="card min-h-14 divide-y divide-line overflow-hidden">
-        {walls(sites ?? []).map((wall, i) =>
-          i < LIVE ? (
-            <LiveRows key={wall[0]?.domain} sites={wall} reload={reload} />
+        {chunks(sites ?? [], SITES_PER_STREAM).map((chunk, i) =>
+          i < MAX_STREAMS ? (
+            <LiveRows key={chunk[0]?.domain} sites={chunk} reloadSites={reloadSites} />
           ) : (
-            wall.map((s) => <Row key={s.domain} site={s} />)
+            chunk.map((site) => <SiteRow key={site.domain} site={site} />)
           ),
         )}
         {sites?.length === 0 && (
@@ -42,34 +48,49 @@ export function SitesPage({ sites, session, reload }: Props) {
       </ul>
       {session && !session.authenticated && (
         <Notice>
-          You see public sites and those of share links only. To see all and to add some, open the login link:{" "}
-          <code>nowcast all</code> prints it when it starts, and <code>{location.origin}/login?key=nck_…</code> works
-          with any key.
+          You see public and shared sites only. To see all and to add some, open the login link:{" "}
+          <code>nowcast all</code> prints it when it starts, and{" "}
+          <code>{location.origin}/login?key=nck_…</code> works with any key.
         </Notice>
       )}
     </div>
   );
 }
 
-const WALL = 50; // sites of one stream
-const LIVE = 4; // streams: browsers allow six connections to a host, and the page needs some for itself
-
-function walls(sites: Site[]): Site[][] {
-  return Array.from({ length: Math.ceil(sites.length / WALL) }, (_, i) => sites.slice(i * WALL, (i + 1) * WALL));
+function chunks<T>(items: T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, i) =>
+    items.slice(i * size, (i + 1) * size),
+  );
 }
 
-function LiveRows({ sites, reload }: { sites: Site[]; reload: () => void }) {
-  const { models, connection } = useWall(sites.map((s) => s.domain));
-  const refused = connection.state === "refused"; // one of the sites is gone, or isn't for this viewer any more
-  // biome-ignore lint/correctness/useExhaustiveDependencies: reload is another function each time
+/** The rows of sites that share a live stream. */
+function LiveRows({ sites, reloadSites }: { sites: Site[]; reloadSites: () => void }) {
+  const { models, connection } = useLiveSites(sites.map((s) => s.domain));
+  // The server refuses the stream as a whole once one of its sites is removed or may not be read any more.
+  const isRefused = connection.state === "refused";
+  // biome-ignore lint/correctness/useExhaustiveDependencies: reloadSites is a new function in every render
   useEffect(() => {
-    if (refused) reload();
-  }, [refused]);
-  const old = connection.state !== "live" && connection.state !== "connecting";
-  return sites.map((s) => <Row key={s.domain} site={s} here={models.get(s.domain)?.visitors ?? null} old={old} />);
+    if (isRefused) reloadSites();
+  }, [isRefused]);
+  return sites.map((site) => (
+    <SiteRow
+      key={site.domain}
+      site={site}
+      visitors={models.get(site.domain)?.visitors ?? null}
+      dimmed={isDimmed(connection)}
+    />
+  ));
 }
 
-function Row({ site, here = null, old = false }: { site: Site; here?: number | null; old?: boolean }) {
+interface SiteRowProps {
+  site: Site;
+  /** Active visitors; null if unknown. */
+  visitors?: number | null;
+  /** The number is old. */
+  dimmed?: boolean;
+}
+
+function SiteRow({ site, visitors = null, dimmed = false }: SiteRowProps) {
   return (
     <li>
       <Link
@@ -79,32 +100,30 @@ function Row({ site, here = null, old = false }: { site: Site; here?: number | n
         <span className="min-w-0 flex-1 truncate font-medium">{site.domain}</span>
         {site.public && <span className="rounded border border-line px-1.5 text-xs text-soft">public</span>}
         <span
-          className={`min-w-24 text-right text-soft ${old ? "opacity-50" : ""}`}
-          title={here === null ? undefined : exact(here)}
+          className={`min-w-24 text-right text-soft ${dimmed ? "opacity-50" : ""}`}
+          title={visitors === null ? undefined : formatExact(visitors)}
         >
-          {here === null ? "" : `${short(here)} here now`}
+          {visitors === null ? "" : `${formatShort(visitors)} here now`}
         </span>
       </Link>
     </li>
   );
 }
 
-function AddSite({ reload, cancel }: { reload: () => void; cancel: () => void }) {
+function AddSite({ reloadSites, onCancel }: { reloadSites: () => void; onCancel: () => void }) {
   const [domain, setDomain] = useState("");
-  const [open, setOpen] = useState(false);
+  const [isPublic, setIsPublic] = useState(false);
   const [error, setError] = useState("");
   const submit = async (e: FormEvent) => {
     e.preventDefault();
     try {
-      const site = await call<Site>("POST", "/api/v1/sites", {
-        domain,
-        public: open,
-        timezone: Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC",
-      });
-      reload();
-      go(href({ page: "live", site: site.domain }));
+      const timezone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+      const body = { domain, public: isPublic, timezone };
+      const site = await request<Site>("POST", "/api/v1/sites", body);
+      reloadSites();
+      navigate(href({ page: "live", site: site.domain }));
     } catch (e) {
-      setError(e instanceof Refused ? e.message : String(e));
+      setError(errorMessage(e));
     }
   };
   return (
@@ -116,7 +135,7 @@ function AddSite({ reload, cancel }: { reload: () => void; cancel: () => void })
           value={domain}
           onChange={(e) => setDomain(e.target.value)}
           placeholder="example.com"
-          // biome-ignore lint/a11y/noAutofocus: the form opens because one wants to type here
+          // biome-ignore lint/a11y/noAutofocus: the viewer opened the form to type here
           autoFocus
           autoCapitalize="none"
           autoComplete="off"
@@ -127,20 +146,20 @@ function AddSite({ reload, cancel }: { reload: () => void; cancel: () => void })
       <label className="flex items-center gap-2">
         <input
           type="checkbox"
-          checked={open}
-          onChange={(e) => setOpen(e.target.checked)}
+          checked={isPublic}
+          onChange={(e) => setIsPublic(e.target.checked)}
           className="size-4 accent-(--accent)"
         />
         <span>
           Public <span className="text-soft">– anybody with the address can read its numbers</span>
         </span>
       </label>
-      {error && <Notice kind="bad">{error}</Notice>}
+      {error && <Notice kind="error">{error}</Notice>}
       <div className="flex gap-2">
         <button type="submit" className="button button-primary">
           Add and show the snippet
         </button>
-        <button type="button" className="button" onClick={cancel}>
+        <button type="button" className="button" onClick={onCancel}>
           Cancel
         </button>
       </div>

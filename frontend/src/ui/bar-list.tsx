@@ -1,82 +1,39 @@
-import { type ReactNode, useEffect, useLayoutEffect, useRef, useState } from "react";
-import { exact, short } from "../format";
-import { Link } from "./bits";
+import { type ReactNode, type RefObject, useEffect, useLayoutEffect, useRef, useState } from "react";
+import { classes } from "../classes";
+import { formatExact, formatShort } from "../format";
+import { Link } from "./link";
 
-export interface Row {
+export interface BarRow {
   key: string;
   label: ReactNode;
   value: number;
   href?: string;
   title?: string;
-  current?: boolean;
+  isCurrent?: boolean;
 }
 
-const HOLD = 2_000; // rows keep their place so long, so that one can click them
-const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
-
-/** The order of keys, changed at most every two seconds. */
-function useHeld(keys: string[], hold: boolean): string[] {
-  const wanted = keys.join("\n");
-  const [shown, setShown] = useState(wanted);
-  const since = useRef(-HOLD);
-  useEffect(() => {
-    if (!hold || shown === "" || wanted === "") {
-      setShown(wanted);
-      return;
-    }
-    if (wanted === shown) return;
-    const t = setTimeout(
-      () => {
-        since.current = performance.now();
-        setShown(wanted);
-      },
-      Math.max(0, HOLD - (performance.now() - since.current)),
-    );
-    return () => clearTimeout(t);
-  }, [wanted, shown, hold]);
-  return shown === "" ? [] : shown.split("\n");
-}
-
-/** Values with a bar behind each: the share is its length. `live` holds the order and slides rows to their new places. */
-export function BarList({
-  rows,
-  live = false,
-  total,
-  empty,
-  testId,
-}: {
-  rows: Row[];
+interface Props {
+  rows: BarRow[];
+  /** The values change by themselves: rows change their order only from time to time, and slide. */
   live?: boolean;
+  /** The whole that shares are of; the sum of the rows by default. */
   total?: number;
   empty: ReactNode;
   testId?: string;
-}) {
+}
+
+const REORDER_INTERVAL = 2_000; // ms: a row stays long enough in its place to be clicked
+const SLIDE_MS = 150;
+
+/** Values as a list with bars; the longest bar is the largest value. */
+export function BarList({ rows, live = false, total, empty, testId }: Props) {
   const list = useRef<HTMLUListElement>(null);
-  const places = useRef(new Map<string, number>());
-  const byKey = new Map(rows.map((r) => [r.key, r]));
-  const held = useHeld(
-    rows.map((r) => r.key),
-    live,
-  );
-  const order = [...held.filter((k) => byKey.has(k)), ...rows.map((r) => r.key).filter((k) => !held.includes(k))];
-  const signature = order.join("\n");
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the signature stands for the order of the rows in the page
-  useLayoutEffect(() => {
-    const next = new Map<string, number>();
-    for (const li of list.current?.children ?? []) {
-      const key = (li as HTMLElement).dataset.key ?? "";
-      const top = (li as HTMLElement).offsetTop;
-      const old = places.current.get(key);
-      if (live && old !== undefined && old !== top && !calm())
-        li.animate([{ transform: `translateY(${old - top}px)` }, { transform: "none" }], {
-          duration: 150,
-          easing: "ease-out",
-        });
-      next.set(key, top);
-    }
-    places.current = next;
-  }, [signature, live]);
-  const most = Math.max(1, ...rows.map((r) => r.value));
+  const keys = rows.map((r) => r.key);
+  const stable = useStableOrder(keys, live);
+  const rowByKey = new Map(rows.map((r) => [r.key, r]));
+  const order = [...stable.filter((k) => rowByKey.has(k)), ...keys.filter((k) => !stable.includes(k))];
+  useSlide(list, order, live);
+  const maximum = Math.max(1, ...rows.map((r) => r.value));
   const whole = total ?? rows.reduce((n, r) => n + r.value, 0);
   if (rows.length === 0)
     return (
@@ -86,42 +43,90 @@ export function BarList({
     );
   return (
     <ul ref={list} data-testid={testId} className="relative flex flex-col gap-1">
-      {order.map((key) => {
-        const r = byKey.get(key) as Row;
-        const share = whole ? Math.round((100 * r.value) / whole) : 0;
-        const body = (
-          <>
-            <span
-              aria-hidden
-              className="absolute inset-y-0 left-0 rounded bg-bar"
-              style={{ width: `${(100 * r.value) / most}%` }}
-            />
-            <span className="relative min-w-0 flex-1 truncate">{r.label}</span>
-            <span className="relative font-medium" title={`${exact(r.value)} (${share}%)`}>
-              {short(r.value)}
-            </span>
-          </>
-        );
-        const look = "target relative flex min-h-8 items-center gap-3 overflow-hidden rounded px-2";
-        return (
-          <li key={key} data-key={key}>
-            {r.href ? (
-              <Link
-                href={r.href}
-                title={r.title}
-                aria-current={r.current || undefined}
-                className={`${look} hover:bg-raised ${r.current ? "font-semibold" : ""}`}
-              >
-                {body}
-              </Link>
-            ) : (
-              <div title={r.title} className={look}>
-                {body}
-              </div>
-            )}
-          </li>
-        );
-      })}
+      {order.map((key) => (
+        <li key={key} data-key={key}>
+          <Bar row={rowByKey.get(key) as BarRow} maximum={maximum} whole={whole} />
+        </li>
+      ))}
     </ul>
   );
+}
+
+function Bar({ row, maximum, whole }: { row: BarRow; maximum: number; whole: number }) {
+  const share = whole ? Math.round((100 * row.value) / whole) : 0;
+  const className = "target relative flex min-h-8 items-center gap-3 overflow-hidden rounded px-2";
+  const body = (
+    <>
+      <span
+        aria-hidden
+        className="absolute inset-y-0 left-0 rounded bg-bar"
+        style={{ width: `${(100 * row.value) / maximum}%` }}
+      />
+      <span className="relative min-w-0 flex-1 truncate">{row.label}</span>
+      <span className="relative font-medium" title={`${formatExact(row.value)} (${share}%)`}>
+        {formatShort(row.value)}
+      </span>
+    </>
+  );
+  if (!row.href)
+    return (
+      <div title={row.title} className={className}>
+        {body}
+      </div>
+    );
+  return (
+    <Link
+      href={row.href}
+      title={row.title}
+      aria-current={row.isCurrent || undefined}
+      className={classes(className, "hover:bg-raised", row.isCurrent && "font-semibold")}
+    >
+      {body}
+    </Link>
+  );
+}
+
+/** The order of the keys. With `stable` it changes at most once per REORDER_INTERVAL. */
+function useStableOrder(keys: string[], stable: boolean): string[] {
+  const latest = keys.join("\n");
+  const [shown, setShown] = useState(latest);
+  const reorderedAt = useRef(-REORDER_INTERVAL);
+  useEffect(() => {
+    if (!stable || shown === "" || latest === "") {
+      setShown(latest);
+      return;
+    }
+    if (latest === shown) return;
+    const elapsed = performance.now() - reorderedAt.current;
+    const reorder = () => {
+      reorderedAt.current = performance.now();
+      setShown(latest);
+    };
+    const timer = setTimeout(reorder, Math.max(0, REORDER_INTERVAL - elapsed));
+    return () => clearTimeout(timer);
+  }, [latest, shown, stable]);
+  return shown === "" ? [] : shown.split("\n");
+}
+
+/** Slides the list's items from their previous places to the new ones, by the FLIP technique. */
+function useSlide(list: RefObject<HTMLUListElement | null>, order: string[], enabled: boolean): void {
+  const previousTops = useRef(new Map<string, number>());
+  const signature = order.join("\n");
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the signature stands for the order of the items
+  useLayoutEffect(() => {
+    const tops = new Map<string, number>();
+    const animates = enabled && !matchMedia("(prefers-reduced-motion: reduce)").matches;
+    for (const item of (list.current?.children ?? []) as Iterable<HTMLElement>) {
+      const key = item.dataset.key ?? "";
+      const top = item.offsetTop;
+      const previous = previousTops.current.get(key);
+      if (animates && previous !== undefined && previous !== top)
+        item.animate([{ transform: `translateY(${previous - top}px)` }, { transform: "none" }], {
+          duration: SLIDE_MS,
+          easing: "ease-out",
+        });
+      tops.set(key, top);
+    }
+    previousTops.current = tops;
+  }, [signature, enabled]);
 }

@@ -1,27 +1,24 @@
-/** The theme's colours, for what is drawn on a canvas. */
-export function colors() {
+/** The theme's colours, for drawing on a canvas. */
+export function themeColors() {
   const style = getComputedStyle(document.documentElement);
-  const of = (name: string) => style.getPropertyValue(`--${name}`).trim();
+  const variable = (name: string) => style.getPropertyValue(`--${name}`).trim();
   return {
-    ink: of("ink"),
-    soft: of("soft"),
-    line: of("line"),
-    accent: of("accent"),
-    bar: of("bar"),
-    past: of("past"),
-    card: of("card"),
-    raised: of("raised"),
+    soft: variable("soft"),
+    line: variable("line"),
+    accent: variable("accent"),
+    previous: variable("previous"),
+    card: variable("card"),
   };
 }
 
-/** Diagonal lines: what is drawn with them isn't final. */
-export function hatch(color: string): CanvasPattern | string {
+/** A pattern of diagonal lines, which marks provisional values. */
+export function hatchPattern(color: string): CanvasPattern | string {
   const size = Math.round(6 * devicePixelRatio);
   const tile = document.createElement("canvas");
   tile.width = tile.height = size;
   const c = tile.getContext("2d");
   if (!c) return color;
-  c.globalAlpha = 0.35; // at two or three pixels a bar the lines alone would be lost
+  c.globalAlpha = 0.35; // a bar of two or three pixels shows too little of the lines alone
   c.fillStyle = color;
   c.fillRect(0, 0, size, size);
   c.globalAlpha = 1;

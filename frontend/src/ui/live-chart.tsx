@@ -1,77 +1,67 @@
 import { useEffect, useRef, useState } from "react";
 import uPlot from "uplot";
-import { clock, exact } from "../format";
-import { type Model, SPAN } from "../live/model";
-import { colors, hatch } from "./colors";
-
-interface Tip {
-  left: number;
-  text: string;
-}
+import { formatExact, formatTime } from "../format";
+import { CHART_SECONDS, type ChartSecond, type Model } from "../live/model";
+import { hatchPattern, themeColors } from "./colors";
+import { mountPlot, PlotTip, plotAxes } from "./plot";
 
 const HEIGHT = 176;
+const REDRAW_INTERVAL = 250; // ms; at three pixels a second a bar moves less than a pixel
+const MAX_EXTRAPOLATION = 3_000; // ms
+const TABLE_SECONDS = 10;
 
-/** Minutes before now that the axis names. */
-const marks = (width: number) => (width < 420 ? [4, 2] : [4, 3, 2, 1]);
+interface Props {
+  model: Model;
+  timezone: string;
+  /** The numbers are old: the chart is pale and stands still. */
+  dimmed: boolean;
+  theme: string;
+}
 
-/** The columns of the chart: times, final values, provisional values. Seconds that aren't known are null and stay blank. */
-export function columns(m: Model, end: number): [number[], (number | null)[], (number | null)[]] {
+/** Reports whether the model knows the second's value, 0 included. */
+function isKnown(m: Model, at: number, s: ChartSecond | undefined): boolean {
+  return at >= m.completeFrom && (s !== undefined || at <= m.finalThrough);
+}
+
+/** The chart's columns up to a second: times, final values, provisional values. Unknown values are null. */
+export function chartColumns(m: Model, end: number): [number[], (number | null)[], (number | null)[]] {
   const times: number[] = [];
   const final: (number | null)[] = [];
-  const open: (number | null)[] = [];
-  for (let at = end - SPAN - 2; at <= end; at++) {
+  const provisional: (number | null)[] = [];
+  for (let at = end - CHART_SECONDS - 2; at <= end; at++) {
     const s = m.seconds.get(at);
-    const known = at >= m.known && (at <= m.final || s !== undefined);
     times.push(at);
-    final.push(!known || s?.final === false ? null : (s?.pageviews ?? 0));
-    open.push(s && !s.final ? s.pageviews : null);
+    final.push(!isKnown(m, at, s) || s?.final === false ? null : (s?.pageviews ?? 0));
+    provisional.push(s && !s.final ? s.pageviews : null);
   }
-  return [times, final, open];
+  return [times, final, provisional];
 }
 
 /**
- * Page views by the second: final ones solid, open ones hatched. The right edge is now by the log's clock; time moves, bars don't. It is
- * drawn four times a second, which at three pixels a second is less than a pixel each.
+ * Page views by the second: final ones solid, provisional ones hatched. The right edge is the present by the
+ * log's time. Between frames it moves on by this machine's clock.
  */
-export function LiveChart({
-  model,
-  timezone,
-  dimmed,
-  theme,
-}: {
-  model: Model;
-  timezone: string;
-  dimmed: boolean;
-  theme: string;
-}) {
+export function LiveChart({ model, timezone, dimmed, theme }: Props) {
   const box = useRef<HTMLDivElement>(null);
-  const latest = useRef({ model, arrived: 0, dimmed });
-  const [tip, setTip] = useState<Tip | null>(null);
-  if (latest.current.model.timestamp !== model.timestamp) latest.current.arrived = performance.now();
+  const latest = useRef({ model, arrivedAt: 0, dimmed });
+  const [tip, setTip] = useState<{ left: number; text: string } | null>(null);
+  if (latest.current.model.timestamp !== model.timestamp) latest.current.arrivedAt = performance.now();
   latest.current.model = model;
   latest.current.dimmed = dimmed;
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a new theme has new colours, so the chart is made again
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the plot keeps the colours of its theme
   useEffect(() => {
-    const el = box.current;
-    if (!el) return;
-    const c = colors();
-    const bars = uPlot.paths.bars?.({ size: [0.72, 8, 1] });
-    const pattern = hatch(c.accent);
-    const hover = (u: uPlot) => {
+    const element = box.current;
+    if (!element) return;
+    const onCursor = (u: uPlot) => {
       const i = u.cursor.idx;
       const at = i == null ? undefined : u.data[0][i];
-      if (i == null || at === undefined || (u.cursor.left ?? -1) < 0) return setTip(null);
-      const s = latest.current.model.seconds.get(at);
-      const known = at >= latest.current.model.known && (s || at <= latest.current.model.final);
-      const what = !known
-        ? "not known yet"
-        : `${exact(s?.pageviews ?? 0)} views · ${exact(s?.visitors ?? 0)} people · ${s && !s.final ? "provisional" : "final"}`;
-      setTip({ left: u.valToPos(at, "x"), text: `${clock(at * 1000, timezone)} · ${what}` });
+      if (at === undefined || (u.cursor.left ?? -1) < 0) setTip(null);
+      else setTip({ left: u.valToPos(at, "x"), text: describeSecond(latest.current.model, at, timezone) });
     };
-    const plot = new uPlot(
+    const { plot, unmount } = mountPlot(
+      element,
       {
-        width: el.clientWidth,
         height: HEIGHT,
         padding: [8, 0, 0, 0],
         legend: { show: false },
@@ -80,98 +70,110 @@ export function LiveChart({
           x: { time: false, auto: false },
           y: { range: (_u, _min, max) => [0, Math.max(4, (max ?? 0) * 1.1)] },
         },
-        axes: [
-          {
-            stroke: c.soft,
-            font: "12px system-ui, sans-serif",
-            size: 24,
-            gap: 4,
-            grid: { show: false },
-            ticks: { show: false },
-            splits: (u, _i, _min, max) => marks(u.width).map((m) => max - 60 * m),
-            values: (u) => marks(u.width).map((m) => `−${m} min`),
-          },
-          {
-            stroke: c.soft,
-            font: "12px system-ui, sans-serif",
-            size: 36,
-            gap: 4,
-            grid: { stroke: c.line, width: 1 },
-            ticks: { show: false },
-            incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5],
-            space: 48,
-          },
-        ],
-        series: [
-          {},
-          { fill: c.accent, width: 0, paths: bars, points: { show: false } },
-          { fill: () => pattern as string, stroke: c.accent, width: 1, paths: bars, points: { show: false } },
-        ],
-        hooks: { setCursor: [hover] },
+        axes: liveAxes(),
+        series: liveSeries(),
+        hooks: { setCursor: [onCursor] },
       },
       [[], [], []],
-      el,
     );
     const draw = () => {
       if (document.hidden) return;
-      const { model: m, arrived, dimmed: still } = latest.current;
-      const now = m.timestamp ? m.timestamp + (still ? 0 : Math.min(performance.now() - arrived, 3_000)) : Date.now();
-      const end = now / 1000;
+      const { model: m, arrivedAt, dimmed: still } = latest.current;
+      const elapsed = still ? 0 : Math.min(performance.now() - arrivedAt, MAX_EXTRAPOLATION);
+      const end = (m.timestamp ? m.timestamp + elapsed : Date.now()) / 1000;
       plot.batch(() => {
-        plot.setData(columns(m, Math.floor(end)), false);
-        plot.setScale("x", { min: end - SPAN, max: end + 0.5 }); // bars are centred on their second
+        plot.setData(chartColumns(m, Math.floor(end)), false);
+        plot.setScale("x", { min: end - CHART_SECONDS, max: end + 0.5 }); // a bar is centred on its second
       });
     };
     draw();
-    const timer = setInterval(draw, 250);
-    const resize = new ResizeObserver(() => plot.setSize({ width: el.clientWidth, height: HEIGHT }));
-    resize.observe(el);
+    const timer = setInterval(draw, REDRAW_INTERVAL);
     return () => {
       clearInterval(timer);
-      resize.disconnect();
-      plot.destroy();
+      unmount();
     };
   }, [theme, timezone]);
 
-  const end = model.final;
   return (
     <figure className={`relative m-0 transition-opacity duration-150 ${dimmed ? "opacity-50" : ""}`}>
       <figcaption className="sr-only">Page views of the last five minutes, a bar a second.</figcaption>
       <div ref={box} aria-hidden style={{ height: HEIGHT }} className="overflow-hidden" />
       {tip && (
-        <div
-          aria-hidden
-          className="pointer-events-none absolute top-0 z-10 rounded border border-line bg-card px-2 py-1 text-xs whitespace-nowrap"
-          style={
-            tip.left > (box.current?.clientWidth ?? 0) / 2
-              ? { right: `calc(100% - ${tip.left + 24}px)` }
-              : { left: tip.left + 44 }
-          }
+        <PlotTip
+          left={tip.left}
+          offsets={{ before: 24, after: 44 }}
+          chartWidth={box.current?.clientWidth ?? 0}
+          className="top-0 px-2 py-1"
         >
           {tip.text}
-        </div>
+        </PlotTip>
       )}
-      <div className="sr-only">
-        <table>
-          <caption>Page views by the second, the last ten seconds</caption>
-          <thead>
-            <tr>
-              <th scope="col">Time</th>
-              <th scope="col">Views</th>
-              <th scope="col">People</th>
-            </tr>
-          </thead>
-          <tbody>
-            {Array.from({ length: 10 }, (_, i) => end - i).map((at) => (
-              <tr key={at}>
-                <td>{clock(at * 1000, timezone)}</td>
-                <td>{model.seconds.get(at)?.pageviews ?? 0}</td>
-                <td>{model.seconds.get(at)?.visitors ?? 0}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <LastSeconds model={model} timezone={timezone} />
     </figure>
+  );
+}
+
+function describeSecond(m: Model, at: number, timezone: string): string {
+  const time = formatTime(at * 1000, timezone);
+  const s = m.seconds.get(at);
+  if (!isKnown(m, at, s)) return `${time} · not known yet`;
+  const views = formatExact(s?.pageviews ?? 0);
+  const people = formatExact(s?.visitors ?? 0);
+  return `${time} · ${views} views · ${people} people · ${s && !s.final ? "provisional" : "final"}`;
+}
+
+function liveAxes(): uPlot.Axis[] {
+  const minutesAgo = (width: number) => (width < 420 ? [4, 2] : [4, 3, 2, 1]);
+  return plotAxes(
+    {
+      size: 24,
+      gap: 4,
+      splits: (u, _i, _min, max) => minutesAgo(u.width).map((m) => max - 60 * m),
+      values: (u) => minutesAgo(u.width).map((m) => `−${m} min`),
+    },
+    {
+      size: 36,
+      gap: 4,
+      incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5],
+    },
+  );
+}
+
+/** The series in the order of the data: final, provisional. */
+function liveSeries(): uPlot.Series[] {
+  const { accent } = themeColors();
+  const paths = uPlot.paths.bars?.({ size: [0.72, 8, 1] });
+  const pattern = hatchPattern(accent);
+  return [
+    {},
+    { fill: accent, width: 0, paths, points: { show: false } },
+    { fill: () => pattern as string, stroke: accent, width: 1, paths, points: { show: false } },
+  ];
+}
+
+/** The newest seconds as a table for screen readers. */
+function LastSeconds({ model, timezone }: { model: Model; timezone: string }) {
+  return (
+    <div className="sr-only">
+      <table>
+        <caption>Page views by the second, the last ten seconds</caption>
+        <thead>
+          <tr>
+            <th scope="col">Time</th>
+            <th scope="col">Views</th>
+            <th scope="col">People</th>
+          </tr>
+        </thead>
+        <tbody>
+          {Array.from({ length: TABLE_SECONDS }, (_, i) => model.finalThrough - i).map((at) => (
+            <tr key={at}>
+              <td>{formatTime(at * 1000, timezone)}</td>
+              <td>{model.seconds.get(at)?.pageviews ?? 0}</td>
+              <td>{model.seconds.get(at)?.visitors ?? 0}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
   );
 }

@@ -1,15 +1,15 @@
 import { renderToStaticMarkup } from "react-dom/server";
 import { expect, test } from "vitest";
-import { LinkList } from "./share";
+import { ShareLinkList } from "./share";
 
-test("each link is in the list, with a button of its own that says which", () => {
+test("each link is in the list, with a button that names it", () => {
   const html = renderToStaticMarkup(
-    <LinkList
+    <ShareLinkList
       links={[
         { id: "a", name: "Press <1>", created: "2026-11-23T12:00:00Z" },
         { id: "b", name: "Board", created: "2026-11-24T12:00:00Z" },
       ]}
-      revoke={() => {}}
+      onRevoke={() => {}}
     />,
   );
   for (const words of ["Press &lt;1&gt;", "since 2026-11-23", "Revoke the link for Board"])
@@ -17,7 +17,9 @@ test("each link is in the list, with a button of its own that says which", () =>
   expect(html.match(/<button/g)).toHaveLength(2);
 });
 
-test("no links are said to be none, and unknown ones aren't", () => {
-  expect(renderToStaticMarkup(<LinkList links={[]} revoke={() => {}} />)).toContain("There is no link yet");
-  expect(renderToStaticMarkup(<LinkList links={null} revoke={() => {}} />)).not.toContain("no link");
+test("an empty list says so, a list that loads doesn't", () => {
+  expect(renderToStaticMarkup(<ShareLinkList links={[]} onRevoke={() => {}} />)).toContain(
+    "There is no link yet",
+  );
+  expect(renderToStaticMarkup(<ShareLinkList links={null} onRevoke={() => {}} />)).not.toContain("no link");
 });

@@ -1,11 +1,11 @@
 import { type FormEvent, useState } from "react";
-import { call, type Link, type LinkCreated, Refused, useLoad } from "../api";
-import { Copy, Dialog, Notice } from "./bits";
+import { errorMessage, request, type ShareLink, type ShareLinkCreated, useGet } from "../api";
+import { CopyButton } from "./code";
+import { Dialog } from "./dialog";
+import { Notice } from "./notice";
 
-const path = (site: string) => `/api/v1/sites/${encodeURIComponent(site)}/links`;
-
-/** An admin's control of a site's share links. */
-export function Share({ site }: { site: string }) {
+/** Opens the dialog in which an admin creates and revokes a site's share links. */
+export function ShareButton({ site }: { site: string }) {
   const [open, setOpen] = useState(false);
   return (
     <>
@@ -13,49 +13,49 @@ export function Share({ site }: { site: string }) {
         Share
       </button>
       {open && (
-        <Dialog title={`Share ${site}`} close={() => setOpen(false)}>
-          <Links site={site} />
+        <Dialog title={`Share ${site}`} onClose={() => setOpen(false)}>
+          <ShareLinks site={site} />
         </Dialog>
       )}
     </>
   );
 }
 
-function Links({ site }: { site: string }) {
+function ShareLinks({ site }: { site: string }) {
+  const path = `/api/v1/sites/${encodeURIComponent(site)}/links`;
   const [version, setVersion] = useState(0);
   const [name, setName] = useState("");
-  const [made, setMade] = useState<LinkCreated | null>(null);
-  const [error, setError] = useState("");
-  const links = useLoad(`links ${site} ${version}`, (signal) =>
-    call<{ links: Link[] }>("GET", path(site), undefined, signal),
-  );
-  const attempt = async (what: () => Promise<void>) => {
+  const [created, setCreated] = useState<ShareLinkCreated | null>(null);
+  const [changeError, setChangeError] = useState("");
+  const links = useGet<{ links: ShareLink[] }>(path, version);
+  const error = changeError || links.error?.message;
+  const change = async (action: () => Promise<void>) => {
     try {
-      await what();
-      setError("");
+      await action();
+      setChangeError("");
       setVersion((v) => v + 1);
     } catch (e) {
-      setError(e instanceof Refused ? e.message : String(e));
+      setChangeError(errorMessage(e));
     }
   };
-  const add = (e: FormEvent) => {
+  const create = (e: FormEvent) => {
     e.preventDefault();
-    attempt(async () => {
-      setMade(await call<LinkCreated>("POST", path(site), { name }));
+    change(async () => {
+      setCreated(await request<ShareLinkCreated>("POST", path, { name }));
       setName("");
     });
   };
-  const revoke = (l: Link) =>
-    attempt(async () => {
-      await call("DELETE", `${path(site)}/${encodeURIComponent(l.id)}`);
-      if (made?.id === l.id) setMade(null);
+  const revoke = (link: ShareLink) =>
+    change(async () => {
+      await request("DELETE", `${path}/${encodeURIComponent(link.id)}`);
+      if (created?.id === link.id) setCreated(null);
     });
   return (
     <div className="flex flex-col gap-4">
       <p className="text-soft">
-        Whoever has a link sees this site's dashboard, live and history, without a key, until you revoke the link.
+        Anybody with a link sees this site's dashboard, live and history, without a key, until you revoke it.
       </p>
-      <form onSubmit={add} className="flex flex-wrap items-end gap-2">
+      <form onSubmit={create} className="flex flex-wrap items-end gap-2">
         <label className="flex min-w-0 flex-1 flex-col gap-1.5">
           <span className="font-medium">Whom is it for?</span>
           <input
@@ -72,43 +72,54 @@ function Links({ site }: { site: string }) {
           Make a link
         </button>
       </form>
-      {made && (
-        <div className="flex flex-col gap-2" role="status">
-          <span className="font-medium">The link for {made.name}. It is shown only now.</span>
-          <div className="flex items-center gap-2">
-            <input
-              className="field min-w-0 flex-1"
-              aria-label="The link"
-              readOnly
-              value={location.origin + made.path}
-              onFocus={(e) => e.target.select()}
-            />
-            <Copy text={location.origin + made.path} label="Copy link" />
-          </div>
-        </div>
-      )}
-      {(error || links.error) && <Notice kind="bad">{error || links.error?.message}</Notice>}
-      <LinkList links={links.data?.links ?? null} revoke={revoke} />
+      {created && <CreatedLink link={created} />}
+      {error && <Notice kind="error">{error}</Notice>}
+      <ShareLinkList links={links.data?.links ?? null} onRevoke={revoke} />
     </div>
   );
 }
 
-export function LinkList({ links, revoke }: { links: Link[] | null; revoke: (l: Link) => void }) {
+function CreatedLink({ link }: { link: ShareLinkCreated }) {
+  const url = location.origin + link.path;
+  return (
+    <div className="flex flex-col gap-2" role="status">
+      <span className="font-medium">The link for {link.name}. It is shown only now.</span>
+      <div className="flex items-center gap-2">
+        <input
+          className="field min-w-0 flex-1"
+          aria-label="The link"
+          readOnly
+          value={url}
+          onFocus={(e) => e.target.select()}
+        />
+        <CopyButton text={url} label="Copy link" />
+      </div>
+    </div>
+  );
+}
+
+interface ShareLinkListProps {
+  links: ShareLink[] | null;
+  onRevoke: (link: ShareLink) => void;
+}
+
+/** The share links; null while they load. */
+export function ShareLinkList({ links, onRevoke }: ShareLinkListProps) {
   if (links === null) return <div className="skeleton h-10" />;
   if (links.length === 0) return <p className="text-soft">There is no link yet.</p>;
   return (
     <ul aria-label="Links" className="divide-y divide-line">
-      {links.map((l) => (
-        <li key={l.id} className="flex min-h-11 items-center gap-3 py-1">
-          <span className="min-w-0 flex-1 truncate" title={l.name}>
-            {l.name}
+      {links.map((link) => (
+        <li key={link.id} className="flex min-h-11 items-center gap-3 py-1">
+          <span className="min-w-0 flex-1 truncate" title={link.name}>
+            {link.name}
           </span>
-          <span className="text-xs text-soft">since {l.created.slice(0, 10)}</span>
+          <span className="text-xs text-soft">since {link.created.slice(0, 10)}</span>
           <button
             type="button"
             className="button"
-            aria-label={`Revoke the link for ${l.name}`}
-            onClick={() => revoke(l)}
+            aria-label={`Revoke the link for ${link.name}`}
+            onClick={() => onRevoke(link)}
           >
             Revoke
           </button>

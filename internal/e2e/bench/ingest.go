@@ -23,7 +23,7 @@ import (
 	"nowcast/ingest"
 	"nowcast/internal/broker"
 	"nowcast/internal/e2e/kafkatest"
-	"nowcast/internal/process"
+	"nowcast/internal/httpserver"
 	"nowcast/internal/site"
 	"nowcast/internal/topic"
 )
@@ -292,11 +292,11 @@ func serveOther(ctx context.Context, kind, addr, kafkas string) error {
 	}
 	e.POST(ingest.EventPath, handle)
 	if kind == "serve-writer-here" {
-		l, err := process.Listen(addr)
+		l, err := httpserver.Listen(addr)
 		if err != nil {
 			return err
 		}
-		return process.Serve(ctx, l, e, time.Second, ingest.EventPath)
+		return httpserver.Serve(ctx, l, e, time.Second, ingest.EventPath)
 	}
 	s := &http.Server{Addr: addr, Handler: e, ReadHeaderTimeout: 10 * time.Second}
 	defer context.AfterFunc(ctx, func() { _ = s.Close() })()

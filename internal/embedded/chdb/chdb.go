@@ -2,9 +2,10 @@
 
 // Package chdb calls libchdb, the ClickHouse engine as a shared library, without cgo.
 //
-// It promises that Go's signal handling survives the library and that statements and data may hold any byte. It cannot keep
-// the process alive when the engine crashes: use it only in a process of its own. The engine is opened once a process (each
-// close and reopen leaks threads), with as many sessions (Conn) as wanted on one data path.
+// It promises that Go's signal handlers stay in place and that statements and data may hold any byte. A
+// crash of the engine ends the process, so use it only in a process of its own. Open the engine once a
+// process, since each close and reopen leaks threads, with any number of sessions (Conn) on one data
+// path.
 package chdb
 
 import (
@@ -21,16 +22,23 @@ import (
 
 type ptr = unsafe.Pointer
 
-// Library is a loaded libchdb. Its fields are the C functions, called by pointer and length throughout.
+// statementFunc starts a statement: SQL q of qn bytes, with a format's name of fn bytes and n
+// parameters.
+type statementFunc = func(
+	conn, q ptr, qn uint, format ptr, fn uint, names, nameLens, values, valueLens ptr, n uint,
+) ptr
+
+// Library is a loaded libchdb. Its fields are the C functions. All of them take strings as pointer and
+// length.
 type Library struct {
 	setSignalHandlers func(enabled int32)
 	connect           func(argc int32, argv ptr) ptr
 	closeConn         func(conn ptr)
-	query             func(conn, q ptr, qn uint, format ptr, fn uint, names, nameLens, values, valueLens ptr, n uint) ptr
-	streamQuery       func(conn, q ptr, qn uint, format ptr, fn uint, names, nameLens, values, valueLens ptr, n uint) ptr
+	query             statementFunc
+	streamQuery       statementFunc
 	streamFetch       func(conn, stream ptr) ptr
 	streamCancel      func(conn, stream ptr)
-	streamInsert      func(conn, q ptr, qn uint, format ptr, fn uint, names, nameLens, values, valueLens ptr, n uint) ptr
+	streamInsert      statementFunc
 	insertAppend      func(insert, data ptr, n uint) int32
 	insertDone        func(insert ptr) ptr
 	insertCancel      func(insert ptr)
@@ -45,7 +53,7 @@ type Library struct {
 	signals   sync.Mutex
 }
 
-// Load opens the library at path. Call it once a process.
+// Load loads the library at path. Call it once a process.
 func Load(path string) (*Library, error) {
 	l := &Library{}
 	libc, err := purego.Dlopen("libc.so.6", purego.RTLD_NOW|purego.RTLD_GLOBAL)
@@ -86,10 +94,11 @@ func Load(path string) (*Library, error) {
 	return l, nil
 }
 
-// keepSignals runs f and puts back every signal's action: the library resets those of crashes, which are Go's panics, to the
-// default when it is told to install no handlers and again on every connect.
+// keepSignals runs f and restores the action of every signal. When the library is told to install no
+// handlers, and on every connect, it resets the signals of crashes, which Go turns into panics, to their
+// default.
 func (l *Library) keepSignals(f func()) {
-	const size = 256 // at least that of struct sigaction
+	const size = 256 // bytes; at least sizeof(struct sigaction)
 	const last, kill, stop = 31, 9, 19
 	l.signals.Lock()
 	defer l.signals.Unlock()
@@ -107,7 +116,7 @@ func (l *Library) keepSignals(f func()) {
 	}
 }
 
-// Error is a ClickHouse exception: its text and its code (0 when the text has none).
+// Error is a ClickHouse exception. Code is 0 if the text names none.
 type Error struct {
 	Code int
 	Text string
@@ -135,15 +144,15 @@ func newError(p ptr) error {
 	return e
 }
 
-// Conn is one session: its settings, its database, one statement at a time.
+// Conn is one session, with its own settings and database. It runs one statement at a time.
 type Conn struct {
 	lib    *Library
 	handle ptr // chdb_connection *
 	conn   ptr // chdb_connection
 }
 
-// Connect opens a session. The first opens the engine with args (--path=/absolute and settings); the others have to name the
-// same path.
+// Connect opens a session. The first call opens the engine with args (--path=/absolute/path and
+// settings); later calls have to name the same path.
 func (l *Library) Connect(args ...string) (*Conn, error) {
 	argv := []*byte{terminated("chdb")}
 	for _, a := range args {
@@ -155,7 +164,7 @@ func (l *Library) Connect(args ...string) (*Conn, error) {
 	l.keepSignals(func() { h = l.connect(argc, ptr(&argv[0])) })
 	runtime.KeepAlive(argv)
 	if h == nil {
-		return nil, errors.New("open engine: it says why on stderr")
+		return nil, errors.New("open engine: the cause is in the log before this")
 	}
 	return &Conn{l, h, *(*ptr)(h)}, nil
 }
@@ -179,7 +188,8 @@ func start[T any](s []T) ptr { return ptr(unsafe.SliceData(s)) }
 // Param is the value of a {name:Type} parameter, in ClickHouse's escaped text form.
 type Param struct{ Name, Value string }
 
-// statement is what every call that starts one takes; it keeps the memory reachable during the call.
+// statement holds the arguments of the calls that start a statement, and keeps their memory reachable
+// during the call.
 type statement struct {
 	query, format       []byte
 	names, values       []*byte
@@ -195,20 +205,20 @@ func newStatement(query, format string, params []Param) *statement {
 	return s
 }
 
-func (s *statement) call(f func(conn, q ptr, qn uint, format ptr, fn uint, names, nameLens, values, valueLens ptr, n uint) ptr, conn ptr) ptr {
+func (s *statement) call(f statementFunc, conn ptr) ptr {
 	p := f(conn, start(s.query), uint(len(s.query)-1), start(s.format), uint(len(s.format)-1),
 		start(s.names), start(s.nameLens), start(s.values), start(s.valueLens), uint(len(s.names)))
 	runtime.KeepAlive(s)
 	return p
 }
 
-// Result is memory of the engine.
+// Result is a block of result data in the engine's memory.
 type Result struct {
 	lib *Library
 	r   ptr
 }
 
-// Bytes are valid until Free.
+// Bytes returns the data. It is valid until Free.
 func (r *Result) Bytes() []byte {
 	n := r.lib.resultLength(r.r)
 	if n == 0 {
@@ -217,7 +227,7 @@ func (r *Result) Bytes() []byte {
 	return unsafe.Slice((*byte)(r.lib.resultBuffer(r.r)), n)
 }
 
-// Free gives the memory back; Bytes are gone.
+// Free releases the engine's memory.
 func (r *Result) Free() {
 	if r.r != nil {
 		r.lib.resultDestroy(r.r)
@@ -227,7 +237,7 @@ func (r *Result) Free() {
 
 func (l *Library) result(p ptr) (*Result, error) {
 	if p == nil {
-		return nil, errors.New("the engine gave no result")
+		return nil, errors.New("the engine returned no result")
 	}
 	if err := newError(l.resultError(p)); err != nil {
 		l.resultDestroy(p)
@@ -236,18 +246,18 @@ func (l *Library) result(p ptr) (*Result, error) {
 	return &Result{l, p}, nil
 }
 
-// Query runs a statement and holds its whole result in memory.
+// Query runs a statement and returns its whole result.
 func (c *Conn) Query(query, format string, params ...Param) (*Result, error) {
 	return c.lib.result(newStatement(query, format, params).call(c.lib.query, c.conn))
 }
 
-// Stream is a SELECT under way.
+// Stream is a running SELECT.
 type Stream struct {
 	conn *Conn
 	r    *Result
 }
 
-// Stream starts a SELECT. Any other statement is refused before it runs, with code 36.
+// Stream starts a SELECT. The engine refuses any other statement with code 36 before it runs.
 func (c *Conn) Stream(query, format string, params ...Param) (*Stream, error) {
 	r, err := c.lib.result(newStatement(query, format, params).call(c.lib.streamQuery, c.conn))
 	if err != nil {
@@ -256,7 +266,7 @@ func (c *Conn) Stream(query, format string, params ...Param) (*Stream, error) {
 	return &Stream{c, r}, nil
 }
 
-// Next returns the next piece, or nil at the end.
+// Next returns the next block, or nil at the end.
 func (s *Stream) Next() (*Result, error) {
 	r, err := s.conn.lib.result(s.conn.lib.streamFetch(s.conn.conn, s.r.r))
 	if err != nil {
@@ -269,23 +279,23 @@ func (s *Stream) Next() (*Result, error) {
 	return r, nil
 }
 
-// Cancel stops the SELECT; Free has still to be called.
+// Cancel stops the SELECT. Call Free after it.
 func (s *Stream) Cancel() { s.conn.lib.streamCancel(s.conn.conn, s.r.r) }
 
 // Free ends the stream.
 func (s *Stream) Free() { s.r.Free() }
 
-// Insert is an INSERT under way. It ends with Done or Cancel.
+// Insert is a running INSERT. End it with Done or Cancel.
 type Insert struct {
 	lib *Library
 	i   ptr
 }
 
-// Insert starts an INSERT; query has neither a FORMAT clause nor data.
+// Insert starts an INSERT. query must have neither a FORMAT clause nor data.
 func (c *Conn) Insert(query, format string, params ...Param) (*Insert, error) {
 	p := newStatement(query, format, params).call(c.lib.streamInsert, c.conn)
 	if p == nil {
-		return nil, errors.New("the engine began no insert")
+		return nil, errors.New("the engine started no insert")
 	}
 	if err := newError(c.lib.insertError(p)); err != nil {
 		c.lib.insertDestroy(p)
@@ -294,7 +304,7 @@ func (c *Conn) Insert(query, format string, params ...Param) (*Insert, error) {
 	return &Insert{c.lib, p}, nil
 }
 
-// Write gives the engine a copy of b. After an error Done says the cause.
+// Write passes a copy of b to the engine. After an error of Write, Done returns the cause.
 func (i *Insert) Write(b []byte) (int, error) {
 	if len(b) > 0 && i.lib.insertAppend(i.i, ptr(&b[0]), uint(len(b))) != 0 {
 		return 0, errors.New("the engine refused the data")
@@ -302,7 +312,7 @@ func (i *Insert) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Done commits.
+// Done commits the insert.
 func (i *Insert) Done() error {
 	r, err := i.lib.result(i.lib.insertDone(i.i))
 	if err == nil {
@@ -312,7 +322,7 @@ func (i *Insert) Done() error {
 	return err
 }
 
-// Cancel ends the insert without a commit.
+// Cancel ends the insert without committing.
 func (i *Insert) Cancel() {
 	i.lib.insertCancel(i.i)
 	i.lib.insertDestroy(i.i)

@@ -1,14 +1,16 @@
 //go:build linux && !noembed
 
-// Package facade serves over an embedded engine as much of ClickHouse's HTTP interface as clickhouse-go uses, so that the
-// laptop and the cluster are reached by one client with one dialect of SQL.
+// Package facade serves the part of ClickHouse's HTTP interface that clickhouse-go uses, on an embedded
+// engine. So one client with one dialect of SQL reaches the embedded engine and a cluster.
 //
-// It promises what a server promises there: an answer of 200 to an insert means that all of its rows are durable, a request
-// that is torn or empty inserts nothing, a request that goes away stops its statement, and an error is told as ClickHouse
-// tells it, before the first byte of a reply or inside it. More requests than sessions wait for one.
+// It keeps a ClickHouse server's promises: status 200 of an insert means that all of its rows are
+// durable, an incomplete or empty insert commits no row, a client that disconnects stops its statement,
+// and an exception is reported in ClickHouse's form, before the first byte of the response or inside it.
+// A request waits while all sessions are busy. Source: https://clickhouse.com/docs/interfaces/http
 package facade
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,22 +25,40 @@ import (
 	"nowcast/internal/embedded/chdb"
 )
 
-// maxStatement bounds the SQL of a request, in bytes; the engine's own parser stops at a quarter of it.
-const maxStatement = 1 << 20
+const (
+	maxStatement = 1 << 20               // bytes of a statement; the engine's parser allows a quarter of it
+	insertBuffer = 1 << 18               // bytes of an insert that are passed to the engine at once
+	killEvery    = 50 * time.Millisecond // until a cancelled statement has ended
+)
+
+// ClickHouse's error codes.
+// Source: https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp
+const (
+	codeBadArguments     = 36
+	codeNotImplemented   = 48
+	codeSyntaxError      = 62
+	codeNoDataToInsert   = 108
+	codeUnknownSetting   = 115
+	codeUnknownException = 1002
+)
 
 // Server is an http.Handler over a pool of sessions.
 type Server struct {
-	idle  chan *session
-	all   []*session
-	admin *session // runs KILL QUERY and nothing else
-	kill  sync.Mutex
-	hello []string
-	bufs  sync.Pool
+	idle    chan *session
+	all     []*session
+	admin   *session // runs only KILL QUERY
+	adminMu sync.Mutex
+	engine  engineInfo
+	buffers sync.Pool // of *[]byte, insertBuffer long
 }
 
-// New opens the engine with args and n sessions on it.
+// engineInfo is the answer to clickhouse-go's handshake.
+type engineInfo struct{ displayName, version, timezone string }
+
+// New opens the engine with args, and n sessions on it.
 func New(lib *chdb.Library, n int, args ...string) (*Server, error) {
-	s := &Server{idle: make(chan *session, n), bufs: sync.Pool{New: func() any { b := make([]byte, 1<<18); return &b }}}
+	s := &Server{idle: make(chan *session, n)}
+	s.buffers.New = func() any { b := make([]byte, insertBuffer); return &b }
 	var err error
 	if s.admin, err = open(lib, "admin", args); err != nil {
 		return nil, err
@@ -55,14 +75,19 @@ func New(lib *chdb.Library, n int, args ...string) (*Server, error) {
 	r, err := s.admin.conn.Query("SELECT displayName(), version(), timezone()", "TSV")
 	if err != nil {
 		s.Close()
-		return nil, fmt.Errorf("ask engine for its version: %w", err)
+		return nil, fmt.Errorf("query engine's version: %w", err)
 	}
 	defer r.Free()
-	s.hello = strings.Split(strings.TrimSpace(string(r.Bytes())), "\t")
+	info := strings.Split(strings.TrimSpace(string(r.Bytes())), "\t")
+	if len(info) != 3 {
+		s.Close()
+		return nil, fmt.Errorf("read engine's version: got %q", info)
+	}
+	s.engine = engineInfo{info[0], info[1], info[2]}
 	return s, nil
 }
 
-// Close waits for the statements under way and ends the sessions. No request may come in any more.
+// Close waits for the running statements and closes the sessions. Serve no request after it.
 func (s *Server) Close() {
 	for range s.all {
 		(<-s.idle).conn.Close()
@@ -70,8 +95,8 @@ func (s *Server) Close() {
 	s.admin.conn.Close()
 }
 
-// Version is the engine's.
-func (s *Server) Version() string { return s.hello[1] }
+// Version returns the engine's version.
+func (s *Server) Version() string { return s.engine.version }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/ping" {
@@ -79,7 +104,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	q := r.URL.Query()
-	out := newReply(w, r, q)
+	out := newResponse(w, r, q)
 	if err := s.serve(out, r, q); err != nil {
 		out.fail(err)
 		return
@@ -87,8 +112,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out.finish()
 }
 
-// refusal is an error of the façade itself, in the form of the engine's.
-func refusal(code int, text string) error {
+// newException returns an error of the facade itself, in the engine's form.
+func newException(code int, text string) error {
 	return &chdb.Error{Code: code, Text: fmt.Sprintf("Code: %d. DB::Exception: %s", code, text)}
 }
 
@@ -99,10 +124,10 @@ var (
 	formatEnd   = regexp.MustCompile(`(?is)\s+FORMAT\s+([A-Za-z0-9]+)\s*;?\s*$`)
 )
 
-// helloQuery is what clickhouse-go sends on a new connection.
-const helloQuery = "SELECT displayName(), version(), revision(), timezone()"
+// handshakeQuery is the first statement of clickhouse-go on a new connection.
+const handshakeQuery = "SELECT displayName(), version(), revision(), timezone()"
 
-func (s *Server) serve(out *reply, r *http.Request, q url.Values) error {
+func (s *Server) serve(out *response, r *http.Request, q url.Values) error {
 	body, err := requestBody(r, q)
 	if err != nil {
 		return err
@@ -115,11 +140,13 @@ func (s *Server) serve(out *reply, r *http.Request, q url.Values) error {
 			return fmt.Errorf("read statement: %w", err)
 		}
 		if query += string(b); len(query) > maxStatement {
-			return refusal(62, "the statement is longer than 1 MiB; send values as parameters or as an insert (SYNTAX_ERROR)")
+			return newException(codeSyntaxError,
+				"the statement is longer than 1 MiB; send values as parameters or as an insert "+
+					"(SYNTAX_ERROR)")
 		}
 	}
-	if query == helloQuery {
-		return s.sayHello(out, q)
+	if query == handshakeQuery {
+		return s.answerHandshake(out, q)
 	}
 	var params []chdb.Param
 	for k, v := range q {
@@ -127,10 +154,7 @@ func (s *Server) serve(out *reply, r *http.Request, q url.Values) error {
 			params = append(params, chdb.Param{Name: name, Value: v[0]})
 		}
 	}
-	format := q.Get("default_format")
-	if format == "" {
-		format = "TabSeparated"
-	}
+	format := cmp.Or(q.Get("default_format"), "TabSeparated")
 
 	ctx := r.Context()
 	var ss *session
@@ -140,11 +164,10 @@ func (s *Server) serve(out *reply, r *http.Request, q url.Values) error {
 		return ctx.Err()
 	}
 	defer func() { s.idle <- ss }()
-	if err := ss.apply(q); err != nil {
+	if err := ss.applySettings(q); err != nil {
 		return err
 	}
-	unwatch := s.watch(ctx, ss)
-	defer unwatch()
+	defer s.killOnCancel(ctx, ss)()
 
 	switch {
 	case insert:
@@ -152,40 +175,40 @@ func (s *Server) serve(out *reply, r *http.Request, q url.Values) error {
 	case selectStart.MatchString(query):
 		err = ss.stream(out, query, format, params)
 	default:
-		err = ss.whole(out, query, format, params)
+		err = ss.run(out, query, format, params)
 	}
 	if err != nil {
-		// A session holds a failed statement's memory until its next statement.
+		// A session keeps a failed statement's memory until its next statement.
 		_ = ss.exec("SELECT 1")
 	}
 	return err
 }
 
-// watch kills the session's statement when ctx ends before the returned function is called, which waits, so that no kill can
-// hit the session's next statement.
-func (s *Server) watch(ctx context.Context, ss *session) func() {
-	done, gone := make(chan struct{}), make(chan struct{})
+// killOnCancel kills the session's statement if ctx ends before stop is called. stop waits until no kill
+// is running, so that none can hit the session's next statement.
+func (s *Server) killOnCancel(ctx context.Context, ss *session) (stop func()) {
+	done, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
-		defer close(gone)
+		defer close(stopped)
 		select {
 		case <-done:
 			return
 		case <-ctx.Done():
 		}
-		again := time.NewTicker(50 * time.Millisecond) // the statement may not have begun yet
-		defer again.Stop()
+		tick := time.NewTicker(killEvery) // the first kill may come before the statement has started
+		defer tick.Stop()
 		for {
-			s.kill.Lock()
+			s.adminMu.Lock()
 			_ = s.admin.exec("KILL QUERY WHERE Settings['log_comment'] = " + quote(ss.id) + " ASYNC")
-			s.kill.Unlock()
+			s.adminMu.Unlock()
 			select {
 			case <-done:
 				return
-			case <-again.C:
+			case <-tick.C:
 			}
 		}
 	}()
-	return func() { close(done); <-gone }
+	return func() { close(done); <-stopped }
 }
 
 func (s *Server) insert(ss *session, query string, data io.Reader, params []chdb.Param) error {
@@ -197,15 +220,15 @@ func (s *Server) insert(ss *session, query string, data io.Reader, params []chdb
 	if err != nil {
 		return err
 	}
-	buf := s.bufs.Get().(*[]byte)
-	defer s.bufs.Put(buf)
+	buf := s.buffers.Get().(*[]byte)
+	defer s.buffers.Put(buf)
 	empty := true
 	for {
 		n, readErr := data.Read(*buf)
 		if n > 0 {
 			empty = false
 			if _, err := in.Write((*buf)[:n]); err != nil {
-				return in.Done() // which says why
+				return in.Done() // returns the cause
 			}
 		}
 		if errors.Is(readErr, io.EOF) { // ch-go's reader wraps EOF
@@ -217,9 +240,11 @@ func (s *Server) insert(ss *session, query string, data io.Reader, params []chdb
 		}
 	}
 	if empty {
-		// clickhouse-go sends nothing, and reports success, when it couldn't encode a batch (columns of unequal length).
+		// clickhouse-go sends an empty body, and reports success, if it fails to encode a batch (columns
+		// of unequal length).
 		in.Cancel()
-		return refusal(108, "INSERT without data: are the batch's columns of one length? (NO_DATA_TO_INSERT)")
+		return newException(codeNoDataToInsert,
+			"INSERT without data: are the batch's columns of one length? (NO_DATA_TO_INSERT)")
 	}
 	return in.Done()
 }

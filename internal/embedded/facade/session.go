@@ -12,10 +12,10 @@ import (
 	"nowcast/internal/embedded/chdb"
 )
 
-// session is one connection of the engine and what has been set on it.
+// session is a connection to the engine, with its current database and settings.
 type session struct {
 	conn     *chdb.Conn
-	id       string // also its log_comment, by which KILL QUERY finds its statement
+	id       string // and its log_comment, by which KILL QUERY finds its statement
 	database string
 	settings map[string]string
 }
@@ -26,7 +26,7 @@ func open(lib *chdb.Library, id string, args []string) (*session, error) {
 		return nil, err
 	}
 	ss := &session{conn: conn, id: id, database: "default", settings: map[string]string{}}
-	// A server's default, so that a typing error in SQL is one here too.
+	// A server's default is 0. With 1, the engine would run a mistyped statement as an expression.
 	return ss, ss.exec("SET implicit_select = 0, log_comment = " + quote(id))
 }
 
@@ -44,64 +44,69 @@ func quote(v string) string {
 
 var (
 	settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*$`)
-	// What a URL of the HTTP interface holds that is no setting.
-	noSetting = []string{"buffer_size", "client_protocol_version", "close_session", "compress", "database", "decompress",
-		"default_format", "network_compression_method", "network_zstd_compression_level", "password", "query", "query_id",
-		"quota_key", "role", "session_check", "session_id", "session_timeout", "stacktrace", "user", "wait_end_of_query",
-		// Of a server's HTTP interface: this one always stops what nobody waits for, and a session that can't be written is no use to the next.
+	// Parameters of the HTTP interface's URL that are no settings.
+	urlParameters = []string{"buffer_size", "client_protocol_version", "close_session", "compress",
+		"database", "decompress", "default_format", "network_compression_method",
+		"network_zstd_compression_level", "password", "query", "query_id", "quota_key", "role",
+		"session_check", "session_id", "session_timeout", "stacktrace", "user", "wait_end_of_query",
+		// Settings of a server's HTTP interface. The facade always stops the statement of a client that
+		// disconnects, and a read-only session would be useless for the next request.
 		"cancel_http_readonly_queries_on_client_close", "readonly"}
-	// What holds a session together and is not the client's to change.
-	reserved = []string{"implicit_select", "log_comment"}
+	// Settings of the facade's own, which a client can't change.
+	reservedSettings = []string{"implicit_select", "log_comment"}
 )
 
-// apply makes the session's database and settings those of the request: what an earlier one set and this one doesn't goes
-// back to its default.
-func (ss *session) apply(q url.Values) error {
+// applySettings changes the session's database and settings to those of the request. A setting of an
+// earlier request that this one doesn't name goes back to its default.
+func (ss *session) applySettings(q url.Values) error {
 	if db := q.Get("database"); db != "" && db != ss.database {
-		if err := ss.exec("USE `" + strings.ReplaceAll(strings.ReplaceAll(db, `\`, `\\`), "`", "\\`") + "`"); err != nil {
+		identifier := "`" + strings.NewReplacer(`\`, `\\`, "`", "\\`").Replace(db) + "`"
+		if err := ss.exec("USE " + identifier); err != nil {
 			return err
 		}
 		ss.database = db
 	}
 	want := map[string]string{}
 	for k, v := range q {
-		if slices.Contains(noSetting, k) || slices.Contains(reserved, k) || strings.HasPrefix(k, "param_") {
+		if slices.Contains(urlParameters, k) || slices.Contains(reservedSettings, k) ||
+			strings.HasPrefix(k, "param_") {
 			continue
 		}
 		if !settingName.MatchString(k) {
-			return refusal(115, "no setting has such a name (UNKNOWN_SETTING)")
+			return newException(codeUnknownSetting, "no setting has such a name (UNKNOWN_SETTING)")
 		}
 		want[k] = v[0]
 	}
-	var set []string
+	var changes []string
 	for k := range ss.settings {
 		if _, ok := want[k]; !ok {
-			set = append(set, k+" = DEFAULT")
+			changes = append(changes, k+" = DEFAULT")
 		}
 	}
 	for k, v := range want {
-		if had, ok := ss.settings[k]; !ok || had != v {
-			set = append(set, k+" = "+quote(v))
+		if current, ok := ss.settings[k]; !ok || current != v {
+			changes = append(changes, k+" = "+quote(v))
 		}
 	}
-	if len(set) == 0 {
+	if len(changes) == 0 {
 		return nil
 	}
-	slices.Sort(set)
-	if err := ss.exec("SET " + strings.Join(set, ", ")); err != nil {
-		return err // the engine checks them all before it applies one
+	slices.Sort(changes)
+	if err := ss.exec("SET " + strings.Join(changes, ", ")); err != nil {
+		return err // no change was applied: the engine checks all of them first
 	}
 	ss.settings = want
 	return nil
 }
 
-// stream runs a SELECT and passes its blocks on as they come.
-func (ss *session) stream(out *reply, query, format string, params []chdb.Param) error {
+// stream runs a SELECT and writes its blocks as they come.
+func (ss *session) stream(out *response, query, format string, params []chdb.Param) error {
 	st, err := ss.conn.Stream(query, format, params...)
 	if err != nil {
 		var e *chdb.Error
-		if errors.As(err, &e) && e.Code == 36 && strings.Contains(e.Text, "Streaming query is not supported") {
-			return ss.whole(out, query, format, params)
+		if errors.As(err, &e) && e.Code == codeBadArguments &&
+			strings.Contains(e.Text, "Streaming query is not supported") {
+			return ss.run(out, query, format, params)
 		}
 		return err
 	}
@@ -120,8 +125,8 @@ func (ss *session) stream(out *reply, query, format string, params []chdb.Param)
 	}
 }
 
-// whole runs any statement.
-func (ss *session) whole(out *reply, query, format string, params []chdb.Param) error {
+// run runs any statement and writes its whole result.
+func (ss *session) run(out *response, query, format string, params []chdb.Param) error {
 	r, err := ss.conn.Query(query, format, params...)
 	if err != nil {
 		return err

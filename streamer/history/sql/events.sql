@@ -1,4 +1,4 @@
-{{- /* Numbers that hang on single events only. */ -}}
+{{- /* Metrics and dimensions of single events. */ -}}
 SELECT
 {{- range $i, $d := .Dimensions}}
     {{template "dimension" $d}} AS d{{$i}},

@@ -1,4 +1,4 @@
-{{- /* What became of a site's beacons, by minute or in all. Of a row that was written several times the newest counts. */ -}}
+{{- /* What became of a site's beacons, by the minute or in total, with the newest version of each row. */ -}}
 SELECT
     {{if .}}toUnixTimestamp(minute){{else}}toUInt32(0){{end}} AS at,
     sum(received),

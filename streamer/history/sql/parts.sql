@@ -1,4 +1,4 @@
-{{- /* What both statements are made of. */ -}}
+{{- /* The templates that events.sql and visits.sql share. */ -}}
 
 {{- define "span" -}}
     site = {site:String} AND ts >= fromUnixTimestamp64Milli({ {{- .}}:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({to:Int64}, 'UTC')
@@ -18,7 +18,7 @@ LIMIT {limit:UInt32} OFFSET {offset:UInt32}
     {{- end}}
 {{- end}}
 
-{{- /* Buckets are those of the wall clock; an hour that comes twice is one bucket. */ -}}
+{{- /* Buckets are those of the site's local time; an hour that occurs twice is one bucket. */ -}}
 {{- define "time"}}
     {{- if eq .Grain "time:second"}}toString({{template "wall" .}})
     {{- else if eq .Grain "time:minute"}}toString(toStartOfMinute({{template "wall" .}}))

@@ -1,4 +1,4 @@
-{{- /* Final seconds as the live stream showed them: partitions add up, and of a row that was written several times the newest counts. */ -}}
+{{- /* Final seconds as the live view showed them: the sum of the partitions, with the newest version of each row. */ -}}
 SELECT
     toUnixTimestamp(second) AS at,
     sum(pageviews),

@@ -1,12 +1,11 @@
 {{- /*
-Numbers that need to know which events make up a visit: its events are less than 30 minutes apart.
+Metrics and dimensions of visits. The events of a visit are less than 30 minutes apart.
 
-1. visitors: everybody's events in the order of the log. A visitor's id holds for one day in UTC, so with the range's first
-   day read from its midnight no visit is cut at its beginning.
-2. visits: those chains cut at the pauses. Engagement prolongs a visit, but begins none and is no event of it.
-3. rows: for each visit and bucket, what of it falls there. Events count in the range and bucket of their own time, the
-   visit counts in those of its first event. Where buckets of time make the two differ, a row has either the one (part 0)
-   or the other (part 1).
+1. visitors: the events of each visitor in the order of the log. A visitor's id is valid for one day in UTC, so reading the
+   first day of the range from its midnight cuts no visit at its start.
+2. visits: these chains, cut at the pauses. Engagement prolongs a visit, but starts none and does not count as an event.
+3. rows: the part of each visit in each bucket. An event counts in the range and bucket of its own time, a visit in those of
+   its first event. Where buckets of time make these differ, a row counts either events (part 0) or visits (part 1).
 */ -}}
 WITH
     visitors AS

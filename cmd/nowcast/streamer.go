@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"syscall"
+	"time"
+
+	"nowcast/frontend"
+	"nowcast/streamer"
+	"nowcast/streamer/access"
+	"nowcast/streamer/live"
+)
+
+type streamerFlags struct {
+	PublicURL   string `name:"public-url" placeholder:"URL" help:"Where browsers reach the dashboard, as https://stats.example.com; without it, the address that is listened on."`
+	DefaultSite string `placeholder:"DOMAIN" help:"The site of streams that name none; without it, the first one made."`
+	AdminKey    string `placeholder:"KEY" help:"An admin key beside those in the log, the same on every streamer of a cluster; best given as NOWCAST_ADMIN_KEY."`
+	viewerFlags
+}
+
+type viewerFlags struct {
+	MaxViewers        int           `placeholder:"N" help:"How many viewers may be connected at a time; without it, as many as the limit of open files allows."`
+	ViewersPerAddress int           `default:"2000" placeholder:"N" help:"How many of them from one IPv4 address or IPv6 /64 (${default}; 0: any number). Behind a proxy give --trusted-proxies too. Loopback has no limit."`
+	ViewersPerKey     int           `default:"10000" placeholder:"N" help:"How many of them with one key or share link (${default}; 0: any number)."`
+	ViewerLifetime    time.Duration `default:"1h" placeholder:"TIME" help:"How long a viewer's connection lasts, ± 10 %, before it is asked to connect again, so that viewers spread over new instances (${default})."`
+}
+
+// reservedFiles are left for open files that aren't viewers: listeners, Kafka, ClickHouse, other requests.
+const reservedFiles = 512
+
+// Validate implements kong's validation.
+func (f *viewerFlags) Validate() error {
+	if f.MaxViewers < 0 || f.ViewersPerAddress < 0 || f.ViewersPerKey < 0 {
+		return fmt.Errorf("--max-viewers, --viewers-per-address and --viewers-per-key have to be 0 or more")
+	}
+	if f.ViewerLifetime < 10*time.Second {
+		return fmt.Errorf("--viewer-lifetime is %s: give at least 10s", f.ViewerLifetime)
+	}
+	return nil
+}
+
+func (f *viewerFlags) limits() access.Limits {
+	l := access.Limits{Viewers: f.MaxViewers, PerAddress: f.ViewersPerAddress, PerKey: f.ViewersPerKey}
+	var files syscall.Rlimit
+	if l.Viewers == 0 && syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files) == nil {
+		l.Viewers = max(100, int(min(files.Cur, 10_000_000))-reservedFiles) //nolint:gosec // bounded
+	}
+	return l
+}
+
+type streamerCmd struct {
+	webFlags
+	opsFlags
+	kafkaFlags
+	clickhouseFlags
+	streamerFlags
+}
+
+// Help implements kong.HelpProvider.
+func (streamerCmd) Help() string {
+	return `Any number of streamers can run side by side: a viewer whose connection breaks resumes at any of them.
+
+Example:
+
+	nowcast streamer --kafka kafka-1:9092 --clickhouse clickhouse://nowcast:secret@clickhouse:9000/nowcast \
+	    --listen 0.0.0.0:8080 --public-url https://stats.example.com`
+}
+
+// Run runs the command.
+func (c *streamerCmd) Run(ctx context.Context, log *slog.Logger) error {
+	h, err := newHost(log, c.opsFlags)
+	if err != nil {
+		return err
+	}
+	l, err := c.open()
+	if err != nil {
+		return err
+	}
+	e, err := h.engine(&c.webFlags)
+	if err != nil {
+		return err
+	}
+	kafka := h.kafka(c.Kafka, 0)
+	defer kafka.Close()
+	db, err := h.warehouse(c.Clickhouse, log)
+	if err != nil {
+		return err
+	}
+	defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
+	deps := streamer.Deps{Broker: kafka, Warehouse: db, Sites: h.sites(kafka)}
+	service, err := h.streamer(c.streamerFlags, l, deps)
+	if err != nil {
+		return err
+	}
+	service.Routes(e)
+	h.serve("http", l, e)
+	h.group.Add("viewers", service.Drain)
+	return h.run(ctx)
+}
+
+func (h *host) streamer(f streamerFlags, l net.Listener, deps streamer.Deps) (*streamer.Service, error) {
+	deps.Log, deps.Metrics = h.log, h.metrics
+	name, _ := build()
+	s, err := streamer.New(streamer.Config{
+		Access:    access.Config{PublicURL: f.url(l), DefaultSite: f.DefaultSite, AdminKey: f.AdminKey},
+		Limits:    f.limits(),
+		Live:      live.Config{Lifetime: f.ViewerLifetime},
+		Dashboard: dashboard(h.log),
+		Version:   name,
+	}, deps)
+	if err != nil {
+		return nil, fmt.Errorf("set up streamer: %w", err)
+	}
+	h.add("streamer", s)
+	return s, nil
+}
+
+// url returns the address at which browsers reach this process.
+func (f *streamerFlags) url(l net.Listener) string {
+	if f.PublicURL != "" {
+		return f.PublicURL
+	}
+	a, ok := l.Addr().(*net.TCPAddr)
+	if ok && a.IP.IsUnspecified() {
+		return fmt.Sprintf("http://127.0.0.1:%d", a.Port)
+	}
+	return "http://" + l.Addr().String()
+}
+
+func dashboard(log *slog.Logger) fs.FS {
+	f, err := frontend.Dashboard()
+	if err != nil {
+		log.Warn("there is no dashboard in this program", "error", err)
+		return nil
+	}
+	return f
+}

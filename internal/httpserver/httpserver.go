@@ -1,0 +1,149 @@
+// Package httpserver serves HTTP on a TCP address until a context ends. It bounds what a slow or hostile
+// client can hold, and serves plain beacons on a fast path past net/http's server.
+//
+// Serve promises that requests which run when its context ends are answered if they end within the drain
+// time, that no request runs and no connection is open after it has returned nil, and that every request
+// has a bounded time for its header and its body. The package knows nothing of what the handlers do.
+package httpserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Listen opens a TCP address. If the address can't be opened, the error says what to do.
+func Listen(addr string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+	switch {
+	case err == nil:
+		return l, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf(
+			"address %s is taken: stop the program that listens there or choose another one", addr)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf(
+			"address %s needs more rights than this user has: choose a port above 1023", addr)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf(
+			"address %s isn't one of this machine's: choose 127.0.0.1 or 0.0.0.0 with a port", addr)
+	}
+	return nil, fmt.Errorf("listen on %s: %w", addr, err)
+}
+
+const (
+	headerTimeout  = 10 * time.Second // from a connection's first byte to the end of the request's header
+	bodyTimeout    = 10 * time.Second // from the start of the handler to the end of the request's body
+	idleTimeout    = 2 * time.Minute  // between two requests of a connection
+	maxHeaderBytes = 16 << 10         // a longer header gets 431; net/http adds 4 KiB
+	closeGrace     = 2 * time.Second  // for handlers to return after their connections were closed
+)
+
+// Serve answers requests on l until ctx ends, and closes l. When ctx ends, Serve accepts no more
+// connections, cancels the contexts of the running requests, and waits for those requests for at most
+// drain; then it closes their connections. POST requests to fastPaths cost about half the CPU time;
+// fastPath says what their handler has to bear.
+func Serve(
+	ctx context.Context, l net.Listener, h http.Handler, drain time.Duration, fastPaths ...string,
+) error {
+	return newServer(ctx, l, h, fastPaths).run(ctx, drain)
+}
+
+type server struct {
+	addr           net.Addr
+	listener       net.Listener // of http: the fast path, or the one that Serve was given
+	http           *http.Server
+	fast           *fastPath      // the zero value, without connections, if there are no fast paths
+	running        sync.WaitGroup // handlers
+	cancelRequests context.CancelFunc
+}
+
+func newServer(ctx context.Context, l net.Listener, h http.Handler, fastPaths []string) *server {
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s := &server{addr: l.Addr(), listener: yieldingListener{l}, fast: &fastPath{}, cancelRequests: cancel}
+	s.http = &http.Server{
+		Handler:           s.counted(limitBodyTime(h, bodyTimeout)),
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+	}
+	if len(fastPaths) > 0 {
+		s.fast = newFastPath(base, s.listener, s.counted(h), fastPaths)
+		s.listener = s.fast
+	}
+	return s
+}
+
+// counted counts the running handlers.
+func (s *server) counted(h http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		s.running.Add(1)
+		defer s.running.Done()
+		h.ServeHTTP(w, r)
+	}
+}
+
+func (s *server) run(ctx context.Context, drain time.Duration) error {
+	defer s.cancelRequests()
+	s.fast.start()
+	ended := make(chan error, 1)
+	go func() { ended <- s.http.Serve(s.listener) }()
+	select {
+	case err := <-ended:
+		s.cancelRequests()
+		s.closeConnections()
+		s.fast.open.Wait()
+		return fmt.Errorf("serve %s: %w", s.addr, err)
+	case <-ctx.Done():
+	}
+	s.cancelRequests()
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	defer cancel()
+	err := s.http.Shutdown(limited)
+	closed := errors.Is(<-ended, http.ErrServerClosed)
+	if err == nil && closed && waitUntil(&s.fast.open, limited.Done()) {
+		return nil
+	}
+	s.closeConnections()
+	grace := time.NewTimer(closeGrace)
+	defer grace.Stop()
+	if waitUntil(&s.running, grace.C) && waitUntil(&s.fast.open, grace.C) {
+		return nil
+	}
+	return fmt.Errorf("serve %s: requests still run %s after their connections were closed",
+		s.addr, closeGrace)
+}
+
+func (s *server) closeConnections() {
+	_ = s.http.Close()
+	s.fast.closeConnections()
+}
+
+// yieldingListener yields the processor before each Accept. Connections that arrive in a crowd then wait
+// in the kernel's accept queue instead of the scheduler's run queue, where they would delay requests
+// that are being served.
+type yieldingListener struct{ net.Listener }
+
+func (l yieldingListener) Accept() (net.Conn, error) {
+	runtime.Gosched()
+	return l.Listener.Accept()
+}
+
+// waitUntil waits for g until stop is ready, and reports whether g's count reached zero.
+func waitUntil[T any](g *sync.WaitGroup, stop <-chan T) bool {
+	done := make(chan struct{})
+	go func() { g.Wait(); close(done) }()
+	select {
+	case <-done:
+		return true
+	case <-stop:
+		return false
+	}
+}
