@@ -11,6 +11,8 @@ import (
 
 	"nowcast/frontend"
 	"nowcast/streamer"
+	"nowcast/streamer/access"
+	"nowcast/streamer/live"
 )
 
 type streamerFlags struct {
@@ -41,8 +43,8 @@ func (f *viewerFlags) Validate() error {
 	return nil
 }
 
-func (f *viewerFlags) limits() streamer.Limits {
-	l := streamer.Limits{Viewers: f.MaxViewers, PerAddress: f.ViewersPerAddress, PerKey: f.ViewersPerKey}
+func (f *viewerFlags) limits() access.Limits {
+	l := access.Limits{Viewers: f.MaxViewers, PerAddress: f.ViewersPerAddress, PerKey: f.ViewersPerKey}
 	var files syscall.Rlimit
 	if l.Viewers == 0 && syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files) == nil {
 		l.Viewers = max(100, int(min(files.Cur, 10_000_000))-reservedFiles) //nolint:gosec // bounded
@@ -104,13 +106,11 @@ func (h *host) streamer(f streamerFlags, l net.Listener, deps streamer.Deps) (*s
 	deps.Log, deps.Metrics = h.log, h.metrics
 	name, _ := build()
 	s, err := streamer.New(streamer.Config{
-		PublicURL:   f.url(l),
-		DefaultSite: f.DefaultSite,
-		AdminKey:    f.AdminKey,
-		Dashboard:   dashboard(h.log),
-		Version:     name,
-		Limits:      f.limits(),
-		Lifetime:    f.ViewerLifetime,
+		Access:    access.Config{PublicURL: f.url(l), DefaultSite: f.DefaultSite, AdminKey: f.AdminKey},
+		Limits:    f.limits(),
+		Live:      live.Config{Lifetime: f.ViewerLifetime},
+		Dashboard: dashboard(h.log),
+		Version:   name,
 	}, deps)
 	if err != nil {
 		return nil, fmt.Errorf("set up streamer: %w", err)

@@ -106,15 +106,15 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Follow one site live, or several
-         * @description A stream of frames: `retry`, then `event: snapshot`, then unnamed events. Ids are `epoch-second-revision` and mean the same
-         *     on every instance. What came after an id is told by the snapshot, for up to an hour; an id that is older or unknown is answered by
-         *     `event: reset` and a full snapshot.
+         * Stream one site live, or several
+         * @description A stream has `retry`, then `event: snapshot`, then unnamed events. An ID is `epoch-second-revision` and is valid on every
+         *     instance. The snapshot has the seconds after the given ID, for up to an hour; an ID that is older or unknown is answered
+         *     with `event: reset` and a full snapshot.
          *
-         *     With several sites each frame names its own. With a filter the stream is about the active visitors that have one value.
+         *     With several sites, each frame names its site. With a filter, the stream counts the active visitors with one value.
          *
-         *     An instance that is full, starting or about to stop tells a browser so by an answer of 200 that has only `retry` and ends, since any
-         *     other status stops an EventSource for good; others get 503.
+         *     An instance that is full, starting or about to stop answers a browser with 200 and only `retry`, because an EventSource
+         *     does not reconnect after any other status. Other clients receive 503.
          */
         get: operations["streamEvents"];
         put?: never;
@@ -132,7 +132,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Visitors of the last five minutes */
+        /** Active visitors, those of the last five minutes */
         get: operations["getRealtimeVisitors"];
         put?: never;
         post?: never;
@@ -151,7 +151,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Ask about history, in the dialect of the Plausible Stats API */
+        /** Query history, in the dialect of the Plausible Stats API */
         post: operations["postQuery"];
         delete?: never;
         options?: never;
@@ -166,7 +166,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Who asks, and what they may do */
+        /** The key behind the request, and what it may do */
         get: operations["getSession"];
         put?: never;
         post?: never;
@@ -183,7 +183,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The sites that the asker may read */
+        /** The sites that the request may read */
         get: operations["listSites"];
         put?: never;
         /** Add a site */
@@ -211,7 +211,7 @@ export interface paths {
         delete: operations["deleteSite"];
         options?: never;
         head?: never;
-        /** Change a site; what is left out stays */
+        /** Change a site; fields that are left out stay */
         patch: operations["updateSite"];
         trace?: never;
     };
@@ -229,8 +229,8 @@ export interface paths {
         put?: never;
         /**
          * Make a share link
-         * @description Whoever opens `/share/{secret}`, or sends `?share={secret}` with a read, reads this site, live and in history: not its ledger, nothing else.
-         *     A site has at most 100.
+         * @description A browser that opens `/share/{secret}`, or a request with `?share={secret}`, may read this site, live and in history, but
+         *     not its ledger. A site has at most 100 links.
          */
         post: operations["createLink"];
         delete?: never;
@@ -270,9 +270,9 @@ export interface paths {
         put?: never;
         /**
          * Make a ticket, which opens streams of some sites for a short time
-         * @description For whoever can't send a header, such as an EventSource on another origin: `GET /api/events?site=…&ticket=…`. It is made by who shows a key, a
-         *     session or a share link that may read all of the sites. Its expiry bounds only when a stream may be opened; a stream that is open ends
-         *     when the key or link behind it is removed.
+         * @description For clients that cannot send a header, such as an EventSource on another origin: `GET /api/events?site=…&ticket=…`. The
+         *     request needs a key, a session or a share link that may read all of the sites. The expiry bounds when a stream may be
+         *     opened; an open stream ends when the key or link behind its ticket is removed.
          */
         post: operations["createTicket"];
         delete?: never;
@@ -447,7 +447,7 @@ export interface components {
                 [key: string]: string[];
             };
         };
-        /** @description A value and how many visitors are there now. */
+        /** @description A value and its active visitors. */
         Count: unknown[];
         Second: {
             /** Format: date-time */
@@ -469,7 +469,7 @@ export interface components {
             final: boolean;
             revision?: number;
         };
-        /** @description Where the visitors of the last five minutes are. */
+        /** @description The pages, sources, countries and devices of the active visitors. */
         Now: {
             pages: components["schemas"]["Count"][];
             sources: components["schemas"]["Count"][];
@@ -484,26 +484,26 @@ export interface components {
             };
         };
         Frame: {
-            /** @description Distinct visitors of the last five minutes, the open second included. */
+            /** @description Distinct visitors of the last five minutes, including the provisional second. */
             visitors: number;
             /**
              * Format: date-time
-             * @description When the numbers were true, by the log.
+             * @description The time of the numbers, by the clock of the log.
              */
             timestamp: string;
             site: string;
-            /** @description The one value that the stream is about; visitors are those who have it, and there is neither second nor now. */
+            /** @description The filter of the stream. `visitors` counts those with this value, and the frame has neither `second` nor `now`. */
             filter?: {
                 page?: string;
                 source?: string;
                 country?: string;
                 device?: string;
             };
-            /** @description True when the value is below the published top of some partition: not more visitors than this have it. */
+            /** @description True when some partition does not list the value: `visitors` is then an upper bound. */
             upper_bound?: boolean;
             second?: components["schemas"]["Second"];
             now?: components["schemas"]["Now"];
-            /** @description Frames left out before this one because the reader was slow. */
+            /** @description Frames left out before this one because the viewer read slowly. */
             skipped: number;
         };
         Snapshot: components["schemas"]["Frame"] & {
@@ -543,7 +543,7 @@ export interface components {
                 time_labels?: string[];
                 total_rows?: number;
             };
-            /** @description The question with its dates resolved. */
+            /** @description The query with its dates resolved. */
             query: {
                 [key: string]: unknown;
             };
@@ -780,7 +780,7 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description Too many queries are running, of this key or in all. Ask again after `Retry-After` seconds. */
+        /** @description Too many queries are running, of this key or in all. Send it again after `Retry-After` seconds. */
         Busy: {
             headers: {
                 "Retry-After": components["headers"]["RetryAfter"];
@@ -790,7 +790,7 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description A part that this needs is away; try again after `Retry-After` seconds. */
+        /** @description A part that the request needs is unavailable; try again after `Retry-After` seconds. */
         Unavailable: {
             headers: {
                 "Retry-After"?: string;
@@ -1097,21 +1097,21 @@ export interface operations {
     streamEvents: {
         parameters: {
             query?: {
-                /** @description The site; given several times, several (up to 50); without it, the default site. */
+                /** @description The site; repeat it for up to 50 sites; without it, the default site. */
                 site?: string[];
-                /** @description Only the active visitors who are on this page. Of page, source, country and device one can be given. */
+                /** @description Only the active visitors on this page. A stream has at most one of page, source, country and device. */
                 page?: string;
-                /** @description Only the active visitors who came from this source; `Direct / None` are those who came directly. */
+                /** @description Only the active visitors from this source; `Direct / None` for those without one. */
                 source?: string;
-                /** @description Only the active visitors who are in this country, as DE. */
+                /** @description Only the active visitors in this country, as DE. */
                 country?: string;
-                /** @description Only the active visitors who have this kind of device, as Desktop. */
+                /** @description Only the active visitors with this kind of device, as Desktop. */
                 device?: string;
                 /** @description Of `POST /api/v1/tickets`, in the place of a key. */
                 ticket?: components["parameters"]["TicketQuery"];
                 /** @description The secret of a share link (`ncl_…`), in the place of a key. */
                 share?: components["parameters"]["ShareQuery"];
-                /** @description 1s is a frame for every second. The faster two come on change, the slower two merge seconds. */
+                /** @description 1s sends a frame for every second. The faster two send frames on change, the slower two merge seconds. */
                 rate?: "100ms" | "250ms" | "1s" | "5s" | "30s";
                 /** @description How many values each list in `now` has. */
                 top?: number;
@@ -1456,7 +1456,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The ticket. Nobody keeps it; any instance takes it. */
+            /** @description The ticket. No instance stores it; every instance accepts it. */
             201: {
                 headers: {
                     [name: string]: unknown;

@@ -275,7 +275,7 @@ type QueryResponse struct {
 		TotalRows  *int      `json:"total_rows,omitempty"`
 	} `json:"meta"`
 
-	// Query The question with its dates resolved.
+	// Query The query with its dates resolved.
 	Query   map[string]interface{} `json:"query"`
 	Results []QueryRow             `json:"results"`
 }
@@ -421,19 +421,19 @@ type Unavailable = Error
 
 // StreamEventsParams defines parameters for StreamEvents.
 type StreamEventsParams struct {
-	// Site The site; given several times, several (up to 50); without it, the default site.
+	// Site The site; repeat it for up to 50 sites; without it, the default site.
 	Site *[]string `form:"site,omitempty" json:"site,omitempty"`
 
-	// Page Only the active visitors who are on this page. Of page, source, country and device one can be given.
+	// Page Only the active visitors on this page. A stream has at most one of page, source, country and device.
 	Page *string `form:"page,omitempty" json:"page,omitempty"`
 
-	// Source Only the active visitors who came from this source; `Direct / None` are those who came directly.
+	// Source Only the active visitors from this source; `Direct / None` for those without one.
 	Source *string `form:"source,omitempty" json:"source,omitempty"`
 
-	// Country Only the active visitors who are in this country, as DE.
+	// Country Only the active visitors in this country, as DE.
 	Country *string `form:"country,omitempty" json:"country,omitempty"`
 
-	// Device Only the active visitors who have this kind of device, as Desktop.
+	// Device Only the active visitors with this kind of device, as Desktop.
 	Device *string `form:"device,omitempty" json:"device,omitempty"`
 
 	// Ticket Of `POST /api/v1/tickets`, in the place of a key.
@@ -442,7 +442,7 @@ type StreamEventsParams struct {
 	// Share The secret of a share link (`ncl_…`), in the place of a key.
 	Share *ShareQuery `form:"share,omitempty" json:"share,omitempty"`
 
-	// Rate 1s is a frame for every second. The faster two come on change, the slower two merge seconds.
+	// Rate 1s sends a frame for every second. The faster two send frames on change, the slower two merge seconds.
 	Rate *StreamEventsParamsRate `form:"rate,omitempty" json:"rate,omitempty"`
 
 	// Top How many values each list in `now` has.
@@ -579,7 +579,7 @@ func (t *QueryRequest_DateRange) UnmarshalJSON(b []byte) error {
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
-	// StreamEvents Follow one site live, or several
+	// StreamEvents Stream one site live, or several
 	// (GET /api/events)
 	StreamEvents(c *gin.Context, params StreamEventsParams)
 	// ListKeys The keys, without their secrets
@@ -591,10 +591,10 @@ type ServerInterface interface {
 	// DeleteKey Remove a key, and with it the sessions made by it
 	// (DELETE /api/v1/keys/{id})
 	DeleteKey(c *gin.Context, id string)
-	// GetSession Who asks, and what they may do
+	// GetSession The key behind the request, and what it may do
 	// (GET /api/v1/session)
 	GetSession(c *gin.Context)
-	// ListSites The sites that the asker may read
+	// ListSites The sites that the request may read
 	// (GET /api/v1/sites)
 	ListSites(c *gin.Context)
 	// CreateSite Add a site
@@ -606,7 +606,7 @@ type ServerInterface interface {
 	// GetSite One site
 	// (GET /api/v1/sites/{domain})
 	GetSite(c *gin.Context, domain string)
-	// UpdateSite Change a site; what is left out stays
+	// UpdateSite Change a site; fields that are left out stay
 	// (PATCH /api/v1/sites/{domain})
 	UpdateSite(c *gin.Context, domain string)
 	// GetLedger What became of a site's beacons
@@ -621,13 +621,13 @@ type ServerInterface interface {
 	// DeleteLink Revoke a share link, which ends what was opened by it
 	// (DELETE /api/v1/sites/{domain}/links/{id})
 	DeleteLink(c *gin.Context, domain string, id string)
-	// GetRealtimeVisitors Visitors of the last five minutes
+	// GetRealtimeVisitors Active visitors, those of the last five minutes
 	// (GET /api/v1/stats/realtime/visitors)
 	GetRealtimeVisitors(c *gin.Context, params GetRealtimeVisitorsParams)
 	// CreateTicket Make a ticket, which opens streams of some sites for a short time
 	// (POST /api/v1/tickets)
 	CreateTicket(c *gin.Context, params CreateTicketParams)
-	// PostQuery Ask about history, in the dialect of the Plausible Stats API
+	// PostQuery Query history, in the dialect of the Plausible Stats API
 	// (POST /api/v2/query)
 	PostQuery(c *gin.Context, params PostQueryParams)
 }

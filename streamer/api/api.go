@@ -1,5 +1,28 @@
-// Package api is the streamer's side of the HTTP contract, streamer/openapi.yaml.
-// `make generate` generates it.
+// Package api is the streamer's side of the HTTP contract: types and routes generated from
+// streamer/openapi.yaml by `make generate`, and what every handler of the contract shares: reading a body,
+// writing an error, and the principal of a request.
 package api
 
 //go:generate go tool -modfile=../../deployments/tools/oapi-codegen/go.mod oapi-codegen -config config.yaml ../openapi.yaml
+
+// DirectSource is the name that queries and filters give to visits without a source.
+const DirectSource = "Direct / None"
+
+// Principal says by whose right a request reads a site. It is comparable and holds no secret, so that
+// streams keep it and check it again while they are open. The zero Principal may do nothing.
+type Principal struct {
+	Kind    PrincipalKind
+	ID      string // of the key or the share link; "" for Public
+	Expires int64  // when the cookie that proved it expires, in Unix seconds; 0: it does not expire
+}
+
+// PrincipalKind says what a Principal is.
+type PrincipalKind uint8
+
+// The kinds of principals.
+const (
+	NoPrincipal   PrincipalKind = iota
+	Public                      // anybody, for a public site
+	KeyPrincipal                // an API key: shown itself, or behind a session or a ticket
+	LinkPrincipal               // a share link: shown itself, or behind a cookie or a ticket
+)

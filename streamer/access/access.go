@@ -1,0 +1,274 @@
+// Package access decides who may read a site and who may change what.
+//
+// A request carries credentials: a key, a session, a ticket, a share link, or none. Each credential proves a
+// principal: the key or the share link behind it. Authorize finds the principal by whose right a request
+// reads a site. Open streams keep that principal and ask MayRead again, so that removing a key, a link or a
+// site ends them within moments.
+//
+// Only the sites topic and the operator's key (Config.AdminKey) grant rights. Sessions, link cookies and
+// tickets are signed texts that every instance of a cluster can verify and none stores.
+package access
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"nowcast/internal/site"
+	"nowcast/streamer/api"
+)
+
+// Config says where browsers find this streamer and what it knows besides the sites topic.
+type Config struct {
+	PublicURL   string // as https://stats.example.com; cookies are Secure when it is https; "" if unknown
+	DefaultSite string // the site of requests that name none; "": the first one created
+	AdminKey    string // the operator's admin key, which is not in the sites topic; "": none
+}
+
+// Validate returns an error that says what to change.
+func (c Config) Validate() error {
+	u, err := url.Parse(c.PublicURL)
+	if err != nil || c.PublicURL != "" && u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("the public URL %q has to begin with http:// or https://", c.PublicURL)
+	}
+	if c.AdminKey != "" && (!strings.HasPrefix(c.AdminKey, "nck_") || len(c.AdminKey) < 20) {
+		return errors.New("the admin key has to begin with nck_ and have at least 20 characters")
+	}
+	return nil
+}
+
+// Control authorizes requests. It is safe for concurrent use.
+type Control struct {
+	cfg     Config
+	sites   *site.Registry
+	signer  signer
+	origins origins
+}
+
+// New makes the access control over a registry of sites, keys and links.
+func New(cfg Config, sites *site.Registry) (*Control, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	public, err := url.Parse(cfg.PublicURL)
+	if err != nil {
+		return nil, fmt.Errorf("parse public URL: %w", err)
+	}
+	keys := keyring{sites: sites, operator: cfg.AdminKey}
+	return &Control{cfg: cfg, sites: sites, signer: signer{keys}, origins: origins{public}}, nil
+}
+
+// RequireSites is the middleware of every route: until the sites topic has been read, no answer can say that
+// a site or a key does not exist. It reports whether the topic has been read; otherwise it has refused the
+// request.
+func (a *Control) RequireSites(c *gin.Context) bool {
+	const unread = "the sites and keys are not read yet (%s)"
+	ready, reason := a.sites.Ready()
+	switch {
+	case ready:
+	case c.FullPath() == "/api/events":
+		api.RefuseStream(c, unread, reason)
+	default:
+		api.RefuseUnavailable(c, unread+"; try again in a moment", reason)
+	}
+	return ready
+}
+
+// Authorize finds the site of a domain ("": the default site) and the principal by whose right the request
+// may read it. Of several credentials, the first that may read the site counts, in the order of
+// Control.credentials.
+//
+// It sets the CORS headers of the answer, also when it returns a *Denied error.
+func (a *Control) Authorize(c *gin.Context, domain string) (site.Site, api.Principal, error) {
+	return a.authorize(c, domain, func() []Credential { return a.credentials(c.Request) })
+}
+
+func (a *Control) authorize(c *gin.Context, domain string, credentials func() []Credential) (
+	site.Site, api.Principal, error,
+) {
+	if domain = a.resolve(domain); domain == "" {
+		return site.Site{}, api.Principal{}, &Denied{Kind: NotFound,
+			Reason: "there is no site yet; add one with `nowcast site add example.com`"}
+	}
+	st, exists := a.sites.Lookup(domain)
+	if !exists {
+		// Its headers are those of an existing site, so that a client without a key learns nothing.
+		st = site.Site{Domain: domain}
+	}
+	foreign := a.origins.allow(c, st)
+	if exists && st.Public {
+		return st, api.Principal{Kind: api.Public}, nil
+	}
+	all := credentials()
+	refusedByOrigin := false
+	for _, cred := range all {
+		if !exists || !a.reads(cred, domain) {
+			continue
+		}
+		if foreign == "" || !cred.inURL() {
+			return st, cred.principal, nil
+		}
+		refusedByOrigin = true
+	}
+	return st, api.Principal{}, a.denied(c.Request, all, domain, exists, refusedByOrigin, foreign)
+}
+
+// denied is the error of a request without a credential for a site.
+func (a *Control) denied(
+	r *http.Request, all []Credential, domain string, exists, refusedByOrigin bool, foreign string,
+) *Denied {
+	showsKey := slices.ContainsFunc(all, func(cred Credential) bool {
+		return cred.kind == KeyCredential || cred.kind == SessionCredential
+	})
+	switch {
+	case refusedByOrigin:
+		return forbidden("pages of %s may not read %s; "+
+			"an admin can let them by `nowcast site set %s --origins`", foreign, domain, domain)
+	case len(all) == 0:
+		return unauthenticated(r)
+	case !showsKey: // the answer must not tell whether the site exists
+		return forbidden("this ticket or share link is for another site; ask for one for this site")
+	case !exists:
+		return &Denied{Kind: NotFound,
+			Reason: "there is no such site; an admin can add it with `nowcast site add`"}
+	}
+	return forbidden("this key may not read %s; ask an admin for one that may", domain)
+}
+
+// AuthorizeAll is Authorize for a stream of several sites. It returns each domain once, in the order of the
+// request, and the principals in the same order. A page of another origin may read the stream if it may read
+// each of the sites.
+func (a *Control) AuthorizeAll(c *gin.Context, domains []string) ([]string, []api.Principal, error) {
+	if len(domains) == 0 {
+		domains = []string{""}
+	}
+	var (
+		names      []string
+		principals []api.Principal
+		allowed    []string
+		all        []Credential
+		read       bool
+	)
+	credentials := func() []Credential { // once for all of the sites
+		if !read {
+			all, read = a.credentials(c.Request), true
+		}
+		return all
+	}
+	h := c.Writer.Header()
+	for _, domain := range domains {
+		h.Del(allowOrigin)
+		st, principal, err := a.authorize(c, domain, credentials)
+		if err != nil {
+			return nil, nil, err
+		}
+		allowed = append(allowed, h.Get(allowOrigin))
+		if !slices.Contains(names, st.Domain) {
+			names, principals = append(names, st.Domain), append(principals, principal)
+		}
+	}
+	intersect(h, allowed)
+	return names, principals, nil
+}
+
+// AuthorizeKey is Authorize for what a public site or a share link does not open: the request must show a
+// key that may read the site.
+func (a *Control) AuthorizeKey(c *gin.Context, domain string) (site.Site, error) {
+	key, ok := a.key(c.Request)
+	if !ok {
+		return site.Site{}, unauthenticated(c.Request)
+	}
+	st, _, err := a.Authorize(c, domain)
+	if err != nil {
+		return st, err
+	}
+	if !key.MayRead(st.Domain) {
+		return st, forbidden("this key may not see what became of the beacons of %s; "+
+			"ask an admin for one that may", st.Domain)
+	}
+	return st, nil
+}
+
+// AuthorizeAdmin returns an error unless the request shows an admin key. A session counts only for requests
+// of our own pages, because browsers send cookies with requests of any page.
+func (a *Control) AuthorizeAdmin(c *gin.Context) error {
+	key, ok := a.key(c.Request)
+	switch {
+	case !ok:
+		return unauthenticated(c.Request)
+	case !key.Admin:
+		return forbidden("this needs an admin key; the one that you use may only read")
+	case bearer(c.Request) == "":
+		return sameOrigin(c.Request)
+	}
+	return nil
+}
+
+// Principal is the key that a request shows, also where the site is public; the Public principal if it shows
+// none.
+func (a *Control) Principal(r *http.Request) api.Principal {
+	key, ok := a.key(r)
+	if !ok {
+		return api.Principal{Kind: api.Public}
+	}
+	return api.Principal{Kind: api.KeyPrincipal, ID: key.ID}
+}
+
+// ReadableSites returns the sites that a request may read, in the order of the registry.
+func (a *Control) ReadableSites(r *http.Request) []site.Site {
+	var readable []site.Site
+	all := a.credentials(r)
+	for _, st := range a.sites.Sites() {
+		opens := func(cred Credential) bool { return a.reads(cred, st.Domain) }
+		if st.Public || slices.ContainsFunc(all, opens) {
+			readable = append(readable, st)
+		}
+	}
+	return readable
+}
+
+// MayRead reports whether a principal may read a site at this moment: false once the key, the link or the
+// site is removed, a public site is made private, or the cookie has expired.
+func (a *Control) MayRead(p api.Principal, domain string) bool {
+	st, exists := a.sites.Lookup(domain)
+	if !exists || p.Expires != 0 && time.Now().Unix() >= p.Expires {
+		return false
+	}
+	switch p.Kind {
+	case api.Public:
+		return st.Public
+	case api.KeyPrincipal:
+		key, ok := a.signer.key(p.ID)
+		return ok && key.MayRead(domain)
+	case api.LinkPrincipal:
+		link, ok := a.sites.Link(p.ID)
+		return ok && link.Site == domain
+	}
+	return false
+}
+
+// reads reports whether a credential opens a site: a ticket opens only the sites it names.
+func (a *Control) reads(cred Credential, domain string) bool {
+	if cred.kind == TicketCredential && !slices.Contains(cred.sites, domain) {
+		return false
+	}
+	return a.MayRead(cred.principal, domain)
+}
+
+// resolve returns the domain as the registry has it; "" if none is named and no site exists.
+func (a *Control) resolve(domain string) string {
+	if domain == "" {
+		domain = a.cfg.DefaultSite
+	}
+	if domain == "" {
+		first, _ := a.sites.Default()
+		domain = first.Domain
+	}
+	return strings.ToLower(domain)
+}

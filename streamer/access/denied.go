@@ -1,0 +1,54 @@
+package access
+
+import (
+	"fmt"
+	"net/http"
+)
+
+// Denied is the error of a request that may not do what it asks for. Reason is one sentence that says what
+// to do.
+type Denied struct {
+	Kind      DeniedKind
+	Reason    string
+	Challenge string // the WWW-Authenticate header of the answer (RFC 9110); "" for none
+}
+
+// DeniedKind says why a request is denied.
+type DeniedKind uint8
+
+// The kinds of Denied.
+const (
+	Unauthenticated DeniedKind = iota + 1 // no valid credential
+	Forbidden                             // the credentials do not suffice
+	NotFound                              // no such site or link, and the client may know that
+)
+
+func (d *Denied) Error() string { return d.Reason }
+
+func forbidden(format string, args ...any) *Denied {
+	return &Denied{Kind: Forbidden, Reason: fmt.Sprintf(format, args...)}
+}
+
+// unauthenticated names the credential that the request shows and that is not valid.
+func unauthenticated(r *http.Request) *Denied {
+	q := r.URL.Query()
+	switch {
+	case q.Get("ticket") != "":
+		return &Denied{Kind: Unauthenticated,
+			Reason: "this ticket isn't valid (any more); ask for a new one at POST /api/v1/tickets"}
+	case q.Get("share") != "":
+		return &Denied{Kind: Unauthenticated, Reason: invalidLink}
+	}
+	return &Denied{Kind: Unauthenticated, Challenge: "Bearer",
+		Reason: "a key is needed: send `Authorization: Bearer nck_…`, " +
+			"or open /login?key=nck_… in the browser"}
+}
+
+// sameOrigin denies a request by which a page of another origin would act with the browser's session (CSRF).
+func sameOrigin(r *http.Request) error {
+	if err := http.NewCrossOriginProtection().Check(r); err != nil {
+		return forbidden("this request comes from another site; " +
+			"use a key in the Authorization header instead of the session")
+	}
+	return nil
+}

@@ -1,0 +1,244 @@
+package history
+
+import (
+	"embed"
+	"fmt"
+	"slices"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+)
+
+// Every value of a query is a bound parameter of its statement. The templates write only names from the
+// tables of catalogue.go and the names of parameters, so that no query can inject SQL.
+//
+//go:embed sql/*.sql
+var files embed.FS
+
+var statements = template.Must(template.ParseFS(files, "sql/*.sql"))
+
+// A statement is SQL and its parameters, in the order in which they appear.
+type statement struct {
+	sql  string
+	args []any
+}
+
+func (s *statement) bind(name string, value any) {
+	s.args = append(s.args, clickhouse.Named(name, value))
+}
+
+// execute writes a statement whose template takes one value.
+func execute(name string, data any) (statement, error) {
+	var sql strings.Builder
+	if err := statements.ExecuteTemplate(&sql, name, data); err != nil {
+		return statement{}, fmt.Errorf("write %s: %w", name, err)
+	}
+	return statement{sql: sql.String()}, nil
+}
+
+// The data of the templates.
+type (
+	termData struct {
+		Value, Blank string // an SQL expression; the label of an empty value
+		Grain        string
+	}
+	filterData struct {
+		Op         string // "is", "contains", "matches" or "not"
+		Negated    bool
+		Joint      string // AND, OR
+		Dimension  termData
+		Param      string   // of is and contains: one parameter for all values
+		Params     []string // of matches: one parameter for each pattern
+		IgnoreCase bool
+		Filters    []filterData
+	}
+	columnData struct{ Column, Expression string }
+	data       struct {
+		Dimensions   []termData
+		Metrics      []string
+		Filters      []filterData
+		OrderBy      []string
+		Columns      []string     // of events, which visits.sql passes through its stages
+		VisitColumns []columnData // the values of a visit
+		Split        bool         // events and visits both count, and their buckets of time differ
+		VisitsOnly   bool         // only visits count; those that began before the range do not
+	}
+)
+
+type builder struct {
+	plan
+	statement
+	visits bool
+	d      data
+	params int
+}
+
+// build returns the statement of a plan.
+func (p plan) build() (statement, error) {
+	b := builder{plan: p, visits: p.needsVisits()}
+	b.bind("site", p.site)
+	b.bind("from", p.span.From.UnixMilli())
+	b.bind("to", p.span.To.UnixMilli())
+	name := "events.sql"
+	if b.visits {
+		name = "visits.sql"
+		b.bind("midnight", p.span.From.UTC().Truncate(24*time.Hour).UnixMilli())
+		ofVisits := slices.ContainsFunc(p.Metrics, Metric.ofVisits)
+		ofEvents := slices.ContainsFunc(p.Metrics, func(m Metric) bool { return !m.ofVisits() })
+		b.d.Split = ofVisits && ofEvents && p.grain != none
+		b.d.VisitsOnly = !ofEvents
+	}
+	for i, n := range p.Dimensions {
+		d, ok := lookup(n)
+		if !ok {
+			return statement{}, invalid(element("dimensions", i), "%s is not known", quote(n))
+		}
+		if d.Grain != none {
+			d.Grain = p.grain
+			b.bind("zone", p.span.Zone.String())
+			if d.Grain == week {
+				b.bind("first_day", civil(p.span.From).Format(time.DateOnly))
+			}
+		}
+		b.d.Dimensions = append(b.d.Dimensions, b.term(d))
+	}
+	b.d.Metrics = p.columns()
+	for _, f := range p.Filters {
+		b.d.Filters = append(b.d.Filters, b.filter(f))
+	}
+	b.orderBy()
+	b.bind("limit", p.Limit)
+	b.bind("offset", p.Offset)
+	s, err := execute(name, b.d)
+	b.sql = strings.TrimSpace(s.sql)
+	return b.statement, err
+}
+
+// needsVisits reports whether the plan needs to know which events make up a visit.
+func (p plan) needsVisits() bool {
+	return slices.ContainsFunc(p.Metrics, Metric.ofVisits) ||
+		slices.ContainsFunc(p.Dimensions, func(n string) bool { return dimensions[n].Visit }) ||
+		slices.ContainsFunc(p.Filters, Filter.ofVisits)
+}
+
+func (f Filter) ofVisits() bool {
+	return dimensions[f.Dimension].Visit || slices.ContainsFunc(f.Filters, Filter.ofVisits)
+}
+
+// param binds a value to a new parameter and returns its name.
+func (b *builder) param(value any) string {
+	name := fmt.Sprintf("p%d", b.params)
+	b.params++
+	b.bind(name, value)
+	return name
+}
+
+// term returns the expression of a dimension's value, and passes its columns through.
+func (b *builder) term(d dimension) termData {
+	t := termData{Blank: d.Blank, Grain: d.Grain.String()}
+	switch {
+	case d.Grain != none && b.d.Split:
+		t.Value = "if(part = 0, e.ts, start)"
+	case d.Grain != none && b.d.VisitsOnly:
+		t.Value = "start"
+	case d.Grain != none && b.visits:
+		t.Value = "e.ts"
+	case d.Grain != none:
+		t.Value = "ts"
+	case d.Prop != "":
+		t.Value = "props[{" + b.param(d.Prop) + ":String}]"
+		b.carry("props")
+	case d.Visit:
+		t.Value = "visit_" + d.Column
+		b.carryVisit(d.Column)
+		return t
+	default:
+		t.Value = d.Column
+		b.carry(d.Column)
+	}
+	if b.visits && d.Grain == none {
+		t.Value = "e." + t.Value
+	}
+	return t
+}
+
+// carry passes a column of events through the stages of visits.sql.
+func (b *builder) carry(column string) {
+	if !slices.Contains(b.d.Columns, column) {
+		b.d.Columns = append(b.d.Columns, column)
+	}
+}
+
+func (b *builder) carryVisit(column string) {
+	if slices.ContainsFunc(b.d.VisitColumns, func(c columnData) bool { return c.Column == column }) {
+		return
+	}
+	c := columnData{column, "counted[1]." + column}
+	switch column {
+	case "entry_page":
+		c.Expression, column = "views[1].path", "path"
+	case "exit_page":
+		c.Expression, column = "views[-1].path", "path"
+	}
+	b.carry(column)
+	b.d.VisitColumns = append(b.d.VisitColumns, c)
+}
+
+func (b *builder) filter(f Filter) filterData {
+	out := filterData{Op: string(f.Op), IgnoreCase: f.IgnoreCase}
+	switch f.Op {
+	case And, Or:
+		out.Joint = strings.ToUpper(string(f.Op))
+	case Not:
+		out.Negated = true
+	case IsNot, ContainsNot, MatchesNot:
+		out.Op, out.Negated = strings.TrimSuffix(out.Op, "_not"), true
+	}
+	for _, sub := range f.Filters {
+		out.Filters = append(out.Filters, b.filter(sub))
+	}
+	if f.Dimension == "" {
+		return out
+	}
+	d, _ := lookup(f.Dimension)
+	out.Dimension = b.term(d)
+	if out.Op != "matches" {
+		out.Param = b.param(f.Values)
+		return out
+	}
+	for _, v := range f.Values {
+		out.Params = append(out.Params, b.param(v))
+	}
+	return out
+}
+
+// orderBy sorts by the order of the query, then by the dimensions, so that the order is total and pages do
+// not overlap.
+func (b *builder) orderBy() {
+	seen := map[string]bool{}
+	add := func(column, direction string) {
+		if !seen[column] {
+			seen[column] = true
+			b.d.OrderBy = append(b.d.OrderBy, column+direction)
+		}
+	}
+	for _, o := range b.OrderBy {
+		column := Metric(o.By).column()
+		if i := slices.Index(b.Dimensions, o.By); i >= 0 {
+			column = fmt.Sprintf("d%d", i)
+		}
+		if o.Desc {
+			add(column, " DESC")
+		} else {
+			add(column, "")
+		}
+	}
+	for i := range b.Dimensions {
+		add(fmt.Sprintf("d%d", i), "")
+	}
+	if len(b.d.OrderBy) == 0 {
+		add(b.d.Metrics[0], "")
+	}
+}

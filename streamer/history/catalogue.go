@@ -1,0 +1,113 @@
+package history
+
+import (
+	"slices"
+	"strings"
+
+	"nowcast/streamer/api"
+)
+
+// A dimension is a property to group or filter by. Its column and label come from the table below and from
+// nowhere else, because they are written into SQL unquoted.
+type dimension struct {
+	Name   string
+	Column string // of `events`; "" for event:props:… and time
+	Blank  string // the label of an empty value
+	Visit  bool   // the value is the visit's: that of its first event, or of its first or last page view
+	Prop   string // key of event:props:…
+	Grain  grain  // of time
+}
+
+const (
+	notSet  = "(not set)"
+	noProp  = "(none)"
+	props   = "event:props:"
+	maxProp = 300 // bytes of a property's key
+)
+
+var dimensions = func() map[string]dimension {
+	m := map[string]dimension{}
+	for _, d := range []dimension{
+		{Name: "event:page", Column: "path", Blank: notSet},
+		{Name: "event:name", Column: "name", Blank: notSet},
+		{Name: "event:hostname", Column: "hostname", Blank: notSet},
+		{Name: "visit:entry_page", Column: "entry_page", Blank: notSet, Visit: true},
+		{Name: "visit:exit_page", Column: "exit_page", Blank: notSet, Visit: true},
+		{Name: "visit:source", Column: "source", Blank: api.DirectSource, Visit: true},
+		{Name: "visit:channel", Column: "channel", Blank: notSet, Visit: true},
+		{Name: "visit:referrer", Column: "referrer", Blank: api.DirectSource, Visit: true},
+		{Name: "visit:utm_source", Column: "utm_source", Blank: notSet, Visit: true},
+		{Name: "visit:utm_medium", Column: "utm_medium", Blank: notSet, Visit: true},
+		{Name: "visit:utm_campaign", Column: "utm_campaign", Blank: notSet, Visit: true},
+		{Name: "visit:utm_content", Column: "utm_content", Blank: notSet, Visit: true},
+		{Name: "visit:utm_term", Column: "utm_term", Blank: notSet, Visit: true},
+		{Name: "visit:country", Column: "country", Blank: notSet, Visit: true},
+		{Name: "visit:region", Column: "region", Blank: notSet, Visit: true},
+		{Name: "visit:city", Column: "city", Blank: notSet, Visit: true},
+		{Name: "visit:city_name", Column: "city", Blank: notSet, Visit: true}, // the name of Plausible
+		{Name: "visit:screen", Column: "screen", Blank: notSet, Visit: true},
+		{Name: "visit:device", Column: "device", Blank: notSet, Visit: true},
+		{Name: "visit:browser", Column: "browser", Blank: notSet, Visit: true},
+		{Name: "visit:browser_version", Column: "browser_version", Blank: notSet, Visit: true},
+		{Name: "visit:os", Column: "os", Blank: notSet, Visit: true},
+		{Name: "visit:os_version", Column: "os_version", Blank: notSet, Visit: true},
+		{Name: "time", Grain: auto},
+		{Name: "time:second", Grain: second},
+		{Name: "time:minute", Grain: minute},
+		{Name: "time:hour", Grain: hour},
+		{Name: "time:day", Grain: day},
+		{Name: "time:week", Grain: week},
+		{Name: "time:month", Grain: month},
+	} {
+		m[d.Name] = d
+	}
+	return m
+}()
+
+// lookup finds a dimension by its name in a query.
+func lookup(name string) (dimension, bool) {
+	if d, ok := dimensions[name]; ok {
+		return d, true
+	}
+	if key, ok := strings.CutPrefix(name, props); ok && key != "" && len(key) <= maxProp {
+		return dimension{Name: name, Prop: key, Blank: noProp}, true
+	}
+	return dimension{}, false
+}
+
+// A Metric is a number that a query asks for.
+type Metric string
+
+// The metrics.
+const (
+	Visitors  Metric = "visitors"  // distinct visitors with a page view or custom event
+	Visits    Metric = "visits"    // visits that began in the range
+	Pageviews Metric = "pageviews" // page views
+	Events    Metric = "events"    // page views and custom events
+	// page views of the visits by visits, two decimals; null without a visit
+	ViewsPerVisit Metric = "views_per_visit"
+	BounceRate    Metric = "bounce_rate"    // whole percent of the visits; null without a visit
+	VisitDuration Metric = "visit_duration" // mean, whole seconds; null without a visit
+	// of all visitors that pass the filters, one decimal; null without a visitor
+	Percentage Metric = "percentage"
+)
+
+var metrics = []Metric{
+	Visitors, Visits, Pageviews, Events, ViewsPerVisit, BounceRate, VisitDuration, Percentage,
+}
+
+func (m Metric) valid() bool { return slices.Contains(metrics, m) }
+
+// ofVisits reports whether the metric counts visits; the others count events.
+func (m Metric) ofVisits() bool {
+	return m == Visits || m == ViewsPerVisit || m == BounceRate || m == VisitDuration
+}
+
+// column is the name in SQL. A percentage is computed from visitors once their total is known, and orders
+// rows the same.
+func (m Metric) column() string {
+	if m == Percentage {
+		return string(Visitors)
+	}
+	return string(m)
+}

@@ -1,0 +1,252 @@
+package history
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+var (
+	eventAndVisitNames = []string{
+		"event:page", "event:name", "event:hostname", "visit:entry_page", "visit:exit_page", "visit:source",
+		"visit:referrer", "visit:utm_source", "visit:utm_medium", "visit:utm_campaign", "visit:utm_content",
+		"visit:utm_term", "visit:country", "visit:region", "visit:device", "visit:browser",
+		"visit:browser_version", "visit:os", "visit:os_version", "visit:channel", "visit:city",
+		"visit:city_name", "visit:screen", "event:props:plan", "event:props:it's", `event:props:\`,
+	}
+	timeNames = []string{"time", "time:minute", "time:hour", "time:day", "time:week", "time:month"}
+)
+
+// sample is a site with a history in some time zone, around a day on which its clocks change.
+type sample struct {
+	site   Site
+	from   time.Time
+	events []event
+}
+
+func samples(t testing.TB) []sample {
+	t.Helper()
+	var out []sample
+	for i, p := range []struct{ zone, from string }{
+		{"", "2026-05-31T20:00:00Z"},
+		{"Europe/Berlin", "2026-03-28T20:00:00Z"},       // an hour is skipped
+		{"America/New_York", "2026-10-31T22:00:00Z"},    // an hour comes twice
+		{"Asia/Kathmandu", "2026-12-31T12:00:00Z"},      // a quarter off
+		{"Australia/Lord_Howe", "2026-04-03T20:00:00Z"}, // changes by half an hour
+		{"Africa/Cairo", "2026-04-23T12:00:00Z"},        // a day begins at 01:00
+		{"America/Havana", "2026-10-31T20:00:00Z"},      // midnight comes twice
+	} {
+		from, err := time.Parse(time.RFC3339, p.from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := rand.New(rand.NewPCG(uint64(i), 1))
+		x := sample{
+			Site{fmt.Sprintf("%d.%s", i, t.Name()), p.zone}, from, history(r, 200, from, 30*time.Hour),
+		}
+		put(t, x.site.Domain, x.events, func(int) bool { return r.IntN(4) == 0 })
+		out = append(out, x)
+	}
+	return out
+}
+
+func same(a, b *float64) bool {
+	return a == nil && b == nil || a != nil && b != nil && math.Abs(*a-*b) < 1e-9
+}
+
+func describe(rows []Row) string {
+	s := ""
+	for _, r := range rows {
+		s += fmt.Sprintf("%q", r.Dimensions)
+		for _, m := range r.Metrics {
+			if m == nil {
+				s += " null"
+			} else {
+				s += fmt.Sprint(" ", *m)
+			}
+		}
+		s += "\n"
+	}
+	return s
+}
+
+// agree compares the answers of engine and oracle.
+func agree(t rapid.TB, e *Engine, x sample, q Query) {
+	t.Helper()
+	got, err := e.Run(context.Background(), public, x.site, q)
+	if err != nil {
+		t.Fatalf("%+v: %v", q, err)
+	}
+	p, err := e.plan(context.Background(), x.site, q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := answer(x.events, p)
+	want := all[min(p.Offset, len(all)):min(p.Offset+p.Limit, len(all))]
+	equal := slices.EqualFunc(got.Results, want, func(a, b Row) bool {
+		return slices.Equal(a.Dimensions, b.Dimensions) && slices.EqualFunc(a.Metrics, b.Metrics, same)
+	})
+	if !equal {
+		s, _ := p.build()
+		t.Fatalf(
+			"%s %+v\ngot:\n%swant:\n%s%s\n%v", x.site.Timezone, q, describe(got.Results), describe(want),
+			s.sql, s.args,
+		)
+	}
+	// The echo is the same query.
+	var again Query
+	if b, err := json.Marshal(got.Query); err != nil {
+		t.Fatal(err)
+	} else if err := json.Unmarshal(b, &again); err != nil {
+		t.Fatalf("echo %s: %v", b, err)
+	}
+	p2, err := e.plan(context.Background(), x.site, again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _ := p.build()
+	second, _ := p2.build()
+	if !reflect.DeepEqual(first, second) {
+		t.Fatalf("the echo of %+v is another query:\n%v\n%v", q, first, second)
+	}
+	if q.Include.TotalRows && *got.Meta.TotalRows != uint64(len(all)) {
+		t.Fatalf("%+v: total_rows %d, want %d", q, *got.Meta.TotalRows, len(all))
+	}
+	for i, d := range p.Dimensions {
+		if !isTime(d) || !q.Include.TimeLabels {
+			continue
+		}
+		for _, r := range got.Results {
+			if !slices.Contains(got.Meta.TimeLabels, r.Dimensions[i]) {
+				t.Fatalf(
+					"%s %+v: bucket %s isn't in time_labels %v", x.site.Timezone, q, r.Dimensions[i],
+					got.Meta.TimeLabels,
+				)
+			}
+		}
+	}
+}
+
+func wholeRange(x sample) DateRange {
+	return DateRange{
+		From: x.from.AddDate(0, 0, -1).Format(time.DateOnly),
+		To:   x.from.AddDate(0, 0, 3).Format(time.DateOnly),
+	}
+}
+
+// Every metric by every dimension, in every zone.
+func TestMetricsByDimension(t *testing.T) {
+	e := newEngine(t, database(t), Config{})
+	for _, x := range samples(t) {
+		for _, d := range append(slices.Concat(eventAndVisitNames, timeNames[:1], timeNames[2:]), "") {
+			q := Query{Metrics: metrics, DateRange: wholeRange(x), Include: Include{TotalRows: true}}
+			if d != "" {
+				q.Dimensions = []string{d}
+				q.Include.TimeLabels = isTime(d)
+			}
+			agree(t, e, x, q)
+			for _, m := range metrics {
+				q.Metrics = []Metric{m}
+				if x.site.Timezone == "Europe/Berlin" {
+					agree(t, e, x, q)
+				}
+			}
+		}
+	}
+}
+
+func TestAnyQuery(t *testing.T) {
+	e := newEngine(t, database(t), Config{})
+	all := samples(t)
+	rapid.Check(t, func(t *rapid.T) {
+		x := rapid.SampledFrom(all).Draw(t, "site")
+		agree(t, e, x, drawQuery(t, x))
+	})
+}
+
+func drawQuery(t *rapid.T, x sample) Query {
+	q := Query{
+		Metrics: rapid.SliceOfNDistinct(rapid.SampledFrom(metrics), 1, 4, rapid.ID).Draw(t, "metrics"),
+		Limit:   rapid.SampledFrom([]int{0, 0, 1, 3, 10_000}).Draw(t, "limit"),
+		Offset:  rapid.SampledFrom([]int{0, 0, 0, 2, 1000}).Draw(t, "offset"),
+		Include: Include{TotalRows: rapid.Bool().Draw(t, "total_rows")},
+	}
+	// Ends of ranges fall on and beside events: rapid's numbers would stay near the first one.
+	near := func(label string) time.Time {
+		e := rapid.SampledFrom(x.events).Draw(t, label)
+		return e.at.Add(
+			rapid.SampledFrom(
+				[]time.Duration{0, -time.Second, time.Second, -10 * time.Minute, time.Hour},
+			).Draw(
+				t, "beside",
+			),
+		)
+	}
+	from, to := near("from"), near("to")
+	if to.Before(from) {
+		from, to = to, from
+	}
+	names := rapid.SliceOfNDistinct(
+		rapid.SampledFrom(eventAndVisitNames), 0, 2, rapid.ID,
+	).Draw(
+		t, "dimensions",
+	)
+	grain := rapid.SampledFrom(append(timeNames, "time:second", "", "", "")).Draw(t, "grain")
+	if grain != "" {
+		names = append(names, grain)
+		q.Include.TimeLabels = true
+		if grain == "time:second" {
+			to = from.Add(to.Sub(from) % (59 * time.Minute))
+		}
+	}
+	q.Dimensions = names
+	q.DateRange = DateRange{From: from.Format(time.RFC3339), To: to.Format(time.RFC3339)}
+	q.Filters = rapid.SliceOfN(drawFilter(2), 0, 2).Draw(t, "filters")
+	keys := append([]string{}, names...)
+	for _, m := range q.Metrics {
+		keys = append(keys, string(m))
+	}
+	for _, k := range rapid.SliceOfNDistinct(rapid.SampledFrom(keys), 0, 3, rapid.ID).Draw(t, "order_by") {
+		q.OrderBy = append(q.OrderBy, Order{k, rapid.Bool().Draw(t, "desc")})
+	}
+	return q
+}
+
+func drawFilter(depth int) *rapid.Generator[Filter] {
+	return rapid.Custom(func(t *rapid.T) Filter {
+		ops := []Op{Is, IsNot, Contains, ContainsNot, Matches, MatchesNot}
+		if depth > 0 {
+			ops = append(ops, And, Or, Not)
+		}
+		f := Filter{Op: rapid.SampledFrom(ops).Draw(t, "op")}
+		switch f.Op {
+		case And, Or:
+			f.Filters = rapid.SliceOfN(drawFilter(depth-1), 1, 3).Draw(t, "filters")
+			return f
+		case Not:
+			f.Filters = []Filter{drawFilter(depth-1).Draw(t, "filter")}
+			return f
+		}
+		f.Dimension = rapid.SampledFrom(eventAndVisitNames).Draw(t, "dimension")
+		values := append(
+			[]string{"Google", "DE", "Desktop", "Chrome", "pro", "pageview", "example", "10"},
+			hostile...)
+		if f.Op == Matches || f.Op == MatchesNot {
+			values = []string{
+				"^/", "a|b", "(?i)GOOGLE", "[0-9]+$", ".", "", `\.com`, "ü", "^/.$", `\\`, "e.b", `\x00`,
+				"[^/]+/[^/]+",
+			}
+		}
+		f.Values = rapid.SliceOfN(rapid.SampledFrom(values), 1, 3).Draw(t, "values")
+		f.IgnoreCase = f.Op != Matches && f.Op != MatchesNot && rapid.Bool().Draw(t, "ignore case")
+		return f
+	})
+}

@@ -1,0 +1,105 @@
+package history
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"nowcast/internal/site"
+	"nowcast/streamer/api"
+)
+
+// authorizer decides who may read a site. Its errors say what to do.
+type authorizer interface {
+	Authorize(c *gin.Context, domain string) (site.Site, api.Principal, error)
+	AuthorizeKey(c *gin.Context, domain string) (site.Site, error) // also of a public site only with a key
+	// the key that a request shows, else Public
+	Principal(r *http.Request) api.Principal
+}
+
+// realtime knows how many visitors a site has now.
+type realtime interface {
+	Visitors(domain string) (uint32, error)
+}
+
+// Handlers are the HTTP handlers that answer with numbers.
+type Handlers struct {
+	engine *Engine // nil: there is no ClickHouse
+	live   realtime
+	access authorizer
+	fail   func(*gin.Context, error)
+}
+
+// NewHandlers makes the handlers; fail answers with an error.
+func NewHandlers(engine *Engine, live realtime, access authorizer, fail func(*gin.Context, error)) *Handlers {
+	return &Handlers{engine: engine, live: live, access: access, fail: fail}
+}
+
+// GetRealtimeVisitors is GET /api/v1/stats/realtime/visitors.
+func (h *Handlers) GetRealtimeVisitors(c *gin.Context, p api.GetRealtimeVisitorsParams) {
+	st, _, err := h.access.Authorize(c, p.SiteId)
+	if err != nil {
+		h.fail(c, err)
+		return
+	}
+	n, err := h.live.Visitors(st.Domain)
+	if err != nil {
+		h.fail(c, err)
+		return
+	}
+	c.JSON(http.StatusOK, n)
+}
+
+// PostQuery is POST /api/v2/query.
+func (h *Handlers) PostQuery(c *gin.Context, _ api.PostQueryParams) {
+	var q Query
+	if !api.Decode(c, &q) {
+		return
+	}
+	if q.SiteID == "" {
+		api.Refuse(c, http.StatusBadRequest, "site_id: say which site")
+		return
+	}
+	st, _, err := h.access.Authorize(c, q.SiteID)
+	h.answer(c, err, func() (any, error) {
+		return h.engine.Run(c.Request.Context(), h.access.Principal(c.Request), siteOf(st), q)
+	})
+}
+
+// GetLedger is GET /api/v1/sites/{domain}/ledger. It needs a key: what became of a site's beacons is not
+// public.
+func (h *Handlers) GetLedger(c *gin.Context, domain string, p api.GetLedgerParams) {
+	st, err := h.access.AuthorizeKey(c, domain)
+	if err == nil && p.By != nil && !p.By.Valid() {
+		err = invalid("by", "want minute or total")
+	}
+	r := LedgerRange{Minutes: p.By == nil || *p.By == api.Minute}
+	if p.From != nil {
+		r.From = *p.From
+	}
+	if p.To != nil {
+		r.To = *p.To
+	}
+	h.answer(c, err, func() (any, error) {
+		return h.engine.Ledger(c.Request.Context(), h.access.Principal(c.Request), siteOf(st), r)
+	})
+}
+
+func siteOf(st site.Site) Site { return Site{Domain: st.Domain, Timezone: st.Timezone} }
+
+// answer runs a query unless err is set, and answers with the result or the error.
+func (h *Handlers) answer(c *gin.Context, err error, run func() (any, error)) {
+	if err == nil && h.engine == nil {
+		err = &Unavailable{advice: "this streamer has no ClickHouse; start it with --clickhouse"}
+	}
+	var result any
+	if err == nil {
+		result, err = run()
+	}
+	if err != nil {
+		h.fail(c, err)
+		return
+	}
+	c.Header("Cache-Control", "no-store")
+	c.JSON(http.StatusOK, result)
+}

@@ -1,0 +1,299 @@
+package history
+
+import (
+	"cmp"
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The oracle answers queries one event at a time, in the plainest way there is, and shares no code with
+// the engine but the table of names.
+
+type visit struct {
+	events      []event // page views and custom events
+	start       time.Time
+	duration    time.Duration
+	views       int
+	bounced     bool
+	entry, exit string
+}
+
+type counted struct {
+	event
+	visit *visit
+}
+
+func visitsOf(events []event) []counted {
+	byVisitor := map[uint64][]event{}
+	for _, e := range events {
+		byVisitor[e.visitor] = append(byVisitor[e.visitor], e)
+	}
+	var out []counted
+	for _, list := range byVisitor {
+		slices.SortFunc(
+			list,
+			func(a, b event) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.offset, b.offset)) },
+		)
+		for from := 0; from < len(list); {
+			to := from + 1
+			for to < len(list) && list[to].at.Sub(list[to-1].at) < 30*time.Minute {
+				to++
+			}
+			v := &visit{}
+			interacted := false
+			for _, e := range list[from:to] {
+				if e.kind == "engagement" {
+					continue
+				}
+				v.events = append(v.events, e)
+				if e.kind == "custom" {
+					interacted = interacted || e.interactive
+					continue
+				}
+				if v.views++; v.views == 1 {
+					v.entry = e.path
+				}
+				v.exit = e.path
+			}
+			if len(v.events) > 0 {
+				v.start = v.events[0].at
+				v.duration = list[to-1].at.Sub(v.start)
+				v.bounced = v.views < 2 && !interacted
+				for _, e := range v.events {
+					out = append(out, counted{e, v})
+				}
+			}
+			from = to
+		}
+	}
+	return out
+}
+
+func (c counted) value(name string) string {
+	first := c.visit.events[0]
+	or := func(s, blank string) string {
+		if s == "" {
+			return blank
+		}
+		return s
+	}
+	if key, ok := strings.CutPrefix(name, "event:props:"); ok {
+		return or(c.props[key], "(none)")
+	}
+	switch name {
+	case "event:page":
+		return or(c.path, "(not set)")
+	case "event:name":
+		return or(c.name, "(not set)")
+	case "event:hostname":
+		return or(c.hostname, "(not set)")
+	case "visit:entry_page":
+		return or(c.visit.entry, "(not set)")
+	case "visit:exit_page":
+		return or(c.visit.exit, "(not set)")
+	case "visit:source":
+		return or(first.source, "Direct / None")
+	case "visit:referrer":
+		return or(first.referrer, "Direct / None")
+	}
+	return or(map[string]string{
+		"visit:utm_source": first.utmSource, "visit:utm_medium": first.utmMedium,
+		"visit:utm_campaign": first.utmCampaign, "visit:utm_content": first.utmContent,
+		"visit:utm_term": first.utmTerm, "visit:country": first.country, "visit:region": first.region,
+		"visit:device": first.device, "visit:browser": first.browser,
+		"visit:browser_version": first.browserVersion, "visit:os": first.os,
+		"visit:os_version": first.osVersion, "visit:channel": first.channel, "visit:city": first.city,
+		"visit:city_name": first.city, "visit:screen": first.screen,
+	}[name], "(not set)")
+}
+
+func (c counted) passes(f Filter) bool {
+	switch f.Op {
+	case And:
+		return !slices.ContainsFunc(f.Filters, func(f Filter) bool { return !c.passes(f) })
+	case Or:
+		return slices.ContainsFunc(f.Filters, c.passes)
+	case Not:
+		return !c.passes(f.Filters[0])
+	}
+	v := c.value(f.Dimension)
+	some := slices.ContainsFunc(f.Values, func(want string) bool {
+		v := v
+		if f.IgnoreCase {
+			v, want = strings.ToLower(v), strings.ToLower(want)
+		}
+		switch f.Op {
+		case Is, IsNot:
+			return v == want
+		case Contains, ContainsNot:
+			return strings.Contains(v, want)
+		}
+		return regexp.MustCompile("(?s)" + want).MatchString(v) // ClickHouse's dot takes line ends too
+	})
+	return some != strings.HasSuffix(string(f.Op), "_not")
+}
+
+func bucketOf(at time.Time, name string, s span) string {
+	at = at.In(s.Zone)
+	switch name {
+	case "time:second":
+		return at.Format("2006-01-02 15:04:05")
+	case "time:minute":
+		return at.Format("2006-01-02 15:04:00")
+	case "time:hour":
+		return at.Format("2006-01-02 15:00:00")
+	case "time:month":
+		return at.Format("2006-01-01")[:8] + "01"
+	case "time:week":
+		for at.Weekday() != time.Monday {
+			at = time.Date(at.Year(), at.Month(), at.Day()-1, 12, 0, 0, 0, s.Zone)
+		}
+		return max(at.Format(time.DateOnly), s.From.In(s.Zone).Format(time.DateOnly))
+	}
+	return at.Format(time.DateOnly)
+}
+
+type tally struct {
+	key               []string
+	visitors          map[uint64]bool
+	visits            map[*visit]bool
+	pageviews, events int
+}
+
+// answer returns all rows of a query whose dates, grain and order are settled, in order.
+func answer(events []event, p plan) []Row {
+	s := p.span
+	tallies := map[string]*tally{}
+	tallyOf := func(c counted, at time.Time) *tally {
+		var key []string
+		for _, n := range p.Dimensions {
+			if strings.HasPrefix(n, "time:") {
+				key = append(key, bucketOf(at, n, s))
+			} else {
+				key = append(key, c.value(n))
+			}
+		}
+		k := strings.Join(key, "\x01")
+		if tallies[k] == nil {
+			tallies[k] = &tally{key: key, visitors: map[uint64]bool{}, visits: map[*visit]bool{}}
+		}
+		return tallies[k]
+	}
+	ofEvents, ofVisits := false, false
+	for _, m := range p.Metrics {
+		if m == Visits || m == ViewsPerVisit || m == BounceRate || m == VisitDuration {
+			ofVisits = true
+		} else {
+			ofEvents = true
+		}
+	}
+	whole := map[uint64]bool{}
+	var known []event
+	for _, e := range events {
+		if e.at.Before(s.To) { // what comes later isn't known yet
+			known = append(known, e)
+		}
+	}
+	for _, c := range visitsOf(known) {
+		if c.at.Before(s.From) ||
+			slices.ContainsFunc(p.Filters, func(f Filter) bool { return !c.passes(f) }) {
+			continue
+		}
+		whole[c.visitor] = true
+		if ofEvents {
+			t := tallyOf(c, c.at)
+			t.visitors[c.visitor] = true
+			t.events++
+			if c.kind == "pageview" {
+				t.pageviews++
+			}
+		}
+		if ofVisits && !c.visit.start.Before(s.From) {
+			tallyOf(c, c.visit.start).visits[c.visit] = true
+		}
+	}
+	// Engagement that belongs to no visit, and events of none, count nowhere; but an event that is counted
+	// alone does not need its visit, so nothing is lost above: every page view and custom event is in one.
+	if len(p.Dimensions) == 0 && len(tallies) == 0 {
+		tallies[""] = &tally{}
+	}
+	rows := []Row{}
+	for _, t := range tallies {
+		row := Row{Dimensions: append([]string{}, t.key...)}
+		for _, m := range p.Metrics {
+			row.Metrics = append(row.Metrics, t.metric(m, len(whole)))
+		}
+		rows = append(rows, row)
+	}
+	slices.SortFunc(rows, func(a, b Row) int { return compareRows(a, b, p) })
+	return rows
+}
+
+func (t *tally) metric(m Metric, whole int) *float64 {
+	f := func(x float64) *float64 { return &x }
+	views, bounced, took := 0, 0, time.Duration(0)
+	for v := range t.visits {
+		views += v.views
+		took += v.duration
+		if v.bounced {
+			bounced++
+		}
+	}
+	n := float64(len(t.visits))
+	switch m {
+	case Visitors:
+		return f(float64(len(t.visitors)))
+	case Visits:
+		return f(n)
+	case Pageviews:
+		return f(float64(t.pageviews))
+	case Events:
+		return f(float64(t.events))
+	case Percentage:
+		if whole == 0 {
+			return nil
+		}
+		return f(math.Round(float64(len(t.visitors))/float64(whole)*1000) / 10)
+	}
+	if n == 0 {
+		return nil
+	}
+	switch m {
+	case ViewsPerVisit:
+		return f(math.RoundToEven(float64(views)/n*100) / 100)
+	case BounceRate:
+		return f(math.RoundToEven(100 * float64(bounced) / n))
+	}
+	return f(math.RoundToEven(float64(took.Milliseconds()) / n / 1000))
+}
+
+func compareRows(a, b Row, p plan) int {
+	for _, o := range p.OrderBy {
+		c := 0
+		if i := slices.Index(p.Metrics, Metric(o.By)); i >= 0 {
+			switch x, y := a.Metrics[i], b.Metrics[i]; {
+			case x == nil && y == nil:
+				continue
+			case x == nil: // last, up or down
+				return 1
+			case y == nil:
+				return -1
+			default:
+				c = cmp.Compare(*x, *y)
+			}
+		} else {
+			i := slices.Index(p.Dimensions, o.By)
+			c = cmp.Compare(a.Dimensions[i], b.Dimensions[i])
+		}
+		if o.Desc {
+			c = -c
+		}
+		if c != 0 {
+			return c
+		}
+	}
+	return slices.Compare(a.Dimensions, b.Dimensions)
+}

@@ -1,0 +1,109 @@
+package history
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// A plan is a query with everything settled that it leaves open: dates, grain, order and page.
+type plan struct {
+	Query
+	site  string
+	span  span
+	grain grain // of the time dimension
+}
+
+func (e *Engine) plan(ctx context.Context, s Site, q Query) (plan, error) {
+	p := plan{Query: q, site: s.Domain}
+	if len(q.Metrics) == 0 {
+		return p, invalid("metrics", "name at least one of %s", join(metrics))
+	}
+	loc, err := zone(s.Timezone)
+	if err != nil {
+		return p, err
+	}
+	first := func() (time.Time, error) { return e.firstEvent(ctx, s.Domain) }
+	if p.span, err = q.DateRange.resolve(e.cfg.Now(), loc, first); err != nil {
+		return p, err
+	}
+	p.Dimensions, p.OrderBy = slices.Clone(q.Dimensions), slices.Clone(q.OrderBy)
+	if p.Limit == 0 {
+		p.Limit = maxLimit
+	}
+	for i, name := range p.Dimensions {
+		if !isTime(name) {
+			continue
+		}
+		if p.grain, err = p.span.resolveGrain(dimensions[name].Grain); err != nil {
+			return p, err
+		}
+		p.Dimensions[i] = p.grain.String()
+		for j := range p.OrderBy {
+			if p.OrderBy[j].By == name {
+				p.OrderBy[j].By = p.grain.String()
+			}
+		}
+	}
+	if len(p.OrderBy) == 0 {
+		if p.grain != none {
+			p.OrderBy = append(p.OrderBy, Order{By: p.grain.String()})
+		}
+		p.OrderBy = append(p.OrderBy, Order{By: string(p.Metrics[0]), Desc: true})
+	}
+	return p, nil
+}
+
+// firstEvent returns the start of the hour of a site's first event; the zero time if the site has no event.
+func (e *Engine) firstEvent(ctx context.Context, domain string) (t time.Time, err error) {
+	sql, err := files.ReadFile("sql/first.sql")
+	if err != nil {
+		return t, fmt.Errorf("read statement: %w", err)
+	}
+	s := statement{sql: string(sql)}
+	s.bind("site", domain)
+	return t, e.db.run(ctx, s, func(r driver.Rows) error {
+		var seconds uint32
+		if err := r.Scan(&seconds); err != nil {
+			return fmt.Errorf("read row: %w", err)
+		}
+		t = time.Unix(int64(seconds), 0)
+		return nil
+	})
+}
+
+// columns are the metrics that the statement computes, each once.
+func (p plan) columns() []string {
+	var out []string
+	for _, m := range p.Metrics {
+		if c := m.column(); !slices.Contains(out, c) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// echo is the query as it was understood.
+func (p plan) echo() Echo {
+	e := Echo{
+		SiteID: p.SiteID, Metrics: p.Metrics, DateRange: p.span.echo(), Dimensions: p.Dimensions,
+		Filters: p.Filters, OrderBy: p.OrderBy, Include: map[string]any{},
+		Pagination: Page{p.Limit, p.Offset},
+	}
+	if p.Include.TimeLabels {
+		e.Include["time_labels"] = true
+	}
+	if p.Include.TotalRows {
+		e.Include["total_rows"] = true
+	}
+	if e.Dimensions == nil {
+		e.Dimensions = []string{}
+	}
+	if e.Filters == nil {
+		e.Filters = []Filter{}
+	}
+	return e
+}

@@ -1,0 +1,51 @@
+{{- /* The templates that events.sql and visits.sql share. */ -}}
+
+{{- define "span" -}}
+    site = {site:String} AND ts >= fromUnixTimestamp64Milli({ {{- .}}:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({to:Int64}, 'UTC')
+{{- end}}
+
+{{- define "rows"}}
+{{- if .Dimensions}}
+GROUP BY {{range $i, $d := .Dimensions}}{{if $i}}, {{end}}d{{$i}}{{end}}
+{{- end}}
+ORDER BY {{range $i, $o := .OrderBy}}{{if $i}}, {{end}}{{$o}}{{end}}
+LIMIT {limit:UInt32} OFFSET {offset:UInt32}
+{{- end}}
+
+{{- define "dimension"}}
+    {{- if .Grain}}{{template "time" .}}
+    {{- else}}if({{.Value}} = '', '{{.Blank}}', {{.Value}})
+    {{- end}}
+{{- end}}
+
+{{- /* Buckets are those of the site's local time; an hour that occurs twice is one bucket. */ -}}
+{{- define "time"}}
+    {{- if eq .Grain "time:second"}}toString({{template "wall" .}})
+    {{- else if eq .Grain "time:minute"}}toString(toStartOfMinute({{template "wall" .}}))
+    {{- else if eq .Grain "time:hour"}}toString(toStartOfHour({{template "wall" .}}))
+    {{- else if eq .Grain "time:day"}}toString(toDate({{template "wall" .}}))
+    {{- else if eq .Grain "time:week"}}toString(greatest(toMonday({{template "wall" .}}), toDate({first_day:String})))
+    {{- else if eq .Grain "time:month"}}toString(toStartOfMonth({{template "wall" .}}))
+    {{- end}}
+{{- end}}
+
+{{- define "wall" -}}
+    toDateTime(toUnixTimestamp({{.Value}}) + timezoneOffset(toTimeZone({{.Value}}, {zone:String})), 'UTC')
+{{- end}}
+
+{{- define "filter"}}
+    {{- if .Joint}}({{range $i, $f := .Filters}}{{if $i}} {{$.Joint}} {{end}}{{template "filter" $f}}{{end}})
+    {{- else if .Negated}}NOT ({{template "comparison" .}})
+    {{- else}}{{template "comparison" .}}
+    {{- end}}
+{{- end}}
+
+{{- define "comparison"}}
+    {{- if eq .Op "not"}}{{range .Filters}}{{template "filter" .}}{{end}}
+    {{- else if and (eq .Op "is") .IgnoreCase}}lowerUTF8({{template "dimension" .Dimension}}) IN (arrayMap(v -> lowerUTF8(v), { {{- .Param}}:Array(String)}))
+    {{- else if eq .Op "is"}}{{template "dimension" .Dimension}} IN { {{- .Param}}:Array(String)}
+    {{- else if and (eq .Op "contains") .IgnoreCase}}arrayExists(v -> position(lowerUTF8({{template "dimension" .Dimension}}), lowerUTF8(v)) > 0, { {{- .Param}}:Array(String)})
+    {{- else if eq .Op "contains"}}arrayExists(v -> position({{template "dimension" .Dimension}}, v) > 0, { {{- .Param}}:Array(String)})
+    {{- else if eq .Op "matches"}}({{range $i, $p := .Params}}{{if $i}} OR {{end}}match({{template "dimension" $.Dimension}}, { {{- $p}}:String}){{end}})
+    {{- end}}
+{{- end}}

@@ -1,0 +1,127 @@
+package live
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"nowcast/internal/broker"
+	"nowcast/internal/topic"
+	"nowcast/streamer/board"
+	"nowcast/streamer/frame"
+	"nowcast/streamer/hub"
+)
+
+const (
+	maxGap     = time.Hour       // the longest absence that history fills
+	gapTimeout = 3 * time.Second // of the questions to Kafka and history for one gap
+)
+
+// history answers with the seconds of a site in (from, to] that had events, in order. The bounds are in Unix
+// seconds.
+type history interface {
+	Seconds(ctx context.Context, domain string, from, to int64) ([]board.Second, error)
+}
+
+// gapFiller finds the seconds that a returning viewer has missed: the board holds the newest, history may
+// hold the rest.
+type gapFiller struct {
+	kafka   *broker.Client
+	history history // nil: there is none
+	metrics *metrics
+	log     *slog.Logger
+	flights singleflight.Group // see committed
+}
+
+// resume reads the ID of the last message that a viewer received. If the board no longer holds all seconds
+// since then, history fills the gap, as long as it spans at most maxGap and history has all of it.
+func (g *gapFiller) resume(
+	ctx context.Context, b *board.Board, lastID string, k hub.FeedKey, domains []string,
+) hub.Resume {
+	r := hub.Resume{Requested: true}
+	if r.ID, r.Valid = frame.ParseID(lastID); !r.Valid || k.Filter.Name != "" {
+		return r
+	}
+	final := b.LastFinal()
+	held, from := final-board.SnapshotSeconds, r.ID.LastSecond // the board holds the seconds after held
+	for i := range domains {
+		if sent := r.ID.SiteSecond(i); sent > 0 {
+			from = min(from, sent)
+		}
+	}
+	if from >= held || from < final-int64(maxGap/time.Second) || g.history == nil {
+		return r
+	}
+	ctx, cancel := context.WithTimeout(ctx, gapTimeout)
+	defer cancel()
+	seconds, err := g.read(ctx, b, domains, from, held)
+	g.metrics.gaps.WithLabelValues(outcome(err)).Inc()
+	if err != nil {
+		g.log.Debug("fill gap", "error", err)
+		return r
+	}
+	r.Gap, r.GapThrough = seconds, held
+	return r
+}
+
+func outcome(err error) string {
+	if err != nil {
+		return "reset"
+	}
+	return "filled"
+}
+
+// read returns the seconds in (from, to] of each site.
+func (g *gapFiller) read(
+	ctx context.Context, b *board.Board, domains []string, from, to int64,
+) ([][]board.Second, error) {
+	if err := g.stored(ctx, b, to); err != nil {
+		return nil, err
+	}
+	out := make([][]board.Second, len(domains))
+	for i, domain := range domains {
+		var err error
+		if out[i], err = g.history.Seconds(ctx, domain, from, to); err != nil {
+			return nil, fmt.Errorf("read seconds: %w", err)
+		}
+	}
+	return out, nil
+}
+
+// stored returns an error unless ClickHouse has every row up to a final second. The aggregator's store lane
+// commits an offset after ClickHouse has acknowledged the rows before it.
+func (g *gapFiller) stored(ctx context.Context, b *board.Board, second int64) error {
+	passed := b.WatermarkOffsets(second)
+	committed, err := g.committed(ctx, len(passed))
+	if err != nil {
+		return fmt.Errorf("read offsets of the store lane: %w", err)
+	}
+	for _, x := range committed {
+		if offset := passed[x.Partition]; offset < 0 || x.Offset <= offset {
+			return fmt.Errorf("ClickHouse lacks seconds of partition %d", x.Partition)
+		}
+	}
+	return nil
+}
+
+// committed returns what the store lane has committed of n partitions. Viewers that return at the same
+// moment share one request to Kafka, so its deadline is independent of any of them.
+func (g *gapFiller) committed(ctx context.Context, n int) ([]broker.Position, error) {
+	all, err, _ := g.flights.Do(strconv.Itoa(n), func() (any, error) {
+		partitions := make([]int, n)
+		for p := range partitions {
+			partitions[p] = p
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), gapTimeout)
+		defer cancel()
+		return g.kafka.Committed(ctx, topic.Group("store"), partitions, topic.Windows)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all.([]broker.Position), nil
+}

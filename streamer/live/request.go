@@ -1,0 +1,67 @@
+package live
+
+import (
+	"fmt"
+
+	"nowcast/streamer/api"
+	"nowcast/streamer/frame"
+	"nowcast/streamer/hub"
+)
+
+// The limits of a request for a stream.
+const (
+	maxSites       = 50
+	maxTop         = 100
+	maxFilterBytes = 2048
+	defaultTop     = 10
+	defaultRate    = "1s"
+)
+
+// streamKey reads what a stream shows; its Sites are left to the caller. The error is a sentence for the
+// client.
+func streamKey(p api.StreamEventsParams) (k hub.FeedKey, err error) {
+	name := defaultRate
+	if p.Rate != nil {
+		name = string(*p.Rate)
+	}
+	var ok bool
+	if k.Rate, ok = hub.ParseRate(name); !ok {
+		return k, fmt.Errorf("rate has to be one of 100ms, 250ms, 1s, 5s, 30s")
+	}
+	k.Top = defaultTop
+	if p.Top != nil {
+		if k.Top = *p.Top; k.Top < 0 || k.Top > maxTop {
+			return k, fmt.Errorf("top has to be 0 to %d", maxTop)
+		}
+	}
+	if err := readFilter(&k, p); err != nil {
+		return k, err
+	}
+	if p.Site != nil && len(*p.Site) > maxSites {
+		return k, fmt.Errorf("a stream has at most %d sites; open another one for the others", maxSites)
+	}
+	return k, nil
+}
+
+// readFilter reads the one value that a stream is about. A filtered stream has no lists.
+func readFilter(k *hub.FeedKey, p api.StreamEventsParams) error {
+	for _, f := range []struct {
+		name  string
+		value *string
+	}{{"page", p.Page}, {"source", p.Source}, {"country", p.Country}, {"device", p.Device}} {
+		switch {
+		case f.value == nil:
+			continue
+		case *f.value == "" || len(*f.value) > maxFilterBytes:
+			return fmt.Errorf("%s has to have 1 to %d bytes", f.name, maxFilterBytes)
+		case k.Filter.Name != "":
+			return fmt.Errorf("give one of page, source, country and device: " +
+				"the live lists know no combinations; history does")
+		}
+		k.Filter, k.ListValue, k.Top = frame.Filter{Name: f.name, Value: *f.value}, *f.value, 0
+		if f.name == "source" && *f.value == api.DirectSource {
+			k.ListValue = "" // the lists have an empty source for direct visits
+		}
+	}
+	return nil
+}

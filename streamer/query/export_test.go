@@ -1,4 +1,0 @@
-package query
-
-// Database is the ClickHouse of the tests of query_test.
-var Database = database
