@@ -26,11 +26,13 @@ type ingestCmd struct {
 
 // Help implements kong.HelpProvider.
 func (ingestCmd) Help() string {
-	return `Answers 202 when every in-sync replica of the log has the beacon. Any number of ingest processes can run side by side.
+	return `Answers 202 when every in-sync replica of the log has the beacon. Any number of ingest
+processes can run side by side.
 
-With --spool-dir a beacon is also safe while Kafka is down: after two seconds ingest writes it to this machine's disk,
-answers 202, and sends it when Kafka is back. The next process that starts with the same directory sends what the last
-one left there. When the spool is nearly full, beacons get 503 with Retry-After before anything is lost.
+With --spool-dir a beacon is also safe while Kafka is down: after two seconds ingest writes it to this
+machine's disk, answers 202, and sends it when Kafka is back. The next process that starts with the same
+directory sends what the last one left there. When the spool is nearly full, beacons get 503 with
+Retry-After before anything is lost.
 
 Examples:
 

@@ -104,14 +104,15 @@ func startCluster(t *testing.T) *cluster {
 	server := startProxies(t)
 	doors := []string{"INGEST1", "INGEST2", "AGGREGATOR1", "AGGREGATOR2"}
 	var err error
-	w.kafka, err = kafkatest.Start(kafkatest.Config{Dir: t.TempDir(), Nodes: 3, Doors: doors, Proxy: func(door, upstream string) (string, error) {
-		p, addr, err := server.listen(upstream+door, upstream)
-		if err != nil {
-			return "", err
-		}
-		w.proxies[door] = append(w.proxies[door], p)
-		return addr, nil
-	}})
+	w.kafka, err = kafkatest.Start(kafkatest.Config{Dir: t.TempDir(), Nodes: 3, Doors: doors,
+		Proxy: func(door, upstream string) (string, error) {
+			p, addr, err := server.listen(upstream+door, upstream)
+			if err != nil {
+				return "", err
+			}
+			w.proxies[door] = append(w.proxies[door], p)
+			return addr, nil
+		}})
 	if errors.Is(err, kafkatest.ErrUnavailable) {
 		missing(t, err)
 	}

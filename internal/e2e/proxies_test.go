@@ -106,8 +106,8 @@ func (s *proxyServer) listen(name, upstream string) (*proxy, string, error) {
 // directions are the two directions of a proxy. Each can have a toxic, which has the direction's name.
 var directions = [...]string{"upstream", "downstream"}
 
-// disturb puts a toxic of a kind into both directions.
-// A direction that has one already keeps it: two faults can hit the same proxy, and the first to end restores it.
+// disturb puts a toxic of a kind into both directions. A direction that has one already keeps it: two faults
+// can hit the same proxy, and the first to end restores it.
 func (p *proxy) disturb(kind string, attributes json.RawMessage) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

@@ -214,8 +214,8 @@ func TestTopicRecreated(t *testing.T) {
 		return err
 	})
 	pid := a.cmd.Process.Pid
-	_ = syscall.Kill(pid, syscall.SIGSTOP)   // so that it reads nothing while the logs grow
-	defer syscall.Kill(pid, syscall.SIGCONT) //nolint:errcheck // it may have ended
+	_ = syscall.Kill(pid, syscall.SIGSTOP) // so that it reads nothing while the logs grow
+	defer syscall.Kill(pid, syscall.SIGCONT)
 	wire := &kafka.Client{Addr: kafka.TCP(k.Addrs()...)}
 	deleted, err := wire.DeleteTopics(t.Context(),
 		&kafka.DeleteTopicsRequest{Topics: []string{topic.Events, topic.Windows}})

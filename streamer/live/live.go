@@ -106,8 +106,8 @@ func New(cfg Config, d Deps) (*Server, error) {
 	return s, nil
 }
 
-// Run tails the windows topic and serves viewers until ctx ends. It fails when the system refuses what writing to
-// viewers needs.
+// Run tails the windows topic and serves viewers until ctx ends. It fails when the system refuses what
+// writing to viewers needs.
 func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()

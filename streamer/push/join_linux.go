@@ -43,7 +43,7 @@ func (s *shard) adopt(w http.ResponseWriter, h *hub.Hub, v Viewer) (adopted bool
 	head := responseHead(w.Header())
 	conn, _, err := hijacker.Hijack()
 	if err != nil {
-		return false, nil //nolint:nilerr // a handler serves the viewer then
+		return false, nil // a handler serves the viewer then
 	}
 	defer conn.Close()
 	fd, err := dup(conn)

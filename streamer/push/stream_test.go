@@ -115,7 +115,8 @@ func TestStalledViewer(t *testing.T) {
 	eachTransport(t, func(t *testing.T, transport string, cfg Config) {
 		cfg.Stall = 5 * time.Second
 		reason := "blocked"
-		if transport == "handler" { // net/http has a clock of its own, and reports a time-out as a failed write
+		// net/http has a clock of its own, and reports a time-out as a failed write
+		if transport == "handler" {
 			cfg.Stall, reason = 200*time.Millisecond, "gone"
 		}
 		w := start(t, cfg)

@@ -153,7 +153,7 @@ func (s *shard) resume(i int32) {
 func write(fd int32, b []byte) (n int, err error) {
 	for n < len(b) {
 		k, err := unix.Write(int(fd), b[n:])
-		switch err { //nolint:errorlint // unix.Write returns an Errno as it is
+		switch err {
 		case nil:
 			n += k
 		case unix.EINTR:
