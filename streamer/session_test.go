@@ -2,9 +2,10 @@ package streamer
 
 import (
 	"net/http"
+	"testing"
+
 	"nowcast/streamer/access"
 	"nowcast/streamer/streamertest"
-	"testing"
 )
 
 func TestSession(t *testing.T) {

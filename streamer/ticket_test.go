@@ -2,11 +2,12 @@ package streamer
 
 import (
 	"net/http"
-	"nowcast/internal/site"
-	"nowcast/streamer/streamertest"
 	"strings"
 	"testing"
 	"time"
+
+	"nowcast/internal/site"
+	"nowcast/streamer/streamertest"
 )
 
 // Who may make a ticket for which sites.

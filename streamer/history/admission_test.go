@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"nowcast/streamer/api"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"nowcast/streamer/api"
 )
 
 // Queries without an answer keep their slots until Timeout. Whether another one runs depends on its
