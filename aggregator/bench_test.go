@@ -16,25 +16,26 @@ import (
 	"nowcast/internal/event"
 )
 
-// traffic is a log of one partition as busy sites make it.
+// traffic describes the log of one partition with busy sites.
 type traffic struct {
 	rate     int // events/s
 	sites    int
-	visitors int  // who come back again and again
+	visitors int  // of whom each sends many events
 	skew     bool // nine of ten events are of one site
-	zipf     bool // sites have as many visitors as is usual: a few very many, most very few
-	ids      bool // clients give ids
+	zipf     bool // the sizes of sites follow Zipf's law
+	ids      bool // clients send ids
 	paths    int
 }
 
 var even = traffic{rate: 20_000, sites: 1000, visitors: 200_000, ids: true, paths: 50}
 
-// records are seconds of it, beginning at the moment start, as a fetch brings them.
+// records returns seconds of the log, from the unix time start, as a fetch returns them.
 func (t traffic) records(start, seconds int64) []broker.Record {
 	r := rand.New(rand.NewPCG(1, uint64(start)))
 	const perEnvelope = 100
 	var records []broker.Record
-	agents, countries, devices, sources := []string{"Chrome", "Safari", "Firefox", "Edge"}, []string{"DE", "FR", "US", "GB", "JP"}, []string{"Desktop", "Mobile"},
+	agents, countries, devices, sources := []string{"Chrome", "Safari", "Firefox", "Edge"},
+		[]string{"DE", "FR", "US", "GB", "JP"}, []string{"Desktop", "Mobile"},
 		[]string{"Google", "", "", "Bing"}
 	step := int64(perEnvelope) * 1000 / int64(t.rate)
 	sequence := uint64(start) << 20
@@ -53,15 +54,18 @@ func (t traffic) records(start, seconds int64) []broker.Record {
 	var e event.Event
 	for at := start * 1000; at < (start+seconds)*1000; at += step {
 		sequence++
-		b := event.AppendHeader(make([]byte, 0, perEnvelope*180), event.Header{Version: event.Version, Node: 7, Sequence: sequence, Low: at - 1})
+		b := event.AppendHeader(make([]byte, 0, perEnvelope*180),
+			event.Header{Version: event.Version, Node: 7, Sequence: sequence, Low: at - 1})
 		for i := range int64(perEnvelope) {
 			v := r.IntN(t.visitors)
 			site := int(siteOf[v])
 			if t.skew && r.IntN(10) != 0 {
 				site = 0
 			}
-			e = event.Event{Time: at + i*step/perEnvelope, Visitor: uint64(v)*0x9e3779b97f4a7c15 + 1, Kind: event.Pageview, Name: "pageview",
-				Site: numbered("site-", site, ".example.com"), Path: numbered("/articles/", r.IntN(t.paths), ""),
+			e = event.Event{Time: at + i*step/perEnvelope, Visitor: uint64(v)*0x9e3779b97f4a7c15 + 1,
+				Kind: event.Pageview, Name: "pageview",
+				Site:    numbered("site-", site, ".example.com"),
+				Path:    numbered("/articles/", r.IntN(t.paths), ""),
 				Country: countries[v%5], Device: devices[v%2], Browser: agents[v%4], BrowserVersion: "142",
 				OS: "Windows", OSVersion: "11", Language: "de-DE", Source: sources[v%4], HasID: t.ids}
 			e.Hostname = e.Site
@@ -76,47 +80,48 @@ func (t traffic) records(start, seconds int64) []broker.Record {
 	return records
 }
 
-// lane is the windows lane from fetched bytes to records to be produced, without the wire on either side. It emits each 100 ms of log time.
+// benchLane is the windows lane from fetched bytes to records to be produced, without the network on either
+// side. It emits each 100 ms of log time.
 type benchLane struct {
-	source  *source
-	windows fold.Windows
-	pending *pending
-	beat    int64
-	bytes   int
-	rows    counts
+	reader   *partitionReader
+	windows  fold.Windows
+	pending  *pending
+	interval int64
+	bytes    int
+	rows     counts
 }
 
 func newBenchLane() *benchLane {
-	w := fold.NewWindows(fold.Standard())
-	return &benchLane{source: &source{}, windows: w, pending: newPending(0, w.Fold)}
+	w := fold.NewWindows(fold.StandardRules())
+	return &benchLane{reader: &partitionReader{}, windows: w, pending: newPending(0, w.Fold)}
 }
 
 func (l *benchLane) run(tb testing.TB, records []broker.Record) (events int) {
 	for _, r := range records {
-		if err := l.source.decode(r); err != nil {
+		if err := l.reader.decode(r); err != nil {
 			tb.Fatal(err)
 		}
-		e := &l.source.envelope
+		e := &l.reader.envelope
 		events += len(e.Events)
 		finals, _ := l.windows.Apply(e)
-		l.pending.take(finals, e.Offset, l.windows.Reader)
-		if r.Time/100 != l.beat {
-			l.beat = r.Time / 100
+		l.pending.take(finals, e.Offset, l.windows.Classifier)
+		if r.Time/100 != l.interval {
+			l.interval = r.Time / 100
 			out, n := l.pending.emit(time.UnixMilli(r.Time))
 			for _, b := range out {
 				l.bytes += len(b)
 			}
 			l.rows.finals += n.finals
 			l.rows.provisional += n.provisional
-			l.rows.nows += n.nows
+			l.rows.lists += n.lists
 		}
 	}
 	return events
 }
 
-// BenchmarkWindowsLane says what an event costs in the windows lane, once as many visitors are active as there will be. All times are
-// the processor's. They are also given as a multiple of the bare decoding of the same records, which is less at the mercy of the machine, and
-// of the even traffic of the same run.
+// BenchmarkWindowsLane measures what an event costs in the windows lane while visitors are active. All
+// times are CPU times. They are also given as a multiple of the decoding of the same records and of the
+// even traffic of the same run, which depend less on the machine.
 func BenchmarkWindowsLane(b *testing.B) {
 	with := func(change func(*traffic)) traffic { t := even; change(&t); return t }
 	baseline := 0.0
@@ -149,7 +154,7 @@ func BenchmarkWindowsLane(b *testing.B) {
 				runtime.GC()
 				begin := cpu(b)
 				for _, r := range records {
-					if err := l.source.decode(r); err != nil {
+					if err := l.reader.decode(r); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -176,21 +181,22 @@ func BenchmarkWindowsLane(b *testing.B) {
 				b.ReportMetric(cost/baseline, "xeven")
 			}
 			b.ReportMetric(float64(allocs)/n, "allocs/event")
-			b.ReportMetric(float64(l.rows.finals-rows.finals+l.rows.provisional-rows.provisional)/n, "rows/event")
+			b.ReportMetric(float64(l.rows.finals-rows.finals+l.rows.provisional-rows.provisional)/n,
+				"rows/event")
 			b.ReportMetric(0, "ns/op")
 			active := l.windows.Fold.Active()
-			l.windows.Reader, l.source = nil, nil // ids are no part of a visitor
+			l.windows.Classifier, l.reader = nil, nil // ids don't count as memory of a visitor
 			b.ReportMetric(float64(heap()-before)/float64(active), "B/visitor")
 			runtime.KeepAlive(l)
 		})
 	}
 }
 
-// BenchmarkEmission says that an emission costs what has changed, however many sites are known. Both worlds take turns, so that a
-// machine's moods are in both figures.
+// BenchmarkEmission shows that an emission costs what has changed, however many sites there are. Both sizes
+// take turns, so that noise of the machine is in both figures.
 func BenchmarkEmission(b *testing.B) {
 	few, many := newBenchSites(1000), newBenchSites(100_000)
-	// The collector's work grows with all that is known, and comes when it likes: here between emissions.
+	// The garbage collector's work grows with the number of sites: it runs between emissions.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	var ofFew, ofMany time.Duration
 	n := 0
@@ -208,7 +214,7 @@ func BenchmarkEmission(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// benchSites are sites that are known because somebody is there. Log time stands still, so nothing becomes final.
+// benchSites are sites with an active visitor each. Log time stands still, so nothing becomes final.
 type benchSites struct {
 	*benchLane
 	names    []string
@@ -229,35 +235,37 @@ func newBenchSites(n int) *benchSites {
 	return s
 }
 
-// change has a visitor of each of the next n sites look at another page, so that row and lists change.
+// change moves a visitor of each of the next n sites to another page, which changes row and lists.
 func (s *benchSites) change(n int) {
 	const at = 1_795_435_200_500
 	s.sequence++
-	e := fold.Envelope{Offset: int64(s.sequence), Time: at, Header: event.Header{Version: event.Version, Node: 7, Sequence: s.sequence, Low: at - 1}}
+	e := fold.Envelope{Offset: int64(s.sequence), Time: at,
+		Header: event.Header{Version: event.Version, Node: 7, Sequence: s.sequence, Low: at - 1}}
 	for range n {
 		i := s.next % len(s.names)
-		e.Events = append(e.Events, event.Event{Time: at, Visitor: uint64(i) + 1, Kind: event.Pageview, Name: "pageview", Site: s.names[i],
+		e.Events = append(e.Events, event.Event{Time: at, Visitor: uint64(i) + 1, Kind: event.Pageview,
+			Name: "pageview", Site: s.names[i],
 			Path: []string{"/", "/a", "/b"}[s.sequence%3], Country: "DE", Device: "Desktop"})
 		s.next++
 	}
 	finals, _ := s.windows.Apply(&e)
-	s.pending.take(finals, e.Offset, s.windows.Reader)
+	s.pending.take(finals, e.Offset, s.windows.Classifier)
 }
 
-// emission is how long one takes after 100 sites have changed.
+// emission returns how long an emission takes after 100 sites have changed.
 func (s *benchSites) emission(b *testing.B) time.Duration {
 	s.change(100)
-	at := time.UnixMilli(int64(s.sequence) * 2 * nowPace.Milliseconds()) // so that lists are due each time
+	at := time.UnixMilli(int64(s.sequence) * 2 * listInterval.Milliseconds()) // lists are due each time
 	begin := time.Now()
 	_, n := s.pending.emit(at)
 	took := time.Since(begin)
-	if n != (counts{provisional: 100, nows: 100}) {
+	if n != (counts{provisional: 100, lists: 100}) {
 		b.Fatalf("emitted %+v", n)
 	}
 	return took
 }
 
-// cpu is what the process has used.
+// cpu returns the CPU time of the process.
 func cpu(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

@@ -15,21 +15,23 @@ import (
 	"nowcast/internal/event"
 )
 
-// inserter is the part of ClickHouse's client that the store lane needs.
+// inserter is the part of ClickHouse's client that inserts rows.
 type inserter interface {
 	PrepareBatch(ctx context.Context, query string, opts ...driver.PrepareBatchOption) (driver.Batch, error)
 }
 
-// insert sends columns, all of the same length, as one block. A repeat with the same token adds nothing to the table, as long as the
-// table remembers the token. Rows of one key within it are left to merges and FINAL: they are few, and looking for them costs a fifth of an
-// insert (optimize_on_insert).
+// insert sends columns, all of the same length, as one block. A second insert under the same token adds
+// nothing to the table, as long as the table remembers the token (insert_deduplication_token). Merges and
+// FINAL deduplicate rows of one key within a block: they are few, and optimize_on_insert would cost a fifth
+// of an insert.
 func insert(ctx context.Context, db inserter, query, token string, columns []vector, rows int) error {
-	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"insert_deduplication_token": token, "async_insert": 0, "optimize_on_insert": 0}))
+	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
+		"insert_deduplication_token": token, "async_insert": 0, "optimize_on_insert": 0}))
 	b, err := db.PrepareBatch(ctx, query)
 	if err != nil {
 		return fmt.Errorf("prepare insert: %w", err)
 	}
-	defer func() { _ = b.Close() }() // after Send it has nothing to say
+	defer func() { _ = b.Close() }() // returns no error after Send
 	if err := fill(b.Columns(), columns, rows); err != nil {
 		return err
 	}
@@ -39,16 +41,17 @@ func insert(ctx context.Context, db inserter, query, token string, columns []vec
 	return nil
 }
 
-// fill has the client's columns read ours as they read a server's: that copies bytes, where appending converts values one by one, and cost more
-// than all the rest of our work. Thus types have to be the same. Lengths too: the client would send columns of different ones as nothing at
-// all, and say that it went well.
+// fill has the client's columns decode ours, as they decode a server's block. That copies bytes; appending
+// would convert values one by one, which takes longer than all other work of the lane. The types have to be
+// equal. So do the lengths: the client sends columns of different lengths as an empty block and reports
+// success.
 func fill(to []column.Interface, from []vector, rows int) error {
 	if len(to) != len(from) {
 		return fmt.Errorf("the table has %d of the columns, want %d", len(to), len(from))
 	}
 	var block chproto.Buffer
-	var source bytes.Reader
-	r := chproto.NewReader(&source)
+	var encoded bytes.Reader
+	r := chproto.NewReader(&encoded)
 	for i, v := range from {
 		c := to[i]
 		if string(c.Type()) != string(v.Type()) {
@@ -59,7 +62,7 @@ func fill(to []column.Interface, from []vector, rows int) error {
 		}
 		block.Reset()
 		v.EncodeColumn(&block)
-		source.Reset(block.Buf)
+		encoded.Reset(block.Buf)
 		if err := c.Decode(r, rows); err != nil {
 			return fmt.Errorf("fill column %s: %w", c.Name(), err)
 		}
@@ -67,7 +70,8 @@ func fill(to []column.Interface, from []vector, rows int) error {
 	return nil
 }
 
-// vector is a column of an insert, in the form in which it is sent: ch-go's columns are ones, and those below.
+// vector is a column of an insert in ClickHouse's native format. It is implemented by ch-go's columns and by
+// those below.
 type vector interface {
 	Type() chproto.ColumnType
 	Rows() int
@@ -81,62 +85,63 @@ func reset(columns []vector) {
 	}
 }
 
-// milliseconds are times since 1970.
+// milliseconds are times in ms since 1970.
 type milliseconds struct{ chproto.ColInt64 }
 
 func (milliseconds) Type() chproto.ColumnType { return "DateTime64(3, 'UTC')" }
 
-// seconds are times since 1970.
+// seconds are times in s since 1970.
 type seconds struct{ chproto.ColUInt32 }
 
 func (seconds) Type() chproto.ColumnType { return "DateTime('UTC')" }
 
-// names are strings that come again and again: each is kept once, and for each row which of them it has. 0 is "", n the nth other one.
-type names struct {
-	known map[string]uint32
-	list  []string
-	rows  []uint32
-	last  uint32 // that wasn't ""
+// lowCardinality is a dictionary-encoded column of strings with few distinct values. Key 0 is "", key n is
+// values[n-1].
+type lowCardinality struct {
+	keys   map[string]uint32
+	values []string
+	rows   []uint32 // keys
+	last   uint32   // newest key of a row that isn't 0
 }
 
-func (*names) Type() chproto.ColumnType { return "LowCardinality(String)" }
-func (n *names) Rows() int              { return len(n.rows) }
+func (*lowCardinality) Type() chproto.ColumnType { return "LowCardinality(String)" }
+func (c *lowCardinality) Rows() int              { return len(c.rows) }
 
-func (n *names) Reset() {
-	clear(n.known)
-	clear(n.list)
-	n.list, n.rows, n.last = n.list[:0], n.rows[:0], 0
+func (c *lowCardinality) Reset() {
+	clear(c.keys)
+	clear(c.values)
+	c.values, c.rows, c.last = c.values[:0], c.rows[:0], 0
 }
 
 // add appends a copy of s.
-func (n *names) add(s string) {
+func (c *lowCardinality) add(s string) {
 	switch {
 	case s == "":
-		n.rows = append(n.rows, 0)
+		c.rows = append(c.rows, 0)
 		return
-	case n.last == 0 || n.list[n.last-1] != s: // a column often has the same value in a row
-		n.last = n.number(s)
+	case c.last == 0 || c.values[c.last-1] != s: // consecutive rows often have the same value
+		c.last = c.key(s)
 	}
-	n.rows = append(n.rows, n.last)
+	c.rows = append(c.rows, c.last)
 }
 
-func (n *names) number(s string) uint32 {
-	if known, ok := n.known[s]; ok {
-		return known
+func (c *lowCardinality) key(s string) uint32 {
+	if key, ok := c.keys[s]; ok {
+		return key
 	}
-	if n.known == nil {
-		n.known = map[string]uint32{}
+	if c.keys == nil {
+		c.keys = map[string]uint32{}
 	}
 	s = strings.Clone(s)
-	n.list = append(n.list, s)
-	n.known[s] = uint32(len(n.list))
-	return n.known[s]
+	c.values = append(c.values, s)
+	c.keys[s] = uint32(len(c.values))
+	return c.keys[s]
 }
 
-// EncodeColumn writes a dictionary of this block alone, and the rows in the narrowest integers that can tell its values apart.
-func (n *names) EncodeColumn(b *chproto.Buffer) {
-	const ownDictionary = 1<<9 | 1<<10
-	values := len(n.list) + 1
+// EncodeColumn writes a dictionary of this block and the rows as the narrowest integers that hold its keys.
+func (c *lowCardinality) EncodeColumn(b *chproto.Buffer) {
+	const ownDictionary = 1<<9 | 1<<10 // flags: has additional keys, needs an update of the dictionary
+	values := len(c.values) + 1
 	width := chproto.KeyUInt32
 	switch {
 	case values <= math.MaxUint8+1:
@@ -147,29 +152,29 @@ func (n *names) EncodeColumn(b *chproto.Buffer) {
 	b.PutUInt64(ownDictionary | uint64(width))
 	b.PutUInt64(uint64(values))
 	b.PutString("")
-	for _, s := range n.list {
+	for _, s := range c.values {
 		b.PutString(s)
 	}
-	b.PutUInt64(uint64(len(n.rows)))
+	b.PutUInt64(uint64(len(c.rows)))
 	switch width {
 	case chproto.KeyUInt8:
-		for _, r := range n.rows {
+		for _, r := range c.rows {
 			b.Buf = append(b.Buf, byte(r))
 		}
 	case chproto.KeyUInt16:
-		for _, r := range n.rows {
+		for _, r := range c.rows {
 			b.Buf = append(b.Buf, byte(r), byte(r>>8))
 		}
 	default:
-		chproto.ColUInt32(n.rows).EncodeColumn(b)
+		chproto.ColUInt32(c.rows).EncodeColumn(b)
 	}
 }
 
-// properties are the maps of events' own properties.
+// properties is a column of events' custom properties.
 type properties struct {
-	ends         chproto.ColUInt64 // of each row in keys and values
+	ends         chproto.ColUInt64 // end of each row in keys and values
 	keys, values chproto.ColStr
-	row          [][2]string // that add works on
+	row          [][2]string // buffer of add
 }
 
 func (*properties) Type() chproto.ColumnType { return "Map(String, String)" }
@@ -181,10 +186,10 @@ func (p *properties) Reset() {
 	p.values.Reset()
 }
 
-// add appends an event's properties in their order, of those with the same key the last one.
+// add appends an event's properties in their order. Of several with one key the last value counts.
 func (p *properties) add(props []byte) {
 	p.row = p.row[:0]
-	// What can't be read of them is as good as not sent: the event itself counts.
+	// Corrupt properties are dropped; the event itself counts.
 	_ = event.EachProp(props, func(key, value string) bool {
 		for i := range p.row {
 			if p.row[i][0] == key {

@@ -18,18 +18,20 @@ import (
 //go:embed sql/insert_ledger.sql
 var insertLedger string
 
-// ledger counts what became of a partition's beacons, by site and minute of receipt. A row is what one segment of the log says of one site and
-// minute. A segment ends when the minute of the log's time does, so a row of a busy minute is one and not one an envelope; and since that
-// time is rebuilt with the rest of the reader's state, so are the counts of the segment that a position is in. Thus a row at an offset is a function of the log
-// as all others are, and the highest version of it is the truth.
+// ledger counts the fate of a partition's beacons by site and minute of receipt. A row has the counts of one
+// segment of the log, site and minute.
+//
+// A segment ends with the minute of the log's time, so that a busy minute has one row a site instead of one
+// an envelope. The warm-up rebuilds the counts of a segment that contains the committed position. So a row is
+// a function of the log, and its highest version is complete.
 type ledger struct {
-	minute  int64 // of the log's time, that the segment is of
-	from    int64 // offset of its first envelope, which names it
+	minute  int64 // of the log's time, of the current segment
+	segment int64 // offset of the segment's first envelope, which identifies it
 	entries map[siteMinute]*entry
-	touched []*entry // by the newest envelope
+	touched []*entry // changed by the newest envelope
 }
 
-// maxEntries ends a segment early: a bound on memory, and a function of the log as well.
+// maxEntries bounds memory: it ends a segment early, which is a function of the log as well.
 const maxEntries = 100_000
 
 type siteMinute struct {
@@ -37,12 +39,12 @@ type siteMinute struct {
 	minute int64
 }
 
-// entry is a row in the making. Each beacon is in received and in one of the others.
+// entry is a row of the current segment. Each beacon is in received and in exactly one other count.
 type entry struct {
 	siteMinute
-	from, version                            int64
-	received, counted, late, stale, repeated uint64
-	dropped                                  []reasonCount
+	segment, version                          int64
+	received, counted, late, stale, duplicate uint64
+	dropped                                   []reasonCount
 }
 
 type reasonCount struct {
@@ -50,13 +52,13 @@ type reasonCount struct {
 	n      uint64
 }
 
-// take counts an envelope that isn't a retry, whose events have been judged, at the log's time now.
-func (l *ledger) take(e *fold.Envelope, classes []fold.Class, now int64) {
+// add counts an envelope that isn't a retry, with the classes of its events and the log's time in ms.
+func (l *ledger) add(e *fold.Envelope, classes []fold.Class, logTime int64) {
 	l.touched = l.touched[:0]
-	if minute := now / 60_000; l.entries == nil || minute != l.minute || len(l.entries) >= maxEntries {
-		l.minute, l.from, l.entries = minute, e.Offset, map[siteMinute]*entry{}
+	if minute := logTime / 60_000; l.entries == nil || minute != l.minute || len(l.entries) >= maxEntries {
+		l.minute, l.segment, l.entries = minute, e.Offset, map[siteMinute]*entry{}
 	}
-	var x *entry // of the event before: most often it is the same
+	var x *entry // of the previous event: consecutive events often share it
 	for i, class := range classes {
 		site, minute := e.Events[i].Site, e.Events[i].Time/60_000
 		if x == nil || x.minute != minute || x.site != site {
@@ -69,15 +71,15 @@ func (l *ledger) take(e *fold.Envelope, classes []fold.Class, now int64) {
 			x.late++
 		case fold.Stale:
 			x.stale++
-		case fold.Repeated:
-			x.repeated++
+		case fold.Duplicate:
+			x.duplicate++
 		}
-		if len(e.Tallies) == 0 { // written by a program that didn't tally yet
+		if len(e.Tallies) == 0 { // from a version of ingest that sent no tallies
 			x.received++
 		}
 	}
 	for _, t := range e.Tallies {
-		// As with events, nothing is later than its record.
+		// As with events, no tally is later than its record.
 		x := l.entry(t.Site, max(0, min(t.Minute, e.Time/60_000)), e.Offset)
 		if t.Reason == "" {
 			x.received += t.Count
@@ -87,21 +89,22 @@ func (l *ledger) take(e *fold.Envelope, classes []fold.Class, now int64) {
 	}
 }
 
-// drop keeps reasons, which are few, in their order: as all of a row, that has to be a function of the log.
+// drop counts dropped beacons. The few reasons are kept sorted, since a row has to be a function of the log.
 func (x *entry) drop(reason string, n uint64) {
-	i, has := slices.BinarySearchFunc(x.dropped, reason, func(d reasonCount, reason string) int { return strings.Compare(d.reason, reason) })
+	i, has := slices.BinarySearchFunc(x.dropped, reason,
+		func(d reasonCount, reason string) int { return strings.Compare(d.reason, reason) })
 	if !has {
 		x.dropped = slices.Insert(x.dropped, i, reasonCount{reason: strings.Clone(reason)})
 	}
 	x.dropped[i].n += n
 }
 
-// entry finds the one of a site and minute, and notes that the envelope at offset changes it.
+// entry returns the entry of a site and minute, and marks it as touched by the envelope at offset.
 func (l *ledger) entry(site string, minute, offset int64) *entry {
 	x := l.entries[siteMinute{site, minute}]
 	if x == nil {
-		k := siteMinute{strings.Clone(site), minute} // the record, which site is a part of, will be gone
-		x = &entry{siteMinute: k, from: l.from, version: -1}
+		k := siteMinute{strings.Clone(site), minute} // site points into the record
+		x = &entry{siteMinute: k, segment: l.segment, version: -1}
 		l.entries[k] = x
 	}
 	if x.version != offset {
@@ -111,18 +114,18 @@ func (l *ledger) entry(site string, minute, offset int64) *entry {
 	return x
 }
 
-// ledgerRows are rows of the table `ledger`. Of a row that changes while its batch fills, the newest version alone is inserted.
+// ledgerRows are rows of the table `ledger`. A batch inserts only the newest version of a row.
 type ledgerRows struct {
-	at   map[*entry]int
-	list []ledgerRow
+	index map[*entry]int // in list
+	list  []ledgerRow
 
-	site                                     names
-	minute                                   seconds
-	kpart                                    chproto.ColUInt16
-	koff                                     chproto.ColUInt64
-	received, counted, late, stale, repeated chproto.ColUInt64
-	dropped                                  numbers
-	version                                  chproto.ColUInt64
+	site                                      lowCardinality
+	minute                                    seconds
+	kpart                                     chproto.ColUInt16
+	koff                                      chproto.ColUInt64
+	received, counted, late, stale, duplicate chproto.ColUInt64
+	dropped                                   reasonCounts
+	version                                   chproto.ColUInt64
 }
 
 type ledgerRow struct {
@@ -131,31 +134,32 @@ type ledgerRow struct {
 }
 
 func (r *ledgerRows) columns() []vector {
-	return []vector{&r.site, &r.minute, &r.kpart, &r.koff, &r.received, &r.counted, &r.late, &r.stale, &r.repeated, &r.dropped, &r.version}
+	return []vector{&r.site, &r.minute, &r.kpart, &r.koff, &r.received, &r.counted, &r.late, &r.stale,
+		&r.duplicate, &r.dropped, &r.version}
 }
 
 func (r *ledgerRows) rows() int { return len(r.list) }
 
 func (r *ledgerRows) reset() {
-	clear(r.at)
+	clear(r.index)
 	clear(r.list)
 	r.list = r.list[:0]
 	reset(r.columns())
 }
 
-// add takes over what an envelope has changed.
+// add copies the entries that an envelope has touched.
 func (r *ledgerRows) add(partition int, touched []*entry) {
-	if r.at == nil {
-		r.at = map[*entry]int{}
+	if r.index == nil {
+		r.index = map[*entry]int{}
 	}
 	for _, x := range touched {
 		if x.minute < 0 || x.minute > math.MaxUint32/60 {
-			continue // no such minute in ClickHouse's DateTime, nor in any log that has clocks
+			continue // outside of ClickHouse's DateTime, from a broken clock
 		}
-		i, has := r.at[x]
+		i, has := r.index[x]
 		if !has {
 			i = len(r.list)
-			r.at[x], r.list = i, append(r.list, ledgerRow{partition: partition})
+			r.index[x], r.list = i, append(r.list, ledgerRow{partition: partition})
 		}
 		r.list[i].entry = *x
 		r.list[i].dropped = slices.Clone(x.dropped)
@@ -170,66 +174,69 @@ func (r *ledgerRows) insert(ctx context.Context, db inserter, token string) erro
 		r.site.add(x.site)
 		r.minute.Append(uint32(x.minute * 60))
 		r.kpart.Append(uint16(x.partition))
-		r.koff.Append(uint64(x.from))
+		r.koff.Append(uint64(x.segment))
 		r.received.Append(x.received)
 		r.counted.Append(x.counted)
 		r.late.Append(x.late)
 		r.stale.Append(x.stale)
-		r.repeated.Append(x.repeated)
+		r.duplicate.Append(x.duplicate)
 		r.dropped.add(x.dropped)
 		r.version.Append(uint64(x.version))
 	}
-	// The batch's token stands for records that added rows, and here a record may change one: so this one stands for the rows themselves.
+	// The batch's token contains a hash of the records that added rows. Here a record may change a row
+	// instead, so the token also contains a hash of the rows.
 	var b chproto.Buffer
 	for _, c := range columns {
 		c.EncodeColumn(&b)
 	}
-	return insert(ctx, db, insertLedger, fmt.Sprintf("%s/%016x", token, xxhash.Sum64(b.Buf)), columns, r.rows())
+	return insert(ctx, db, insertLedger, fmt.Sprintf("%s/%016x", token, xxhash.Sum64(b.Buf)), columns,
+		r.rows())
 }
 
-// numbers are maps of names to counts.
-type numbers struct {
-	ends   chproto.ColUInt64 // of each row in keys and values
+// reasonCounts is a column of counts by reason.
+type reasonCounts struct {
+	ends   chproto.ColUInt64 // end of each row in keys and values
 	keys   chproto.ColStr
 	values chproto.ColUInt64
 }
 
-func (*numbers) Type() chproto.ColumnType { return "Map(String, UInt64)" }
-func (n *numbers) Rows() int              { return n.ends.Rows() }
+func (*reasonCounts) Type() chproto.ColumnType { return "Map(String, UInt64)" }
+func (c *reasonCounts) Rows() int              { return c.ends.Rows() }
 
-func (n *numbers) Reset() {
-	n.ends.Reset()
-	n.keys.Reset()
-	n.values.Reset()
+func (c *reasonCounts) Reset() {
+	c.ends.Reset()
+	c.keys.Reset()
+	c.values.Reset()
 }
 
-func (n *numbers) add(counts []reasonCount) {
-	for _, c := range counts {
-		n.keys.Append(c.reason)
-		n.values.Append(c.n)
+func (c *reasonCounts) add(counts []reasonCount) {
+	for _, x := range counts {
+		c.keys.Append(x.reason)
+		c.values.Append(x.n)
 	}
-	n.ends.Append(uint64(n.keys.Rows()))
+	c.ends.Append(uint64(c.keys.Rows()))
 }
 
-func (n *numbers) EncodeColumn(b *chproto.Buffer) {
-	n.ends.EncodeColumn(b)
-	n.keys.EncodeColumn(b)
-	n.values.EncodeColumn(b)
+func (c *reasonCounts) EncodeColumn(b *chproto.Buffer) {
+	c.ends.EncodeColumn(b)
+	c.keys.EncodeColumn(b)
+	c.values.EncodeColumn(b)
 }
 
-// both are the positions up to which two sinks of the same topic have everything: of each partition the lower one.
-func both(a, b []group.Position) []group.Position {
-	var out []group.Position
+// lowerPositions returns the positions up to which both of two sinks have everything: of each partition the
+// lower one.
+func lowerPositions(a, b []group.Position) []group.Position {
+	var lower []group.Position
 	for _, p := range a {
 		for _, q := range b {
 			switch {
 			case q.Topic != p.Topic || q.Partition != p.Partition:
 			case q.Offset < p.Offset:
-				out = append(out, q)
+				lower = append(lower, q)
 			default:
-				out = append(out, p)
+				lower = append(lower, p)
 			}
 		}
 	}
-	return out
+	return lower
 }

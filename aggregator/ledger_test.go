@@ -16,7 +16,8 @@ import (
 	"nowcast/internal/topic"
 )
 
-// ledger is what a reader of the table sees: of each row the highest version, summed up by site and minute. Each row has to balance.
+// ledger returns what a query of the table returns: the highest version of each row, summed by site and
+// minute. It checks that each row balances.
 func (s *sink) ledger(t *testing.T) map[string]string {
 	type row struct {
 		version int
@@ -58,7 +59,7 @@ func (s *sink) ledger(t *testing.T) map[string]string {
 		e.counted += x.numbers[1]
 		e.late += x.numbers[2]
 		e.stale += x.numbers[3]
-		e.repeated += x.numbers[4]
+		e.duplicate += x.numbers[4]
 		for _, d := range x.dropped {
 			e.drop(d.reason, d.n)
 		}
@@ -69,12 +70,12 @@ func (s *sink) ledger(t *testing.T) map[string]string {
 func ledgerTexts(sums map[string]*entry) map[string]string {
 	texts := map[string]string{}
 	for key, e := range sums {
-		texts[key] = fmt.Sprint(e.received, e.counted, e.late, e.stale, e.repeated, e.dropped)
+		texts[key] = fmt.Sprint(e.received, e.counted, e.late, e.stale, e.duplicate, e.dropped)
 	}
 	return texts
 }
 
-// wantLedger is what a straight run over the log makes of the beacons, without segments and batches.
+// wantLedger recounts the log without segments and batches.
 func (w *world) wantLedger() map[string]string {
 	sums := map[string]*entry{}
 	of := func(site string, minute int64) *entry {
@@ -85,16 +86,17 @@ func (w *world) wantLedger() map[string]string {
 		return sums[key]
 	}
 	for p := range partitions {
-		r := fold.NewReader(fold.Standard())
+		r := fold.NewClassifier(fold.StandardRules())
 		for _, e := range w.log[p] {
 			e.Events = slices.Clone(e.Events)
 			if e.Header.Version == 0 || !r.Begin(e.Header, e.Time) {
 				continue
 			}
 			for i := range e.Events {
-				class := r.Judge(&e.Events[i])
+				class := r.Classify(&e.Events[i])
 				x := of(e.Events[i].Site, e.Events[i].Time/60_000)
-				*map[fold.Class]*uint64{fold.Counted: &x.counted, fold.Late: &x.late, fold.Stale: &x.stale, fold.Repeated: &x.repeated}[class]++
+				*map[fold.Class]*uint64{fold.Counted: &x.counted, fold.Late: &x.late, fold.Stale: &x.stale,
+					fold.Duplicate: &x.duplicate}[class]++
 				if len(e.Tallies) == 0 {
 					x.received++
 				}
@@ -112,12 +114,13 @@ func (w *world) wantLedger() map[string]string {
 	return ledgerTexts(sums)
 }
 
-// tallied sends an envelope as an ingest node does: with the tallies of its events and of what it dropped.
+// tallied sends an envelope as an ingest node does, with the tallies of its events and of dropped beacons.
 func (w *world) tallied(partition int, dropped map[string]string, events ...event.Event) {
 	w.t.Helper()
 	w.sequence[partition]++
 	e := fold.Envelope{Offset: int64(len(w.log[partition])), Time: w.clock,
-		Header: event.Header{Version: event.Version, Node: w.node, Sequence: w.sequence[partition], Low: w.clock - 1}, Events: events}
+		Header: event.Header{Version: event.Version, Node: w.node, Sequence: w.sequence[partition],
+			Low: w.clock - 1}, Events: events}
 	received := map[siteMinute]uint64{}
 	for _, x := range events {
 		e.Header.Low = min(e.Header.Low, x.Time-1)
@@ -125,7 +128,8 @@ func (w *world) tallied(partition int, dropped map[string]string, events ...even
 	}
 	for reason, site := range dropped {
 		received[siteMinute{site, w.clock / 60_000}]++
-		e.Tallies = append(e.Tallies, event.Tally{Site: site, Minute: w.clock / 60_000, Reason: reason, Count: 1})
+		e.Tallies = append(e.Tallies, event.Tally{Site: site, Minute: w.clock / 60_000, Reason: reason,
+			Count: 1})
 	}
 	for k, n := range received {
 		e.Tallies = append(e.Tallies, event.Tally{Site: k.site, Minute: k.minute, Count: n})
@@ -133,16 +137,17 @@ func (w *world) tallied(partition int, dropped map[string]string, events ...even
 	w.append(partition, e)
 }
 
-// Random beacons with repeated ids, late ones and dropped ones, in envelopes some of which are written twice, through lanes that are stopped,
-// and inserts whose outcome is unknown: in every row, at any time, received is the sum of the others, and in the end each
-// beacon is in one of them.
+// TestLedger sends random beacons, among them duplicates, late and dropped ones, in envelopes of which some
+// are written twice, through lanes that restart and inserts whose outcome is unknown. In every row at any
+// time received is the sum of the others, and in the end each beacon is in one of them.
 func TestLedger(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := newSink(t)
 	r := rand.New(rand.NewPCG(1, 2))
 	for run := range 4 {
-		_, _, stop := w.lanes(Config{Windows: true, Store: true, Drain: time.Duration(run%2) * time.Second}, s)
+		_, _, stop := w.lanes(Config{Windows: true, Store: true, Drain: time.Duration(run%2) * time.Second},
+			s)
 		for range 60 {
 			w.clock += int64(r.IntN(9000))
 			p := r.IntN(partitions)
@@ -172,7 +177,7 @@ func TestLedger(t *testing.T) {
 				w.append(p, again)
 			}
 			if r.IntN(20) == 0 {
-				s.be(nil, false, 2)
+				s.set(nil, false, 2)
 			}
 		}
 		if run%2 == 0 {
@@ -183,7 +188,7 @@ func TestLedger(t *testing.T) {
 	w.odd() // among them envelopes without tallies
 	w.lanes(Config{Windows: true, Store: true}, s)
 	w.stored(s)
-	if _, sum := w.wantEvents(); sum.Late == 0 || sum.Stale == 0 || sum.Repeated == 0 {
+	if _, sum := w.wantEvents(); sum.Late == 0 || sum.Stale == 0 || sum.Duplicate == 0 {
 		t.Errorf("the log is no test: %+v", sum)
 	}
 	if n, all := len(s.ledger(t)), len(s.rows("ledger")); n > all {
@@ -191,13 +196,14 @@ func TestLedger(t *testing.T) {
 	}
 }
 
-// While the ledger can't be written, events are, and the position waits: after a crash nothing is missing in either.
+// TestLedgerAway checks that events are stored while the ledger can't be written and that the position
+// waits, so that a crash loses neither.
 func TestLedgerAway(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := newSink(t)
 	s.only = "ledger"
-	s.be(errors.New("no such table"), false, 0)
+	s.set(errors.New("no such table"), false, 0)
 	_, _, stop := w.lanes(Config{Windows: true, Store: true, Drain: 100 * time.Millisecond}, s)
 	w.traffic(1, 40, 5*time.Minute)
 	w.until(10*time.Second, "events stored", func() string {
@@ -210,23 +216,24 @@ func TestLedgerAway(t *testing.T) {
 			t.Errorf("%v: %d is committed and nothing of the ledger stored", of, offset)
 		}
 	}
-	s.be(nil, false, 0)
+	s.set(nil, false, 0)
 	w.lanes(Config{Windows: true, Store: true}, s)
 	w.stored(s)
 }
 
-// A row's segment ends with the minute of the log's time, and early when there are too many rows in it.
+// TestLedgerSegments checks that a segment ends with the minute of the log's time, or at maxEntries.
 func TestLedgerSegments(t *testing.T) {
 	var l ledger
 	take := func(offset, now int64, sites ...string) (from []int64) {
 		e := fold.Envelope{Offset: offset, Time: now}
 		var classes []fold.Class
 		for _, s := range sites {
-			e.Events, classes = append(e.Events, event.Event{Site: s, Time: now}), append(classes, fold.Counted)
+			e.Events, classes = append(e.Events, event.Event{Site: s, Time: now}),
+				append(classes, fold.Counted)
 		}
-		l.take(&e, classes, now)
+		l.add(&e, classes, now)
 		for _, x := range l.touched {
-			from = append(from, x.from)
+			from = append(from, x.segment)
 		}
 		return from
 	}
@@ -240,32 +247,38 @@ func TestLedgerSegments(t *testing.T) {
 		rows        int
 		from        int64
 	}{
-		{5, 60_000, []string{"a", "b", "a"}, 2, 5}, {6, 119_999, []string{"a"}, 1, 5}, {7, 119_999, nil, 0, 0}, {8, 120_000, []string{"a"}, 1, 8},
-		{9, 120_000, many, maxEntries, 8}, {10, 120_000, []string{"a"}, 1, 10}, {11, 120_000, []string{"a"}, 1, 10},
+		{5, 60_000, []string{"a", "b", "a"}, 2, 5}, {6, 119_999, []string{"a"}, 1, 5},
+		{7, 119_999, nil, 0, 0}, {8, 120_000, []string{"a"}, 1, 8},
+		{9, 120_000, many, maxEntries, 8}, {10, 120_000, []string{"a"}, 1, 10},
+		{11, 120_000, []string{"a"}, 1, 10},
 	} {
-		if from := take(c.offset, c.now, c.sites...); len(from) != c.rows || c.rows > 0 && (slices.Min(from) != c.from || slices.Max(from) != c.from) {
-			t.Errorf("%d: %d rows of %v, want %d of %d", c.offset, len(from), from[:min(3, len(from))], c.rows, c.from)
+		if from := take(c.offset, c.now, c.sites...); len(from) != c.rows || c.rows > 0 &&
+			(slices.Min(from) != c.from || slices.Max(from) != c.from) {
+			t.Errorf("%d: %d rows of %v, want %d of %d", c.offset, len(from), from[:min(3, len(from))],
+				c.rows, c.from)
 		}
 	}
 }
 
-// A position holds for a topic when it does for all that is made of it.
-func TestBothPositions(t *testing.T) {
+// TestLowerPositions checks that the lower position of both sinks is committed.
+func TestLowerPositions(t *testing.T) {
 	at := func(partition int, offset int64) group.Position {
-		return group.Position{Topic: topic.Events, Partition: partition, Offset: offset, Metadata: strconv.FormatInt(offset, 10)}
+		return group.Position{Topic: topic.Events, Partition: partition, Offset: offset,
+			Metadata: strconv.FormatInt(offset, 10)}
 	}
 	for _, c := range []struct{ a, b, want []group.Position }{
 		{nil, []group.Position{at(0, 1)}, nil},
 		{[]group.Position{at(0, 1)}, []group.Position{at(1, 1)}, nil},
-		{[]group.Position{at(0, 1), at(1, 9)}, []group.Position{at(1, 7), at(0, 5)}, []group.Position{at(0, 1), at(1, 7)}},
+		{[]group.Position{at(0, 1), at(1, 9)}, []group.Position{at(1, 7), at(0, 5)},
+			[]group.Position{at(0, 1), at(1, 7)}},
 	} {
-		if got := both(c.a, c.b); !slices.Equal(got, c.want) {
+		if got := lowerPositions(c.a, c.b); !slices.Equal(got, c.want) {
 			t.Errorf("%v, %v: got %v", c.a, c.b, got)
 		}
 	}
 }
 
-// BenchmarkLedger is what the ledger adds to an event of the store lane, in envelopes of a hundred.
+// BenchmarkLedger measures what the ledger adds to an event of the store lane, in envelopes of a hundred.
 func BenchmarkLedger(b *testing.B) {
 	for _, sites := range []int{1, 100} {
 		b.Run(fmt.Sprint(sites), func(b *testing.B) {
@@ -273,17 +286,19 @@ func BenchmarkLedger(b *testing.B) {
 			classes := make([]fold.Class, 100)
 			for i := range classes {
 				classes[i] = fold.Counted
-				e.Events = append(e.Events, event.Event{Site: fmt.Sprintf("%d.example.com", i%sites), Time: e.Time})
+				e.Events = append(e.Events, event.Event{Site: fmt.Sprintf("%d.example.com", i%sites),
+					Time: e.Time})
 			}
 			for i := range sites {
-				e.Tallies = append(e.Tallies, event.Tally{Site: e.Events[i].Site, Minute: e.Time / 60_000, Count: uint64(100 / sites)})
+				e.Tallies = append(e.Tallies,
+					event.Tally{Site: e.Events[i].Site, Minute: e.Time / 60_000, Count: uint64(100 / sites)})
 			}
 			var l ledger
 			var rows ledgerRows
 			n := 0
 			for b.Loop() {
 				e.Offset++
-				l.take(&e, classes, e.Time)
+				l.add(&e, classes, e.Time)
 				rows.add(0, l.touched)
 				n += len(classes)
 			}

@@ -11,20 +11,20 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
-	"nowcast/internal/broker"
 
 	"nowcast/aggregator/group"
+	"nowcast/internal/broker"
 	"nowcast/internal/event"
 	"nowcast/internal/topic"
 	"nowcast/internal/window"
 )
 
-// While Kafka refuses windows, nothing final is lost, of what is provisional only the newest is kept, and nothing is committed that
-// isn't acknowledged.
+// TestProducesRefused checks that no final row is lost while Kafka refuses windows, that only the newest
+// content of provisional rows is kept, and that nothing unacknowledged is committed.
 func TestProducesRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.most = 1000
+	w.maxFinals = 1000
 	s, m, _ := w.lanes(Config{Windows: true}, nil)
 	w.traffic(1, 40, 10*time.Minute)
 	w.clock += 2000
@@ -41,7 +41,8 @@ func TestProducesRefused(t *testing.T) {
 		return ""
 	})
 	before := w.committed("nowcast-windows")
-	refused := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic.Windows, Err: kerr.NotEnoughReplicas, Count: -1})
+	refused := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic.Windows,
+		Err: kerr.NotEnoughReplicas, Count: -1})
 	w.clock = w.clock/1000*1000 + 1500
 	second := w.clock / 1000
 	for i := range uint64(30) {
@@ -49,18 +50,20 @@ func TestProducesRefused(t *testing.T) {
 		w.send(0, w.view(1000+i, "/"))
 	}
 	w.until(5*time.Second, "unready", func() string {
-		if ok, reason := s.Ready(); ok || !strings.Contains(reason, "windows lane: can't write nowcast.windows.v1: ") {
+		if ok, reason := s.Ready(); ok || !strings.Contains(reason,
+			"windows lane: can't write nowcast.windows.v1: ") {
 			return reason
 		}
 		return ""
 	})
-	// More rows become final than may wait: reading stands still then, before the last envelopes.
+	// More rows become final than may be pending: reading stops before the last envelopes.
 	const sites, each = 1200, 400
 	for n := 0; n < sites; n += each {
 		var views []event.Event
 		for i := range each {
 			v := w.view(1, "/")
-			v.Visitor, v.Site, v.Hostname, v.Path, v.Country, v.Device = uint64(n+i+1), fmt.Sprint("s", n+i), "", "", "", ""
+			v.Visitor, v.Site, v.Hostname, v.Path, v.Country, v.Device = uint64(n+i+1),
+				fmt.Sprint("s", n+i), "", "", "", ""
 			views = append(views, v)
 		}
 		w.send(0, views...)
@@ -77,7 +80,7 @@ func TestProducesRefused(t *testing.T) {
 		}
 		return ""
 	})
-	// Long enough for a commit of what shouldn't be committed.
+	// Long enough for a commit that would be wrong.
 	retries := testutil.ToFloat64(m.retries.WithLabelValues(topic.Windows))
 	w.until(10*time.Second, "tried again", func() string {
 		if n := testutil.ToFloat64(m.retries.WithLabelValues(topic.Windows)); n < retries+12 {
@@ -85,15 +88,19 @@ func TestProducesRefused(t *testing.T) {
 		}
 		return ""
 	})
-	if after := w.committed("nowcast-windows"); after[partitionOf{topic.Events, 0}] != before[partitionOf{topic.Events, 0}] {
+	if after := w.committed("nowcast-windows"); after[partitionOf{topic.Events,
+		0}] != before[partitionOf{topic.Events, 0}] {
 		t.Errorf("committed %v during the outage, %v before", after, before)
 	}
 	refused.Remove()
-	w.until(20*time.Second, "all said", func() string { // cheaper to ask than whether all agree
+	w.until(20*time.Second, "all emitted", func() string { // cheaper to ask than whether all agree
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		last := int64(len(w.log[0]) - 1)
-		if !slices.ContainsFunc(w.emissions, func(e window.Emission) bool { return e.Partition == 0 && e.Offset == last }) {
+		if !slices.ContainsFunc(w.emissions, func(e window.Emission) bool {
+			return e.Partition == 0 &&
+				e.Offset == last
+		}) {
 			return fmt.Sprint(len(w.emissions), " emissions")
 		}
 		return ""
@@ -109,16 +116,17 @@ func TestProducesRefused(t *testing.T) {
 			}
 		}
 	}
-	// One was under way when the outage began; the others were overtaken, in the end by the final row.
+	// One row was in flight when the outage began; newer versions replaced the others, at last the final
+	// row.
 	if len(provisional) > 2 {
 		t.Errorf("%d provisional rows of one second after an outage", len(provisional))
 	}
 }
 
-// lastWords are the reason of a service that isn't ready, once it has all parts.
-func (w *world) lastWords(s *Service, parts ...string) {
+// haltedWith waits until the reason why the service isn't ready has all parts.
+func (w *world) haltedWith(s *Service, parts ...string) {
 	w.t.Helper()
-	w.until(15*time.Second, "left alone", func() string {
+	w.until(15*time.Second, "halted", func() string {
 		_, reason := s.Ready()
 		for _, part := range parts {
 			if !strings.Contains(reason, part) {
@@ -129,10 +137,11 @@ func (w *world) lastWords(s *Service, parts ...string) {
 	})
 }
 
-const mends = "stop the aggregators, run kafka-consumer-groups.sh --bootstrap-server HOST:PORT --group nowcast-%s --delete-offsets --topic %s and start them"
+const repair = "stop the aggregators, run kafka-consumer-groups.sh --bootstrap-server HOST:PORT " +
+	"--group nowcast-%s --delete-offsets --topic %s and start them"
 
-// remake deletes a topic and makes it again. The log of an events topic begins anew.
-func (w *world) remake(name string) {
+// recreate deletes a topic and creates it again.
+func (w *world) recreate(name string) {
 	w.t.Helper()
 	if err := w.cluster.DeleteTopic(name); err != nil {
 		w.t.Fatal(err)
@@ -147,21 +156,23 @@ func (w *world) remake(name string) {
 	}
 }
 
-// commit sets a group's offsets, as one who knows of them from before a topic was made anew.
+// commit sets a group's offsets, as of before a topic was recreated.
 func (w *world) commit(group string, offsets map[partitionOf]int64, metadata string) {
 	w.t.Helper()
 	var positions []broker.Position
 	for p, offset := range offsets {
-		positions = append(positions, broker.Position{Topic: p.topic, Partition: p.partition, Offset: offset, Metadata: metadata})
+		positions = append(positions,
+			broker.Position{Topic: p.topic, Partition: p.partition, Offset: offset, Metadata: metadata})
 	}
-	if err := w.kafka.Commit(w.t.Context(), broker.Membership{Group: group, Generation: -1}, positions); err != nil {
+	membership := broker.Membership{Group: group, Generation: -1}
+	if err := w.kafka.Commit(w.t.Context(), membership, positions); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
-// A topic that was made anew under a running lane, and is shorter than what had been read: the partition is left alone with the command
-// that mends it, nothing is committed, and the command mends it.
-func TestRemadeWhileRunning(t *testing.T) {
+// TestRecreatedWhileRunning recreates a topic under a running lane, shorter than before. The partition is
+// halted with the command that repairs it, nothing is committed, and the command repairs it.
+func TestRecreatedWhileRunning(t *testing.T) {
 	for _, name := range []string{topic.Events, topic.Windows} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -179,17 +190,18 @@ func TestRemadeWhileRunning(t *testing.T) {
 				w.stored(s)
 			}
 			w.until(5*time.Second, "ready", func() string { _, reason := service.Ready(); return reason })
-			w.remake(name)
-			lane := []string{fmt.Sprintf(mends, "store", name), "the log isn't the one that was read: " + name + "/"}
+			w.recreate(name)
+			lane := []string{fmt.Sprintf(repair, "store", name), "the log isn't the one that was read: " +
+				name + "/"}
 			if name == topic.Events {
-				lane = append(lane, "windows lane: ", fmt.Sprintf(mends, "windows", name))
+				lane = append(lane, "windows lane: ", fmt.Sprintf(repair, "windows", name))
 				w.clock += 1000
 				w.send(0, w.view(1, "/new"))
 				w.send(1, w.view(2, "/new"))
 			} else {
 				w.produce(topic.Windows, 0, final(0, 100))
 			}
-			w.lastWords(service, lane...)
+			w.haltedWith(service, lane...)
 			for _, group := range []string{"nowcast-store", "nowcast-windows"} {
 				for p, offset := range w.committed(group) {
 					if p.topic == name && offset >= 0 && offset < 3 {
@@ -198,14 +210,16 @@ func TestRemadeWhileRunning(t *testing.T) {
 				}
 			}
 			stop()
-			// The broker itself forgets positions in a topic that is deleted; the command does the same for one that doesn't.
+			// The broker forgets positions in a deleted topic; the command does so for a broker that
+			// doesn't.
 			w.commit("nowcast-store", map[partitionOf]int64{{name, 0}: -1, {name, 1}: -1}, "")
 			w.commit("nowcast-windows", map[partitionOf]int64{{name, 0}: -1, {name, 1}: -1}, "")
 			again := newSink(t)
 			w.lanes(Config{Windows: name == topic.Events, Store: true}, again)
 			if name == topic.Events {
 				events, _ := w.wantEvents()
-				w.until(10*time.Second, "stored", func() string { return short(again.rows("events"), len(events)) })
+				w.until(10*time.Second, "stored",
+					func() string { return short(again.rows("events"), len(events)) })
 			} else {
 				w.until(10*time.Second, "stored", func() string { return short(again.rows("windows"), 1) })
 			}
@@ -220,15 +234,18 @@ func short(rows map[string]string, want int) string {
 	return ""
 }
 
-// final is an emission of one final row.
+// final returns an emission of one final row.
 func final(partition uint32, i int64) []byte {
-	e := window.Emission{Version: window.Version, Epoch: window.Epoch, Partition: partition, Seconds: []window.Second{
-		{Site: "example.com", At: 1_795_435_200 + i, Events: 1, Final: true, Revision: 2, Version: window.RowVersion(window.Epoch, true, i)}}}
+	e := window.Emission{Version: window.Version, Epoch: window.Epoch, Partition: partition,
+		Seconds: []window.Second{
+			{Site: "example.com", At: 1_795_435_200 + i, Events: 1, Final: true, Revision: 2,
+				Version: window.RowVersion(window.Epoch, true, i)}}}
 	return e.Append(nil)
 }
 
-// The same when the new topic has grown past what had been read before anybody looked: the record there is of another time.
-func TestRemadeAndGrown(t *testing.T) {
+// TestRecreatedAndGrown is the same with a new topic that has grown past the committed offsets: the record
+// there has another time.
+func TestRecreatedAndGrown(t *testing.T) {
 	for _, name := range []string{topic.Events, topic.Windows} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -264,7 +281,7 @@ func TestRemadeAndGrown(t *testing.T) {
 			for _, id := range []string{"nowcast-store", "nowcast-windows"} {
 				before[id] = w.positions(id)
 			}
-			w.remake(name)
+			w.recreate(name)
 			for id, positions := range before { // where the broker doesn't forget them with the topic
 				for _, p := range positions {
 					w.commit(id, map[partitionOf]int64{{p.Topic, p.Partition}: p.Offset}, p.Metadata)
@@ -274,9 +291,9 @@ func TestRemadeAndGrown(t *testing.T) {
 			fill(40)
 			again := newSink(t)
 			service, m, stop := w.lanes(cfg, again)
-			w.lastWords(service, fmt.Sprintf(mends, "store", name))
-			w.until(5*time.Second, "all partitions left alone", func() string {
-				if n := testutil.ToFloat64(m.alone.WithLabelValues("store")); n != partitions {
+			w.haltedWith(service, fmt.Sprintf(repair, "store", name))
+			w.until(5*time.Second, "all partitions halted", func() string {
+				if n := testutil.ToFloat64(m.halted.WithLabelValues("store")); n != partitions {
 					return fmt.Sprintf("%v partitions are", n)
 				}
 				return ""
@@ -286,7 +303,8 @@ func TestRemadeAndGrown(t *testing.T) {
 				after := w.committed(id)
 				for _, p := range positions {
 					if got := after[partitionOf{p.Topic, p.Partition}]; p.Topic == name && got != p.Offset {
-						t.Errorf("%s: %s/%d is committed up to %d and was up to %d", id, p.Topic, p.Partition, got, p.Offset)
+						t.Errorf("%s: %s/%d is committed up to %d and was up to %d", id, p.Topic,
+							p.Partition, got, p.Offset)
 					}
 				}
 			}
@@ -294,8 +312,8 @@ func TestRemadeAndGrown(t *testing.T) {
 	}
 }
 
-// The same when nobody was there, and the group's positions have outlived the topic.
-func TestRemadeWhileStopped(t *testing.T) {
+// TestRecreatedWhileStopped is the same while no lane runs and the group's positions outlive the topic.
+func TestRecreatedWhileStopped(t *testing.T) {
 	for _, name := range []string{topic.Events, topic.Windows} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -306,7 +324,8 @@ func TestRemadeWhileStopped(t *testing.T) {
 			w.traffic(1, 10, time.Minute)
 			s := newSink(t)
 			service, _, stop := w.lanes(Config{Windows: name == topic.Events, Store: true}, s)
-			w.lastWords(service, fmt.Sprintf(mends, "store", name), "ends at offset", "up to 1000 had been read")
+			w.haltedWith(service, fmt.Sprintf(repair, "store", name), "ends at offset",
+				"up to 1000 had been read")
 			stop()
 			for p, offset := range w.committed("nowcast-store") {
 				if p.topic == name && offset != 1000 {
@@ -317,7 +336,7 @@ func TestRemadeWhileStopped(t *testing.T) {
 	}
 }
 
-// Records that retention took before they were read are counted, and the work goes on behind them.
+// TestLostHead checks that records deleted unread are counted, and that reading goes on behind them.
 func TestLostHead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -365,7 +384,8 @@ func TestLostHead(t *testing.T) {
 		{"windows", topic.Events, first - windows[partitionOf{topic.Events, 0}]},
 		{"store", topic.Windows, end - 1 - before[partitionOf{topic.Windows, 1}]},
 	} {
-		if got := testutil.ToFloat64(m.lost.WithLabelValues(c.lane, c.topic)); got != float64(c.want) || c.want <= 0 {
+		if got := testutil.ToFloat64(m.lost.WithLabelValues(c.lane, c.topic)); got != float64(c.want) ||
+			c.want <= 0 {
 			t.Errorf("%s lane has lost %v of %s, want %d", c.lane, got, c.topic, c.want)
 		}
 	}

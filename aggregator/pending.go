@@ -8,71 +8,76 @@ import (
 )
 
 const (
-	maxRecord = 900 << 10   // bytes of an emission; Kafka's own limit is 1 MB a batch
-	maxFinals = 50_000      // final rows that may wait; then reading waits
-	nowPace   = time.Second // between two lists of one site
+	maxRecord    = 900 << 10   // bytes of an emission's record; Kafka's default limit of a batch is 1 MB
+	maxFinals    = 50_000      // pending final rows; then reading waits
+	listInterval = time.Second // at least between two emissions of one site's lists
 )
 
-// pending is what has changed and isn't emitted yet. Final rows queue up here. Of a provisional row and of a site's lists the fold keeps the
-// newest only: what comes too fast is thinned there, and memory is bounded by the rows that are open.
+// pending is what has changed and isn't emitted yet. It queues final rows. The fold keeps the newest content
+// of provisional rows and lists, so memory is bounded by the open rows however slowly they are emitted.
 type pending struct {
 	partition int
 	fold      *fold.Fold
 	finals    []window.Second
 
-	next      int64 // the offset after the last envelope
-	watermark int64
-	now       int64
-	emitted   int64 // watermark of the last emission
+	next             int64 // offset after the last envelope
+	watermark        int64
+	logTime          int64
+	emittedWatermark int64 // of the last emission
 
-	lists window.Now // being filled
-	size  int        // of the last record
+	lists      window.Now // buffer
+	recordSize int        // of the last record
 }
 
 func newPending(partition int, f *fold.Fold) *pending {
-	return &pending{partition: partition, fold: f, watermark: fold.None, now: fold.None, emitted: fold.None}
+	return &pending{partition: partition, fold: f, watermark: fold.None, logTime: fold.None,
+		emittedWatermark: fold.None}
 }
 
-// take adds what the envelope at offset made final.
-func (p *pending) take(finals []window.Second, offset int64, r *fold.Reader) {
+// take adds the rows that the envelope at offset made final.
+func (p *pending) take(finals []window.Second, offset int64, c *fold.Classifier) {
 	p.finals = append(p.finals, finals...)
-	p.next, p.watermark, p.now = offset+1, r.Watermark(), r.Now()
+	p.next, p.watermark, p.logTime = offset+1, c.Watermark(), c.LogTime()
 }
 
-// silence drops what was written before: all final rows so far. Open seconds and lists are said again.
-func (p *pending) silence() { p.finals = p.finals[:0] }
+// dropFinals drops final rows that an earlier owner has emitted. Provisional rows and lists are emitted
+// again.
+func (p *pending) dropFinals() { p.finals = p.finals[:0] }
 
-// news says whether there is anything to emit. A watermark that has passed the end of a second is news of its own.
-func (p *pending) news() bool {
-	return len(p.finals) > 0 || p.passed() || p.fold.Pending()
+// any reports whether there is anything to emit. That includes a watermark that has passed the end of a
+// second.
+func (p *pending) any() bool {
+	return len(p.finals) > 0 || p.passedSecond() || p.fold.Pending()
 }
 
-func (p *pending) passed() bool {
-	return p.watermark != fold.None && (p.emitted == fold.None || p.watermark/1000 > p.emitted/1000)
+func (p *pending) passedSecond() bool {
+	return p.watermark != fold.None &&
+		(p.emittedWatermark == fold.None || p.watermark/1000 > p.emittedWatermark/1000)
 }
 
 // counts of rows in an emission.
-type counts struct{ finals, provisional, nows int }
+type counts struct{ finals, provisional, lists int }
 
-// emit takes all that is due at the moment at, as records in the order in which they have to be written.
-func (p *pending) emit(at time.Time) (records [][]byte, n counts) {
+// emit takes all that is due at now. It returns records, which have to be written in order.
+func (p *pending) emit(now time.Time) (records [][]byte, n counts) {
 	var b []byte
 	cut := func(watermark int64) {
-		e := window.Emission{Version: window.Version, Partition: uint32(p.partition), Epoch: window.Epoch, Offset: p.next - 1, Watermark: max(0, watermark), Now: max(0, p.now)}
+		e := window.Emission{Version: window.Version, Partition: uint32(p.partition), Epoch: window.Epoch,
+			Offset: p.next - 1, Watermark: max(0, watermark), Now: max(0, p.logTime)}
 		b = e.Append(b)
-		records, p.size, b = append(records, b), len(b), nil
+		records, p.recordSize, b = append(records, b), len(b), nil
 	}
-	room := func(bytes int) {
+	reserve := func(bytes int) {
 		switch {
 		case b == nil:
-			b = make([]byte, 0, p.size+p.size/4+256) // the client holds on to it, so it isn't used again
+			b = make([]byte, 0, p.recordSize+p.recordSize/4+256) // not reused, since the client keeps it
 		case len(b)+bytes > maxRecord:
-			// Only the last record may say that a second is over: its rows may be in any of them.
-			cut(p.emitted)
+			// Only the last record carries the new watermark: rows of a final second may be in any of them.
+			cut(p.emittedWatermark)
 		}
 	}
 	second := func(s *window.Second) {
-		room(s.Size())
+		reserve(s.Size())
 		b = s.Append(b)
 	}
 	for i := range p.finals {
@@ -84,14 +89,14 @@ func (p *pending) emit(at time.Time) (records [][]byte, n counts) {
 		second(s)
 		n.provisional++
 	})
-	p.fold.News(at.UnixMilli(), nowPace.Milliseconds(), &p.lists, func() {
-		room(p.lists.Size())
+	p.fold.Lists(now.UnixMilli(), listInterval.Milliseconds(), &p.lists, func() {
+		reserve(p.lists.Size())
 		b = p.lists.Append(b)
-		n.nows++
+		n.lists++
 	})
-	if b != nil || p.passed() {
+	if b != nil || p.passedSecond() {
 		cut(p.watermark)
-		p.emitted = p.watermark
+		p.emittedWatermark = p.watermark
 	}
 	return records, n
 }

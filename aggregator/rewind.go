@@ -16,112 +16,131 @@ import (
 	"nowcast/internal/topic"
 )
 
-// Rewind writes ClickHouse's rows again from the log, once, beside whatever else runs: it is in no group, moves no committed position, and its
-// rows are those that the store lane wrote or will write, under the same keys. So it may be run at any time and as often as one likes.
+// Rewind writes ClickHouse's rows again from the log. It is in no consumer group and moves no committed
+// position. Its rows have the keys and contents of those that the store lane writes, so it may run at any
+// time, beside the lanes and repeatedly.
 type Rewind struct {
-	From     time.Time            // of the first record, by its timestamp
-	Progress func(RewindProgress) // once a second; may be nil
+	From     time.Time            // timestamp of the first record to write
+	Progress func(RewindProgress) // called once a second; may be nil
 }
 
-// RewindProgress is how far a Rewind has come.
+// RewindProgress is the progress of a Rewind.
 type RewindProgress struct {
-	Read, Records           int64 // of both topics, the warm-up included
+	Read, Records           int64 // records read and to read, of both topics, with the warm-up
 	Events, Windows, Ledger int64 // rows that ClickHouse has acknowledged
 }
 
-// rewindWarmUp is read in silence before the first record that is written. The watermark there isn't known, so it is counted from the time
-// of the record before: that is at most a node's lag ahead of the watermark where any node counted.
+// rewindWarmUp is the time before the first written record from which a rewind reads. The watermark there
+// isn't known, so the warm-up is measured from the timestamp of the record before: the watermark lags behind
+// that by less than the spare.
 const rewindWarmUp = fold.WarmUp + 5*time.Minute
 
-// errRewound ends reading where the log ended when a rewind began.
-var errRewound = errors.New("the log as it was is read")
+// errSpanEnd ends reading at the offset where the log ended when a rewind began.
+var errSpanEnd = errors.New("the span of the rewind is read")
 
-// Run writes everything from r.From up to the end that the log has now. Where retention has taken what is needed to judge the first of
-// those records, it begins after them and says so: rather no row than one that was never there.
+// Run writes everything from r.From to the current end of the log. Where retention has deleted a part of the
+// warm-up, it starts later and logs that: a missing row is better than a wrong one.
 func (r Rewind) Run(ctx context.Context, deps Deps) (RewindProgress, error) {
 	if err := deps.Warehouse.Migrate(ctx); err != nil {
 		return RewindProgress{}, err
 	}
-	l := &lane{name: "store", cfg: Config{Drain: 3 * time.Second}, broker: deps.Broker, log: deps.Log, metrics: newMetrics(prometheus.NewRegistry()), recreationGrace: broker.RecreationGrace,
-		run: "/" + rand.Text()} // rows that somebody has removed were under the same tokens
-	partitions, err := l.broker.Partitions(ctx, topic.Events)
+	l := &lane{name: "store", cfg: Config{Drain: defaultDrain}, broker: deps.Broker, log: deps.Log,
+		metrics: newMetrics(prometheus.NewRegistry()), recreationGrace: broker.RecreationGrace,
+		tokenSuffix: "/" + rand.Text()} // else ClickHouse would drop rows that were deleted since
+	spans, err := r.spans(ctx, l)
 	if err != nil {
 		return RewindProgress{}, err
 	}
 	var committed []group.Position
-	spans := map[partitionOf]span{}
-	var all RewindProgress
-	for p := range partitions {
-		for _, name := range []string{topic.Events, topic.Windows} {
-			s, err := r.span(ctx, l, name, p)
-			if err != nil {
-				return RewindProgress{}, fmt.Errorf("rewind %s/%d: %w", name, p, err)
-			}
-			spans[partitionOf{name, p}] = s
-			committed = append(committed, group.Position{Topic: name, Partition: p, Offset: s.write})
-			all.Records += s.end - s.read
-		}
+	var records int64
+	for p, s := range spans {
+		committed = append(committed,
+			group.Position{Topic: p.topic, Partition: p.partition, Offset: s.writeFrom})
+		records += s.end - s.readFrom
 	}
 	var read atomic.Int64
-	w := newStoreWork(l, deps.Warehouse, committed).(*storeWork) //nolint:forcetypeassert // it is one
-	for _, p := range w.parts {
-		p.source.span = spans[partitionOf{topic.Events, p.partition}].counted(&read)
+	w := newStoreWork(l, deps.Warehouse, committed)
+	for _, p := range w.partitions {
+		p.reader.span = spans[partitionOf{topic.Events, p.partition}].countedBy(&read)
 	}
 	for _, t := range w.tails {
-		t.span = spans[partitionOf{topic.Windows, t.committed.Partition}].counted(&read)
+		t.span = spans[partitionOf{topic.Windows, t.committed.Partition}].countedBy(&read)
 	}
-	now := func() RewindProgress {
-		return RewindProgress{read.Load(), all.Records, w.events.stored.Load(), w.windows.stored.Load(), w.ledger.stored.Load()}
+	progress := func() RewindProgress {
+		return RewindProgress{Read: read.Load(), Records: records,
+			Events: w.events.stored.Load(), Windows: w.windows.stored.Load(), Ledger: w.ledger.stored.Load()}
 	}
 	done := make(chan struct{})
 	go func() { defer close(done); w.Run(ctx) }()
+	r.report(done, progress)
+	if ctx.Err() != nil {
+		return progress(), errors.New("rewind: stopped before the end, which does no harm: run it again")
+	}
+	if reason := w.unready(); reason != "" {
+		return progress(), fmt.Errorf("rewind: %s", reason)
+	}
+	return progress(), nil
+}
+
+// report calls r.Progress once a second until done is closed.
+func (r Rewind) report(done <-chan struct{}, progress func() RewindProgress) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
 			if r.Progress != nil {
-				r.Progress(now())
+				r.Progress(progress())
 			}
-			continue
 		case <-done:
+			return
 		}
-		break
 	}
-	if ctx.Err() != nil {
-		return now(), fmt.Errorf("rewind: stopped before the end, which does no harm: run it again")
-	}
-	if reason := w.unready(); reason != "" {
-		return now(), fmt.Errorf("rewind: %s", reason)
-	}
-	return now(), nil
 }
 
-// span is a part of a partition's log: from read on it is read, from write on its rows are written, and at end it ends. The zero value is
-// no limit.
+// span is the part of a partition's log that a rewind reads. Rows of records from readFrom to writeFrom, the
+// warm-up, aren't written. The zero value is unlimited.
 type span struct {
-	read, write, end int64
-	limited          bool
-	taken            *atomic.Int64 // records, of all spans of a rewind
+	readFrom, writeFrom, end int64 // offsets
+	limited                  bool
+	records                  *atomic.Int64 // read, of all spans of a rewind
 }
 
-func (s span) over(next int64) bool { return s.limited && next >= s.end }
+// ends reports whether next is behind the span.
+func (s span) ends(next int64) bool { return s.limited && next >= s.end }
 
-func (s span) counted(taken *atomic.Int64) span {
-	s.taken = taken
+func (s span) countedBy(records *atomic.Int64) span {
+	s.records = records
 	return s
 }
 
-// take counts a record that is to be read, or fails with errRewound behind the last one.
-func (s span) take(offset int64) error {
+// count counts a record of the span. It returns errSpanEnd for one behind it.
+func (s span) count(offset int64) error {
 	switch {
 	case !s.limited:
 	case offset >= s.end:
-		return errRewound
+		return errSpanEnd
 	default:
-		s.taken.Add(1)
+		s.records.Add(1)
 	}
 	return nil
+}
+
+// spans finds what to read of each partition of both topics.
+func (r Rewind) spans(ctx context.Context, l *lane) (map[partitionOf]span, error) {
+	partitions, err := l.broker.Partitions(ctx, topic.Events)
+	if err != nil {
+		return nil, err
+	}
+	spans := map[partitionOf]span{}
+	for p := range partitions {
+		for _, name := range []string{topic.Events, topic.Windows} {
+			if spans[partitionOf{name, p}], err = r.span(ctx, l, name, p); err != nil {
+				return nil, fmt.Errorf("rewind %s/%d: %w", name, p, err)
+			}
+		}
+	}
+	return spans, nil
 }
 
 // span finds what to read of a partition.
@@ -130,26 +149,26 @@ func (r Rewind) span(ctx context.Context, l *lane, name string, p int) (s span, 
 	if err != nil {
 		return s, err
 	}
-	if s.write, err = l.broker.OffsetAt(ctx, name, p, r.From); err != nil {
+	if s.writeFrom, err = l.broker.OffsetAt(ctx, name, p, r.From); err != nil {
 		return s, err
 	}
-	s.write = min(max(s.write, first), end)
-	s.read, s.end, s.limited = s.write, end, true
-	if name != topic.Events || s.write == first && first == 0 {
+	s.writeFrom = min(max(s.writeFrom, first), end)
+	s.readFrom, s.end, s.limited = s.writeFrom, end, true
+	if name != topic.Events || s.writeFrom == first && first == 0 {
 		return s, nil
 	}
 	at := r.From
-	if s.write > first {
-		before, err := timeOf(ctx, l.broker, name, p, s.write-1)
+	if s.writeFrom > first {
+		before, err := timeOf(ctx, l.broker, name, p, s.writeFrom-1)
 		if err != nil {
 			return s, err
 		}
 		at = before
 	}
-	if s.read, err = l.broker.OffsetAt(ctx, name, p, at.Add(-rewindWarmUp)); err != nil {
+	if s.readFrom, err = l.broker.OffsetAt(ctx, name, p, at.Add(-rewindWarmUp)); err != nil {
 		return s, err
 	}
-	if s.read = min(s.read, s.write); s.read > first || first == 0 || first == end {
+	if s.readFrom = min(s.readFrom, s.writeFrom); s.readFrom > first || first == 0 || first == end {
 		return s, nil
 	}
 	oldest, err := timeOf(ctx, l.broker, name, p, first)
@@ -157,22 +176,26 @@ func (r Rewind) span(ctx context.Context, l *lane, name string, p int) (s span, 
 		return s, err
 	}
 	from := oldest.Add(rewindWarmUp)
-	if s.write, err = l.broker.OffsetAt(ctx, name, p, from); err != nil {
+	if s.writeFrom, err = l.broker.OffsetAt(ctx, name, p, from); err != nil {
 		return s, err
 	}
-	s.write = min(s.write, end)
-	l.log.Warn("the log doesn't reach back far enough to judge its first records again: their rows are left as they are", "topic", name,
-		"partition", p, "log begins", oldest.UTC().Format(time.RFC3339), "written from", from.UTC().Format(time.RFC3339))
+	s.writeFrom = min(s.writeFrom, end)
+	l.log.Warn("the log doesn't reach back far enough to judge its first records again: "+
+		"their rows are left as they are",
+		"topic", name, "partition", p, "log begins", oldest.UTC().Format(time.RFC3339),
+		"written from", from.UTC().Format(time.RFC3339))
 	return s, nil
 }
 
-// timeOf is the timestamp of a record.
-func timeOf(ctx context.Context, b *broker.Client, name string, p int, offset int64) (at time.Time, err error) {
+// timeOf returns the timestamp of a record.
+func timeOf(ctx context.Context, b *broker.Client, name string, p int, offset int64) (at time.Time,
+	err error) {
 	found := errors.New("found")
-	err = b.Follow(ctx, broker.Follower{Topic: name, Partition: p, From: offset, Record: func(x broker.Record) error {
-		at = time.UnixMilli(x.Time)
-		return found
-	}})
+	err = b.Follow(ctx, broker.Follower{Topic: name, Partition: p, From: offset,
+		Record: func(x broker.Record) error {
+			at = time.UnixMilli(x.Time)
+			return found
+		}})
 	if errors.Is(err, found) {
 		err = nil
 	}

@@ -11,7 +11,8 @@ import (
 	"nowcast/internal/topic"
 )
 
-// A rewind writes from the asked time on, reads what the judgement of those records hangs on before it, and begins later where that is gone.
+// TestRewindSpan checks that a rewind writes from the given time on, reads the warm-up before it, and
+// begins later where retention has deleted that.
 func TestRewindSpan(t *testing.T) {
 	w := newWorld(t)
 	begin := w.clock
@@ -28,12 +29,14 @@ func TestRewindSpan(t *testing.T) {
 			t.Errorf("%+v %v, want %+v", got, err, want)
 		}
 	}
-	// The record at minute m has offset m-1. What was before the one at minute 60 is judged by the 21 minutes before that.
-	check(at(60), span{read: 37, write: 59, end: 120})
-	check(at(0), span{read: 0, write: 0, end: 120})
-	check(at(5), span{read: 0, write: 4, end: 120})
-	check(at(500), span{read: 98, write: 120, end: 120})
-	if got, err := (Rewind{From: at(0)}).span(t.Context(), l, topic.Events, 1); err != nil || !got.over(got.read) {
+	// The record at minute m has offset m-1. The record at minute 60 needs a warm-up of the 21 minutes
+	// before it.
+	check(at(60), span{readFrom: 37, writeFrom: 59, end: 120})
+	check(at(0), span{readFrom: 0, writeFrom: 0, end: 120})
+	check(at(5), span{readFrom: 0, writeFrom: 4, end: 120})
+	check(at(500), span{readFrom: 98, writeFrom: 120, end: 120})
+	if got, err := (Rewind{From: at(0)}).span(t.Context(), l, topic.Events, 1); err != nil ||
+		!got.ends(got.readFrom) {
 		t.Errorf("an empty partition: %+v %v", got, err)
 	}
 
@@ -51,7 +54,7 @@ func TestRewindSpan(t *testing.T) {
 	if _, err := q.RequestWith(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	check(at(100), span{read: 77, write: 99, end: 120})
-	check(at(60), span{read: 50, write: 71, end: 120}) // the oldest is of minute 51
-	check(at(0), span{read: 50, write: 71, end: 120})
+	check(at(100), span{readFrom: 77, writeFrom: 99, end: 120})
+	check(at(60), span{readFrom: 50, writeFrom: 71, end: 120}) // the oldest is of minute 51
+	check(at(0), span{readFrom: 50, writeFrom: 71, end: 120})
 }

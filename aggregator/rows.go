@@ -21,34 +21,37 @@ var (
 	insertWindows string
 )
 
-// eventRows are rows of the table `events`, by column in the order of insert_events.sql.
+// eventRows are rows of the table `events`. The columns are in the order of insert_events.sql.
 type eventRows struct {
-	site                                                   names
+	site                                                   lowCardinality
 	ts                                                     milliseconds
 	visitor                                                chproto.ColUInt64
 	id                                                     chproto.ColFixedStr16
 	kpart                                                  chproto.ColUInt16
 	koff                                                   chproto.ColUInt64
 	kidx                                                   chproto.ColUInt16
-	kind, name, hostname                                   names
+	kind, name, hostname                                   lowCardinality
 	path, referrer                                         chproto.ColStr
-	source                                                 names
-	utmSource, utmMedium, utmCampaign, utmContent, utmTerm names
-	country, region, device, browser, browserVersion       names
-	os, osVersion, language                                names
+	source                                                 lowCardinality
+	utmSource, utmMedium, utmCampaign, utmContent, utmTerm lowCardinality
+	country, region, device, browser, browserVersion       lowCardinality
+	os, osVersion, language                                lowCardinality
 	props                                                  properties
 	revenueMicros                                          chproto.ColInt64
-	currency                                               names
+	currency                                               lowCardinality
 	scrollDepth                                            chproto.ColUInt8
 	engagedMS                                              chproto.ColUInt32
 	interactive, late, fresh                               chproto.ColBool
-	channel, city, screen                                  names
+	channel, city, screen                                  lowCardinality
 }
 
 func (r *eventRows) columns() []vector {
-	return []vector{&r.site, &r.ts, &r.visitor, &r.id, &r.kpart, &r.koff, &r.kidx, &r.kind, &r.name, &r.hostname, &r.path, &r.referrer, &r.source,
-		&r.utmSource, &r.utmMedium, &r.utmCampaign, &r.utmContent, &r.utmTerm, &r.country, &r.region, &r.device, &r.browser, &r.browserVersion,
-		&r.os, &r.osVersion, &r.language, &r.props, &r.revenueMicros, &r.currency, &r.scrollDepth, &r.engagedMS, &r.interactive, &r.late, &r.fresh,
+	return []vector{&r.site, &r.ts, &r.visitor, &r.id, &r.kpart, &r.koff, &r.kidx, &r.kind, &r.name,
+		&r.hostname, &r.path, &r.referrer, &r.source,
+		&r.utmSource, &r.utmMedium, &r.utmCampaign, &r.utmContent, &r.utmTerm, &r.country, &r.region,
+		&r.device, &r.browser, &r.browserVersion,
+		&r.os, &r.osVersion, &r.language, &r.props, &r.revenueMicros, &r.currency, &r.scrollDepth,
+		&r.engagedMS, &r.interactive, &r.late, &r.fresh,
 		&r.channel, &r.city, &r.screen}
 }
 
@@ -59,12 +62,12 @@ func (r *eventRows) insert(ctx context.Context, db inserter, token string) error
 	return insert(ctx, db, insertEvents, token, r.columns(), r.rows())
 }
 
-// add appends the event at index i of e, which was read from partition.
+// add appends the event at index i of an envelope of a partition.
 func (r *eventRows) add(partition int, e *fold.Envelope, i int, class fold.Class) {
 	x := &e.Events[i]
 	id := x.ID
 	if !x.HasID {
-		id = idOf(e.Header, i)
+		id = generatedID(e.Header, i)
 	}
 	r.site.add(x.Site)
 	r.ts.Append(x.Time)
@@ -105,8 +108,8 @@ func (r *eventRows) add(partition int, e *fold.Envelope, i int, class fold.Class
 	r.screen.add(x.Screen)
 }
 
-// idOf names an event whose client gave it no id. It is the same in every copy of its envelope.
-func idOf(h event.Header, i int) (id [16]byte) {
+// generatedID returns the id of an event whose client sent none. It is equal in all copies of its envelope.
+func generatedID(h event.Header, i int) (id [16]byte) {
 	var b [20]byte
 	binary.LittleEndian.PutUint64(b[:], h.Node)
 	binary.LittleEndian.PutUint64(b[8:], h.Sequence)
@@ -117,9 +120,9 @@ func idOf(h event.Header, i int) (id [16]byte) {
 	return id
 }
 
-// windowRows are rows of the table `windows`, by column in the order of insert_windows.sql.
+// windowRows are rows of the table `windows`. The columns are in the order of insert_windows.sql.
 type windowRows struct {
-	site                                names
+	site                                lowCardinality
 	second                              seconds
 	part                                chproto.ColUInt16
 	pageviews, visitors, events, active chproto.ColUInt32
@@ -137,10 +140,10 @@ func (r *windowRows) insert(ctx context.Context, db inserter, token string) erro
 	return insert(ctx, db, insertWindows, token, r.columns(), r.rows())
 }
 
-// add appends a row that partition has said.
+// add appends a final row of a partition.
 func (r *windowRows) add(partition uint32, s *window.Second) {
 	if s.At < 0 || s.At > math.MaxUint32 {
-		return // no such second in ClickHouse's DateTime, nor in any log that has clocks
+		return // outside of ClickHouse's DateTime, from a broken clock
 	}
 	r.site.add(s.Site)
 	r.second.Append(uint32(s.At))

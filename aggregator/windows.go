@@ -8,24 +8,26 @@ import (
 
 	"nowcast/aggregator/fold"
 	"nowcast/aggregator/group"
+	"nowcast/internal/retry"
 	"nowcast/internal/topic"
 	"nowcast/internal/window"
 )
 
-// beat is the pace of emissions. Beats are multiples of it since 1970, so that all partitions of all instances emit at the same moments
-// and a streamer can send once for all of them.
-const beat = 100 * time.Millisecond
+// emitInterval is the pace of emissions. They start at multiples of it since 1970, so that all partitions of
+// all instances emit at the same moments and a streamer can send one frame for all of them.
+const emitInterval = 100 * time.Millisecond
 
-// tryWrite bounds one attempt to write an emission: longer than Kafka takes to notice that a partition's leader is gone.
-const tryWrite = 5 * time.Second
+// produceTimeout bounds one attempt to write an emission. It is longer than Kafka takes to replace a
+// partition's leader.
+const produceTimeout = 5 * time.Second
 
 // windowsWork is the windows lane's work on the partitions of one generation.
-type windowsWork struct{ parts []*windowsPart }
+type windowsWork struct{ partitions []*windowsPartition }
 
-func newWindowsWork(l *lane, _ []int, committed []group.Position) work {
+func newWindowsWork(l *lane, committed []group.Position) work {
 	w := &windowsWork{}
 	for _, p := range committed {
-		w.parts = append(w.parts, newWindowsPart(l, p))
+		w.partitions = append(w.partitions, newWindowsPartition(l, p))
 	}
 	return w
 }
@@ -33,19 +35,19 @@ func newWindowsWork(l *lane, _ []int, committed []group.Position) work {
 // Run works on all partitions until ctx ends.
 func (w *windowsWork) Run(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, p := range w.parts {
+	for _, p := range w.partitions {
 		wg.Go(func() { p.run(ctx) })
 	}
 	wg.Wait()
 }
 
-// Positions are those up to which every final row is acknowledged.
+// Positions returns the positions before which every final row is acknowledged.
 func (w *windowsWork) Positions() []group.Position {
 	var all []group.Position
-	for _, p := range w.parts {
+	for _, p := range w.partitions {
 		p.mu.Lock()
-		if p.done.Topic != "" {
-			all = append(all, p.done)
+		if p.acknowledged.Topic != "" {
+			all = append(all, p.acknowledged)
 		}
 		p.mu.Unlock()
 	}
@@ -53,9 +55,9 @@ func (w *windowsWork) Positions() []group.Position {
 }
 
 func (w *windowsWork) unready() string {
-	for _, p := range w.parts {
+	for _, p := range w.partitions {
 		p.mu.Lock()
-		reason := cmp.Or(p.left, p.source.trouble.unready(), p.reason)
+		reason := cmp.Or(p.haltReason, p.reader.failure.unready(), p.reason)
 		p.mu.Unlock()
 		if reason != "" {
 			return reason
@@ -64,187 +66,200 @@ func (w *windowsWork) unready() string {
 	return ""
 }
 
-// windowsPart is the windows lane of one partition: one goroutine reads and folds, another emits, and between them is what is pending.
-type windowsPart struct {
+// windowsPartition is the windows lane of one partition: one goroutine reads and folds, another emits what is
+// pending.
+type windowsPartition struct {
 	*lane
 	partition int
-	source    *source
-	wake      chan struct{} // there is something to emit
-	most      int           // final rows that may wait
+	reader    *partitionReader
+	changed   chan struct{} // notifies emitLoop
+	maxFinals int           // pending final rows; then reading waits
 
-	mu      sync.Mutex
-	room    sync.Cond // pending has room again
-	windows fold.Windows
-	pending *pending
-	live    bool
-	done    group.Position
-	reason  string
-	left    string // why the partition is left alone: for good, while what is pending is still written
+	mu           sync.Mutex
+	notFull      sync.Cond // pending has fewer than maxFinals final rows
+	windows      fold.Windows
+	pending      *pending
+	live         bool
+	acknowledged group.Position
+	reason       string // why the partition isn't ready
+	haltReason   string // why reading has ended for good; what is pending is still emitted
 
-	// Of the emitting goroutine: what isn't acknowledged yet, and the position that it reaches.
-	sending [][]byte
-	reaches group.Position
-	said    seldom
+	// Of the emitting goroutine.
+	unacknowledged [][]byte       // records of the emission that is being written
+	sending        group.Position // reached once they are acknowledged
+	logged         logEvery
 }
 
-func newWindowsPart(l *lane, committed group.Position) *windowsPart {
-	windows := fold.NewWindows(fold.Standard())
-	w := &windowsPart{lane: l, partition: committed.Partition, wake: make(chan struct{}, 1), most: maxFinals, windows: windows,
-		pending: newPending(committed.Partition, windows.Fold), reason: "reading the last minutes of the log again"}
-	w.room.L = &w.mu
-	w.source = newSource(l, w, w.windows.Reader, committed)
+func newWindowsPartition(l *lane, committed group.Position) *windowsPartition {
+	windows := fold.NewWindows(fold.StandardRules())
+	w := &windowsPartition{lane: l, partition: committed.Partition, changed: make(chan struct{}, 1),
+		maxFinals: maxFinals, windows: windows, pending: newPending(committed.Partition, windows.Fold),
+		reason: "reading the last minutes of the log again"}
+	w.notFull.L = &w.mu
+	w.reader = newPartitionReader(l, w, w.windows.Classifier, committed)
 	return w
 }
 
-func (w *windowsPart) run(ctx context.Context) {
-	hard, cancel := w.drain(ctx)
+func (w *windowsPartition) run(ctx context.Context) {
+	draining, cancel := w.drain(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := w.source.run(ctx); ctx.Err() == nil {
-			w.source.log.Error("this partition is left alone", "error", err)
-			w.leave(err)
+		if err := w.reader.run(ctx); ctx.Err() == nil {
+			w.reader.log.Error("this partition is halted", "error", err)
+			w.halt(err)
 		}
 	})
-	wg.Go(func() { w.emitting(ctx, hard) })
+	wg.Go(func() { w.emitLoop(ctx, draining) })
 	wg.Wait()
-	w.emit(hard)
+	w.emit(draining)
 }
 
-func (w *windowsPart) set(reason string) {
+func (w *windowsPartition) setReason(reason string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.reason = reason
 }
 
-func (w *windowsPart) leave(err error) {
+func (w *windowsPartition) halt(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.left = err.Error()
-	w.metrics.alone.WithLabelValues(w.name).Inc()
+	w.haltReason = err.Error()
+	w.metrics.halted.WithLabelValues(w.name).Inc()
 }
 
-// read folds an envelope. While more final rows wait than memory is for, it waits.
-func (w *windowsPart) read(ctx context.Context, e *fold.Envelope, _ []byte) (fold.Outcome, error) {
+// apply folds an envelope. It waits while maxFinals final rows are pending.
+func (w *windowsPartition) apply(ctx context.Context, e *fold.Envelope, _ []byte) (fold.Outcome, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.pending.finals) >= w.most && w.live {
+	if len(w.pending.finals) >= w.maxFinals && w.live {
 		w.metrics.waits.WithLabelValues(topic.Windows).Inc()
-		defer context.AfterFunc(ctx, func() {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.room.Broadcast()
-		})()
-		for len(w.pending.finals) >= w.most {
+		defer wakeOn(ctx, &w.notFull)()
+		for len(w.pending.finals) >= w.maxFinals {
 			if ctx.Err() != nil {
 				return fold.Outcome{}, ctx.Err()
 			}
-			w.room.Wait()
+			w.notFull.Wait()
 		}
 	}
-	apply := w.windows.Apply
-	if !w.live && w.source.known {
-		apply = func(e *fold.Envelope) ([]window.Second, fold.Outcome) { return w.windows.Warm(e, w.source.want) }
+	var finals []window.Second
+	var outcome fold.Outcome
+	if !w.live && w.reader.hasWatermark {
+		finals, outcome = w.windows.Warm(e, w.reader.committedWatermark)
+	} else {
+		finals, outcome = w.windows.Apply(e)
 	}
-	finals, outcome := apply(e)
-	w.pending.take(finals, e.Offset, w.windows.Reader)
+	w.pending.take(finals, e.Offset, w.windows.Classifier)
 	if !w.live {
-		w.pending.silence()
-	} else if w.pending.news() {
-		w.awake()
+		w.pending.dropFinals()
+	} else if w.pending.any() {
+		notify(w.changed)
 	}
 	return outcome, nil
 }
 
-func (w *windowsPart) begin() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	// Where the watermark had to be raised, what it passed was final before.
-	w.windows.Fold.Advance(w.windows.Reader.Watermark(), 0)
-	w.pending.take(w.windows.Fold.End(w.pending.next-1, w.windows.Reader.Now()), w.pending.next-1, w.windows.Reader)
-	w.pending.silence()
-	w.live, w.reason = true, ""
-	w.awake()
+// wakeOn wakes the waiters of a condition when ctx ends, until stop is called.
+func wakeOn(ctx context.Context, c *sync.Cond) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		c.L.Lock()
+		defer c.L.Unlock()
+		c.Broadcast()
+	})
 }
 
-func (w *windowsPart) awake() {
+// notify wakes the receiver of a channel with a buffer of one, or does nothing if that has been done already.
+func notify(c chan<- struct{}) {
 	select {
-	case w.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-// emitting writes what is pending: at once after a quiet beat, else on the next beat. What isn't due yet is looked at again on a beat, and
-// doesn't keep the next change waiting.
-func (w *windowsPart) emitting(ctx, hard context.Context) {
-	next := func() time.Duration {
+func (w *windowsPartition) goLive() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	// A watermark that goLive has raised only passes seconds that were final before.
+	p, c := w.pending, w.windows.Classifier
+	w.windows.Fold.Advance(c.Watermark(), 0)
+	p.take(w.windows.Fold.End(p.next-1, c.LogTime()), p.next-1, c)
+	p.dropFinals()
+	w.live, w.reason = true, ""
+	notify(w.changed)
+}
+
+// emitLoop emits what is pending: at once after a quiet interval, else at the next multiple of emitInterval.
+// Lists that aren't due yet are tried again at the next multiple and don't delay other changes.
+func (w *windowsPartition) emitLoop(ctx, draining context.Context) {
+	untilNext := func() time.Duration {
 		now := time.Now()
-		return now.Truncate(beat).Add(beat).Sub(now)
+		return now.Truncate(emitInterval).Add(emitInterval).Sub(now)
 	}
 	var last time.Time
-	var later <-chan time.Time
+	var again <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-w.wake:
-		case <-later:
+		case <-w.changed:
+		case <-again:
 		}
-		if time.Since(last) < beat {
-			pause(ctx, next())
-			if ctx.Err() != nil {
+		if time.Since(last) < emitInterval {
+			if retry.Sleep(ctx, untilNext()) != nil {
 				return
 			}
 		}
-		if w.emit(hard) {
+		if w.emit(draining) {
 			last = time.Now()
 		}
-		if later = nil; w.waiting() {
-			later = time.After(next())
+		if again = nil; w.hasPending() {
+			again = time.After(untilNext())
 		}
 	}
 }
 
-// waiting says whether something is pending that isn't due yet.
-func (w *windowsPart) waiting() bool {
+// hasPending reports whether changes aren't emitted yet.
+func (w *windowsPartition) hasPending() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.live && w.pending.news()
+	return w.live && w.pending.any()
 }
 
-// emit writes all that is due, one record after the other, until they are acknowledged or ctx ends. Copies do no harm: the rows
-// are the same. A record out of order doesn't either, since rows have versions. It says whether it wrote any.
-func (w *windowsPart) emit(ctx context.Context) (wrote bool) {
-	if len(w.sending) == 0 && !w.collect() {
+// emit writes all that is due, one record after the other, until all are acknowledged or ctx ends. It reports
+// whether it wrote any. Records that are written twice or out of order are harmless: a version has one
+// content, and rows are ordered by version.
+func (w *windowsPartition) emit(ctx context.Context) (wrote bool) {
+	if len(w.unacknowledged) == 0 && !w.collect() {
 		return false
 	}
-	for len(w.sending) > 0 {
-		try, cancel := context.WithTimeout(ctx, tryWrite)
-		_, err := w.broker.Produce(try, topic.Windows, w.partition, time.Now(), w.sending[0])
+	var backoff retry.Backoff
+	for len(w.unacknowledged) > 0 {
+		attempt, cancel := context.WithTimeout(ctx, produceTimeout)
+		_, err := w.broker.Produce(attempt, topic.Windows, w.partition, time.Now(), w.unacknowledged[0])
 		cancel()
 		if err == nil {
-			w.sending = w.sending[1:]
+			w.unacknowledged = w.unacknowledged[1:]
+			backoff.Reset()
 			continue
 		}
 		if ctx.Err() != nil {
 			return false
 		}
 		w.metrics.retries.WithLabelValues(topic.Windows).Inc()
-		if w.said.now() {
-			w.source.log.Warn("can't write windows, trying again", "error", err)
+		if w.logged.due() {
+			w.reader.log.Warn("can't write windows, trying again", "error", err)
 		}
-		w.set("can't write " + topic.Windows + ": " + err.Error())
+		w.setReason("can't write " + topic.Windows + ": " + err.Error())
 		w.broker.Refresh()
-		pause(ctx, 100*time.Millisecond)
+		_ = backoff.Wait(ctx) // Produce fails once ctx has ended
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.done, w.reason = w.reaches, ""
+	w.acknowledged, w.reason = w.sending, ""
 	return true
 }
 
-// collect takes what is due, and says whether that is anything.
-func (w *windowsPart) collect() bool {
+// collect moves what is due to unacknowledged, and reports whether there is any.
+func (w *windowsPartition) collect() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.live {
@@ -252,13 +267,13 @@ func (w *windowsPart) collect() bool {
 	}
 	p := w.pending
 	records, n := p.emit(time.Now())
-	w.room.Broadcast()
+	w.notFull.Broadcast()
 	if len(records) == 0 {
 		return false
 	}
-	w.sending, w.reaches = records, position(w.partition, p.next, p.watermark)
+	w.unacknowledged, w.sending = records, position(w.partition, p.next, p.watermark)
 	w.metrics.emitted.WithLabelValues("final").Add(float64(n.finals))
 	w.metrics.emitted.WithLabelValues("provisional").Add(float64(n.provisional))
-	w.metrics.emitted.WithLabelValues("now").Add(float64(n.nows))
+	w.metrics.emitted.WithLabelValues("now").Add(float64(n.lists))
 	return true
 }

@@ -13,7 +13,8 @@ import (
 	"nowcast/internal/window"
 )
 
-// An event is on the way at once, is final when the watermark has passed its second, and leaves after five minutes.
+// TestWindows follows an event: it is emitted at once, is final when the watermark has passed its second,
+// and its visitor leaves after five minutes.
 func TestWindows(t *testing.T) {
 	w := newWorld(t)
 	w.start(Config{Windows: true})
@@ -24,20 +25,22 @@ func TestWindows(t *testing.T) {
 	w.send(1, w.view(3, "/"))
 	key := func(p int, at int64) string { return fmt.Sprint(p, " example.com ", at) }
 	w.until(5*time.Second, "provisional", func() string {
-		rows, nows, _ := w.said()
+		rows, nows, _ := w.emitted()
 		r, n := rows[key(0, second)], nows["0 example.com"]
-		if r.Pageviews != 3 || r.Visitors != 2 || r.Active != 2 || r.Final || r.Revision != 3 || len(n.Pages) != 2 || rows[key(1, second)].Active != 1 {
+		if r.Pageviews != 3 || r.Visitors != 2 || r.Active != 2 || r.Final || r.Revision != 3 ||
+			len(n.Pages) != 2 || rows[key(1, second)].Active != 1 {
 			return fmt.Sprintf("%+v %+v", r, n)
 		}
 		return ""
 	})
-	t.Logf("sent to said: %v", time.Since(sent))
+	t.Logf("sent to emitted: %v", time.Since(sent))
 	w.clock += 1000
 	w.send(0)
 	w.send(1)
 	w.until(5*time.Second, "final", func() string {
-		rows, _, watermark := w.said()
-		if r := rows[key(0, second)]; !r.Final || r.Revision != 4 || r.Active != 2 || watermark[1]/1000 != second+1 {
+		rows, _, watermark := w.emitted()
+		if r := rows[key(0, second)]; !r.Final || r.Revision != 4 || r.Active != 2 ||
+			watermark[1]/1000 != second+1 {
 			return fmt.Sprintf("%+v, watermarks %v", r, watermark)
 		}
 		return ""
@@ -46,7 +49,7 @@ func TestWindows(t *testing.T) {
 	w.send(0)
 	w.send(1)
 	w.until(5*time.Second, "gone", func() string {
-		rows, nows, _ := w.said()
+		rows, nows, _ := w.emitted()
 		r, has := rows[key(0, second+300)]
 		if n := nows["0 example.com"]; !has || !r.Final || r.Active != 0 || len(n.Pages) != 0 {
 			return fmt.Sprintf("%+v %+v", r, n)
@@ -56,7 +59,7 @@ func TestWindows(t *testing.T) {
 	w.agree()
 }
 
-// traffic sends n envelopes of random events, over d of the log's time.
+// traffic sends n envelopes of random events over d of the log's time.
 func (w *world) traffic(seed uint64, n int, d time.Duration) {
 	r := rand.New(rand.NewPCG(seed, 2))
 	for range n {
@@ -80,14 +83,15 @@ func (w *world) traffic(seed uint64, n int, d time.Duration) {
 	}
 }
 
-// Whoever works on a partition, and how often that changes, the rows are those of one straight run.
+// TestTakeover checks that the rows are those of one pass over the log, whichever instance owns a
+// partition.
 func TestTakeover(t *testing.T) {
 	w := newWorld(t)
 	_, stop := w.start(Config{Windows: true})
 	w.traffic(1, 60, 20*time.Minute)
 	w.agree()
 	stop()
-	w.traffic(2, 60, 3*time.Minute) // nobody is there
+	w.traffic(2, 60, 3*time.Minute) // no instance runs
 	_, stop = w.start(Config{Windows: true})
 	w.traffic(3, 20, time.Minute)
 	w.agree()
@@ -109,7 +113,7 @@ func TestTakeover(t *testing.T) {
 	w.agree()
 }
 
-// What can't be read is written down and left out.
+// TestDeadLetter checks that unreadable records go to the dead-letter topic and are skipped.
 func TestDeadLetter(t *testing.T) {
 	w := newWorld(t)
 	w.start(Config{Windows: true})
@@ -122,35 +126,39 @@ func TestDeadLetter(t *testing.T) {
 	w.log[0] = make([]fold.Envelope, 2)
 	w.send(0, w.view(1, "/"))
 	w.until(5*time.Second, "going on", func() string {
-		if rows, _, _ := w.said(); len(rows) != 1 {
+		if rows, _, _ := w.emitted(); len(rows) != 1 {
 			return fmt.Sprint(rows)
 		}
 		return ""
 	})
 	var letters []string
-	_ = w.kafka.Follow(t.Context(), broker.Follower{Topic: topic.DeadLetter, Record: func(r broker.Record) error {
-		letters = append(letters, string(r.Value))
-		if len(letters) == 2 {
-			return fmt.Errorf("enough")
-		}
-		return nil
-	}})
-	want := `{"lane":"windows","topic":"nowcast.events.v1","partition":0,"offset":1,"reason":"read header of version 2, this program knows up to 1: newer schema version"}`
+	_ = w.kafka.Follow(t.Context(), broker.Follower{Topic: topic.DeadLetter,
+		Record: func(r broker.Record) error {
+			letters = append(letters, string(r.Value))
+			if len(letters) == 2 {
+				return fmt.Errorf("enough")
+			}
+			return nil
+		}})
+	want := `{"lane":"windows","topic":"nowcast.events.v1","partition":0,"offset":1,` +
+		`"reason":"read header of version 2, this program knows up to 1: newer schema version"}`
 	if len(letters) != 2 || letters[1] != want {
 		t.Errorf("got %q, want %s", letters, want)
 	}
 }
 
-// Final rows are all there; of what is provisional only the newest; lists of a site at most once a second.
+// TestPendingThins checks that all final rows are emitted, of provisional ones the newest, and a site's
+// lists at most once a second.
 func TestPendingThins(t *testing.T) {
-	w := fold.NewWindows(fold.Standard())
+	w := fold.NewWindows(fold.StandardRules())
 	p := newPending(3, w.Fold)
 	offset := int64(0)
 	send := func(at int64, events ...event.Event) {
 		offset++
-		e := fold.Envelope{Offset: offset, Time: at, Header: event.Header{Node: 1, Sequence: uint64(offset), Low: at - 1}, Events: events}
+		e := fold.Envelope{Offset: offset, Time: at,
+			Header: event.Header{Node: 1, Sequence: uint64(offset), Low: at - 1}, Events: events}
 		finals, _ := w.Apply(&e)
-		p.take(finals, offset, w.Reader)
+		p.take(finals, offset, w.Classifier)
 	}
 	view := func(at int64, visitor uint64) event.Event {
 		return event.Event{Time: at, Visitor: visitor, Kind: event.Pageview, Site: "x", Path: "/"}
@@ -164,26 +172,28 @@ func TestPendingThins(t *testing.T) {
 		t.Errorf("%+v in %d records", n, len(records))
 	}
 	send(at+30, view(at+30, 5))
-	if _, n := p.emit(now.Add(beat)); n != (counts{0, 1, 0}) || !p.news() {
+	if _, n := p.emit(now.Add(emitInterval)); n != (counts{0, 1, 0}) || !p.any() {
 		t.Errorf("%+v, want the row and the list not twice within a second", n)
 	}
-	if _, n := p.emit(now.Add(nowPace)); n != (counts{0, 0, 1}) || p.news() {
+	if _, n := p.emit(now.Add(listInterval)); n != (counts{0, 0, 1}) || p.any() {
 		t.Errorf("%+v after a second, want the list", n)
 	}
 	send(at+40, view(at+40, 6))
 	send(at + 2000)
-	if _, n := p.emit(now.Add(2 * nowPace)); n != (counts{1, 0, 1}) || p.news() {
+	if _, n := p.emit(now.Add(2 * listInterval)); n != (counts{1, 0, 1}) || p.any() {
 		t.Errorf("%+v, want no provisional row of a second that is over", n)
 	}
 }
 
-// A large emission is cut into records, and only the last says that the seconds in them are over.
+// TestPendingCuts checks that a large emission is cut into records, of which only the last carries the new
+// watermark.
 func TestPendingCuts(t *testing.T) {
-	p := newPending(0, fold.New(fold.Standard()))
-	r := fold.NewReader(fold.Standard())
+	p := newPending(0, fold.New(fold.StandardRules()))
+	r := fold.NewClassifier(fold.StandardRules())
 	var finals []window.Second
 	for i := range 60_000 {
-		finals = append(finals, window.Second{Site: fmt.Sprintf("site-%d.example.com", i), At: 1_795_435_200, Events: 1, Final: true, Version: 1 << 52})
+		finals = append(finals, window.Second{Site: fmt.Sprintf("site-%d.example.com", i),
+			At: 1_795_435_200, Events: 1, Final: true, Version: 1 << 52})
 	}
 	r.Begin(event.Header{Node: 1, Sequence: 1, Low: 1_795_435_201_000}, 1_795_435_201_000)
 	p.take(finals, 7, r)

@@ -39,9 +39,9 @@ type world struct {
 	kafka *broker.Client
 	db    *warehouse.DB
 
-	cluster *kfake.Cluster
-	most    int         // final rows that may wait, if not as many as usual
-	garbage atomic.Bool // the test writes windows that can't be read
+	cluster   *kfake.Cluster
+	maxFinals int         // pending final rows, if not the usual number
+	garbage   atomic.Bool // the test writes windows that can't be read
 
 	clock    int64 // ms
 	node     uint64
@@ -60,7 +60,8 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(k.Close)
-	w := &world{t: t, cluster: k, kafka: broker.New(broker.Config{Addrs: k.ListenAddrs()}), clock: time.Now().UnixMilli(), node: 7}
+	w := &world{t: t, cluster: k, kafka: broker.New(broker.Config{Addrs: k.ListenAddrs()}),
+		clock: time.Now().UnixMilli(), node: 7}
 	t.Cleanup(w.kafka.Close)
 	if err := w.kafka.Ensure(t.Context(), topic.Specs(partitions, 1), nil); err != nil {
 		t.Fatal(err)
@@ -70,28 +71,30 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { stop(); tails.Wait() })
 	for p := range partitions {
 		tails.Go(func() {
-			_ = w.kafka.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: p, Record: func(r broker.Record) error {
-				var e window.Emission
-				if err := e.Decode(append([]byte(nil), r.Value...)); err != nil {
-					if !w.garbage.Load() {
-						t.Error(err)
+			_ = w.kafka.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: p,
+				Record: func(r broker.Record) error {
+					var e window.Emission
+					if err := e.Decode(append([]byte(nil), r.Value...)); err != nil {
+						if !w.garbage.Load() {
+							t.Error(err)
+						}
+						return nil
 					}
+					w.mu.Lock()
+					defer w.mu.Unlock()
+					w.emissions, w.arrived = append(w.emissions, e), append(w.arrived, time.Now())
 					return nil
-				}
-				w.mu.Lock()
-				defer w.mu.Unlock()
-				w.emissions, w.arrived = append(w.emissions, e), append(w.arrived, time.Now())
-				return nil
-			}})
+				}})
 		})
 	}
 	return w
 }
 
-// start runs an aggregator until stop, or the test's end.
+// start runs an aggregator until stop or the end of the test.
 func (w *world) start(cfg Config) (s *Service, stop func()) {
 	w.t.Helper()
-	s, err := New(cfg, Deps{Broker: w.kafka, Warehouse: w.db, Log: slog.New(slog.NewTextHandler(testLog{w.t}, nil)), Metrics: prometheus.NewRegistry()})
+	s, err := New(cfg, Deps{Broker: w.kafka, Warehouse: w.db,
+		Log: slog.New(slog.NewTextHandler(testLog{w.t}, nil)), Metrics: prometheus.NewRegistry()})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -119,7 +122,7 @@ func (l testLog) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// until waits for what to give "".
+// until polls what until it returns "".
 func (w *world) until(limit time.Duration, name string, what func() string) {
 	w.t.Helper()
 	end := time.Now().Add(limit)
@@ -135,12 +138,13 @@ func (w *world) until(limit time.Duration, name string, what func() string) {
 	}
 }
 
-// send writes an envelope of the node at the world's clock; without events it is a tick.
+// send writes an envelope of the node at the world's clock. Without events it is a tick.
 func (w *world) send(partition int, events ...event.Event) {
 	w.t.Helper()
 	w.sequence[partition]++
 	e := fold.Envelope{Offset: int64(len(w.log[partition])), Time: w.clock,
-		Header: event.Header{Version: event.Version, Node: w.node, Sequence: w.sequence[partition], Low: w.clock - 1}, Events: events}
+		Header: event.Header{Version: event.Version, Node: w.node, Sequence: w.sequence[partition],
+			Low: w.clock - 1}, Events: events}
 	for _, x := range events {
 		e.Header.Low = min(e.Header.Low, x.Time-1)
 	}
@@ -156,18 +160,22 @@ func (w *world) append(partition int, e fold.Envelope) {
 	for _, x := range e.Tallies {
 		b = event.AppendTally(b, x)
 	}
-	if _, err := w.kafka.Produce(w.t.Context(), topic.Events, partition, time.UnixMilli(e.Time), b); err != nil {
+	if _, err := w.kafka.Produce(w.t.Context(), topic.Events, partition, time.UnixMilli(e.Time),
+		b); err != nil {
 		w.t.Fatal(err)
 	}
 	w.log[partition] = append(w.log[partition], e)
 }
 
 func (w *world) view(visitor uint64, path string) event.Event {
-	return event.Event{Time: w.clock, Visitor: visitor, Kind: event.Pageview, Name: "pageview", Site: "example.com", Hostname: "example.com", Path: path, Country: "DE", Device: "Desktop"}
+	return event.Event{Time: w.clock, Visitor: visitor, Kind: event.Pageview, Name: "pageview",
+		Site: "example.com", Hostname: "example.com", Path: path, Country: "DE", Device: "Desktop"}
 }
 
-// said is all that has been emitted: by row the newest content, and an error where one version had two.
-func (w *world) said() (rows map[string]window.Second, nows map[string]window.Now, watermark [partitions]int64) {
+// emitted returns everything that has been emitted: the newest content of each row and list. It fails the
+// test if one version has two contents.
+func (w *world) emitted() (rows map[string]window.Second, nows map[string]window.Now,
+	watermark [partitions]int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	rows, nows = map[string]window.Second{}, map[string]window.Now{}
@@ -194,11 +202,11 @@ func (w *world) said() (rows map[string]window.Second, nows map[string]window.No
 	return rows, nows, watermark
 }
 
-// want is what a straight run over the log says.
+// want returns the rows of one pass over the log.
 func (w *world) want() map[string]window.Second {
 	rows := map[string]window.Second{}
 	for p := range partitions {
-		all := fold.NewWindows(fold.Standard())
+		all := fold.NewWindows(fold.StandardRules())
 		for _, e := range w.log[p] {
 			e.Events = append([]event.Event(nil), e.Events...)
 			finals, _ := all.Apply(&e)
@@ -212,17 +220,17 @@ func (w *world) want() map[string]window.Second {
 	return rows
 }
 
-// agree waits until what was said is what a straight run says, and nothing else.
+// agree waits until the emitted rows are exactly those of one pass over the log.
 func (w *world) agree() {
 	w.t.Helper()
 	want := w.want()
-	w.until(10*time.Second, "all said", func() string {
-		rows, _, _ := w.said()
+	w.until(10*time.Second, "all emitted", func() string {
+		rows, _, _ := w.emitted()
 		return differs(rows, want)
 	})
 }
 
-// differs says in what rows aren't those wanted, and "" when they are.
+// differs describes a difference between rows and want, or returns "".
 func differs[R comparable](rows, want map[string]R) string {
 	for k, r := range want {
 		if rows[k] != r {

@@ -16,9 +16,10 @@ import (
 	"nowcast/internal/window"
 )
 
-// worker works on partitions without a group that would give them to nobody else.
+// worker works on partitions without a consumer group, so that several can own the same ones.
 func (w *world) worker(name string, start func(*lane) work) work {
-	l := &lane{name: name, cfg: Config{Drain: time.Second}, broker: w.kafka, log: slog.New(slog.NewTextHandler(testLog{w.t}, nil)), metrics: newMetrics(prometheus.NewRegistry())}
+	l := &lane{name: name, cfg: Config{Drain: time.Second}, broker: w.kafka,
+		log: slog.New(slog.NewTextHandler(testLog{w.t}, nil)), metrics: newMetrics(prometheus.NewRegistry())}
 	x := start(l)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -27,7 +28,7 @@ func (w *world) worker(name string, start func(*lane) work) work {
 	return x
 }
 
-// nothing is what is committed of topics that nobody has read.
+// nothing returns the positions of topics without a commit.
 func nothing(topics ...string) (all []group.Position) {
 	for _, name := range topics {
 		for p := range partitions {
@@ -37,7 +38,7 @@ func nothing(topics ...string) (all []group.Position) {
 	return all
 }
 
-// reached waits until everything of the log is in x's positions, and gives them.
+// reached waits until x's positions are at the log's end, and returns them.
 func (w *world) reached(x work) (at []group.Position) {
 	w.t.Helper()
 	w.until(10*time.Second, "reached", func() string {
@@ -56,14 +57,14 @@ func (w *world) reached(x work) (at []group.Position) {
 	return at
 }
 
-// quiet waits until all workers have said all there is to say.
+// quiet waits until no worker has pending changes.
 func (w *world) quiet(all ...work) {
 	w.t.Helper()
 	for _, x := range all {
 		w.reached(x)
 		w.until(5*time.Second, "quiet", func() string {
-			for _, p := range x.(*windowsWork).parts {
-				if p.waiting() {
+			for _, p := range x.(*windowsWork).partitions {
+				if p.hasPending() {
 					return fmt.Sprint("partition ", p.partition)
 				}
 			}
@@ -72,7 +73,7 @@ func (w *world) quiet(all ...work) {
 	}
 }
 
-// copies are all rows ever written, as bytes, by key and version, and how many were written more than once. It fails the test where one
+// copies returns how many rows and lists were emitted more than once. It fails the test if a key and
 // version has two contents.
 func (w *world) copies() (seconds, nows int) {
 	w.t.Helper()
@@ -88,7 +89,8 @@ func (w *world) copies() (seconds, nows int) {
 	}
 	for _, e := range w.emissions {
 		for _, s := range e.Seconds {
-			same(&seconds, fmt.Sprintf("second %d %s %d %x", e.Partition, s.Site, s.At, s.Version), s.Append(nil))
+			same(&seconds, fmt.Sprintf("second %d %s %d %x", e.Partition, s.Site, s.At, s.Version),
+				s.Append(nil))
 		}
 		for _, n := range e.Nows {
 			same(&nows, fmt.Sprintf("now %d %s %x", e.Partition, n.Site, n.Version), n.Append(nil))
@@ -97,12 +99,13 @@ func (w *world) copies() (seconds, nows int) {
 	return seconds, nows
 }
 
-// Several instances that all believe to own the partitions write the same rows, byte by byte, whenever they began.
+// TestZombies checks that several instances that all believe to own the partitions write the same bytes,
+// whenever they started.
 func TestZombies(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	start := func(at []group.Position) work {
-		return w.worker("windows", func(l *lane) work { return newWindowsWork(l, nil, at) })
+		return w.worker("windows", func(l *lane) work { return newWindowsWork(l, at) })
 	}
 	first := start(nothing(topic.Events))
 	w.traffic(1, 150, 30*time.Minute)
@@ -116,7 +119,8 @@ func TestZombies(t *testing.T) {
 	for seed := range uint64(4) {
 		w.traffic(3+seed, 40, 2*time.Minute)
 		w.odd()
-		w.quiet(first, second, third) // lists come once a second, and only then are the newest ones those of all
+		// lists come once a second; only then have all workers emitted the newest ones
+		w.quiet(first, second, third)
 	}
 	w.clock += 310_000
 	w.send(0)
@@ -133,7 +137,7 @@ func TestZombies(t *testing.T) {
 		t.Errorf("the test is none: %d rows and %d lists were written again", seconds, nows)
 	}
 	t.Logf("%d rows and %d lists were written again", seconds, nows)
-	// Nothing final is said otherwise later.
+	// A final row never changes.
 	finals := map[string]window.Second{}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -150,7 +154,7 @@ func TestZombies(t *testing.T) {
 	}
 }
 
-// Several store lanes on the same partitions store the same rows in all their columns.
+// TestStoreZombies checks that several store lanes on the same partitions store the same rows.
 func TestStoreZombies(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -158,7 +162,7 @@ func TestStoreZombies(t *testing.T) {
 	start := func(s *sink, at []group.Position) work {
 		return w.worker("store", func(l *lane) work { return newStoreWork(l, s, at) })
 	}
-	w.worker("windows", func(l *lane) work { return newWindowsWork(l, nil, nothing(topic.Events)) })
+	w.worker("windows", func(l *lane) work { return newWindowsWork(l, nothing(topic.Events)) })
 	one, two := newSink(t), newSink(t)
 	first := start(one, nothing(topic.Events, topic.Windows))
 	start(both, nothing(topic.Events, topic.Windows))

@@ -1,4 +1,4 @@
-// Package deployments has the settings of what runs around Nowcast; only tests are Go.
+// Package deployments holds the settings of the programs around Nowcast. Its Go code is tests only.
 package deployments
 
 import (
@@ -19,14 +19,14 @@ import (
 
 	"nowcast/aggregator"
 	"nowcast/ingest"
-	"nowcast/ingest/spool"
+	"nowcast/ingest/publisher/spool"
 	"nowcast/internal/broker"
 	"nowcast/internal/site"
 	"nowcast/internal/warehouse"
 	"nowcast/streamer"
 )
 
-// labels of a metric or an expression.
+// labels are the label names of a metric or an expression.
 type labels map[string]bool
 
 func labelsOf(names ...string) labels {
@@ -39,13 +39,15 @@ func labelsOf(names ...string) labels {
 
 func (l labels) String() string { return strings.Join(slices.Sorted(maps.Keys(l)), ", ") }
 
-// recorder notes what is registered. A vector without children is in no answer of /metrics, so asking there wouldn't do.
+// recorder records the metrics that are registered.
+// An answer of /metrics wouldn't do: it lacks the vectors that have no children.
 type recorder struct {
 	prometheus.Registerer
 	metrics map[string]labels
 }
 
-var desc = regexp.MustCompile(`^Desc\{fqName: "([^"]+)", .*constLabels: \{([^}]*)\}, variableLabels: \{([^}]*)\}`)
+var desc = regexp.MustCompile(
+	`^Desc\{fqName: "([^"]+)", .*constLabels: \{([^}]*)\}, variableLabels: \{([^}]*)\}`)
 
 func (r recorder) Register(c prometheus.Collector) error {
 	descs := make(chan *prometheus.Desc)
@@ -53,10 +55,11 @@ func (r recorder) Register(c prometheus.Collector) error {
 	for d := range descs {
 		found := desc.FindStringSubmatch(d.String())
 		if found == nil {
-			return fmt.Errorf("can't read %s", d)
+			return fmt.Errorf("parse description: %s", d)
 		}
 		own := labelsOf("job", "instance")
-		for label := range strings.FieldsFuncSeq(found[2]+","+found[3], func(c rune) bool { return c == ',' }) {
+		comma := func(c rune) bool { return c == ',' }
+		for label := range strings.FieldsFuncSeq(found[2]+","+found[3], comma) {
 			name, _, _ := strings.Cut(label, "=")
 			own[name] = true
 		}
@@ -81,11 +84,12 @@ func (r recorder) MustRegister(all ...prometheus.Collector) {
 	}
 }
 
-// registered are the metrics of all roles and of the process around them, and Prometheus's own.
+// registered gives the metrics of all roles, of the process around them, and of Prometheus itself.
 func registered(t *testing.T) map[string]labels {
 	t.Helper()
 	r := recorder{prometheus.NewRegistry(), map[string]labels{"up": labelsOf("job", "instance")}}
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	log := slog.New(slog.DiscardHandler)
 	kafka := broker.New(broker.Config{Addrs: []string{"127.0.0.1:1"}})
 	t.Cleanup(kafka.Close)
@@ -100,13 +104,19 @@ func registered(t *testing.T) map[string]labels {
 		t.Fatal(err)
 	}
 	defer disk.Close()
-	if _, err := ingest.New(ingest.Config{}, ingest.Deps{Broker: kafka, Sites: sites, Log: log, Metrics: r, Spool: disk}); err != nil {
+	if _, err := ingest.New(ingest.Config{}, ingest.Deps{
+		Broker: kafka, Sites: sites, Log: log, Metrics: r, Spool: disk,
+	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := aggregator.New(aggregator.Config{Windows: true, Store: true}, aggregator.Deps{Broker: kafka, Warehouse: db, Log: log, Metrics: r}); err != nil {
+	if _, err := aggregator.New(aggregator.Config{Windows: true, Store: true}, aggregator.Deps{
+		Broker: kafka, Warehouse: db, Log: log, Metrics: r,
+	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := streamer.New(streamer.Config{}, streamer.Deps{Broker: kafka, Warehouse: db, Sites: sites, Log: log, Metrics: r}); err != nil {
+	if _, err := streamer.New(streamer.Config{}, streamer.Deps{
+		Broker: kafka, Warehouse: db, Sites: sites, Log: log, Metrics: r,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	return r.metrics
@@ -114,8 +124,8 @@ func registered(t *testing.T) map[string]labels {
 
 var token = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\[[^\]]*\]|[0-9.]+[a-z]*|[A-Za-z_:][A-Za-z0-9_:]*|\S`)
 
-// check reads as much of PromQL as it takes to find metrics and labels. It gives the labels of the result, which texts about it may
-// use, or the first thing that doesn't exist.
+// check finds the metrics and labels of a PromQL expression, of the part of PromQL that is used here.
+// It returns the labels of the result. A metric or a label that doesn't exist is an error.
 func check(expr string, metrics map[string]labels) (labels, error) {
 	tokens := token.FindAllString(expr, -1)
 	at := func(i int) string {
@@ -124,7 +134,7 @@ func check(expr string, metrics map[string]labels) (labels, error) {
 		}
 		return ""
 	}
-	// list gives the names between an opening token at i and its closing one, values left out, and where that is.
+	// list returns the names between an opening token at i and its closing one, without values, and the end.
 	list := func(i int, closing string) (names []string, end int) {
 		for end = i + 1; end < len(tokens) && tokens[end] != closing; end++ {
 			if before := at(end - 1); before == "," || end == i+1 {
@@ -160,8 +170,9 @@ func check(expr string, metrics map[string]labels) (labels, error) {
 			}
 			i = end
 		default:
-			if c := word[0]; c != '_' && c != ':' && (c|0x20 < 'a' || c|0x20 > 'z') || at(i+1) == "(" || at(i+1) == "by" {
-				continue // a number, a sign, a text, or a function
+			c, next := word[0], at(i+1)
+			if c != '_' && c != ':' && (c|0x20 < 'a' || c|0x20 > 'z') || next == "(" || next == "by" {
+				continue // a number, an operator, a string, or a function
 			}
 			own, exists := metrics[word]
 			if !exists {
@@ -185,9 +196,11 @@ func check(expr string, metrics map[string]labels) (labels, error) {
 	return used, nil
 }
 
-// A rule about a metric or a label that nobody has is silent for ever: so the check has to notice.
+// A rule about a metric or a label that doesn't exist never fires, so check has to notice it.
 func TestCheck(t *testing.T) {
-	metrics := map[string]labels{"up": labelsOf("job"), "x_total": labelsOf("a", "b"), "y_bucket": labelsOf("c", "le")}
+	metrics := map[string]labels{
+		"up": labelsOf("job"), "x_total": labelsOf("a", "b"), "y_bucket": labelsOf("c", "le"),
+	}
 	for _, c := range []struct{ expr, labels, err string }{
 		{`up == 0`, "job", ""},
 		{`sum by (a) (rate(x_total{b=~"z_total|{c}",a!="1"}[5m])) / 3e2 > 0.5`, "a", ""},
@@ -201,7 +214,11 @@ func TestCheck(t *testing.T) {
 		{`time()`, "", `no metric in "time()"`},
 	} {
 		got, err := check(c.expr, metrics)
-		if fmt.Sprint(got) != c.labels || (err == nil) != (c.err == "") || err != nil && err.Error() != c.err {
+		said := ""
+		if err != nil {
+			said = err.Error()
+		}
+		if fmt.Sprint(got) != c.labels || said != c.err {
 			t.Errorf("%s: %s, %v", c.expr, got, err)
 		}
 	}
@@ -221,7 +238,7 @@ var (
 	legend    = regexp.MustCompile(`\{\{(\w+)\}\}`)
 )
 
-// texts fails on labels in a text, found by pattern, that the result doesn't have.
+// texts returns an error where a text names a label, found by pattern, that the result doesn't have.
 func texts(text string, pattern *regexp.Regexp, has labels) error {
 	for _, m := range pattern.FindAllStringSubmatch(text, -1) {
 		if !has[m[1]] {
@@ -260,8 +277,10 @@ func TestAlerts(t *testing.T) {
 					t.Errorf("%s: %v", r.Alert, err)
 				}
 			}
-			if s := r.Labels["severity"]; s != "page" && s != "ticket" || r.Annotations["summary"] == "" || r.Annotations["description"] == "" || names[r.Alert] {
-				t.Errorf("%s: give it a name of its own, a severity (page or ticket), a summary and a description", r.Alert)
+			severity, about := r.Labels["severity"], r.Annotations
+			if severity != "page" && severity != "ticket" ||
+				about["summary"] == "" || about["description"] == "" || names[r.Alert] {
+				t.Errorf("%s needs its own name, a severity (page, ticket), summary and description", r.Alert)
 			}
 			names[r.Alert] = true
 		}
@@ -325,7 +344,7 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-// Prometheus has to be told of every process that docker-compose.yml starts.
+// Prometheus has to scrape every process of Nowcast that docker-compose.yml starts.
 func TestTargets(t *testing.T) {
 	var compose struct {
 		Services map[string]struct {
@@ -340,7 +359,8 @@ func TestTargets(t *testing.T) {
 			Static []struct{ Targets []string } `yaml:"static_configs"`
 		} `yaml:"scrape_configs"`
 	}
-	for path, into := range map[string]any{"../docker-compose.yml": &compose, "prometheus/prometheus.yml": &config} {
+	files := map[string]any{"../docker-compose.yml": &compose, "prometheus/prometheus.yml": &config}
+	for path, into := range files {
 		if err := yaml.Unmarshal(read(t, path), into); err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package ingest
 import (
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -10,23 +11,25 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"nowcast/ingest/publisher/logtest"
+	"nowcast/internal/event"
 	"nowcast/internal/topic"
 )
 
 const page = `{"n":"pageview","u":"https://example.com/a"}`
 
-// refuse has the broker refuse all events until the handle is removed.
+// refuse lets the broker refuse all events until the handle is removed.
 func (w *world) refuse(err *kerr.Error) *kfake.FaultHandle {
-	return w.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic.Events, Err: err, Count: -1})
+	return w.log.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic.Events, Err: err, Count: -1})
 }
 
-// TestAcknowledged: no 202 before the log has it.
+// TestAcknowledged lets the broker refuse an event: the answer 202 comes after it accepts it.
 func TestAcknowledged(t *testing.T) {
 	w := start(t, Config{AckTimeout: time.Minute})
 	fault := w.refuse(kerr.NotEnoughReplicas)
 	got := make(chan answer, 1)
 	go func() { got <- w.post(t, page) }()
-	until(t, "retried", func() bool { return fault.Hits() > 10 })
+	logtest.Until(t, "retried", func() bool { return fault.Hits() > 10 })
 	select {
 	case a := <-got:
 		t.Fatalf("answered before it was acknowledged: %+v", a)
@@ -41,27 +44,35 @@ func TestAcknowledged(t *testing.T) {
 	}
 }
 
-// TestNotAcknowledged: 503 after the timeout, and the event lands when the log is back.
+// TestNotAcknowledged lets the broker refuse an event: the answer after the timeout is 503, and the event
+// reaches the log later.
 func TestNotAcknowledged(t *testing.T) {
 	w := start(t, Config{AckTimeout: 100 * time.Millisecond})
 	fault := w.refuse(kerr.LeaderNotAvailable)
 	a := w.post(t, page)
-	if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") != "1" || !strings.Contains(a.body, `{"error":"not counted yet`) {
+	if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") != "1" ||
+		!strings.Contains(a.body, `{"error":"not counted yet`) {
 		t.Errorf("%+v", a)
 	}
-	until(t, "unready", func() bool { ok, why := w.Ready(); return !ok && strings.Contains(why, "hasn't acknowledged") })
+	logtest.Until(t, "unready", func() bool {
+		ok, reason := w.Ready()
+		return !ok &&
+			strings.Contains(reason, "hasn't acknowledged")
+	})
 	fault.Remove()
-	until(t, "in the log", func() bool { return len(w.events(t)) == 1 })
-	until(t, "ready", func() bool { ok, _ := w.Ready(); return ok })
+	logtest.Until(t, "in the log", func() bool { return len(w.events(t)) == 1 })
+	logtest.Until(t, "ready", func() bool { ok, _ := w.Ready(); return ok })
 	if a := w.post(t, page); a.status != 202 {
 		t.Errorf("after the fault: %+v", a)
 	}
 }
 
-// TestUnknownOutcome: what the log took without saying so is there twice, as the same envelope.
+// TestUnknownOutcome lets the broker append envelopes and answer with an error: the log has duplicates,
+// equal to the first record.
 func TestUnknownOutcome(t *testing.T) {
 	w := start(t, Config{})
-	w.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic.Events, Err: kerr.NotEnoughReplicasAfterAppend, Count: partitions * 3})
+	w.log.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic.Events,
+		Err: kerr.NotEnoughReplicasAfterAppend, Count: logtest.Partitions * 3})
 	if a := w.post(t, page); a.status != 202 {
 		t.Errorf("%+v", a)
 	}
@@ -70,64 +81,64 @@ func TestUnknownOutcome(t *testing.T) {
 		partition int
 		sequence  uint64
 	}
-	seen := map[key]record{}
-	last := map[int]record{}
-	repeats := 0
-	for _, r := range w.records(t) {
-		k := key{r.partition, r.Sequence}
+	seen := map[key]logtest.Record{}
+	last := map[int]logtest.Record{}
+	duplicates := 0
+	for _, r := range w.log.Records(t) {
+		k := key{r.Partition, r.Sequence}
 		if first, ok := seen[k]; ok {
-			repeats++
-			if first.at != r.at || first.Low != r.Low || len(first.events) != len(r.events) {
-				t.Errorf("a repeat differs: %+v and %+v", first, r)
+			duplicates++
+			if first.At != r.At || first.Low != r.Low || len(first.Events) != len(r.Events) {
+				t.Errorf("a duplicate differs: %+v and %+v", first, r)
 			}
 			continue
 		}
-		if p := last[r.partition]; r.Sequence != p.Sequence+1 || r.Low < p.Low || r.at < p.at || p.CloseMarker {
+		if p := last[r.Partition]; r.Sequence != p.Sequence+1 || r.Low < p.Low || r.At < p.At ||
+			p.CloseMarker {
 			t.Errorf("%+v follows %+v", r, p)
 		}
-		seen[k], last[r.partition] = r, r
+		seen[k], last[r.Partition] = r, r
 	}
-	if repeats == 0 {
-		t.Error("no repeats: the fault did nothing")
+	if duplicates == 0 {
+		t.Error("no duplicates: the fault had no effect")
 	}
-	for p := range partitions {
+	for p := range logtest.Partitions {
 		if !last[p].CloseMarker {
-			t.Errorf("partition %d got no farewell", p)
+			t.Errorf("partition %d has no close marker", p)
 		}
 	}
 }
 
-// TestStop: what came before the stop is acknowledged, what comes after is refused.
+// TestStop stops a service: an event that was taken before is acknowledged, later ones are refused.
 func TestStop(t *testing.T) {
-	w := start(t, Config{})
+	var taken atomic.Bool
+	w := start(t, Config{}, func(w *world) {
+		// The publisher takes an event under the same lock as it stamps it.
+		replacePublisher(t, w.Service, w.log.Client, func(e *event.Event, visitorKey []byte, at int64) error {
+			err := w.salts.stamp(e, visitorKey, at)
+			taken.Store(true)
+			return err
+		})
+	})
 	fault := w.refuse(kerr.NotEnoughReplicas)
 	got := make(chan answer, 1)
 	go func() { got <- w.post(t, page) }()
-	until(t, "taken", func() bool {
-		for _, l := range w.publisher.lanes {
-			l.mu.Lock()
-			n := len(l.queue)
-			for _, e := range l.queue {
-				n += e.events
-			}
-			l.mu.Unlock()
-			if n > 1 {
-				return true
-			}
-		}
-		return false
-	})
+	logtest.Until(t, "taken", taken.Load)
 	stopped := make(chan struct{})
 	go func() { w.stop(); close(stopped) }()
-	until(t, "refusing", func() bool { a := w.post(t, page); return a.status == 503 && strings.Contains(a.body, "stopping") })
+	logtest.Until(t, "refusing", func() bool {
+		a := w.post(t, page)
+		return a.status == 503 &&
+			strings.Contains(a.body, "stopping")
+	})
 	fault.Remove()
 	if a := <-got; a.status != 202 {
 		t.Errorf("%+v", a)
 	}
 	<-stopped
 	n := 0
-	for _, r := range w.records(t) {
-		n += len(r.events)
+	for _, r := range w.log.Records(t) {
+		n += len(r.Events)
 	}
 	if n == 0 {
 		t.Error("the event isn't in the log")

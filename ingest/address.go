@@ -6,21 +6,23 @@ import (
 	"strings"
 )
 
-// clientAddr is the visitor's address: that of the socket, unless the peer is a trusted proxy and names another. A list (of
-// X-Forwarded-For, Forwarded) is read from its end up to the first address that isn't a trusted proxy's, because a client can
-// write anything in front. The other headers are taken as they are, so a trusted proxy must set or remove them.
-func clientAddr(r *http.Request, trusted []netip.Prefix) netip.Addr {
-	peer := peerAddr(r)
-	if !contains(trusted, peer) {
+// clientAddress returns the address of a visitor: that of the peer, unless the peer is a trusted proxy
+// that names another one. Of a list (X-Forwarded-For, Forwarded) it takes the last address that isn't a
+// trusted proxy's, since a client can write anything in front of it. A trusted proxy has to set or remove
+// the other headers: their value counts as it is.
+func clientAddress(r *http.Request, trusted []netip.Prefix) netip.Addr {
+	peer := peerAddress(r)
+	if !containsAddress(trusted, peer) {
 		return peer
 	}
 	for _, name := range [...]string{"X-Plausible-Ip", "Cf-Connecting-Ip", "B-Forwarded-For"} {
 		first, _, _ := strings.Cut(r.Header.Get(name), ",")
-		if addr := parseAddr(first); addr.IsValid() {
+		if addr := parseAddress(first); addr.IsValid() {
 			return addr
 		}
 	}
-	if addr := lastUntrusted(r.Header["X-Forwarded-For"], trusted, func(s string) string { return s }); addr.IsValid() {
+	identical := func(s string) string { return s }
+	if addr := lastUntrusted(r.Header["X-Forwarded-For"], trusted, identical); addr.IsValid() {
 		return addr
 	}
 	if addr := lastUntrusted(r.Header["Forwarded"], trusted, forwardedFor); addr.IsValid() {
@@ -29,29 +31,33 @@ func clientAddr(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	return peer
 }
 
-// peerAddr is the address of the socket.
-func peerAddr(r *http.Request) netip.Addr {
-	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil { // what it is behind a real server: parseAddr would make an error first
+// peerAddress returns the address at the other end of the connection.
+func peerAddress(r *http.Request) netip.Addr {
+	// Servers set address and port. parseAddress would try the address alone first, and allocate an
+	// error.
+	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		return ap.Addr().Unmap().WithZone("")
 	}
-	return parseAddr(r.RemoteAddr)
+	return parseAddress(r.RemoteAddr)
 }
 
-func lastUntrusted(lines []string, trusted []netip.Prefix, take func(string) string) (addr netip.Addr) {
-	parts := strings.Split(strings.Join(lines, ","), ",")
-	for i := len(parts) - 1; i >= 0; i-- {
-		a := parseAddr(take(parts[i]))
+// lastUntrusted returns the last address of a list that isn't a trusted proxy's, else the first one. An
+// element that has no address ends the list. node extracts the address from an element.
+func lastUntrusted(lines []string, trusted []netip.Prefix, node func(string) string) (addr netip.Addr) {
+	elements := strings.Split(strings.Join(lines, ","), ",")
+	for i := len(elements) - 1; i >= 0; i-- {
+		a := parseAddress(node(elements[i]))
 		if !a.IsValid() {
 			return addr
 		}
-		if addr = a; !contains(trusted, a) {
+		if addr = a; !containsAddress(trusted, a) {
 			return addr
 		}
 	}
 	return addr
 }
 
-// forwardedFor finds for= in an element of Forwarded (RFC 7239).
+// forwardedFor returns the parameter for of an element of Forwarded (RFC 7239).
 func forwardedFor(element string) string {
 	for pair := range strings.SplitSeq(element, ";") {
 		key, v, _ := strings.Cut(strings.TrimSpace(pair), "=")
@@ -62,8 +68,9 @@ func forwardedFor(element string) string {
 	return ""
 }
 
-// parseAddr takes an address with or without a port; what isn't one becomes the zero Addr.
-func parseAddr(s string) netip.Addr {
+// parseAddress parses an address with or without a port. It returns the zero Addr for any other text. The
+// result has no zone, and isn't an IPv4 address in IPv6 form: a visitor has one address.
+func parseAddress(s string) netip.Addr {
 	s = strings.TrimSpace(s)
 	addr, err := netip.ParseAddr(strings.Trim(s, "[]"))
 	if err != nil {
@@ -76,8 +83,8 @@ func parseAddr(s string) netip.Addr {
 	return addr.Unmap().WithZone("")
 }
 
-func contains(list []netip.Prefix, addr netip.Addr) bool {
-	for _, p := range list {
+func containsAddress(prefixes []netip.Prefix, addr netip.Addr) bool {
+	for _, p := range prefixes {
 		if p.Contains(addr) {
 			return true
 		}

@@ -14,24 +14,26 @@ import (
 	"nowcast/internal/event"
 )
 
-func quietGuard() *guard {
-	return newGuard(slog.New(slog.DiscardHandler), prometheus.NewCounterVec(prometheus.CounterOpts{Name: "others"}, []string{"dimension"}))
+func newTestLimiter() *cardinalityLimiter {
+	others := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "others"}, []string{"dimension"})
+	return newCardinalityLimiter(slog.New(slog.DiscardHandler), others)
 }
 
-// others is how many of n new paths of a site, from the first one on, count as (other).
-func (g *guard) others(site string, first, n int, at time.Duration) (others int) {
+// others returns how many of n paths of a site, from number first on, become (other).
+func (l *cardinalityLimiter) others(site string, first, n int, at time.Duration) (others int) {
 	for i := range n {
 		e := event.Event{Site: site, Path: fmt.Sprintf("/%d", first+i)}
-		if g.bound(&e, g.begin.Add(at)); e.Path == other {
+		if l.limit(&e, l.startedAt.Add(at)); e.Path == otherValue {
 			others++
 		}
 	}
 	return others
 }
 
-func TestGuard(t *testing.T) {
+// TestCardinalityLimit sends new and known values of one dimension through the minutes.
+func TestCardinalityLimit(t *testing.T) {
 	const s, m = time.Second, time.Minute
-	g := quietGuard()
+	l := newTestLimiter()
 	for _, c := range []struct {
 		what     string
 		site     string
@@ -39,7 +41,7 @@ func TestGuard(t *testing.T) {
 		at       time.Duration
 		want     int
 	}{
-		{"within the budget", "a.example", 0, 5000, 0, 0},
+		{"within the limit", "a.example", 0, 5000, 0, 0},
 		{"beyond it", "a.example", 5000, 100_000, 0, 100_000},
 		{"what was seen goes on", "a.example", 0, 5000, s, 0},
 		{"another site", "b.example", 0, 5000, s, 0},
@@ -50,47 +52,47 @@ func TestGuard(t *testing.T) {
 		{"so that others are too many", "a.example", 300_000, 100, 4*m + s, 100},
 		{"what was new in the first minute", "b.example", 0, 5000, 300 * m, 0},
 	} {
-		if got := g.others(c.site, c.first, c.n, c.at); got != c.want {
+		if got := l.others(c.site, c.first, c.n, c.at); got != c.want {
 			t.Errorf("%s: %d, want %d", c.what, got, c.want)
 		}
 	}
 }
 
-// Many sites that each make up more than they may neither get more than their budgets nor harm the one that behaves, and the tables
-// stay as large as they are.
-func TestGuardOfManySites(t *testing.T) {
-	g := quietGuard()
+// TestCardinalityLimitOfManySites lets many sites make values up: each stays limited, and a site that
+// doesn't keeps its values.
+func TestCardinalityLimitOfManySites(t *testing.T) {
+	l := newTestLimiter()
 	at := time.Second
-	if g.others("own.example", 0, 300, at) != 0 {
+	if l.others("own.example", 0, 300, at) != 0 {
 		t.Fatal("the first values are too many")
 	}
 	harmed := 0
 	for i := range 120 {
 		site := fmt.Sprintf("%d.example", i)
-		if got := g.others(site, 0, 5200, at); got != 200 {
+		if got := l.others(site, 0, 5200, at); got != 200 {
 			t.Errorf("%s: %d of 5,200, want 200", site, got)
 		}
-		harmed += g.others("own.example", 0, 300, at)
+		harmed += l.others("own.example", 0, 300, at)
 	}
 	for i := range 10_000 {
-		g.others(fmt.Sprintf("%d.small.example", i), 0, 3, at)
+		l.others(fmt.Sprintf("%d.small.example", i), 0, 3, at)
 	}
-	harmed += g.others("own.example", 0, 300, at)
+	harmed += l.others("own.example", 0, 300, at)
 	if harmed != 0 {
 		t.Errorf("%d values of a site that behaves count as (other)", harmed)
 	}
-	if got := g.others("7.example", 10_000, 1000, at); got != 1000 {
+	if got := l.others("7.example", 10_000, 1000, at); got != 1000 {
 		t.Errorf("among many sites, one has %d of 1,000 new values refused, want all", got)
 	}
 }
 
-// At a time, no more new values pass than in order.
-func TestGuardInParallel(t *testing.T) {
-	g := quietGuard()
+// TestCardinalityLimitInParallel sends new values from several goroutines: no more pass than from one.
+func TestCardinalityLimitInParallel(t *testing.T) {
+	l := newTestLimiter()
 	var others atomic.Int64
 	var wg sync.WaitGroup
 	for i := range 8 {
-		wg.Go(func() { others.Add(int64(g.others("a.example", i*1000, 1000, 0))) })
+		wg.Go(func() { others.Add(int64(l.others("a.example", i*1000, 1000, 0))) })
 	}
 	wg.Wait()
 	if n := others.Load(); n != 3000 {
@@ -98,17 +100,22 @@ func TestGuardInParallel(t *testing.T) {
 	}
 }
 
-// TestCardinality makes values up, of each dimension, and looks at what is in the log.
+// TestCardinality makes values of each dimension up and looks at the events in the log.
 func TestCardinality(t *testing.T) {
 	w := start(t, Config{})
-	for d := range w.guard.allow {
-		w.guard.allow[d] = Limit{Rate: 1e-6, Burst: 2}.allowance()
+	limits := &w.intake.cardinality.limits
+	for d := range limits {
+		limits[d] = newGCRA(Limit{Rate: 1e-6, Burst: 2})
 	}
 	agent := func(i int) string { return strings.ReplaceAll(chrome, "126.0", fmt.Sprintf("%d.0", 100+i)) }
 	send := func(i int, domain string) {
 		t.Helper()
-		body := fmt.Sprintf(`{"n":"made up %[1]d","d":"%[2]s","u":"https://h%[1]d.example/p%[1]d?utm_source=s%[1]d&utm_medium=m%[1]d&utm_campaign=c%[1]d&utm_content=o%[1]d&utm_term=t%[1]d","r":"https://r%[1]d.example/x","p":{"plan":"pro","k%[1]d":"v"}}`, i, domain)
-		if a := w.post(t, body, "User-Agent", agent(i), "Accept-Language", fmt.Sprintf("l%d", i)); a.status != 202 || a.header.Get("x-plausible-dropped") != "" {
+		body := fmt.Sprintf(`{"n":"made up %[1]d","d":"%[2]s",`+
+			`"u":"https://h%[1]d.example/p%[1]d?utm_source=s%[1]d&utm_medium=m%[1]d&utm_campaign=c%[1]d&`+
+			`utm_content=o%[1]d&utm_term=t%[1]d","r":"https://r%[1]d.example/x","p":{"plan":"pro",`+
+			`"k%[1]d":"v"}}`, i, domain)
+		if a := w.post(t, body, "User-Agent", agent(i), "Accept-Language",
+			fmt.Sprintf("l%d", i)); a.status != 202 || a.header.Get("x-plausible-dropped") != "" {
 			t.Fatalf("%+v", a)
 		}
 	}
@@ -121,14 +128,16 @@ func TestCardinality(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	flat := func(e event.Event) string {
-		s := strings.Join([]string{e.Name, e.Hostname, e.Path, e.Referrer, e.Source, e.UTMSource, e.UTMMedium, e.UTMCampaign, e.UTMContent, e.UTMTerm, e.BrowserVersion, e.Language}, " ")
+		s := strings.Join([]string{e.Name, e.Hostname, e.Path, e.Referrer, e.Source, e.UTMSource,
+			e.UTMMedium, e.UTMCampaign, e.UTMContent, e.UTMTerm, e.BrowserVersion, e.Language}, " ")
 		_ = event.EachProp(e.Props, func(k, v string) bool { s += " " + k + ":" + v; return true })
 		return s
 	}
 	whole := func(i int, props string) string {
-		return fmt.Sprintf("made up %[1]d h%[1]d.example /p%[1]d r%[1]d.example/x s%[1]d s%[1]d m%[1]d c%[1]d o%[1]d t%[1]d %[2]d.0 l%[1]d plan:pro", i, 100+i) + props
+		return fmt.Sprintf("made up %[1]d h%[1]d.example /p%[1]d r%[1]d.example/x s%[1]d s%[1]d m%[1]d "+
+			"c%[1]d o%[1]d t%[1]d %[2]d.0 l%[1]d plan:pro", i, 100+i) + props
 	}
-	rest := strings.Repeat(other+" ", 12) + "plan:pro"
+	rest := strings.Repeat(otherValue+" ", 12) + "plan:pro"
 	got := map[string]int{}
 	for _, e := range w.events(t) {
 		if e.Site == "other.example" {
@@ -139,7 +148,7 @@ func TestCardinality(t *testing.T) {
 		}
 		got[flat(e)]++
 	}
-	// the second one's property was the third key
+	// k1 was the third key of a property
 	for s, n := range map[string]int{whole(0, " k0:v"): 2, whole(1, ""): 1, rest: 3} {
 		if got[s] != n {
 			t.Errorf("%d times, want %d: %s", got[s], n, s)
@@ -150,15 +159,18 @@ func TestCardinality(t *testing.T) {
 	}
 }
 
-func BenchmarkGuard(b *testing.B) {
-	g := quietGuard()
-	now := g.begin
+func BenchmarkCardinalityLimit(b *testing.B) {
+	l := newTestLimiter()
+	now := l.startedAt
 	full := event.Event{
-		Kind: event.Custom, Site: "example.com", Hostname: "example.com", Path: "/pricing", Referrer: "news.ycombinator.com/item", Source: "Hacker News", Name: "Signup",
-		UTMSource: "news", UTMMedium: "email", UTMCampaign: "launch day", Browser: "Chrome", BrowserVersion: "126.0", OSVersion: "10", Language: "de-CH",
+		Kind: event.Custom, Site: "example.com", Hostname: "example.com", Path: "/pricing",
+		Referrer: "news.ycombinator.com/item", Source: "Hacker News", Name: "Signup",
+		UTMSource: "news", UTMMedium: "email", UTMCampaign: "launch day", Browser: "Chrome",
+		BrowserVersion: "126.0", OSVersion: "10", Language: "de-CH",
 		Props: event.AppendProp(event.AppendProp(nil, "plan", "pro"), "seats", "5"),
 	}
-	view := event.Event{Kind: event.Pageview, Site: "example.com", Hostname: "example.com", Path: "/pricing", Browser: "Chrome", BrowserVersion: "126.0", OSVersion: "10", Language: "de-CH"}
+	view := event.Event{Kind: event.Pageview, Site: "example.com", Hostname: "example.com",
+		Path: "/pricing", Browser: "Chrome", BrowserVersion: "126.0", OSVersion: "10", Language: "de-CH"}
 	for _, c := range []struct {
 		name string
 		e    event.Event
@@ -167,7 +179,7 @@ func BenchmarkGuard(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				e := c.e
-				g.bound(&e, now)
+				l.limit(&e, now)
 			}
 		})
 	}
@@ -180,7 +192,7 @@ func BenchmarkGuard(b *testing.B) {
 		for i := 0; b.Loop(); i++ {
 			e := view
 			e.Path = paths[i%len(paths)]
-			g.bound(&e, now)
+			l.limit(&e, now)
 		}
 	})
 }

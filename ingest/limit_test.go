@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// A bucket gives its burst at once, then what its rate brings, and says when there will be enough.
-func TestBuckets(t *testing.T) {
+// TestGCRA takes events: the burst at once, then as many as the rate allows, else it tells how long to
+// wait.
+func TestGCRA(t *testing.T) {
 	const s = int64(time.Second)
 	for _, c := range []struct {
 		limit Limit
@@ -26,10 +27,10 @@ func TestBuckets(t *testing.T) {
 		{Limit{0.1, 0}, []int64{1, 1}, []int64{0, s}, "ok 9s"},
 		{Limit{1e6, 1}, []int64{1, 1, 1}, []int64{5, 6, 1005}, "ok 999ns ok"},
 	} {
-		b := &buckets{}
+		table := &gcraTable{}
 		var got []string
 		for i := range c.n {
-			if wait, ok := b.take(7, c.limit.allowance(), c.n[i], c.at[i]); ok {
+			if wait, ok := table.take(7, newGCRA(c.limit), c.n[i], c.at[i]); ok {
 				got = append(got, "ok")
 			} else {
 				got = append(got, wait.String())
@@ -41,30 +42,31 @@ func TestBuckets(t *testing.T) {
 	}
 }
 
-// A million senders neither make the table grow nor give one that is over its rate a new burst, nor are they refused themselves.
-func TestBucketsOfAMillion(t *testing.T) {
-	b, p := &buckets{}, Limit{100, 500}.allowance()
-	l, err := newLimiter(Limit{Rate: 1}, Limit{})
+// TestGCRAOfAMillionKeys lets a million senders come: none is refused, and a sender over its rate gets no
+// new burst.
+func TestGCRAOfAMillionKeys(t *testing.T) {
+	table, limit := &gcraTable{}, newGCRA(Limit{100, 500})
+	l, err := newRateLimiter(Limit{Rate: 1}, Limit{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	key := func(n int) uint64 {
-		return l.key(netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}))
+		return l.hashAddress(netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}))
 	}
 	for range 500 {
-		if _, ok := b.take(key(0), p, 1, 0); !ok {
+		if _, ok := table.take(key(0), limit, 1, 0); !ok {
 			t.Fatal("refused within its burst")
 		}
 	}
 	for n := 1; n <= 1_000_000; n++ {
 		now := int64(n) * 1000 // a second in all: 100 more events of the first
-		if _, ok := b.take(key(n), p, 1, now); !ok {
+		if _, ok := table.take(key(n), limit, 1, now); !ok {
 			t.Fatalf("sender %d refused", n)
 		}
 	}
 	taken := 0
 	for range 1000 {
-		if _, ok := b.take(key(0), p, 1, int64(time.Second)); ok {
+		if _, ok := table.take(key(0), limit, 1, int64(time.Second)); ok {
 			taken++
 		}
 	}
@@ -73,28 +75,29 @@ func TestBucketsOfAMillion(t *testing.T) {
 	}
 }
 
-// However many take at a time, no more than a burst is given.
-func TestBucketsInParallel(t *testing.T) {
-	b, p := &buckets{}, Limit{1, 1000}.allowance()
-	var given [3]atomic.Int64
+// TestGCRAInParallel takes from several goroutines: no more than the burst.
+func TestGCRAInParallel(t *testing.T) {
+	table, limit := &gcraTable{}, newGCRA(Limit{1, 1000})
+	var taken [3]atomic.Int64
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
 			for i := range 3000 {
-				if _, ok := b.take(uint64(i%3)*groups, p, 1, 0); ok { // one group
-					given[i%3].Add(1)
+				if _, ok := table.take(uint64(i%3)*gcraGroups, limit, 1, 0); ok { // keys of one group
+					taken[i%3].Add(1)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	for i := range given {
-		if n := given[i].Load(); n != 1000 {
-			t.Errorf("%d given, want 1000", n)
+	for i := range taken {
+		if n := taken[i].Load(); n != 1000 {
+			t.Errorf("%d taken, want 1000", n)
 		}
 	}
 }
 
+// TestAddressLimit sends over the limit of an address.
 func TestAddressLimit(t *testing.T) {
 	w := start(t, Config{TrustedProxies: prefixes("127.0.0.0/8"), AddressLimit: Limit{Rate: 0.01, Burst: 3}})
 	to := func(domains string) string {
@@ -110,7 +113,8 @@ func TestAddressLimit(t *testing.T) {
 		{"what isn't valid counts too", "8.8.8.8", `{`, 429},
 		{"another address", "8.8.4.4", page, 202},
 		{"more sites than are left", "8.8.4.4", to("example.com,other.example,nobody.example"), 429},
-		{"more sites than a burst", "1.1.1.1", to("a.example,b.example,c.example,d.example,e.example,f.example"), 202},
+		{"more sites than a burst", "1.1.1.1", to("a.example,b.example,c.example,d.example,e.example," +
+			"f.example"), 202},
 		{"and then no more", "1.1.1.1", page, 429},
 		{"IPv6", "2001:db8:1:2::1", page, 202},
 		{"the same /64", "2001:db8:1:2::2", page, 202},
@@ -124,21 +128,23 @@ func TestAddressLimit(t *testing.T) {
 	}
 	a := w.post(t, page, "X-Forwarded-For", "8.8.8.8")
 	if after, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || after < 90 || after > 100 ||
-		!strings.HasPrefix(a.body, `{"error":"too many events from this address; `) || a.header.Get("Access-Control-Allow-Origin") != "*" {
+		!strings.HasPrefix(a.body, `{"error":"too many events from this address; `) ||
+		a.header.Get("Access-Control-Allow-Origin") != "*" {
 		t.Errorf("%+v", a)
 	}
-	for range 20 { // this machine, through the trusted proxy that names nobody
+	for range 20 { // this machine, through a trusted proxy that sets no header
 		if a := w.post(t, page); a.status != 202 {
 			t.Fatalf("from loopback: %+v", a)
 		}
 	}
-	for i := range 4 { // who says so by way of a proxy isn't this machine
+	for i := range 4 { // a loopback address in a header has a limit
 		if a := w.post(t, page, "X-Plausible-IP", "127.0.0.9"); (a.status == 429) != (i == 3) {
 			t.Errorf("loopback by a header, %d: %+v", i, a)
 		}
 	}
 }
 
+// TestSiteLimit sends over the limit of a site.
 func TestSiteLimit(t *testing.T) {
 	w := start(t, Config{SiteLimit: Limit{Rate: 0.01, Burst: 2}})
 	to := func(domains string) string {
@@ -158,7 +164,9 @@ func TestSiteLimit(t *testing.T) {
 		{"nobody.example", "1", 202},            // is no site
 		{"other.example", "", 429},
 	} {
-		if a := w.post(t, to(c.domains)); a.status != c.want || a.header.Get("x-plausible-dropped") != c.dropped || (c.want == 429) != (a.header.Get("Retry-After") != "") {
+		if a := w.post(t, to(c.domains)); a.status != c.want ||
+			a.header.Get("x-plausible-dropped") != c.dropped ||
+			(c.want == 429) != (a.header.Get("Retry-After") != "") {
 			t.Errorf("%s: %+v, want %d", c.domains, a, c.want)
 		}
 	}
@@ -167,19 +175,23 @@ func TestSiteLimit(t *testing.T) {
 	}
 }
 
+// TestLimitCheck gives limits that aren't possible.
 func TestLimitCheck(t *testing.T) {
 	for _, l := range []Limit{{-1, 0}, {1e7, 0}, {1, -1}, {1, 0.5}, {1, 1e10}} {
-		if _, err := newLimiter(l, Limit{}); err == nil || !strings.HasPrefix(err.Error(), "address limit: ") {
+		if _, err := newRateLimiter(l, Limit{}); err == nil ||
+			!strings.HasPrefix(err.Error(), "address limit: ") {
 			t.Errorf("%v: %v", l, err)
 		}
-		if _, err := newLimiter(Limit{}, l); err == nil || !strings.HasPrefix(err.Error(), "site limit: ") {
+		if _, err := newRateLimiter(Limit{}, l); err == nil ||
+			!strings.HasPrefix(err.Error(), "site limit: ") {
 			t.Errorf("%v: %v", l, err)
 		}
 	}
 }
 
+// BenchmarkLimiter takes events from different and from one address, and for a site.
 func BenchmarkLimiter(b *testing.B) {
-	l, err := newLimiter(Limit{Rate: 1e6}, Limit{Rate: 1e6})
+	l, err := newRateLimiter(Limit{Rate: 1e6}, Limit{Rate: 1e6})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -190,19 +202,19 @@ func BenchmarkLimiter(b *testing.B) {
 	b.Run("address", func(b *testing.B) {
 		b.ReportAllocs()
 		for i, now := 0, time.Now(); b.Loop(); i++ {
-			l.from(addrs[i%len(addrs)], 1, now)
+			l.takeAddress(addrs[i%len(addrs)], 1, now)
 		}
 	})
 	b.Run("site", func(b *testing.B) {
 		b.ReportAllocs()
 		for now := time.Now(); b.Loop(); {
-			l.to("example.com", now)
+			l.takeSite("example.com", now)
 		}
 	})
 	b.Run("one address, in parallel", func(b *testing.B) {
 		b.RunParallel(func(pb *testing.PB) {
 			for now := time.Now(); pb.Next(); {
-				l.from(addrs[0], 1, now)
+				l.takeAddress(addrs[0], 1, now)
 			}
 		})
 	})

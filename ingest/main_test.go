@@ -10,69 +10,58 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"go.uber.org/goleak"
 
-	"nowcast/internal/broker"
+	"nowcast/ingest/publisher/logtest"
 	"nowcast/internal/event"
 	"nowcast/internal/site"
-	"nowcast/internal/topic"
 )
 
 func TestMain(m *testing.M) {
 	gin.SetMode(gin.TestMode)
-	// kafka-go's pool looks for brokers until its idle timeout, whatever its owner does
+	// kafka-go's connection pool stops looking for brokers at its idle timeout, after its owner has
+	// closed it.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*connPool).discover"))
 }
 
-const chrome = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.6478.127 Safari/537.36"
+const chrome = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) " +
+	"Chrome/126.0.6478.127 Safari/537.36"
 
-// knownSites is a registry of three sites.
+// knownSites is a registry of a few sites.
 type knownSites struct{}
 
 func (knownSites) Wait(context.Context) error { return nil }
 func (knownSites) Secret() [32]byte           { return [32]byte{1, 2, 3} }
 func (knownSites) Lookup(domain string) (site.Site, bool) {
-	return site.Site{Domain: domain}, slices.Contains([]string{"example.com", "other.example", "localhost", "www.third.example"}, domain)
+	all := []string{"example.com", "other.example", "localhost", "www.third.example"}
+	return site.Site{Domain: domain}, slices.Contains(all, domain)
 }
 
-// world is a service behind HTTP, in front of a broker in this process.
+// world is a service behind HTTP, with a log in this process.
 type world struct {
 	*Service
-	kafka  *kfake.Cluster
-	client *broker.Client
-	url    string
-	stop   func() // and waits until the service has stopped
+	log  *logtest.Cluster
+	url  string
+	stop func() // waits until the service has stopped
 }
 
-const partitions = 4
-
-func start(t testing.TB, cfg Config) *world {
+// start runs a service until the test ends. Before that it calls prepare.
+func start(t testing.TB, cfg Config, prepare ...func(*world)) *world {
 	t.Helper()
-	k, err := kfake.NewCluster(kfake.NumBrokers(1))
+	log := logtest.Start(t)
+	deps := Deps{Broker: log.Client, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()}
+	s, err := New(cfg, deps)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(k.Close)
-	w := &world{kafka: k, client: broker.New(broker.Config{Addrs: k.ListenAddrs(), Timeout: 5 * time.Second})}
-	t.Cleanup(w.client.Close)
-	if err := w.client.Ensure(context.Background(), topic.Specs(partitions, 1), nil); err != nil {
-		t.Fatal(err)
+	s.intake.sites = knownSites{}
+	w := &world{Service: s, log: log, url: serve(t, s)}
+	for _, f := range prepare {
+		f(w)
 	}
-	w.Service, err = New(cfg, Deps{Broker: w.client, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.sites = knownSites{}
-	engine := gin.New()
-	w.Routes(engine)
-	server := httptest.NewServer(engine)
-	t.Cleanup(server.Close)
-	w.url = server.URL
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
@@ -86,18 +75,18 @@ func start(t testing.TB, cfg Config) *world {
 		}
 	}
 	t.Cleanup(w.stop)
-	until(t, "ready", func() bool { ok, _ := w.Ready(); return ok })
+	logtest.Until(t, "ready", func() bool { ok, _ := w.Ready(); return ok })
 	return w
 }
 
-// until waits for something that another goroutine brings about.
-func until(t testing.TB, what string, ok func() bool) {
+// serve serves the routes of a service and returns their base URL.
+func serve(t testing.TB, s *Service) string {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not %s within 10 s", what)
-		}
-	}
+	engine := gin.New()
+	s.Routes(engine)
+	server := httptest.NewServer(engine)
+	t.Cleanup(server.Close)
+	return server.URL
 }
 
 type answer struct {
@@ -106,13 +95,13 @@ type answer struct {
 	header http.Header
 }
 
-// post sends a beacon; header are pairs of name and value.
+// post sends a beacon of the Plausible Events API. header has pairs of name and value.
 func (w *world) post(t *testing.T, body string, header ...string) answer {
 	t.Helper()
 	return w.request(t, "POST /api/event", body, header...)
 }
 
-// request asks for what ("POST /api/event").
+// request sends a request. what has method and path, such as "POST /api/event".
 func (w *world) request(t *testing.T, what, body string, header ...string) answer {
 	t.Helper()
 	method, path, _ := strings.Cut(what, " ")
@@ -137,63 +126,11 @@ func (w *world) request(t *testing.T, what, body string, header ...string) answe
 	return answer{res.StatusCode, string(b), res.Header}
 }
 
-// record is one envelope as it is in the log.
-type record struct {
-	event.Header
-	partition int
-	at        int64
-	events    []event.Event
-	tallies   []event.Tally
-}
-
-// records reads the whole log.
-func (w *world) records(t *testing.T) (all []record) {
-	t.Helper()
-	for p := range partitions {
-		_, end, err := w.client.Bounds(t.Context(), topic.Events, p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if end == 0 {
-			continue
-		}
-		err = w.client.Follow(t.Context(), broker.Follower{Topic: topic.Events, Partition: p, Record: func(r broker.Record) error {
-			all = append(all, decoded(t, p, r.Time, slices.Clone(r.Value)))
-			if r.Offset+1 >= end {
-				return errSeen
-			}
-			return nil
-		}})
-		if err != errSeen {
-			t.Fatal(err)
-		}
-	}
-	return all
-}
-
-func decoded(t *testing.T, partition int, at int64, value []byte) record {
-	t.Helper()
-	var d event.Decoder
-	h, err := d.Reset(value)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := record{Header: h, partition: partition, at: at}
-	for e := (event.Event{}); d.Next(&e); {
-		r.events = append(r.events, e)
-	}
-	if d.Err() != nil {
-		t.Fatal(d.Err())
-	}
-	r.tallies = slices.Clone(d.Tallies())
-	return r
-}
-
-// events are those in the log that weren't there before.
+// events returns all events in the log, by time.
 func (w *world) events(t *testing.T) (all []event.Event) {
 	t.Helper()
-	for _, r := range w.records(t) {
-		all = append(all, r.events...)
+	for _, r := range w.log.Records(t) {
+		all = append(all, r.Events...)
 	}
 	slices.SortStableFunc(all, func(a, b event.Event) int { return int(a.Time - b.Time) })
 	return all

@@ -3,20 +3,15 @@ package ingest
 import (
 	"context"
 	"log/slog"
-	"net/http/httptest"
 	"testing"
-	"time"
 
-	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/twmb/franz-go/pkg/kfake"
 
-	"nowcast/internal/broker"
+	"nowcast/ingest/publisher/logtest"
 	"nowcast/internal/site"
-	"nowcast/internal/topic"
 )
 
-// series is that of the series of a metric that has this label.
+// series returns the value of a metric with a label.
 func series(t *testing.T, from prometheus.Gatherer, name, label string) float64 {
 	t.Helper()
 	families, err := from.Gather()
@@ -36,31 +31,19 @@ func series(t *testing.T, from prometheus.Gatherer, name, label string) float64 
 	return 0
 }
 
-// TestRegistry runs on the real registry of sites: before its list is known nothing is dropped as unknown, and a site counts from
-// the moment it is made.
+// TestRegistry runs with the real registry of sites: before the list of sites is known beacons are
+// refused and not dropped, and a site counts as soon as it exists.
 func TestRegistry(t *testing.T) {
-	k, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer k.Close()
-	client := broker.New(broker.Config{Addrs: k.ListenAddrs(), Timeout: 5 * time.Second})
-	defer client.Close()
-	if err := client.Ensure(t.Context(), topic.Specs(partitions, 1), nil); err != nil {
-		t.Fatal(err)
-	}
+	cluster := logtest.Start(t)
 	log := slog.New(slog.DiscardHandler)
-	sites := site.NewRegistry(client, log)
+	sites := site.NewRegistry(cluster.Client, log)
 	metrics := prometheus.NewRegistry()
-	s, err := New(Config{TrustedProxies: prefixes("127.0.0.0/8")}, Deps{Broker: client, Sites: sites, Log: log, Metrics: metrics})
+	s, err := New(Config{TrustedProxies: prefixes("127.0.0.0/8")},
+		Deps{Broker: cluster.Client, Sites: sites, Log: log, Metrics: metrics})
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine := gin.New()
-	s.Routes(engine)
-	server := httptest.NewServer(engine)
-	defer server.Close()
-	w := &world{Service: s, kafka: k, client: client, url: server.URL}
+	w := &world{Service: s, log: cluster, url: serve(t, s)}
 
 	if a := w.post(t, page); a.status != 503 {
 		t.Errorf("before the start: %+v", a)
@@ -69,7 +52,7 @@ func TestRegistry(t *testing.T) {
 	done := make(chan error, 2)
 	go func() { done <- sites.Run(ctx) }()
 	go func() { done <- s.Run(ctx) }()
-	until(t, "ready", func() bool { ok, _ := s.Ready(); return ok })
+	logtest.Until(t, "ready", func() bool { ok, _ := s.Ready(); return ok })
 	if a := w.post(t, page); a.status != 202 || a.header.Get("x-plausible-dropped") != "1" {
 		t.Errorf("before the site was made: %+v", a)
 	}
@@ -80,7 +63,8 @@ func TestRegistry(t *testing.T) {
 		t.Errorf("after it: %+v", a)
 	}
 	rules := site.Rules{
-		Hostnames: []string{"example.com", "*.shop.example"}, BlockedAddresses: []string{"9.9.9.0/24", "2001:db8::/32"},
+		Hostnames:        []string{"example.com", "*.shop.example"},
+		BlockedAddresses: []string{"9.9.9.0/24", "2001:db8::/32"},
 		BlockedCountries: []string{"US"}, BlockedPaths: []string{"/admin/**", "/caf\u00e9"},
 	}
 	if err := sites.Put(t.Context(), site.Site{Domain: "example.com", Rules: rules}); err != nil {
@@ -109,7 +93,8 @@ func TestRegistry(t *testing.T) {
 		}
 		before := count()
 		a := w.post(t, `{"n":"pageview","d":"example.com","u":"`+c.url+`"}`, "X-Forwarded-For", c.addr)
-		if got := a.header.Get("x-plausible-dropped"); a.status != 202 || (got == "1") != (c.reason != "") || c.reason != "" && count() != before+1 {
+		if got := a.header.Get("x-plausible-dropped"); a.status != 202 ||
+			(got == "1") != (c.reason != "") || c.reason != "" && count() != before+1 {
 			t.Errorf("%s from %s: %+v, want %q", c.url, c.addr, a, c.reason)
 		}
 	}

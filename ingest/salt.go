@@ -5,74 +5,95 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"nowcast/internal/broker"
+	"nowcast/internal/event"
+	"nowcast/internal/retry"
 	"nowcast/internal/topic"
 )
 
 const (
-	saltAhead = time.Hour // how long before a day its salt is made
-	saltCheck = time.Second
+	saltLead     = time.Hour // before a day begins, its salt is made
+	saltInterval = time.Second
+	saltGrace    = 60_000 // ms that a salt is kept after its last use, for events that are stamped meanwhile
 )
 
-// saltLog is the topic that the nodes of a cluster agree by.
+var errNoSalt = errors.New("the salt of today isn't known yet")
+
+// saltLog is the topic by which the nodes of a cluster agree on salts.
 type saltLog interface {
 	Bounds(ctx context.Context, topic string, partition int) (first, end int64, err error)
 	Follow(ctx context.Context, f broker.Follower) error
 	ProduceKeyed(ctx context.Context, topic string, key, value []byte) (offset int64, err error)
 }
 
-// saltRecord is a record of nowcast.salts.v1. The first one of a day in the log is that day's salt, so any number of nodes may
-// offer one at the same time.
+// saltRecord is a record of nowcast.salts.v1. The first record of a day has that day's salt, so several
+// nodes may offer one at the same time.
 type saltRecord struct {
 	Day  string `json:"day"`  // 2026-11-24, UTC
 	Salt string `json:"salt"` // 16 random bytes, hex
 }
 
-// salts holds the salts of today and, while they are needed, of yesterday (10 minutes) and tomorrow (the last hour). A salt that
-// is gone can't be had again from memory, and the topic forgets it within days: old ids can't be traced to addresses then.
+// salts holds the salt of today, that of yesterday for the first 10 minutes of a day, and that of
+// tomorrow for the last hour. The topic keeps salts for a few days. When a salt is gone from both, the
+// ids of its day can't be traced to addresses any more.
 type salts struct {
 	log     saltLog
 	slog    *slog.Logger
-	mu      sync.Mutex // of those who change known
-	known   atomic.Pointer[map[day]sipKey]
-	caught  atomic.Bool
-	stirred chan struct{} // something was read
+	mu      sync.Mutex // held to replace byDay
+	byDay   atomic.Pointer[map[day]sipKey]
+	readAll atomic.Bool   // the topic was read to its end once
+	wake    chan struct{} // see notify
 }
 
 func newSalts(log saltLog, logger *slog.Logger) *salts {
-	s := &salts{log: log, slog: logger, stirred: make(chan struct{}, 1)}
-	s.known.Store(&map[day]sipKey{})
+	s := &salts{log: log, slog: logger, wake: make(chan struct{}, 1)}
+	s.byDay.Store(&map[day]sipKey{})
 	return s
 }
 
-// ids returns a visitor's id at a time (ms UTC), and that of the day before while the fold needs it to know them again. ok is
-// false when the day's salt isn't known yet.
-func (s *salts) ids(at int64, who []byte) (id, before uint64, ok bool) {
-	known := *s.known.Load()
-	today, ok := known[dayOf(at)]
+// stamp sets the time of an event (ms UTC) and the ids of its visitor.
+func (s *salts) stamp(e *event.Event, visitorKey []byte, at int64) error {
+	var ok bool
+	e.Time = at
+	if e.Visitor, e.PreviousVisitor, ok = s.ids(at, visitorKey); !ok {
+		return errNoSalt
+	}
+	return nil
+}
+
+// ids returns the id of a visitor at a time (ms UTC), and for the first 10 minutes of a day that of the
+// day before, by which the fold recognizes an active visitor. It returns false if the salt of the day
+// isn't known yet.
+func (s *salts) ids(at int64, visitorKey []byte) (id, previous uint64, ok bool) {
+	byDay := *s.byDay.Load()
+	today, ok := byDay[dayOf(at)]
 	if !ok {
 		return 0, 0, false
 	}
-	if at%86_400_000 < seam {
-		if yesterday, ok := known[dayOf(at)-1]; ok {
-			before = visitorID(yesterday, who)
+	if at%dayMS < previousIDSpan {
+		if yesterday, ok := byDay[dayOf(at)-1]; ok {
+			previous = visitorID(yesterday, visitorKey)
 		}
 	}
-	return visitorID(today, who), before, true
+	return visitorID(today, visitorKey), previous, true
 }
 
-// ready says whether today's salt is known.
-func (s *salts) ready() bool {
-	_, ok := (*s.known.Load())[dayOf(time.Now().UnixMilli())]
+// ready reports whether the salt of today is known.
+func (s *salts) ready() bool { return s.has(time.Now()) }
+
+func (s *salts) has(at time.Time) bool {
+	_, ok := (*s.byDay.Load())[dayOf(at.UnixMilli())]
 	return ok
 }
 
-// run follows the topic and offers salts that are missing, until ctx ends.
+// run follows the topic and offers missing salts until ctx ends.
 func (s *salts) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.follow(ctx) })
@@ -80,48 +101,52 @@ func (s *salts) run(ctx context.Context) {
 	wg.Wait()
 }
 
-// follow reads the topic from its start; what stops it short is tried again.
+// follow reads the topic from its start. After an error it starts again.
 func (s *salts) follow(ctx context.Context) {
 	for ctx.Err() == nil {
 		first, end, err := s.log.Bounds(ctx, topic.Salts, 0)
 		if err == nil {
-			_ = s.reached(first, end) // an empty topic needn't be read first
-			err = s.log.Follow(ctx, broker.Follower{Topic: topic.Salts, From: first, Record: s.read, Batch: s.reached})
+			_ = s.batchRead(first, end) // an empty topic has no batch to read
+			err = s.log.Follow(ctx, broker.Follower{
+				Topic: topic.Salts, From: first, Record: s.read, Batch: s.batchRead,
+			})
 		}
 		if ctx.Err() == nil {
 			s.slog.Warn("can't follow the salts, trying again", "error", err)
-			wait(ctx, saltCheck)
+			_ = retry.Sleep(ctx, saltInterval)
 		}
 	}
 }
 
-func (s *salts) reached(next, end int64) error {
-	if next >= end && s.caught.CompareAndSwap(false, true) {
-		s.stir()
+// batchRead notes when the topic is read to its end.
+func (s *salts) batchRead(next, end int64) error {
+	if next >= end && s.readAll.CompareAndSwap(false, true) {
+		s.notify()
 	}
 	return nil
 }
 
-func (s *salts) stir() {
+// notify wakes offer.
+func (s *salts) notify() {
 	select {
-	case s.stirred <- struct{}{}:
+	case s.wake <- struct{}{}:
 	default:
 	}
 }
 
-// read takes a record. One that isn't a salt is said and skipped: no node can make its ids depend on it.
+// read adds the salt of a record. An invalid record is logged and skipped, by all nodes alike.
 func (s *salts) read(r broker.Record) error {
 	d, key, ok := parseSalt(r.Value)
 	if !ok {
 		s.slog.Error("a record of the salts' topic is no salt, skipped", "offset", r.Offset)
 		return nil
 	}
-	s.keep(func(known map[day]sipKey) {
-		if _, taken := known[d]; !taken {
-			known[d] = key
+	s.update(func(byDay map[day]sipKey) {
+		if _, ok := byDay[d]; !ok {
+			byDay[d] = key
 		}
 	})
-	s.stir()
+	s.notify()
 	return nil
 }
 
@@ -136,50 +161,44 @@ func parseSalt(b []byte) (day, sipKey, bool) {
 	return dayOf(at.UnixMilli()), newSipKey([16]byte(raw)), true
 }
 
-// keep changes the known salts and forgets the ones that are no longer needed.
-func (s *salts) keep(change func(map[day]sipKey)) {
+// update changes the salts and removes those that are no longer needed.
+func (s *salts) update(change func(map[day]sipKey)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	oldest := dayOf(time.Now().UnixMilli() - seam - 60_000) // a minute for events that were stamped and are on their way
-	known := map[day]sipKey{}
-	for d, k := range *s.known.Load() {
-		known[d] = k
-	}
-	change(known)
-	for d := range known {
-		if d < oldest {
-			delete(known, d)
-		}
-	}
-	s.known.Store(&known)
+	oldest := dayOf(time.Now().UnixMilli() - previousIDSpan - saltGrace)
+	byDay := maps.Clone(*s.byDay.Load())
+	change(byDay)
+	maps.DeleteFunc(byDay, func(d day, _ sipKey) bool { return d < oldest })
+	s.byDay.Store(&byDay)
 }
 
-// offer makes the salts that are missing once the topic has been read to its end.
+// offer makes missing salts once the topic has been read to its end, and removes old ones, until ctx
+// ends.
 func (s *salts) offer(ctx context.Context) {
-	tick := time.NewTicker(saltCheck)
-	defer tick.Stop()
+	ticker := time.NewTicker(saltInterval)
+	defer ticker.Stop()
 	for {
-		s.keep(func(map[day]sipKey) {})
-		if s.caught.Load() {
+		s.update(func(map[day]sipKey) {})
+		if s.readAll.Load() {
 			s.offerMissing(ctx)
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-		case <-s.stirred:
+		case <-ticker.C:
+		case <-s.wake:
 		}
 	}
 }
 
 func (s *salts) offerMissing(ctx context.Context) {
 	now := time.Now()
-	for _, at := range [...]time.Time{now, now.Add(saltAhead)} {
-		if _, ok := (*s.known.Load())[dayOf(at.UnixMilli())]; ok {
+	for _, at := range [...]time.Time{now, now.Add(saltLead)} {
+		if s.has(at) {
 			continue
 		}
 		var raw [16]byte
-		_, _ = rand.Read(raw[:]) // never fails: the runtime ends the program instead
+		_, _ = rand.Read(raw[:]) // never fails
 		rec := saltRecord{Day: at.UTC().Format(time.DateOnly), Salt: hex.EncodeToString(raw[:])}
 		v, err := json.Marshal(rec)
 		if err == nil {

@@ -13,7 +13,7 @@ import (
 	"nowcast/internal/broker"
 )
 
-// saltMemory is a topic that several nodes follow.
+// saltMemory is a topic in memory that several nodes follow.
 type saltMemory struct {
 	mu      sync.Mutex
 	records [][]byte
@@ -86,11 +86,12 @@ func (m *saltMemory) setDown(down bool) {
 	m.down = down
 }
 
-// TestSalts runs two nodes through two midnights (a bubble's time starts at one, UTC).
+// TestSalts runs two nodes through two midnights. The time of a synctest bubble starts at one, UTC.
 func TestSalts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(12 * time.Hour)
-		m := newSaltMemory(`{"day":"1999-12-30","salt":"00112233445566778899aabbccddeeff"}`, `rubbish`, `{"day":"2000-01-01","salt":"short"}`)
+		m := newSaltMemory(`{"day":"1999-12-30","salt":"00112233445566778899aabbccddeeff"}`, `rubbish`,
+			`{"day":"2000-01-01","salt":"short"}`)
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		nodes := [2]*salts{}
@@ -98,19 +99,21 @@ func TestSalts(t *testing.T) {
 			nodes[i] = newSalts(m, slog.New(slog.DiscardHandler))
 			wg.Go(func() { nodes[i].run(ctx) })
 		}
-		who := []byte("a visitor")
-		same := func() (id, before uint64) {
+		visitor := []byte("a visitor")
+		same := func() (id, previous uint64) {
 			t.Helper()
 			synctest.Wait()
 			now := time.Now().UnixMilli()
-			id, before, ok := nodes[0].ids(now, who)
-			if id2, before2, ok2 := nodes[1].ids(now, who); id2 != id || before2 != before || !ok || !ok2 {
-				t.Errorf("%s: the nodes differ: %x %x %v, %x %x %v", time.Now(), id, before, ok, id2, before2, ok2)
+			id, previous, ok := nodes[0].ids(now, visitor)
+			if id2, previous2, ok2 := nodes[1].ids(now, visitor); id2 != id || previous2 != previous ||
+				!ok || !ok2 {
+				t.Errorf("%s: the nodes differ: %x %x %v, %x %x %v", time.Now(), id, previous, ok, id2,
+					previous2, ok2)
 			}
-			return id, before
+			return id, previous
 		}
-		first, before := same()
-		if before != 0 {
+		first, previous := same()
+		if previous != 0 {
 			t.Error("an id of yesterday at noon")
 		}
 		made := m.count()
@@ -125,21 +128,22 @@ func TestSalts(t *testing.T) {
 		}
 		m.setDown(true) // midnight needs no broker
 		time.Sleep(time.Hour)
-		second, before := same()
-		if second == first || before != first {
-			t.Errorf("after midnight: %x, the day before %x, want another one and %x", second, before, first)
+		second, previous := same()
+		if second == first || previous != first {
+			t.Errorf("after midnight: %x, the day before %x, want another one and %x", second, previous,
+				first)
 		}
 		time.Sleep(10 * time.Minute)
-		if id, before := same(); id != second || before != 0 {
-			t.Errorf("ten past midnight: %x %x, want %x and none", id, before, second)
+		if id, previous := same(); id != second || previous != 0 {
+			t.Errorf("ten past midnight: %x %x, want %x and none", id, previous, second)
 		}
 		time.Sleep(2 * time.Minute)
-		if known := *nodes[0].known.Load(); len(known) != 1 {
-			t.Errorf("%d salts in memory after yesterday's is no longer needed", len(known))
+		if byDay := *nodes[0].byDay.Load(); len(byDay) != 1 {
+			t.Errorf("%d salts in memory after yesterday's is no longer needed", len(byDay))
 		}
 		time.Sleep(24 * time.Hour) // no salt could be made for this day
 		synctest.Wait()
-		if _, _, ok := nodes[0].ids(time.Now().UnixMilli(), who); ok || nodes[0].ready() {
+		if _, _, ok := nodes[0].ids(time.Now().UnixMilli(), visitor); ok || nodes[0].ready() {
 			t.Error("an id without a salt")
 		}
 		m.setDown(false)

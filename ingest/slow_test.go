@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"nowcast/ingest/publisher/logtest"
 )
 
 // open sends the beginning of a request and leaves the connection open.
@@ -23,33 +25,36 @@ func (w *world) open(t testing.TB, start string) net.Conn {
 	return c
 }
 
-// Whoever begins large bodies and never ends them takes a bounded number of places; ordinary beacons come through.
+// TestLargeBodies begins large bodies and doesn't end them: at most maxLargeBodies are read, and small
+// ones are taken.
 func TestLargeBodies(t *testing.T) {
 	w := start(t, Config{})
 	wide := `{"n":"pageview","u":"https://example.com/a","zzz":"` + strings.Repeat("a", smallBody) + `"}`
 	var held []net.Conn
-	for i := range largeBodies {
+	for i := range maxLargeBodies {
 		length := "Content-Length: 900000"
 		if i%2 == 0 {
 			length = "Transfer-Encoding: chunked"
 		}
 		held = append(held, w.open(t, "POST /api/event HTTP/1.1\r\nHost: x\r\n"+length+"\r\n\r\n"))
 	}
-	until(t, "full", func() bool { return len(w.room) == largeBodies })
-	if a := w.post(t, wide); a.status != 503 || a.header.Get("Retry-After") != "1" || a.header.Get("Access-Control-Allow-Origin") != "*" || !strings.HasPrefix(a.body, `{"error":"too many large requests`) {
+	logtest.Until(t, "full", func() bool { return len(w.limiter.largeBodies) == maxLargeBodies })
+	if a := w.post(t, wide); a.status != 503 || a.header.Get("Retry-After") != "1" ||
+		a.header.Get("Access-Control-Allow-Origin") != "*" ||
+		!strings.HasPrefix(a.body, `{"error":"too many large requests`) {
 		t.Errorf("one more: %+v", a)
 	}
 	if a := w.post(t, page); a.status != 202 {
 		t.Errorf("an ordinary one: %+v", a)
 	}
 	held[0].Close()
-	until(t, "free again", func() bool { return len(w.room) < largeBodies })
+	logtest.Until(t, "free again", func() bool { return len(w.limiter.largeBodies) < maxLargeBodies })
 	if a := w.post(t, wide); a.status != 202 {
-		t.Errorf("after one is gone: %+v", a)
+		t.Errorf("after one has ended: %+v", a)
 	}
 }
 
-// BenchmarkSlowBody is what a sender costs who begins an ordinary body and never ends it.
+// BenchmarkSlowBody measures the memory of a sender that begins a small body and doesn't end it.
 func BenchmarkSlowBody(b *testing.B) {
 	w := start(b, Config{})
 	const n = 2000
@@ -62,7 +67,8 @@ func BenchmarkSlowBody(b *testing.B) {
 	for b.Loop() {
 		before := inUse()
 		for range n {
-			w.open(b, fmt.Sprintf("POST /api/event HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", smallBody, page[:40]))
+			w.open(b, fmt.Sprintf("POST /api/event HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s",
+				smallBody, page[:40]))
 		}
 		b.ReportMetric(float64(inUse()-before)/n, "B/conn")
 	}

@@ -7,29 +7,32 @@ import (
 	"github.com/dchest/siphash"
 )
 
-// seam is how long into a UTC day an event also carries its visitor's id of the day before, in ms.
-const seam = 10 * 60 * 1000
+// previousIDSpan is how long into a UTC day an event also has its visitor's id of the day before, in ms.
+const previousIDSpan = 10 * 60 * 1000
 
-// day is a UTC day as days since 1970.
+const dayMS = 86_400_000
+
+// day is a UTC day, as days since 1970.
 type day int64
 
-func dayOf(ms int64) day { return day(ms / 86_400_000) }
+func dayOf(ms int64) day { return day(ms / dayMS) }
 
-// sipKey is the key of a SipHash-2-4.
+// sipKey is a key of SipHash-2-4.
 type sipKey [2]uint64
 
 func newSipKey(b [16]byte) sipKey {
 	return sipKey{binary.LittleEndian.Uint64(b[:8]), binary.LittleEndian.Uint64(b[8:])}
 }
 
-// appendIdentity appends what tells visitors of a site apart: site, address and user agent.
-func appendIdentity(b []byte, site string, addr netip.Addr, agent string) []byte {
-	return append(appendAddr(append(append(b, site...), 0), addr), agent...)
+// appendVisitorKey appends what tells the visitors of a site apart: site, address and user agent.
+func appendVisitorKey(b []byte, site string, addr netip.Addr, userAgent string) []byte {
+	return append(appendAddress(append(append(b, site...), 0), addr), userAgent...)
 }
 
-// appendAddr appends what of an address counts. Of an IPv6 one it is the /64, which is what a household or a phone keeps while the rest
-// changes by the hour, and of which one machine may have every address.
-func appendAddr(b []byte, addr netip.Addr) []byte {
+// appendAddress appends the part of an address that identifies a sender. Of an IPv6 address that is the
+// /64: a household or a phone keeps it while the rest changes by the hour, and one machine may use all
+// addresses in it.
+func appendAddress(b []byte, addr netip.Addr) []byte {
 	switch {
 	case addr.Is4():
 		a := addr.As4()
@@ -42,32 +45,34 @@ func appendAddr(b []byte, addr netip.Addr) []byte {
 	}
 }
 
-// identity holds the keys that don't change: whoever has the cluster's secret finds the partition of a visitor, no one their
-// address.
+// identity derives partitions and event ids from visitor keys, with the secret of the cluster. The secret
+// leads from a visitor's key to their partition, and never from an id to an address.
 type identity struct {
-	partition, event sipKey
-	partitions       uint64
+	partitionKey, eventKey sipKey
+	partitions             uint64
 }
 
 func newIdentity(secret [32]byte, partitions int) *identity {
 	return &identity{newSipKey([16]byte(secret[:16])), newSipKey([16]byte(secret[16:])), uint64(partitions)}
 }
 
-// partitionOf keeps a visitor in one partition for good, although their id changes every day.
-func (i *identity) partitionOf(who []byte) int {
-	return int(siphash.Hash(i.partition[0], i.partition[1], who) % i.partitions)
+// partition returns the partition of a visitor. It stays the same, while the visitor's id changes every
+// day.
+func (i *identity) partition(visitorKey []byte) int {
+	return int(siphash.Hash(i.partitionKey[0], i.partitionKey[1], visitorKey) % i.partitions)
 }
 
-// eventID hashes a client's event id together with who sent it: the ids of one client say nothing about another's events, and
-// one beacon for two sites is two events.
-func (i *identity) eventID(who []byte, id string) (out [16]byte) {
-	a, b := siphash.Hash128(i.event[0], i.event[1], append(append(who, 0), id...))
+// eventID hashes a client's event id together with the visitor and site. So a client can't collide with
+// another one's events, and a beacon for two sites is two events. It overwrites the bytes after
+// visitorKey.
+func (i *identity) eventID(visitorKey []byte, id string) (out [16]byte) {
+	a, b := siphash.Hash128(i.eventKey[0], i.eventKey[1], append(append(visitorKey, 0), id...))
 	binary.LittleEndian.PutUint64(out[:8], a)
 	binary.LittleEndian.PutUint64(out[8:], b)
 	return out
 }
 
-// visitorID is a visitor's id for the day of the salt, never 0.
-func visitorID(salt sipKey, who []byte) uint64 {
-	return max(1, siphash.Hash(salt[0], salt[1], who))
+// visitorID returns a visitor's id on the day of a salt, never 0.
+func visitorID(salt sipKey, visitorKey []byte) uint64 {
+	return max(1, siphash.Hash(salt[0], salt[1], visitorKey))
 }

@@ -14,11 +14,16 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"nowcast/internal/event"
 	"nowcast/internal/window"
 )
 
-// run applies a log, numbered from 0, and calls each with what every envelope did: the final rows by time, then the provisional ones.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// run applies a log, numbered from 0, and calls each with the result of every envelope: its final rows by
+// time, then the provisional ones.
 func run(w Windows, log []Envelope, from, to int, each func(i int, rows []window.Second, o Outcome)) {
 	for i := from; i < to; i++ {
 		e := log[i]
@@ -26,9 +31,10 @@ func run(w Windows, log []Envelope, from, to int, each func(i int, rows []window
 		rows, o := w.Apply(&e)
 		rows = slices.Clone(rows)
 		w.Fold.Provisional(func(s *window.Second) { rows = append(rows, *s) })
-		// Rows of an emission are in no order: that in which visitors leave goes back to when they came.
+		// Rows of an emission have no order: visitors leave in the order in which they came.
 		slices.SortFunc(rows, func(a, b window.Second) int {
-			return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Site, b.Site), cmp.Compare(a.Version, b.Version))
+			return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Site, b.Site),
+				cmp.Compare(a.Version, b.Version))
 		})
 		if each != nil {
 			each(i, rows, o)
@@ -36,10 +42,10 @@ func run(w Windows, log []Envelope, from, to int, each func(i int, rows []window
 	}
 }
 
-// lists are those of a site as they are.
+// lists returns the current lists of a site.
 func lists(f *Fold, name string) (n window.Now) {
-	i := f.known(name, hashOf(name))
-	if i == nobody {
+	i := f.findSite(name, hashOf(name))
+	if i == absent {
 		return n
 	}
 	n.Site = name
@@ -47,11 +53,11 @@ func lists(f *Fold, name string) (n window.Now) {
 	return n
 }
 
-// known are the sites that a fold knows.
+// known returns the sites of a fold.
 func known(f *Fold) (names []string) {
-	for _, s := range f.siteOf.slots {
-		if s.at != 0 {
-			names = append(names, f.sites.at(s.at-1).name)
+	for _, s := range f.siteTable.slots {
+		if s.index1 != 0 {
+			names = append(names, f.sites.at(s.index1-1).name)
 		}
 	}
 	slices.Sort(names)
@@ -63,7 +69,7 @@ var (
 	firstSeed = flag.Uint64("seed", 0, "of the first")
 )
 
-// each runs a check on n seeds from the first on, as many at a time as there are cores, and fails with the first that one of them finds.
+// each runs a check on n seeds, as many at a time as there are cores, and stops after the first failure.
 func each(t *testing.T, n int, check func(seed uint64) error) {
 	t.Helper()
 	var next atomic.Int64
@@ -85,7 +91,7 @@ func each(t *testing.T, n int, check func(seed uint64) error) {
 	wg.Wait()
 }
 
-// caught also takes a panic for a failure.
+// caught returns a panic of a check as an error.
 func caught(seed uint64, check func(seed uint64) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -95,8 +101,8 @@ func caught(seed uint64, check func(seed uint64) error) (err error) {
 	return check(seed)
 }
 
-// Every history against the oracle: watermark, what became of each event, every final row; nothing final changes, and no version
-// has two contents.
+// TestHistories compares every history with the oracle: the watermark, each event's class, every final row.
+// No final row changes, and no version has two contents.
 func TestHistories(t *testing.T) {
 	var mu sync.Mutex
 	var sum Outcome
@@ -112,17 +118,19 @@ func TestHistories(t *testing.T) {
 		versions := map[string]window.Second{}
 		w := NewWindows(small())
 		run(w, log, 0, len(log), func(i int, rows []window.Second, o Outcome) {
-			if w.Reader.Watermark() != watermarks[i] || o != outcomes[i] {
-				fail("offset %d: watermark %d %+v, want %d %+v", i, w.Reader.Watermark(), o, watermarks[i], outcomes[i])
+			if w.Classifier.Watermark() != watermarks[i] || o != outcomes[i] {
+				fail("offset %d: watermark %d %+v, want %d %+v", i, w.Classifier.Watermark(), o,
+					watermarks[i], outcomes[i])
 			}
 			if i > 0 && watermarks[i] < watermarks[i-1] {
 				fail("offset %d: the watermark falls", i)
 			}
-			if !o.Retried && o.Counted+o.Late+o.Stale+o.Repeated != len(log[i].Events) {
+			if !o.Retried && o.Counted+o.Late+o.Stale+o.Duplicate != len(log[i].Events) {
 				fail("offset %d: %d events became %+v", i, len(log[i].Events), o)
 			}
 			mu.Lock()
-			sum = Outcome{false, sum.Counted + o.Counted, sum.Late + o.Late, sum.Stale + o.Stale, sum.Repeated + o.Repeated}
+			sum = Outcome{false, sum.Counted + o.Counted, sum.Late + o.Late, sum.Stale + o.Stale,
+				sum.Duplicate + o.Duplicate}
 			mu.Unlock()
 			for _, s := range rows {
 				key := fmt.Sprint(s.Site, s.At)
@@ -149,12 +157,12 @@ func TestHistories(t *testing.T) {
 		}
 		return bad
 	})
-	if !t.Failed() && (sum.Late == 0 || sum.Stale == 0 || sum.Repeated == 0 || sum.Late > sum.Counted) {
+	if !t.Failed() && (sum.Late == 0 || sum.Stale == 0 || sum.Duplicate == 0 || sum.Late > sum.Counted) {
 		t.Errorf("the histories are no test: %+v", sum)
 	}
 }
 
-// state is all that can be seen of the stages, now or later.
+// state returns the observable state of the stages.
 func state(w Windows) string {
 	var all []window.Now
 	for _, site := range known(w.Fold) {
@@ -162,14 +170,16 @@ func state(w Windows) string {
 			all = append(all, n)
 		}
 	}
-	return fmt.Sprintf("%d %d %d %+v", w.Reader.now, w.Reader.watermark, w.Reader.waitingN, all)
+	return fmt.Sprintf("%d %d %d %+v", w.Classifier.logTime, w.Classifier.watermark,
+		w.Classifier.openEvents, all)
 }
 
-// Reading the warm-up and going on is the same as reading all; reading half of them isn't, and this test would notice.
+// TestWarmUp checks that a warm-up followed by the rest of the log has the result of the whole log, and
+// that half a warm-up has another one.
 func TestWarmUp(t *testing.T) {
 	differs := func(seed uint64, warm, lazy int64, limit int) string {
 		rules := small()
-		rules.Waiting = limit
+		rules.MaxOpenEvents = limit
 		log := history(seed)
 		type after struct {
 			state   string
@@ -185,12 +195,12 @@ func TestWarmUp(t *testing.T) {
 				whole[i].state = state(w)
 			}
 		})
-		watermark := NewReader(rules)
+		watermark := NewClassifier(rules)
 		for i := range log {
 			if watermark.Begin(log[i].Header, log[i].Time) {
 				for j := range log[i].Events {
 					e := log[i].Events[j]
-					watermark.Judge(&e)
+					watermark.Classify(&e)
 				}
 				watermark.End()
 			}
@@ -198,7 +208,8 @@ func TestWarmUp(t *testing.T) {
 				continue
 			}
 			commit := i + 1
-			from := slices.IndexFunc(log, func(e Envelope) bool { return e.Time >= watermark.Watermark()-warm })
+			from := slices.IndexFunc(log,
+				func(e Envelope) bool { return e.Time >= watermark.Watermark()-warm })
 			if from < 0 || from > commit {
 				from = commit
 			}
@@ -209,16 +220,19 @@ func TestWarmUp(t *testing.T) {
 				w.Warm(&e, watermark.Watermark()+lazy)
 			}
 			w.Fold.Provisional(func(*window.Second) {})
-			if w.Reader.Watermark() != watermark.Watermark() {
-				return fmt.Sprintf("commit %d: watermark %d, want %d", commit, w.Reader.Watermark(), watermark.Watermark())
+			if w.Classifier.Watermark() != watermark.Watermark() {
+				return fmt.Sprintf("commit %d: watermark %d, want %d", commit, w.Classifier.Watermark(),
+					watermark.Watermark())
 			}
 			if got := state(w); got != whole[i].state {
 				return fmt.Sprintf("commit %d:\n got %s\nwant %s", commit, got, whole[i].state)
 			}
 			bad := ""
 			run(w, log, commit, min(len(log), commit+200), func(i int, rows []window.Second, o Outcome) {
-				if bad == "" && (!slices.Equal(rows, whole[i].seconds) || compared(i) && state(w) != whole[i].state) {
-					bad = fmt.Sprintf("commit %d, offset %d:\n got %s %+v\nwant %s %+v", commit, i, state(w), rows, whole[i].state, whole[i].seconds)
+				if bad == "" && (!slices.Equal(rows, whole[i].seconds) || compared(i) &&
+					state(w) != whole[i].state) {
+					bad = fmt.Sprintf("commit %d, offset %d:\n got %s %+v\nwant %s %+v", commit, i,
+						state(w), rows, whole[i].state, whole[i].seconds)
 				}
 			})
 			if bad != "" {
@@ -249,7 +263,8 @@ func TestWarmUp(t *testing.T) {
 	}
 }
 
-// The lists of now against a recount: each present visitor is in each list once, at the page of the latest event.
+// TestLists compares the lists with a recount: each provisionally active visitor is in each list once, at
+// the page of its latest event.
 func TestLists(t *testing.T) {
 	each(t, *histories, func(seed uint64) error {
 		log := history(seed)
@@ -276,7 +291,8 @@ func TestLists(t *testing.T) {
 			if !maps.Equal(got, pages) {
 				return fmt.Errorf("site %s: pages %v, want %v", site, got, pages)
 			}
-			for name, list := range map[string][]window.Count{"sources": n.Sources, "countries": n.Countries, "devices": n.Devices} {
+			for name, list := range map[string][]window.Count{"sources": n.Sources,
+				"countries": n.Countries, "devices": n.Devices} {
 				sum := uint32(0)
 				for _, c := range list {
 					sum += c.Active
@@ -290,24 +306,27 @@ func TestLists(t *testing.T) {
 	})
 }
 
-// Nothing outlives its last visitor.
+// TestForgets checks that no state outlives its last visitor.
 func TestForgets(t *testing.T) {
 	log := history(1)
 	w := NewWindows(small())
 	run(w, log, 0, len(log), nil)
 	last := start + 10*length
 	for i := range 3 {
-		w.Apply(&Envelope{Offset: 1 << 20, Time: last + int64(i)*70_000, Header: event.Header{Node: 1, Sequence: uint64(i + 1), Low: last + int64(i)*70_000}})
+		w.Apply(&Envelope{Offset: 1 << 20, Time: last + int64(i)*70_000,
+			Header: event.Header{Node: 1, Sequence: uint64(i + 1), Low: last + int64(i)*70_000}})
 	}
 	f := w.Fold
 	var n window.Now
-	f.News(1, 1, &n, func() {
+	f.Lists(1, 1, &n, func() {
 		if len(n.Pages) > 0 {
-			t.Errorf("somebody is left: %+v", n)
+			t.Errorf("a visitor is left: %+v", n)
 		}
 	})
-	got := []int{f.siteOf.used, f.visitors.len(), len(f.visitors.former), len(f.open), len(f.passed), f.sites.len(), f.visitors.slab.len(), f.names.slab.len(), f.names.of.used,
-		len(f.changed), len(f.news), len(w.Reader.waiting), w.Reader.waitingN, int(w.Reader.ids.newest - None), len(w.Reader.nodes) - 1}
+	got := []int{f.siteTable.used, f.visitors.len(), len(f.visitors.aliases), len(f.open), len(f.expiry),
+		f.sites.len(), f.visitors.slab.len(), f.names.slab.len(), f.names.table.used,
+		len(f.dirtyBuckets), len(f.dirtySites), len(w.Classifier.openSeconds), w.Classifier.openEvents,
+		int(w.Classifier.ids.newest - None), len(w.Classifier.nodes) - 1}
 	if !reflect.DeepEqual(got, make([]int, len(got))) {
 		t.Errorf("left over: %v", got)
 	}

@@ -6,21 +6,23 @@ import (
 	"nowcast/internal/event"
 )
 
-// small are the rules at a tenth of the scale, so that a history of minutes holds what else takes an hour.
+// small returns the rules at a tenth of the scale, so that a history of minutes covers what takes an hour
+// in production.
 func small() Rules {
-	return Rules{Active: 30, IDs: 30_000, Nodes: 66_000, Lag: 2000, Waiting: 1 << 20, Refresh: 3000}
+	return Rules{Active: 30, IDMemory: 30_000, NodeMemory: 66_000, MaxNodeLag: 2000, MaxOpenEvents: 1 << 20,
+		ListRefresh: 3000}
 }
 
 const smallWarmUp = 96_000
 
-// midnight is in the middle of every history, as far as visitors' ids go.
+// midnight, when visitors' ids change, is in the middle of every history.
 const (
 	start    = int64(1_795_435_200_000)
 	length   = int64(240_000)
 	midnight = start + length/2
 )
 
-// sender is an ingest node, or whoever sends what it had kept.
+// sender is an ingest node, or the successor that sends its spool.
 type sender struct {
 	id, sequence uint64
 	skew, linger int64
@@ -35,10 +37,11 @@ type sender struct {
 	promised     int64
 }
 
-// history is an adversarial log of one partition: ingest nodes with wrong and stepping clocks, of which some keep promises that their clocks
-// don't, envelopes and ticks, retries and copies that land late, nodes that are cut off, that die with or without someone to send what they
-// had kept, and that say farewell; clients that repeat ids; a site that is given up; visitors whose id changes at midnight. Who an event is
-// really of is in Language, "v3".
+// history is an adversarial log of one partition. Ingest nodes have wrong and stepping clocks, and some
+// keep promises that their clocks don't. Envelopes and ticks are retried, and copies arrive late. Nodes are
+// cut off, die with or without a successor that sends their spool, or send a close marker. Clients repeat
+// ids, a site loses its visitors, and visitors' ids change at midnight. Language holds who an event is
+// really of, as "v3".
 func history(seed uint64) []Envelope {
 	r := rand.New(rand.NewPCG(seed, 1))
 	var log []Envelope
@@ -58,7 +61,8 @@ func history(seed uint64) []Envelope {
 		return []int64{0, r.Int64N(100) - 50, -r.Int64N(1500), -r.Int64N(4000), r.Int64N(400)}[r.IntN(5)]
 	}
 	join := func() {
-		nodes = append(nodes, &sender{id: r.Uint64() | 1, skew: skew(), linger: 30 + r.Int64N(300), rate: []float64{0.2, 1, 4}[r.IntN(3)], alive: true, keeps: r.IntN(2) == 0})
+		nodes = append(nodes, &sender{id: r.Uint64() | 1, skew: skew(), linger: 30 + r.Int64N(300),
+			rate: []float64{0.2, 1, 4}[r.IntN(3)], alive: true, keeps: r.IntN(2) == 0})
 	}
 	for range 1 + r.IntN(3) {
 		join()
@@ -66,7 +70,7 @@ func history(seed uint64) []Envelope {
 	visitors, lost, odd := 2+r.IntN(8), []float64{0, 0.02, 0.05}[r.IntN(3)], []float64{0, 0.01}[r.IntN(2)]
 	sources := []string{"", "", "", "Google", "News"}
 	paths := []string{"/", "/a", "/b", "/c"}
-	closing := start + r.Int64N(length) // when nobody comes to z any more
+	closing := start + r.Int64N(length) // after which site z has no events
 	for now := start; now < start+length; now += 10 {
 		for i := 0; i < len(copies); i++ {
 			if copies[i].at <= now {
@@ -77,7 +81,8 @@ func history(seed uint64) []Envelope {
 		}
 		for _, s := range nodes {
 			if s.alive && r.Float64() < s.rate/100 {
-				e := event.Event{Time: now + s.skew, Kind: event.Kind(1 + r.IntN(3)), Site: string('x' + rune(r.IntN(3))),
+				e := event.Event{Time: now + s.skew, Kind: event.Kind(1 + r.IntN(3)),
+					Site: string('x' + rune(r.IntN(3))),
 					Path: paths[r.IntN(4)], Source: sources[r.IntN(5)], Country: "DE", Device: "Desktop"}
 				if e.Site == "z" && now > closing {
 					e.Site = "x"
@@ -111,7 +116,8 @@ func history(seed uint64) []Envelope {
 					break
 				}
 			}
-			if s.alive && (len(s.gather) > 0 && now-s.first >= s.linger || len(s.gather) == 0 && now-s.last >= 250) {
+			if s.alive && (len(s.gather) > 0 && now-s.first >= s.linger || len(s.gather) == 0 &&
+				now-s.last >= 250) {
 				s.seal(now, false)
 			}
 			if now >= s.cut && len(s.queue) > 0 {
@@ -155,7 +161,7 @@ func history(seed uint64) []Envelope {
 }
 
 func (s *sender) add(now int64, e event.Event) {
-	// The id and the time are stamped in one moment.
+	// The id and the time are taken at one moment.
 	who := uint64(e.Language[1])
 	e.Visitor, e.PreviousVisitor = who, 0
 	if e.Time >= midnight {
@@ -170,9 +176,10 @@ func (s *sender) add(now int64, e event.Event) {
 	s.gather = append(s.gather, e)
 }
 
-func (s *sender) seal(now int64, farewell bool) {
+func (s *sender) seal(now int64, closing bool) {
 	s.sequence++
-	e := Envelope{Time: now + s.skew, Header: event.Header{Version: 1, Node: s.id, Sequence: s.sequence, Low: now + s.skew - 1, CloseMarker: farewell}, Events: s.gather}
+	e := Envelope{Time: now + s.skew, Header: event.Header{Version: 1, Node: s.id, Sequence: s.sequence,
+		Low: now + s.skew - 1, CloseMarker: closing}, Events: s.gather}
 	for _, x := range s.gather {
 		e.Header.Low = min(e.Header.Low, x.Time-1)
 	}

@@ -9,47 +9,49 @@ import (
 	"nowcast/internal/event"
 )
 
-// id of an event within its partition. A client's id is one of a site: two sites may share a client. Ingest hashes what the client gave, so
-// all bits of it are as good as random.
+// id identifies an event within its partition. It combines the client's id and the site, since two sites may
+// share a client. Ingest hashes what the client sent, so all bits of a client's id are uniformly distributed.
 type id [2]uint64
 
 func idOf(e *event.Event) id {
-	return id{binary.LittleEndian.Uint64(e.ID[:]) ^ xxhash.Sum64String(e.Site), binary.LittleEndian.Uint64(e.ID[8:])}
+	site := xxhash.Sum64String(e.Site)
+	return id{binary.LittleEndian.Uint64(e.ID[:]) ^ site, binary.LittleEndian.Uint64(e.ID[8:])}
 }
 
-// hash says where an id is looked for.
-func (k id) hash() uint64 { return k[0] * 0x9e3779b97f4a7c15 }
+func (k id) hash() uint64 { return k[0] * 0x9e3779b97f4a7c15 } // Fibonacci hashing
 
-// ids remembers when each id was last seen, in event time. An id is worth remembering until the watermark is `memory` past it.
+// ids remembers when each id was last used, in event time, until the watermark is memory past that.
 //
-// They are spread over many small tables. A table that is full drops what isn't worth remembering, or grows, by itself: with all ids in one
-// table everything would stand still for that.
+// The ids are spread over many small tables. A full table drops expired ids or grows by itself, so no single
+// event waits for a pass over all ids.
 type ids struct {
-	memory int64
+	memory int64 // ms
 	tables []idTable
-	newest int64
-	kept   []idSlot // of a table being swept
+	newest int64    // newest use of any id
+	live   []idSlot // buffer of sweep
 }
 
-// idTable is by open addressing with linear probing.
+// idTable is a hash table with open addressing and linear probing.
 type idTable struct {
 	slots []idSlot
 	used  int
 }
 
-// idSlot is an id and when it was last seen, in 16 bytes. Those have room for 86 bits of the id: that is exact as long as no two ids of five
-// minutes share them, which of a billion events with ids is to be expected with a chance of one in ten billion.
+// idSlot is an id and the time of its last use in 16 bytes. They hold 86 bits of the id. The result is exact
+// as long as no two ids of five minutes share those bits: in a billion events the chance of that is one in
+// ten billion.
 type idSlot struct {
-	id   uint64 // its first half
-	rest uint64 // lowest bits: ms since 1970 and 1, so that only a free slot is zero; the others: of the second half
+	id uint64 // its first half
+	// low timeBits: ms since 1970 plus 1, so that only a free slot is 0; high bits: of the second half
+	rest uint64
 }
 
 const (
 	timeBits  = 42 // until 2109
-	latest    = 1<<timeBits - 2
-	free      = int64(-1) // time of a slot
+	maxTime   = 1<<timeBits - 2
+	freeSlot  = int64(-1) // time of a free slot
 	tableBits = 10
-	fewSlots  = 8
+	minSlots  = 8
 )
 
 func newIDs(memory int64) ids {
@@ -59,22 +61,22 @@ func newIDs(memory int64) ids {
 }
 
 func (m *ids) reset() {
-	m.tables, m.newest, m.kept = make([]idTable, 1<<tableBits), None, nil
-	slots := make([]idSlot, fewSlots<<tableBits)
+	m.tables, m.newest, m.live = make([]idTable, 1<<tableBits), None, nil
+	slots := make([]idSlot, minSlots<<tableBits)
 	for i := range m.tables {
-		m.tables[i].slots = slots[i*fewSlots : (i+1)*fewSlots]
+		m.tables[i].slots = slots[i*minSlots : (i+1)*minSlots]
 	}
 }
 
-// table is where an id is or would be, and home its place there if no other was in the way.
 func (m *ids) table(k id) *idTable { return &m.tables[k.hash()>>(64-tableBits)] }
 
+// home returns the slot where probing for an id starts.
 func (t *idTable) home(k id) int {
 	i, _ := bits.Mul64(k.hash()<<tableBits, uint64(len(t.slots)))
 	return int(i)
 }
 
-// slot is where an id is or would be.
+// slot returns the slot of an id, or the free slot where it belongs.
 func (t *idTable) slot(k id) *idSlot {
 	for i := t.home(k); ; i++ {
 		if i == len(t.slots) {
@@ -90,51 +92,52 @@ func (s *idSlot) time() int64 { return int64(s.rest&(1<<timeBits-1)) - 1 }
 
 func (s *idSlot) set(k id, t int64) { s.id, s.rest = k[0], k[1]<<timeBits|uint64(t+1) }
 
-// repeated says whether an event at t is a repeat, and remembers it.
-func (m *ids) repeated(k id, t, watermark int64) bool {
-	t = min(t, latest)
+// duplicate reports whether an event at t is a duplicate, and remembers its id.
+func (m *ids) duplicate(k id, t, watermark int64) bool {
+	t = min(t, maxTime)
 	in := m.table(k)
 	s := in.slot(k)
 	last := s.time()
-	if last == free {
+	if last == freeSlot {
 		if 3*in.used >= 2*len(in.slots) {
 			m.sweep(in, watermark)
 			s = in.slot(k)
 		}
 		in.used++
 	}
-	again := false
-	if last != free && last+m.memory > watermark { // else it is only not yet dropped
-		again = t-last < m.memory
+	dup := false
+	if last != freeSlot && last+m.memory > watermark { // an expired id stays until its table is swept
+		dup = t-last < m.memory
 		t = max(t, last)
 	}
 	s.set(k, t)
 	m.newest = max(m.newest, t)
-	return again
+	return dup
 }
 
-// sweep drops what is too old. There is a new table where that leaves less room than is worth it, or far too much.
+// sweep drops the expired ids of a table. It allocates another table if the live ones fill more than half of
+// this one or less than an eighth.
 func (m *ids) sweep(t *idTable, watermark int64) {
-	kept := m.kept[:0]
+	live := m.live[:0]
 	for _, s := range t.slots {
-		if last := s.time(); last == free || last+m.memory <= watermark {
+		if last := s.time(); last == freeSlot || last+m.memory <= watermark {
 			continue
 		}
-		kept = append(kept, s)
+		live = append(live, s)
 	}
-	if n := len(t.slots); 2*len(kept) > n || 8*len(kept) < n {
-		t.slots = make([]idSlot, max(fewSlots, 3*len(kept)))
+	if n := len(t.slots); 2*len(live) > n || 8*len(live) < n {
+		t.slots = make([]idSlot, max(minSlots, 3*len(live)))
 	} else {
 		clear(t.slots)
 	}
-	for _, s := range kept {
+	for _, s := range live {
 		*t.slot(id{s.id, s.rest >> timeBits}) = s
 	}
-	t.used, m.kept = len(kept), kept
+	t.used, m.live = len(live), live
 }
 
-// forget gives the memory back when nothing in it matters any more.
-func (m *ids) forget(watermark int64) {
+// release frees the memory once all ids have expired.
+func (m *ids) release(watermark int64) {
 	if m.newest != None && watermark >= m.newest+m.memory {
 		m.reset()
 	}

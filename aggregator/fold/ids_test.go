@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// As many ids as make the tables grow, drop what is old and shrink, against a map that forgets nothing.
+// TestIDs compares ids with a map that forgets nothing, with as many as make tables grow, drop expired ids
+// and shrink.
 func TestIDs(t *testing.T) {
 	const memory = 1000
 	each(t, 4, func(seed uint64) error {
@@ -30,7 +31,7 @@ func TestIDs(t *testing.T) {
 				} else {
 					all[k] = at
 				}
-				if want := known && at-last < memory; m.repeated(k, at, watermark) != want {
+				if want := known && at-last < memory; m.duplicate(k, at, watermark) != want {
 					return fmt.Errorf("id %d at %d, last at %d: want %t", n, at-start, last-start, want)
 				}
 			}
@@ -45,7 +46,7 @@ func TestIDs(t *testing.T) {
 		if slots > 1<<18 || used > slots {
 			return fmt.Errorf("%d slots with %d ids", slots, used)
 		}
-		if m.forget(watermark + 1_000_000); m.newest != None {
+		if m.release(watermark + 1_000_000); m.newest != None {
 			return errors.New("they are kept for ever")
 		}
 		return nil

@@ -12,7 +12,7 @@ import (
 	"nowcast/internal/window"
 )
 
-// Sites with more pages than are given, which come and go, against a recount.
+// TestManyPages compares sites with more pages than window.MaxCounts with a recount.
 func TestManyPages(t *testing.T) {
 	each(t, 4, func(seed uint64) error {
 		r := rand.New(rand.NewPCG(seed, 4))
@@ -28,16 +28,21 @@ func TestManyPages(t *testing.T) {
 		at := map[who]where{}
 		for i := range int64(200) {
 			now := start + 1000*i
-			e := Envelope{Offset: i, Time: now, Header: event.Header{Node: 1, Sequence: uint64(i + 1), Low: now - 1}}
+			e := Envelope{Offset: i, Time: now,
+				Header: event.Header{Node: 1, Sequence: uint64(i + 1), Low: now - 1}}
 			pages := []int{10, 1000, 200, 30}[i/50]
 			for range r.IntN(300) {
 				v := who{string(rune('a' + r.IntN(2))), 1 + r.Uint64N(2000)}
 				p := fmt.Sprint("/", r.IntN(pages))
 				at[v] = where{now / 1000, p}
-				e.Events = append(e.Events, event.Event{Time: now, Kind: event.Pageview, Site: v.site, Visitor: v.id, Path: p})
+				e.Events = append(e.Events, event.Event{Time: now, Kind: event.Pageview, Site: v.site,
+					Visitor: v.id, Path: p})
 			}
 			w.Apply(&e)
-			maps.DeleteFunc(at, func(_ who, x where) bool { return x.second+small().Active <= (now-1)/1000-1 })
+			maps.DeleteFunc(at, func(_ who,
+				x where) bool {
+				return x.second+small().Active <= (now-1)/1000-1
+			})
 			if i%10 != 0 {
 				continue
 			}
@@ -61,7 +66,8 @@ func TestManyPages(t *testing.T) {
 					want = want[:len(want)-1]
 				}
 				if got := lists(w.Fold, site); !slices.Equal(got.Pages, want) || got.RestPages != rest {
-					return fmt.Errorf("second %d of site %s:\n got %v %d\nwant %v %d", i, site, got.Pages, got.RestPages, want, rest)
+					return fmt.Errorf("second %d of site %s:\n got %v %d\nwant %v %d", i, site, got.Pages,
+						got.RestPages, want, rest)
 				}
 			}
 		}

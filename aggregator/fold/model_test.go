@@ -11,25 +11,29 @@ import (
 	"nowcast/internal/event"
 )
 
-// A model check of the whole protocol, with the real stages of this package and all else in memory. Of each random history one reader
-// makes a reference, which the oracle recounts. Then owners of the two lanes read the same log in random cuts; their writes are refused, lose
-// their answer or land at any time later; they crash at any step, are superseded and go on all the same, and are born again from the last
-// commit by a warm-up, while retention takes the log's head. What may never be otherwise:
+// The model check covers the whole protocol, with the real stages of this package and all else in memory. One
+// reader of each random history makes a reference, which the oracle recounts. Then owners of the two lanes
+// read the same log in random pieces. Their writes are refused, lose their answer or land at any time later.
+// They crash at any step, are superseded and go on as zombies, and start again from the last commit by a
+// warm-up, while retention deletes the log's head. The invariants:
 //
-//	 1  the rows of `events` without repeats are the log's events without theirs
-//	 2  a (key, version) has one content, whoever wrote it: rows of seconds and lists of now
-//	 3  every final row, and what the tables hold in the end, is the reference's, and that is the oracle's
-//	 4  what is final never changes, what is visible never falls, and when a record says that a second is over, its rows are there
-//	 5  none of that hangs on how the log was cut
-//	 6  a warm-up and the rest make what a run from the log's start makes; at the committed offset the watermark is the committed one
+//	 1  the rows of `events` are the log's events without duplicates
+//	 2  a (key, version) of a row or of lists has one content, whichever owner wrote it
+//	 3  every final row, and the tables in the end, are the reference's, which are the oracle's
+//	 4  a final row never changes, a visible version never falls, and a record whose watermark has passed a
+//	    second is written after the rows of that second
+//	 5  none of that depends on how the log was cut into batches
+//	 6  a warm-up and the rest of the log have the result of the whole log, and the watermark at the
+//	    committed offset is the committed one
 //	 7  the watermark never falls, and is the oracle's
-//	 8  a commit is never past what the sink has acknowledged
-//	 9  the table `windows` has what the topic has, and both lanes judge alike
-//	10  events = windows + late + stale + repeated, by the envelope and by the tables
+//	 8  no commit is past what the sink has acknowledged
+//	 9  the table `windows` has what the topic has, and both lanes classify alike
+//	10  events = windows + late + stale + duplicate, by the envelope and by the tables
 //
-// A failure names its seed: go test -run TestModel -seed N -histories 1. The history is shrunk before it is printed.
+// A failure names its seed: go test -run TestModel -seed N -histories 1. The history is shrunk before it is
+// printed.
 
-// trial is all that the check of one history hangs on, so it can be repeated and shrunk.
+// trial is the whole input of the check of one history, so that the check can be repeated and shrunk.
 type trial struct {
 	rules  Rules
 	warmUp int64 // how much an owner reads again
@@ -41,7 +45,7 @@ type trial struct {
 	script []step
 }
 
-// step is what one of the owners does next, or what happens to it. One that isn't possible now is nothing.
+// step is an action of an owner or an event that it meets. A step that isn't possible is skipped.
 type step struct {
 	what   what
 	who, n int // who: a lane's owner, or from lanes on a zombie
@@ -60,7 +64,7 @@ const (
 	retention
 )
 
-// The outcomes of a write. All others are acknowledged.
+// Outcomes of a write. All other numbers mean acknowledged.
 const (
 	refused = iota
 	unanswered
@@ -69,15 +73,17 @@ const (
 )
 
 func (w what) String() string {
-	return [...]string{"reads", "collects", "writes", "commits", "crashes", "is superseded", "lands", "retention"}[w]
+	return [...]string{"reads", "collects", "writes", "commits", "crashes", "is superseded", "lands",
+		"retention"}[w]
 }
 
-// newTrial draws the history of a seed and what happens while it is read.
+// newTrial draws a history and the steps that read it from a seed.
 func newTrial(seed uint64) *trial {
 	r := rand.New(rand.NewPCG(seed, 2))
-	t := &trial{rules: small(), warmUp: smallWarmUp, log: history(seed), pace: []int64{0, 3, 30, 1000}[r.IntN(4)]}
+	t := &trial{rules: small(), warmUp: smallWarmUp, log: history(seed),
+		pace: []int64{0, 3, 30, 1000}[r.IntN(4)]}
 	if seed%3 == 0 {
-		t.rules.Waiting = 20 + int(seed%200)
+		t.rules.MaxOpenEvents = 20 + int(seed%200)
 	}
 	rate, most := []int{15, 60, 300}[r.IntN(3)]+r.IntN(50), []int{10, 50, 300}[r.IntN(3)]
 	for left := [lanes]int{2 * len(t.log), 2 * len(t.log)}; left[0] > 0 || left[1] > 0; {
@@ -114,15 +120,17 @@ func newTrial(seed uint64) *trial {
 	return t
 }
 
-// tally is what a check was about.
+// tally counts what checks have covered.
 type tally struct{ histories, envelopes, events, crashes, zombies, read, writes, commits atomic.Int64 }
 
 func (s *tally) String() string {
-	return fmt.Sprintf("%d histories of %d envelopes with %d events: %d crashes, %d zombies, %d envelopes read, %d writes, %d commits",
-		s.histories.Load(), s.envelopes.Load(), s.events.Load(), s.crashes.Load(), s.zombies.Load(), s.read.Load(), s.writes.Load(), s.commits.Load())
+	return fmt.Sprintf("%d histories of %d envelopes with %d events: %d crashes, %d zombies, "+
+		"%d envelopes read, %d writes, %d commits",
+		s.histories.Load(), s.envelopes.Load(), s.events.Load(), s.crashes.Load(), s.zombies.Load(),
+		s.read.Load(), s.writes.Load(), s.commits.Load())
 }
 
-// world is a trial under way.
+// world is a running trial.
 type world struct {
 	*trial
 	*sinks
@@ -134,7 +142,7 @@ type world struct {
 	clock   int64
 }
 
-// run gives what is wrong. A panic of a stage is wrong too.
+// run returns the first broken invariant. A panic of a stage is an error too.
 func (t *trial) run(sum *tally) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -161,7 +169,7 @@ func (t *trial) run(sum *tally) (err error) {
 	return w.err
 }
 
-// birth makes a new owner of a lane, from the last commit.
+// birth starts a new owner of a lane from the last commit.
 func (w *world) birth(lane int) *owner {
 	o := newOwner(w.trial, lane)
 	if !w.has[lane] {
@@ -171,7 +179,8 @@ func (w *world) birth(lane int) *owner {
 	c := w.commits[lane]
 	o.warmUp(w.head, c)
 	if got := o.reader.Watermark(); got != c.watermark {
-		w.fail("6: at the committed offset %d the watermark was %d, rebuilt it is %d", c.offset, c.watermark, got)
+		w.fail("6: at the committed offset %d the watermark was %d, rebuilt it is %d", c.offset,
+			c.watermark, got)
 	}
 	return o
 }
@@ -254,7 +263,8 @@ func (w *world) commitOf(o *owner) {
 	}
 }
 
-// retain takes the log's head, but no record that is less than a warm-up before what anybody has committed or may still commit.
+// retain deletes the log's head up to a warm-up before the oldest position that an owner has committed or
+// may commit.
 func (w *world) retain() {
 	least := w.commits[windowsLane].watermark
 	for lane := range lanes {
@@ -274,8 +284,8 @@ func (w *world) retain() {
 	}
 }
 
-// settle lets everything come to its end: what is under way lands, zombies write what they have, and the owners read all, the store
-// lane last. Then the tables must be whole.
+// settle completes the trial: writes in flight land, zombies write what they have, and the owners read the
+// whole log, the store lane last. Then the tables must be complete.
 func (w *world) settle() {
 	finish := func(o *owner) {
 		for range 2 { // what is being sent, then what is pending
@@ -324,22 +334,25 @@ func TestModel(t *testing.T) {
 		return nil
 	})
 	t.Log(&sum)
-	if n := sum.histories.Load(); !t.Failed() && (sum.crashes.Load() < n || sum.zombies.Load() < n || sum.writes.Load() < 100*n) {
+	if n := sum.histories.Load(); !t.Failed() &&
+		(sum.crashes.Load() < n || sum.zombies.Load() < n || sum.writes.Load() < 100*n) {
 		t.Errorf("the histories are no test: %s", &sum)
 	}
 }
 
-// What the model once found, as small as it could be made.
+// TestFound repeats failures that the model once found, shrunk.
 func TestFound(t *testing.T) {
 	page := event.Event{Time: start, Kind: event.Pageview, Site: "z", Path: "/", Visitor: 1}
 	later := start + small().Active*1000 + smallWarmUp
 	for name, trial := range map[string]trial{
-		// Reading on fast, the pace of lists held back that everybody had left, the commit didn't wait, and the next owner's warm-up knew nothing
-		// of the site: so its last visitors stayed for ever.
+		// While an owner caught up, the pace of lists held back that a site was empty. The commit didn't
+		// wait, and the next owner's warm-up didn't know the site: so its last visitors stayed for ever.
 		"a site that everybody has left": {pace: 1000, log: []Envelope{
-			{Time: start, Header: event.Header{Node: 1, Sequence: 1, Low: start - 1}, Events: []event.Event{page}},
+			{Time: start, Header: event.Header{Node: 1, Sequence: 1, Low: start - 1},
+				Events: []event.Event{page}},
 			{Time: later, Header: event.Header{Node: 1, Sequence: 2, Low: later - 1}}},
-			script: []step{{what: reads, n: 1}, {what: collects, n: 1}, {what: writes, n: outcomes}, {what: reads, n: 1}, {what: collects, n: 1},
+			script: []step{{what: reads, n: 1}, {what: collects, n: 1}, {what: writes, n: outcomes},
+				{what: reads, n: 1}, {what: collects, n: 1},
 				{what: writes, n: outcomes}, {what: commits}, {what: crashes}}},
 	} {
 		trial.rules, trial.warmUp = small(), smallWarmUp

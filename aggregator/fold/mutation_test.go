@@ -2,10 +2,12 @@ package fold
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,19 +15,27 @@ import (
 	"time"
 )
 
-// A check that nothing fails is worth nothing. So every rule of the protocol is broken here, one at a time, and the checks have to notice.
+// A check that never fails proves nothing. So the tests below break each rule of the protocol, one at a time,
+// and the model check has to notice.
 
-// What an owner could do wrong. The stages are the real ones.
+// mutations makes TestMutations run, which takes minutes: make test-mutations gives it a time limit of its
+// own.
+var mutations = flag.Bool("mutations", false, "run TestMutations")
+
+// TestBadOwners breaks what owners have to do. The stages are the real ones.
 func TestBadOwners(t *testing.T) {
 	for _, m := range []struct {
 		name string
 		bad  func(*trial)
-		kind string // which invariant has to notice, if only one can
+		kind string // the only invariant that may notice; "": any
 	}{
-		{"an owner as it should be", func(*trial) {}, "none"},
+		{"a correct owner", func(*trial) {}, "none"},
 		{"half a warm-up", func(t *trial) { t.warmUp /= 2 }, ""},
-		{"a warm-up that is as long as the ids are remembered", func(t *trial) { t.warmUp = t.rules.IDs }, ""},
-		{"a fold that is warmed up by half of what it needs", func(t *trial) { t.lazy = (2*t.rules.Active*1000 + t.rules.IDs/5) / 2 }, ""},
+		{"a warm-up as long as the memory of ids", func(t *trial) { t.warmUp = t.rules.IDMemory }, ""},
+		{"half of the fold's warm-up", func(t *trial) {
+			t.lazy = (2*t.rules.Active*1000 +
+				t.rules.IDMemory/5) / 2
+		}, ""},
 		{"a commit before the acknowledgement", func(t *trial) { t.early = true }, "8"},
 		{"a commit inside an envelope", func(t *trial) { t.inside = true }, "8"},
 	} {
@@ -49,7 +59,8 @@ func TestBadOwners(t *testing.T) {
 				return nil
 			})
 			if (caught.Load() > 0) != (m.kind != "none") || other.Load() > 0 {
-				t.Errorf("noticed in %d of up to 8 histories, and in %d for other reasons", caught.Load(), other.Load())
+				t.Errorf("noticed in %d of up to 8 histories, and in %d for other reasons", caught.Load(),
+					other.Load())
 			}
 		})
 	}
@@ -67,54 +78,99 @@ func one(name, file, old, replacement string) mutant {
 	return mutant{name, []edit{{file, old, replacement}}}
 }
 
-// What the stages could do wrong. The mutants are made of the real sources, which have no hooks for it.
+// mutants are edits of the real sources, which have no hooks for tests.
 func mutants() []mutant {
+	return slices.Concat(classifierMutants(), idMutants(), foldMutants())
+}
+
+// classifierMutants break retries, nodes, the watermark and lateness.
+func classifierMutants() []mutant {
+	const file = "classifier.go"
 	return []mutant{
-		// The log and its time.
-		one("retried envelopes are not dropped", "reader.go", "if i >= 0 && h.Sequence <= r.nodes[i].sequence {", "if i >= 0 && h.Sequence < 1 {"),
-		one("nodes are forgotten too early", "reader.go", "return r.watermark >= n.seen+r.rules.Nodes", "return r.watermark >= n.seen+r.rules.Nodes/2"),
-		one("an envelope too old to know is news", "reader.go", "r.time, r.stale = time, r.watermark != None && time <= r.watermark-r.rules.Nodes",
-			"r.time, r.stale = time, false"),
+		one("retried envelopes are not dropped", file,
+			"if i >= 0 && h.Sequence <= c.nodes[i].sequence {", "if i >= 0 && h.Sequence < 1 {"),
+		one("nodes are forgotten too early", file,
+			"return c.watermark >= n.newest+c.rules.NodeMemory",
+			"return c.watermark >= n.newest+c.rules.NodeMemory/2"),
+		one("a stale envelope is taken for new", file,
+			"c.time, c.stale = time, c.watermark != None && time <= c.watermark-c.rules.NodeMemory",
+			"c.time, c.stale = time, false"),
 		{"the reader's clock instead of the log's", []edit{
-			{"reader.go", "import (", "import (\n\tclock \"time\""},
-			{"reader.go", "r.now = max(r.now, time)", "r.now = max(r.now, time+clock.Now().UnixMicro()%1000)"}}},
-		one("a promise is not clamped", "reader.go", "n.low = min(h.Low, time)", "n.low = h.Low"),
-		one("an event's time is not clamped", "reader.go", "e.Time = max(0, min(e.Time, r.time))", "e.Time = max(0, e.Time)"),
-		one("the watermark falls", "reader.go", "if w <= r.watermark {", "if w == r.watermark {"),
-		one("a dead node holds the watermark", "reader.go", "low >= r.now-r.rules.Lag {", "low != None {"),
-		one("a node with a close marker holds the watermark", "reader.go", "if h.CloseMarker {", "if h.CloseMarker && h.Low < 0 {"),
-		one("what waits is not bounded alike", "reader.go", "r.waitingN -= r.waiting[over].events", "r.waitingN -= min(1, r.waiting[over].events)"),
-		one("late is judged by the log's time", "reader.go", "(second+1)*1000 <= r.watermark:", "(second+1)*1000 <= r.now-r.rules.Lag:"),
-		one("late events are counted, and final rows come again with other content", "reader.go", "(second+1)*1000 <= r.watermark:", "(second+1)*1000 <= 0:"),
-		// Repeats.
-		one("ids are forgotten by the log's time", "reader.go", "r.ids.repeated(idOf(e), e.Time, r.watermark)", "r.ids.repeated(idOf(e), e.Time, r.now)"),
-		one("ids are forgotten when there is need", "ids.go", "last != free && last+m.memory > watermark {", "last != free {"),
-		one("a repeat doesn't renew the memory", "ids.go", "again = t-last < m.memory", "if again = t-last < m.memory; again {\n\t\t\treturn true\n\t\t}"),
-		one("late events don't renew the memory", "reader.go", "if e.HasID && r.ids", "if e.HasID && class != Late && r.ids"),
-		// The seam at midnight.
-		one("the id of the day before is not used", "visitors.go", "if former == 0 || former == id {", "if former == 0 || former != id {"),
-		one("an id of the day before is not known after the new one", "visitors.go", "if former == 0 || former == x.id {", "if former != x.id {"),
-		// Rows and lists.
-		one("a provisional row is what it is when taken", "fold.go", "Active: r.present,", "Active: f.sites.at(r.site).present,"),
-		one("a final row's version is not its own", "fold.go", "window.RowVersion(window.Epoch, true, offset)", "window.RowVersion(window.Epoch, true, next)"),
-		one("a second in which somebody only left has no row", "fold.go", "f.left = append(f.left, x.site)", "f.left = f.left[:0]"),
-		one("a final row comes twice when somebody left", "fold.go", "\t\tif !has {", "\t\tif !has || b != nil {"),
-		one("visitors leave a second early", "fold.go", "f.passed[0].second <= second-f.rules.Active {", "f.passed[0].second < second-f.rules.Active+2 {"),
-		one("a visitor counts twice in a second", "visitors.go", "first := x.mask&bit == 0", "first := true"),
-		one("a list that somebody left isn't news", "fold.go", "\tf.list(x.site, s)", "\t_ = s"),
-		one("a list has the version of when it is taken", "lists.go", "window.RowVersion(window.Epoch, false, s.listedOffset)",
-			"window.RowVersion(window.Epoch, false, f.envelope)"),
-		one("that everybody left is held back", "lists.go", "if s.present > 0 && s.given != None", "if s.given != None"),
-		one("a source is kept for as long as a visit lasts", "lists.go", "if int64(x.sourceAge) >= f.rules.Active*1000 {", "if int64(x.sourceAge) >= never {"),
-		one("a visitor is where the log's last event was", "lists.go", "if e.Time >= x.time {", "if e.Time >= x.time-1000 {"),
+			{file, "import (", "import (\n\tclock \"time\""},
+			{file, "c.logTime = max(c.logTime, time)",
+				"c.logTime = max(c.logTime, time+clock.Now().UnixMicro()%1000)"}}},
+		one("a promise is not clamped", file, "n.low = min(h.Low, time)", "n.low = h.Low"),
+		one("an event's time is not clamped", file, "e.Time = max(0, min(e.Time, c.time))",
+			"e.Time = max(0, e.Time)"),
+		one("the watermark falls", file, "if w <= c.watermark {", "if w == c.watermark {"),
+		one("a dead node holds the watermark", file, "low >= c.logTime-c.rules.MaxNodeLag {",
+			"low != None {"),
+		one("a node holds the watermark after its close marker", file, "if h.CloseMarker {",
+			"if h.CloseMarker && h.Low < 0 {"),
+		one("the bound on open events counts wrong", file,
+			"c.openEvents -= c.openSeconds[final].events",
+			"c.openEvents -= min(1, c.openSeconds[final].events)"),
+		one("lateness is judged by the log's time", file,
+			"(second+1)*1000 <= c.watermark:", "(second+1)*1000 <= c.logTime-c.rules.MaxNodeLag:"),
+		one("late events are counted, and final rows come again with other content", file,
+			"(second+1)*1000 <= c.watermark:", "(second+1)*1000 <= 0:"),
 	}
 }
 
-func TestMutations(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes a minute")
+// idMutants break duplicates and the ids' change at midnight.
+func idMutants() []mutant {
+	return []mutant{
+		one("ids are forgotten by the log's time", "classifier.go",
+			"c.ids.duplicate(idOf(e), e.Time, c.watermark)", "c.ids.duplicate(idOf(e), e.Time, c.logTime)"),
+		one("ids are only forgotten by a sweep", "ids.go",
+			"last != freeSlot && last+m.memory > watermark {", "last != freeSlot {"),
+		one("a duplicate doesn't renew the memory", "ids.go",
+			"dup = t-last < m.memory", "if dup = t-last < m.memory; dup {\n\t\t\treturn true\n\t\t}"),
+		one("late events don't renew the memory", "classifier.go",
+			"if e.HasID && c.ids", "if e.HasID && class != Late && c.ids"),
+		one("the id of the day before is not used", "visitors.go",
+			"if previous == 0 || previous == id {", "if previous == 0 || previous != id {"),
+		one("an id of the day before is not known after the new one", "visitors.go",
+			"if previous == 0 || previous == x.id {", "if previous != x.id {"),
 	}
-	all := append(mutants(), one("no mutation at all", "reader.go", "package fold", "package fold // the same"))
+}
+
+// foldMutants break rows and lists.
+func foldMutants() []mutant {
+	return []mutant{
+		one("a provisional row has the content of when it is emitted", "fold.go",
+			"Active: r.active,", "Active: f.sites.at(r.site).provisionalActive,"),
+		one("a final row's version is not its own", "fold.go",
+			"window.RowVersion(window.Epoch, true, offset)", "window.RowVersion(window.Epoch, true, next)"),
+		one("a second in which a site only lost visitors has no row", "buckets.go",
+			"f.departed = append(f.departed, x.site)", "f.departed = f.departed[:0]"),
+		one("a final row comes twice when a visitor left", "fold.go", "\t\tif !has {",
+			"\t\tif !has || b != nil {"),
+		one("visitors leave a second early", "fold.go",
+			"f.expiry[0].second <= second-f.rules.Active {",
+			"f.expiry[0].second < second-f.rules.Active+2 {"),
+		one("a visitor counts twice in a second", "visitors.go", "first := x.mask&bit == 0", "first := true"),
+		one("lists don't change when a visitor leaves", "buckets.go", "\tf.touchLists(x.site, s)", "\t_ = s"),
+		one("lists have the version of when they are emitted", "lists.go",
+			"window.RowVersion(window.Epoch, false, s.changedOffset)",
+			"window.RowVersion(window.Epoch, false, f.envelope)"),
+		one("empty lists are held back", "lists.go",
+			"if s.provisionalActive > 0 && s.emittedAt != None", "if s.emittedAt != None"),
+		one("a source is kept for as long as a visit lasts", "lists.go",
+			"if int64(x.sourceAge) >= f.rules.Active*1000 {", "if int64(x.sourceAge) >= noSource {"),
+		one("a visitor is where the log's last event was", "lists.go",
+			"if e.Time >= x.time {", "if e.Time >= x.time-1000 {"),
+	}
+}
+
+// TestMutations builds the tests of this package with each mutant. The model check has to fail with it, and
+// to pass with an edit that changes nothing.
+func TestMutations(t *testing.T) {
+	if !*mutations {
+		t.Skip("takes minutes: run make test-mutations")
+	}
+	all := append(mutants(), one("no mutation at all", "classifier.go", "package fold",
+		"package fold // the same"))
 	var mu sync.Mutex
 	var unnoticed []string
 	each(t, len(all), func(i uint64) error {
@@ -123,8 +179,8 @@ func TestMutations(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if test, said, noticed := gist(out); noticed == (int(i) < len(all)-1) && noticed == (out != "") {
-			t.Logf("%s: %s: %s", all[i].name, test, said)
+		if test, reason, noticed := gist(out); noticed == (int(i) < len(all)-1) && noticed == (out != "") {
+			t.Logf("%s: %s: %s", all[i].name, test, reason)
 			return nil
 		}
 		mu.Lock()
@@ -133,21 +189,21 @@ func TestMutations(t *testing.T) {
 		return nil
 	})
 	for _, out := range unnoticed {
-		t.Errorf("the model should notice a mutation and nothing else: %s", out)
+		t.Errorf("the model check should notice each mutation and nothing else: %s", out)
 	}
 }
 
-// gist is which test has noticed a mutant by a history, and what it says of it.
-func gist(out string) (test, said string, noticed bool) {
+// gist returns the test whose history noticed a mutant and the first line of its failure.
+func gist(out string) (test, reason string, noticed bool) {
 	_, out, _ = strings.Cut(out, "--- FAIL: ")
 	test, out, _ = strings.Cut(out, " ")
-	_, said, noticed = strings.Cut(out, ": seed ")
-	said, _, _ = strings.Cut(said, "\n")
-	return test, fmt.Sprintf("seed %.160s", said), noticed
+	_, reason, noticed = strings.Cut(out, ": seed ")
+	reason, _, _ = strings.Cut(reason, "\n")
+	return test, fmt.Sprintf("seed %.160s", reason), noticed
 }
 
-// test builds the tests with a mutant of the stages and gives what the first that fails says, which is nothing when all pass. The model alone
-// notices nearly all of them.
+// test builds this package's tests with a mutant and returns the output of the first one that fails, or "" if
+// all pass. The model check notices nearly all mutants, so it runs first.
 func (m mutant) test(t *testing.T) (string, error) {
 	dir := t.TempDir()
 	overlay, err := m.overlay(dir)
@@ -162,18 +218,20 @@ func (m mutant) test(t *testing.T) (string, error) {
 		return string(out), err
 	}
 	binary := filepath.Join(dir, "mutant.test")
-	if out, err := run("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay="+overlay, "-o", binary, "."); err != nil {
+	if out, err := run("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay="+overlay, "-o", binary,
+		"."); err != nil {
 		return "", fmt.Errorf("build mutant %q: %w: %s", m.name, err, out)
 	}
 	for _, tests := range []string{"^TestModel$", "^(TestHistories|TestWarmUp|TestLists)$"} {
-		if out, err := run(binary, "-test.run", tests, "-test.timeout=5m", "-test.failfast", "-shrink=0s", "-histories=12"); err != nil {
-			return out, nil //nolint:nilerr // that it fails is what is wanted
+		if out, err := run(binary, "-test.run", tests, "-test.timeout=5m", "-test.failfast",
+			"-shrink=0s", "-histories=12"); err != nil {
+			return out, nil //nolint:nilerr // a failing test is the result
 		}
 	}
 	return "", nil
 }
 
-// overlay makes the altered copies, and the file by which go takes them for the sources.
+// overlay writes the altered copies of the sources and the file that go build's -overlay expects.
 func (m mutant) overlay(dir string) (string, error) {
 	texts, replace := map[string]string{}, map[string]string{}
 	for _, e := range m.edits {

@@ -9,16 +9,18 @@ import (
 	"nowcast/internal/window"
 )
 
-// counted is an event that is in a window, by the oracle's reckoning.
+// counted is an event that counts in a window, by the oracle.
 type counted struct {
 	second, time    int64
 	site, who, path string
 	pageview        bool
 }
 
-// oracle recounts a log from its list of events by the meaning of the rules, as slowly as that takes; it shares no code with the stages.
-// It gives the rows of every final second, and of each envelope its watermark and what became of its events.
-func oracle(rules Rules, log []Envelope) (rows map[string]window.Second, watermarks []int64, outcomes []Outcome, all []counted) {
+// oracle recounts a log from the list of its events, following the rules literally and slowly. It shares no
+// code with the stages. It returns the rows of every final second, and of each envelope the watermark and
+// the outcome.
+func oracle(rules Rules, log []Envelope) (rows map[string]window.Second, watermarks []int64,
+	outcomes []Outcome, all []counted) {
 	type seen struct {
 		low, last int64
 		sequence  uint64
@@ -33,7 +35,7 @@ func oracle(rules Rules, log []Envelope) (rows map[string]window.Second, waterma
 			watermarks, outcomes = append(watermarks, watermark), append(outcomes, Outcome{Retried: true})
 			continue
 		}
-		stale := watermark != None && e.Time <= watermark-rules.Nodes
+		stale := watermark != None && e.Time <= watermark-rules.NodeMemory
 		now = max(now, e.Time)
 		low := min(e.Header.Low, e.Time)
 		if e.Header.CloseMarker {
@@ -42,7 +44,7 @@ func oracle(rules Rules, log []Envelope) (rows map[string]window.Second, waterma
 		nodes[e.Header.Node] = seen{low, max(e.Time, n.last), e.Header.Sequence}
 		least, any := now, false
 		for _, n := range nodes {
-			if n.low >= now-rules.Lag {
+			if n.low >= now-rules.MaxNodeLag {
 				least, any = min(least, n.low), true
 			}
 		}
@@ -50,7 +52,10 @@ func oracle(rules Rules, log []Envelope) (rows map[string]window.Second, waterma
 			watermark = max(watermark, least)
 		}
 		gone := func() {
-			maps.DeleteFunc(nodes, func(_ uint64, n seen) bool { return watermark != None && watermark >= n.last+rules.Nodes })
+			maps.DeleteFunc(nodes, func(_ uint64, n seen) bool {
+				return watermark != None &&
+					watermark >= n.last+rules.NodeMemory
+			})
 		}
 		gone()
 		var o Outcome
@@ -58,10 +63,11 @@ func oracle(rules Rules, log []Envelope) (rows map[string]window.Second, waterma
 			t := min(x.Time, e.Time)
 			if x.HasID {
 				id := fmt.Sprint(x.Site, x.ID)
-				repeated := slices.ContainsFunc(occurrences[id], func(at int64) bool { return at > watermark-rules.IDs && at > t-rules.IDs })
+				duplicate := slices.ContainsFunc(occurrences[id],
+					func(at int64) bool { return at > watermark-rules.IDMemory && at > t-rules.IDMemory })
 				occurrences[id] = append(occurrences[id], t)
-				if repeated {
-					o.Repeated++
+				if duplicate {
+					o.Duplicate++
 					continue
 				}
 			}
@@ -74,12 +80,14 @@ func oracle(rules Rules, log []Envelope) (rows map[string]window.Second, waterma
 				o.Counted++
 				waiting = append(waiting, t/1000)
 				if x.Kind != event.Engagement {
-					all = append(all, counted{t / 1000, t, x.Site, x.Language, x.Path, x.Kind == event.Pageview})
+					all = append(all, counted{t / 1000, t, x.Site, x.Language, x.Path,
+						x.Kind == event.Pageview})
 				}
 			}
 		}
 		over := func(second int64) bool { return watermark != None && (second+1)*1000 <= watermark }
-		for waiting = slices.DeleteFunc(waiting, over); len(waiting) > rules.Waiting; waiting = slices.DeleteFunc(waiting, over) {
+		for waiting = slices.DeleteFunc(waiting,
+			over); len(waiting) > rules.MaxOpenEvents; waiting = slices.DeleteFunc(waiting, over) {
 			watermark = (slices.Min(waiting) + 1) * 1000
 		}
 		gone()
@@ -88,7 +96,7 @@ func oracle(rules Rules, log []Envelope) (rows map[string]window.Second, waterma
 	return finals(rules, all, watermark), watermarks, outcomes, all
 }
 
-// finals are the rows of all seconds that the watermark has passed.
+// finals returns the rows of all seconds that the watermark has passed.
 func finals(rules Rules, all []counted, watermark int64) map[string]window.Second {
 	rows := map[string]window.Second{}
 	active := func(site string, second int64) int {
@@ -124,11 +132,13 @@ func finals(rules Rules, all []counted, watermark int64) map[string]window.Secon
 				}
 			}
 			row.Visitors, row.Revision = uint32(len(who)), row.Events+1
-			left := false // somebody, with nobody else coming: the number may be the same and still there is a row
+			// a visitor left: the number may be the same if another came, and there is a row anyway
+			left := false
 			for _, c := range all {
-				if c.site == site && c.second == second-rules.Active && !slices.ContainsFunc(all, func(d counted) bool {
-					return d.site == site && d.who == c.who && d.second > c.second && d.second <= second
-				}) {
+				if c.site == site && c.second == second-rules.Active &&
+					!slices.ContainsFunc(all, func(d counted) bool {
+						return d.site == site && d.who == c.who && d.second > c.second && d.second <= second
+					}) {
 					left = true
 				}
 			}

@@ -10,13 +10,13 @@ import (
 	"nowcast/internal/window"
 )
 
-// place is the key of a row of windows, in one partition.
+// place is the key of a row of windows in one partition.
 type place struct {
 	site   string
 	second int64
 }
 
-// versioned is what may have only one content.
+// versioned is a key that may have one content.
 type versioned struct {
 	place
 	version uint64
@@ -34,7 +34,7 @@ type rawKey struct {
 	index          int
 }
 
-// raw is a row of the table `events`: its key, its place in the log and what was made of it.
+// raw is a row of the table `events`: its key, its place in the log and its class.
 type raw struct {
 	rawKey
 	offset, index int
@@ -44,7 +44,7 @@ type raw struct {
 
 func (r *raw) fresh() bool { return r.class != Stale }
 
-// tape plays a log: the stages clamp the events that they get, so they get copies.
+// tape plays a log. It hands out copies, since the stages clamp events.
 type tape struct {
 	log    []Envelope
 	events []event.Event
@@ -57,19 +57,20 @@ func (t *tape) at(i int) *Envelope {
 	return &e
 }
 
-// judge is the store lane: what it makes of an envelope. Nothing of a retry and no repeats.
-func judge(r *Reader, e *Envelope) (rows []raw, o Outcome) {
+// judge is the store lane: it returns the rows of an envelope, without retries and duplicates.
+func judge(r *Classifier, e *Envelope) (rows []raw, o Outcome) {
 	if !r.Begin(e.Header, e.Time) {
 		return nil, Outcome{Retried: true}
 	}
 	for i := range e.Events {
 		x := &e.Events[i]
-		class := r.Judge(x)
+		class := r.Classify(x)
 		o.Add(class)
-		if class == Repeated {
+		if class == Duplicate {
 			continue
 		}
-		row := raw{rawKey: rawKey{site: x.Site, visitor: x.Visitor, time: x.Time}, offset: int(e.Offset), index: i, class: class,
+		row := raw{rawKey: rawKey{site: x.Site, visitor: x.Visitor, time: x.Time}, offset: int(e.Offset),
+			index: i, class: class,
 			counts: class == Counted && x.Kind != event.Engagement}
 		if x.HasID {
 			row.client = x.ID
@@ -82,7 +83,8 @@ func judge(r *Reader, e *Envelope) (rows []raw, o Outcome) {
 	return rows, o
 }
 
-// reference is what one reader that never crashes makes of a log, envelope by envelope: all that anybody may ever write.
+// reference is the output of one reader that never crashes, envelope by envelope: all that any owner may
+// ever write.
 type reference struct {
 	watermarks []int64
 	finals     map[place]window.Second
@@ -90,34 +92,39 @@ type reference struct {
 	ordered    []window.Second             // finals by time
 	rows       map[versioned]window.Second // provisional, of every version
 	open       map[place]window.Second     // … the newest of seconds that aren't over at the log's end
-	lists      map[string][]window.Now     // by site, each content that its lists ever had; Version is the offset since when
-	times      []int64                     // log time after each envelope
-	raws       [][]raw                     // by envelope
-	events     int
+	// by site, each content that its lists ever had; Version is the offset since when
+	lists  map[string][]window.Now
+	times  []int64 // log time after each envelope
+	raws   [][]raw // by envelope
+	events int
 }
 
 // refer runs the reference and compares it with the oracle.
 func refer(rules Rules, log []Envelope) (*reference, error) {
 	want, watermarks, outcomes, _ := oracle(rules, log)
-	f := &reference{finals: map[place]window.Second{}, rows: map[versioned]window.Second{}, open: map[place]window.Second{}, lists: map[string][]window.Now{}}
-	w, r := NewWindows(rules), NewReader(rules)
+	f := &reference{finals: map[place]window.Second{}, rows: map[versioned]window.Second{},
+		open: map[place]window.Second{}, lists: map[string][]window.Now{}}
+	w, r := NewWindows(rules), NewClassifier(rules)
 	t := tape{log: log}
 	last, stray := int64(None), uint64(0)
 	for i := range log {
 		raws, judged := judge(r, t.at(i))
 		finals, o := w.Apply(t.at(i))
 		f.raws, f.made = append(f.raws, raws), append(f.made, slices.Clone(finals))
-		now := w.Reader.Watermark()
-		f.watermarks, f.times = append(f.watermarks, now), append(f.times, w.Reader.Now())
-		switch n := o.Counted + o.Late + o.Stale + o.Repeated; {
+		now := w.Classifier.Watermark()
+		f.watermarks, f.times = append(f.watermarks, now), append(f.times, w.Classifier.LogTime())
+		switch n := o.Counted + o.Late + o.Stale + o.Duplicate; {
 		case now < last:
 			return f, fmt.Errorf("7: the watermark falls at offset %d from %d to %d", i, last, now)
 		case now != watermarks[i]:
-			return f, fmt.Errorf("7: the watermark at offset %d is %d, by the oracle %d", i, now, watermarks[i])
+			return f, fmt.Errorf("7: the watermark at offset %d is %d, by the oracle %d", i, now,
+				watermarks[i])
 		case o != outcomes[i]:
-			return f, fmt.Errorf("10: the events at offset %d become %+v, by the oracle %+v", i, o, outcomes[i])
-		case r.Watermark() != now || judged != o || len(raws) != n-o.Repeated:
-			return f, fmt.Errorf("9: the store lane makes %+v of offset %d, the windows lane %+v", judged, i, o)
+			return f, fmt.Errorf("10: the events at offset %d become %+v, by the oracle %+v", i, o,
+				outcomes[i])
+		case r.Watermark() != now || judged != o || len(raws) != n-o.Duplicate:
+			return f, fmt.Errorf("9: the store lane makes %+v of offset %d, the windows lane %+v", judged,
+				i, o)
 		case !o.Retried && n != len(log[i].Events):
 			return f, fmt.Errorf("10: %d events at offset %d become %+v", len(log[i].Events), i, o)
 		}
@@ -149,7 +156,8 @@ func refer(rules Rules, log []Envelope) (*reference, error) {
 	return f, f.compare(want)
 }
 
-// list keeps what the lists of all sites are after an envelope. Everybody else gets them by News, so does the reference forget sites.
+// list keeps the lists of all sites after an envelope. It emits them as well, so that the reference forgets
+// empty sites as owners do.
 func (f *reference) list(stage *Fold, offset int) {
 	for _, site := range known(stage) {
 		n := lists(stage, site)
@@ -159,14 +167,15 @@ func (f *reference) list(stage *Fold, offset int) {
 		}
 	}
 	var n window.Now
-	stage.News(int64(offset), 0, &n, func() {})
+	stage.Lists(int64(offset), 0, &n, func() {})
 }
 
-// listed is what the lists of a site are at a version.
+// listed returns the lists of a site at a version.
 func (f *reference) listed(site string, version uint64) window.Now {
 	_, _, offset := window.SplitVersion(version)
 	all := f.lists[site]
-	i, found := slices.BinarySearchFunc(all, uint64(offset), func(n window.Now, at uint64) int { return cmp.Compare(n.Version, at) })
+	i, found := slices.BinarySearchFunc(all, uint64(offset),
+		func(n window.Now, at uint64) int { return cmp.Compare(n.Version, at) })
 	if !found {
 		i--
 	}
@@ -179,17 +188,21 @@ func (f *reference) listed(site string, version uint64) window.Now {
 }
 
 func sameLists(a, b *window.Now) bool {
-	return slices.Equal(a.Pages, b.Pages) && slices.Equal(a.Sources, b.Sources) && slices.Equal(a.Countries, b.Countries) &&
+	return slices.Equal(a.Pages, b.Pages) && slices.Equal(a.Sources, b.Sources) &&
+		slices.Equal(a.Countries, b.Countries) &&
 		slices.Equal(a.Devices, b.Devices) && a.RestPages == b.RestPages && a.RestSources == b.RestSources &&
 		a.RestCountries == b.RestCountries && a.RestDevices == b.RestDevices
 }
 
-// compare holds all final rows against the oracle's, which have no version.
+// compare compares all final rows with the oracle's, which have no version.
 func (f *reference) compare(want map[string]window.Second) error {
 	for _, s := range f.finals {
 		f.ordered = append(f.ordered, s)
 	}
-	slices.SortFunc(f.ordered, func(a, b window.Second) int { return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Site, b.Site)) })
+	slices.SortFunc(f.ordered, func(a, b window.Second) int {
+		return cmp.Or(cmp.Compare(a.At, b.At),
+			cmp.Compare(a.Site, b.Site))
+	})
 	for _, s := range f.ordered {
 		k := fmt.Sprint(s.Site, s.At)
 		s.Version = 0

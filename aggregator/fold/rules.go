@@ -1,24 +1,29 @@
-// Package fold turns one partition's log into windows. It is pure: what comes out is a function of the envelopes that went in, in their
-// order, and of nothing else — no clock, no random number, no order of a map. So whoever reads the same log, at any time and cut into
-// any batches, gets the same rows, and after a crash nothing needs to be restored but the log itself.
+// Package fold turns one partition's log into windows. It is pure: its output is a function of the envelopes
+// and their order. It uses no clock, no random number and no map order, so every reader of the same log
+// produces the same rows, however the log is cut into batches, and a crash loses nothing that the log doesn't
+// have.
 //
-//	envelope ─► Reader.Begin   drops a retried envelope, moves the watermark
-//	         ─► Fold.Advance   makes final what the watermark has passed
-//	each event ─► Reader.Judge counted, late, stale or a repeat
-//	           ─► Fold.Add     counts it in its second, if counted
-//	         ─► Reader.End     bounds what may wait
-//	         ─► Fold.End       gives the rows that changed
+//	envelope   ─► Classifier.Begin     drops a retried envelope, moves the watermark
+//	           ─► Fold.Advance         makes the seconds final that the watermark has passed
+//	each event ─► Classifier.Classify  counted, late, stale or duplicate
+//	           ─► Fold.Add             counts it in its second, if its class is Counted
+//	envelope   ─► Classifier.End       bounds the events of open seconds
+//	           ─► Fold.End             returns the rows that became final
 //
-// The windows are tumbling ones of one second of event time, and for each site the visitors of the last 300 of them. The memory is
-// short on purpose: the state after an envelope depends on no more than the sixteen minutes of watermark before it: a visitor is active for
-// five after an event, has come from where an event up to five minutes before that one said, and whether that one counted hangs on the
-// ids of the five before it; one is to spare. To rebuild the state, read those again (WarmUp).
+// Windows are tumbling, one second of event time long. Each carries the active visitors of its site: those
+// seen in the last 300 windows. The terms are those of the Dataflow model (Akidau et al., VLDB 2015).
 //
-// What counts: a page view counts as page view and event, a custom event as event; both make their visitor active. An engagement
-// event, sent on leaving, counts as neither and neither makes nor keeps anybody active. All three are judged by the reader alike, as
-// all are stored.
+// The state after an envelope depends on less than WarmUp of watermark before it: a visitor is active for
+// five minutes after an event, the source of that event depends on the five minutes before it, and whether
+// that earlier event counted depends on the ids of the five minutes before that. One minute is spare. Reading
+// those records again rebuilds the state.
 //
-// Nothing here fails and nothing is unbounded: events too many to wait push the watermark on, see Rules.Waiting.
+// Page views and custom events count as events and make their visitor active; page views also count as page
+// views. Engagement events, sent when a visitor leaves a page, count as neither and make nobody active. All
+// three kinds are classified alike, since all are stored.
+//
+// No method fails. Memory is bounded: too many events in open seconds push the watermark on, see
+// Rules.MaxOpenEvents.
 package fold
 
 import (
@@ -26,23 +31,27 @@ import (
 	"time"
 )
 
-// WarmUp is how much of the log, in watermark before a position, rebuilds the state at that position.
+// WarmUp is how much of the log before a position, measured in watermark, rebuilds the state at that
+// position.
 const WarmUp = 16 * time.Minute
 
-// None is the time before any: the watermark of a log that has none yet.
+// None is earlier than every time: the watermark of a log that has none yet.
 const None = math.MinInt64 / 2
 
-// Rules are the protocol's constants. They are part of what a row means: change one and window.Epoch has to rise.
+// Rules are the protocol's constants. They are part of what a row means: a change needs a higher
+// window.Epoch.
 type Rules struct {
-	Active  int64 // a visitor is active in the second of their event and this many seconds in all
-	IDs     int64 // an id is a repeat of one less than this before it, ms
-	Nodes   int64 // a node is remembered until the watermark is this far past it, ms
-	Lag     int64 // a node this far behind the log's time doesn't hold the watermark any more, ms
-	Waiting int   // so many events may wait for their second's end
-	Refresh int64 // the lists of a site with events are given again after so long without a change, ms
+	Active        int64 // a visitor is active in the second of an event and the following ones, s in all
+	IDMemory      int64 // an id is a duplicate if its last use is less than this before it, ms
+	NodeMemory    int64 // a node is forgotten once the watermark is this far past its newest record, ms
+	MaxNodeLag    int64 // a node further behind the log's time doesn't hold the watermark, ms
+	MaxOpenEvents int   // bound on the events of open seconds
+	ListRefresh   int64 // unchanged lists of a site with events are emitted again after this time, ms
 }
 
-// Standard gives the rules that everybody follows. Tests scale them down.
-func Standard() Rules {
-	return Rules{Active: 300, IDs: 300_000, Nodes: 660_000, Lag: 10_000, Waiting: 4 << 20, Refresh: 30_000}
+// StandardRules returns the rules of production. Tests scale them down.
+func StandardRules() Rules {
+	return Rules{Active: 300, IDMemory: 300_000, NodeMemory: 660_000, MaxNodeLag: 10_000,
+		MaxOpenEvents: 4 << 20,
+		ListRefresh:   30_000}
 }

@@ -13,7 +13,8 @@ import (
 
 var shrinkFor = flag.Duration("shrink", 10*time.Second, "how long to shrink a history that fails")
 
-// shrunk says the smallest trial found that fails in the same way: steps, envelopes and events are left out for as long as that lasts.
+// shrunk returns the smallest trial found that fails in the same way. It leaves out steps, envelopes and
+// events until the time is over.
 func (t *trial) shrunk(err error) string {
 	least, err := t.shrink(err, time.Now().Add(*shrinkFor))
 	return least.String() + "which ends with\n  " + err.Error()
@@ -41,7 +42,7 @@ func (t *trial) shrink(err error, until time.Time) (*trial, error) {
 			if fails(c) {
 				return true
 			}
-			// Whoever counted on the envelopes that are left out may have to read less.
+			// Steps that read the removed envelopes may have to read fewer.
 			for i := range script[:min(len(script), 16)] {
 				if less := script[i].n - len(least.log) + len(log); script[i].what == reads && less > 0 {
 					c.script = slices.Clone(script)
@@ -66,13 +67,13 @@ func (t *trial) shrink(err error, until time.Time) (*trial, error) {
 	return &least, err
 }
 
-// kind of a failure: the number of what is broken.
+// kind returns the number of the broken invariant.
 func kind(err error) string {
 	kind, _, _ := strings.Cut(err.Error(), ":")
 	return kind
 }
 
-// fewer leaves out of a list as much as it can.
+// fewer removes as much from a list as it can.
 func fewer[T any](list []T, fails func([]T) bool) {
 	for n := len(list); n > 0; n /= 2 {
 		for i := 0; i+n <= len(list); {
@@ -92,20 +93,22 @@ func events(log []Envelope) (n int) {
 	return n
 }
 
-// String is the trial in a form to be read: times are in ms since its start, nodes and ids have small numbers.
+// String returns a readable trial: times are in ms since its start, nodes and ids have small numbers.
 func (t *trial) String() string {
 	const most = 80
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d envelopes with %d events, %d steps; warm-up %d, pace %d, rules %+v\n", len(t.log), events(t.log), len(t.script), t.warmUp, t.pace, t.rules)
+	fmt.Fprintf(&b, "%d envelopes with %d events, %d steps; warm-up %d, pace %d, rules %+v\n", len(t.log),
+		events(t.log), len(t.script), t.warmUp, t.pace, t.rules)
 	nodes := map[uint64]int{}
 	for i := range t.log[:min(len(t.log), most)] {
 		e := &t.log[i]
 		if _, known := nodes[e.Header.Node]; !known {
 			nodes[e.Header.Node] = len(nodes) + 1
 		}
-		fmt.Fprintf(&b, "  %d: node %d #%d at %d low %d", i, nodes[e.Header.Node], e.Header.Sequence, e.Time-start, e.Header.Low-start)
+		fmt.Fprintf(&b, "  %d: node %d #%d at %d low %d", i, nodes[e.Header.Node], e.Header.Sequence,
+			e.Time-start, e.Header.Low-start)
 		if e.Header.CloseMarker {
-			b.WriteString(" farewell")
+			b.WriteString(" closes")
 		}
 		for j := range e.Events {
 			x := &e.Events[j]
@@ -158,7 +161,7 @@ func (s step) String() string {
 	return fmt.Sprint(who, " ", s.what)
 }
 
-// A failure is shrunk to what can be read, and still fails.
+// TestShrink checks that a failure is shrunk to a readable trial that still fails.
 func TestShrink(t *testing.T) {
 	each(t, 2, func(seed uint64) error {
 		big := newTrial(seed)

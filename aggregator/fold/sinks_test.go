@@ -9,8 +9,8 @@ import (
 	"nowcast/internal/window"
 )
 
-// sinks are what owners write to: the windows topic, the tables `events` and `windows`, and the committed positions. Each write is held
-// against the reference, whoever it is from.
+// sinks are what owners write to: the windows topic, the tables `events` and `windows`, and the committed
+// positions. Each write is compared with the reference.
 type sinks struct {
 	ref     *reference
 	commits [lanes]position
@@ -31,7 +31,8 @@ type sinks struct {
 }
 
 func newSinks(f *reference) *sinks {
-	s := &sinks{ref: f, visible: map[place]window.Second{}, nows: map[string]window.Now{}, events: map[rawKey]raw{}, stored: map[place]window.Second{}}
+	s := &sinks{ref: f, visible: map[place]window.Second{}, nows: map[string]window.Now{},
+		events: map[rawKey]raw{}, stored: map[place]window.Second{}}
 	for _, rows := range f.raws {
 		most := -1
 		for i := range rows {
@@ -48,7 +49,7 @@ func (s *sinks) fail(format string, a ...any) {
 	}
 }
 
-// put is a write that reached its sink, now or for the second time or late.
+// put is a write that reaches its sink, perhaps late or for the second time.
 func (s *sinks) put(r *record) {
 	var finals []window.Second
 	for _, row := range r.seconds {
@@ -80,7 +81,7 @@ func (s *sinks) put(r *record) {
 			s.nows[n.Site] = *n
 		}
 	}
-	// What the streamer relies on: a record's watermark says that every second before it is here.
+	// The streamer relies on this: every second before a record's watermark is visible.
 	for ; s.over < len(s.ref.ordered) && (s.ref.ordered[s.over].At+1)*1000 <= r.watermark; s.over++ {
 		if want := s.ref.ordered[s.over]; s.visible[placeOf(&want)] != want {
 			s.fail("4: the watermark %d is written before the final row %+v", r.watermark, want)
@@ -103,13 +104,14 @@ func (s *sinks) put(r *record) {
 	}
 }
 
-// commit is a commit that reached the coordinator. What is before it must be in the sink.
+// commit is a commit that reaches the coordinator. The sink must have everything before it.
 func (s *sinks) commit(lane int, c position) {
 	for d := &s.durable[lane]; *d < c.offset; *d++ {
 		if lane == windowsLane {
 			for _, want := range s.ref.made[*d] {
 				if s.visible[placeOf(&want)] != want {
-					s.fail("8: the commit of offset %d is past the final row %+v of offset %d", c.offset, want, *d)
+					s.fail("8: the commit of offset %d is past the final row %+v of offset %d", c.offset,
+						want, *d)
 				}
 			}
 			continue
@@ -130,7 +132,7 @@ func (s *sinks) commit(lane int, c position) {
 	s.commits[lane], s.has[lane] = c, true
 }
 
-// settled checks the tables when everybody has written all that there is.
+// settled checks the tables once all owners have written everything.
 func (s *sinks) settled() {
 	f := s.ref
 	want := maps.Clone(f.finals)
@@ -169,7 +171,8 @@ func (s *sinks) settled() {
 		}
 	}
 	if fresh != 0 || len(s.events) != len(all) {
-		s.fail("1: %d rows without repeats, want %d; %d fresh ones are missing", len(s.events), len(all), fresh)
+		s.fail("1: %d rows without repeats, want %d; %d fresh ones are missing", len(s.events), len(all),
+			fresh)
 	}
 	for p, row := range s.visible {
 		if row.Events != counts[p] {
@@ -182,11 +185,12 @@ func (s *sinks) settled() {
 	}
 }
 
-// difference gives the first key whose values differ.
+// difference returns the first key whose values differ.
 func difference(a, b map[place]window.Second) (first place, differ bool) {
 	for _, m := range []map[place]window.Second{a, b} {
 		for p := range m {
-			if a[p] != b[p] && (!differ || p.second < first.second || p.second == first.second && strings.Compare(p.site, first.site) < 0) {
+			if a[p] != b[p] && (!differ || p.second < first.second || p.second == first.second &&
+				strings.Compare(p.site, first.site) < 0) {
 				first, differ = p, true
 			}
 		}

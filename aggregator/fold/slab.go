@@ -1,10 +1,12 @@
 package fold
 
-// slab keeps values of one type side by side and gives out their places, which are used again: no pointers for the garbage collector
-// to follow, no allocation where as many go as come, and no copying when it grows. A pointer from at is good until the value is removed.
+// slab is a slab allocator for values of one type. Values lie side by side in pages and are addressed by an
+// index that is reused after remove. Indexes give the garbage collector no pointers to follow, adding
+// allocates nothing while as many values go as come, and growing copies nothing. A pointer from at is valid
+// until the value is removed.
 type slab[T any] struct {
 	pages [][]T
-	used  int32 // places that were ever given out
+	used  int32 // indexes ever handed out
 	free  []int32
 }
 
@@ -32,5 +34,5 @@ func (s *slab[T]) remove(i int32) {
 	s.free = append(s.free, i)
 }
 
-// len is how many values there are.
+// len returns the number of values.
 func (s *slab[T]) len() int { return int(s.used) - len(s.free) }

@@ -5,20 +5,20 @@ import (
 	"nowcast/internal/window"
 )
 
-// Envelope is one record of the log, decoded.
+// Envelope is one decoded record of the log.
 type Envelope struct {
 	Offset int64
 	Time   int64 // the record's timestamp, ms
 	Header event.Header
 	Events []event.Event
 
-	Tallies []event.Tally // nothing of these is folded
+	Tallies []event.Tally // input of the ledger; the fold ignores them
 }
 
-// Outcome says what became of an envelope's events.
+// Outcome counts an envelope's events by class. All counts of a retried envelope are 0.
 type Outcome struct {
-	Retried                        bool
-	Counted, Late, Stale, Repeated int
+	Retried                         bool
+	Counted, Late, Stale, Duplicate int
 }
 
 // Add counts an event of class c.
@@ -30,57 +30,58 @@ func (o *Outcome) Add(c Class) {
 		o.Late++
 	case Stale:
 		o.Stale++
-	case Repeated:
-		o.Repeated++
+	case Duplicate:
+		o.Duplicate++
 	}
 }
 
-// Windows is the whole of the windows lane that is pure: Reader and Fold in their order.
+// Windows is the pure part of the windows lane: a Classifier followed by a Fold.
 type Windows struct {
-	Reader *Reader
-	Fold   *Fold
+	Classifier *Classifier
+	Fold       *Fold
 }
 
-// NewWindows is at the log's start.
-func NewWindows(rules Rules) Windows { return Windows{NewReader(rules), New(rules)} }
+// NewWindows returns the state at the start of a log.
+func NewWindows(rules Rules) Windows { return Windows{NewClassifier(rules), New(rules)} }
 
-// Apply takes the next envelope of the log and gives the rows that it made final, valid until the next call. It clamps the times of e's
-// events.
+// Apply consumes the next envelope of the log. It returns the rows that the envelope made final, valid until
+// the next call. It clamps the times of e's events.
 func (w Windows) Apply(e *Envelope) ([]window.Second, Outcome) {
-	if !w.Reader.Begin(e.Header, e.Time) {
+	if !w.Classifier.Begin(e.Header, e.Time) {
 		return nil, Outcome{Retried: true}
 	}
-	w.Fold.Advance(w.Reader.Watermark(), e.Offset)
-	w.Reader.Ahead(e.Events)
-	w.Fold.Ahead(e.Events)
+	w.Fold.Advance(w.Classifier.Watermark(), e.Offset)
+	w.Classifier.Prefetch(e.Events)
+	w.Fold.Prefetch(e.Events)
 	var o Outcome
 	for i := range e.Events {
-		class := w.Reader.Judge(&e.Events[i])
+		class := w.Classifier.Classify(&e.Events[i])
 		if class == Counted {
 			w.Fold.Add(i)
 		}
 		o.Add(class)
 	}
-	w.Reader.End()
-	w.Fold.Advance(w.Reader.Watermark(), e.Offset)
-	return w.Fold.End(e.Offset, w.Reader.Now()), o
+	w.Classifier.End()
+	w.Fold.Advance(w.Classifier.Watermark(), e.Offset)
+	return w.Fold.End(e.Offset, w.Classifier.LogTime()), o
 }
 
-// Warm is Apply for what is read in silence before a position at which the watermark was w. Of the first part of that, only the ids can still matter:
-// who is active at w was seen in the last Active seconds, and where they came from hangs on no more than as many before; a fifth of
-// the memory of ids is to spare.
+// Warm is Apply for an envelope of the warm-up before a position with the given watermark. It only classifies
+// the events of the first part of the warm-up, of which the ids alone still matter: a visitor who is active
+// at the watermark was seen in the last Rules.Active seconds, and their source depends on no more than as
+// many seconds before. A fifth of the ids' memory is spare.
 func (w Windows) Warm(e *Envelope, watermark int64) ([]window.Second, Outcome) {
-	if rules := &w.Fold.rules; e.Time >= watermark-2*rules.Active*1000-rules.IDs/5 {
+	if rules := &w.Fold.rules; e.Time >= watermark-2*rules.Active*1000-rules.IDMemory/5 {
 		return w.Apply(e)
 	}
-	if !w.Reader.Begin(e.Header, e.Time) {
+	if !w.Classifier.Begin(e.Header, e.Time) {
 		return nil, Outcome{Retried: true}
 	}
-	w.Reader.Ahead(e.Events)
+	w.Classifier.Prefetch(e.Events)
 	var o Outcome
 	for i := range e.Events {
-		o.Add(w.Reader.Judge(&e.Events[i]))
+		o.Add(w.Classifier.Classify(&e.Events[i]))
 	}
-	w.Reader.End()
+	w.Classifier.End()
 	return nil, o
 }

@@ -29,7 +29,7 @@ const (
 	session        = 1500 * time.Millisecond
 )
 
-// world is a broker in this process with two topics.
+// world is an in-process Kafka with two topics.
 type world struct {
 	t     *testing.T
 	kafka *kfake.Cluster
@@ -37,7 +37,8 @@ type world struct {
 
 func newWorld(t *testing.T, opts ...kfake.Opt) *world {
 	t.Helper()
-	k, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(3), kfake.SeedTopics(partitions, topicA, topicB),
+	k, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(3),
+		kfake.SeedTopics(partitions, topicA, topicB),
 		kfake.BrokerConfigs(map[string]string{"group.min.session.timeout.ms": "100"})}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +47,7 @@ func newWorld(t *testing.T, opts ...kfake.Opt) *world {
 	return &world{t, k}
 }
 
-// member is one that runs, and what became of it.
+// member is a running Member and what it has done.
 type member struct {
 	*Member
 	t    *testing.T
@@ -59,17 +60,19 @@ type member struct {
 	generations int
 }
 
-// start runs a member until stop, or the test's end.
+// start runs a member until stop or the end of the test.
 func (w *world) start(instance string) *member {
 	w.t.Helper()
 	m := &member{t: w.t, net: &network{}, log: &log{t: w.t}}
 	c := broker.New(broker.Config{Addrs: w.kafka.ListenAddrs(), Timeout: 5 * time.Second, Dial: m.net.dial})
-	m.Member = New(Config{Group: "g", Instance: instance, Topics: []string{topicA, topicB}, Session: session, Heartbeat: 50 * time.Millisecond, Commit: 50 * time.Millisecond,
+	m.Member = New(Config{Group: "g", Instance: instance, Topics: []string{topicA, topicB},
+		Session: session, Heartbeat: 50 * time.Millisecond, Commit: 50 * time.Millisecond,
 		Start: func(partitions []int, committed []Position) Work {
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			m.generations++
-			m.work = &work{partitions: partitions, committed: committed, positions: map[topicPartition]Position{}}
+			m.work = &work{partitions: partitions, committed: committed,
+				positions: map[topicPartition]Position{}}
 			return m.work
 		}}, c, slog.New(slog.NewTextHandler(m.log, nil)))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -81,7 +84,7 @@ func (w *world) start(instance string) *member {
 	return m
 }
 
-// has says which partitions the member works on now.
+// has returns the partitions that the member works on.
 func (m *member) has() []int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -97,13 +100,13 @@ func (m *member) times() int {
 	return m.generations
 }
 
-// work does nothing and says of it what it is told to.
+// work does nothing; the test sets its positions.
 type work struct {
 	partitions []int
 	committed  []Position
 
 	mu        sync.Mutex
-	on        bool
+	active    bool
 	positions map[topicPartition]Position
 }
 
@@ -113,8 +116,8 @@ func (w *work) Run(ctx context.Context) {
 	w.set(false)
 }
 
-func (w *work) set(on bool)   { w.mu.Lock(); defer w.mu.Unlock(); w.on = on }
-func (w *work) running() bool { w.mu.Lock(); defer w.mu.Unlock(); return w.on }
+func (w *work) set(active bool) { w.mu.Lock(); defer w.mu.Unlock(); w.active = active }
+func (w *work) running() bool   { w.mu.Lock(); defer w.mu.Unlock(); return w.active }
 
 func (w *work) reach(p Position) {
 	w.mu.Lock()
@@ -131,7 +134,7 @@ func (w *work) Positions() (all []Position) {
 	return all
 }
 
-// network is what a member's connections go through.
+// network carries a member's connections.
 type network struct {
 	mu    sync.Mutex
 	dead  bool
@@ -153,7 +156,7 @@ func (n *network) dial(ctx context.Context, network, addr string) (net.Conn, err
 	return c, err
 }
 
-// cut ends all connections for good: to the brokers it is as if the process had been killed.
+// cut closes all connections and refuses new ones, as if the process was killed.
 func (n *network) cut() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -163,7 +166,7 @@ func (n *network) cut() {
 	}
 }
 
-// hang keeps everything that is sent until resume: to the brokers it is as if the process had been stopped.
+// hang holds everything that is sent until resume, as if the process was stopped by SIGSTOP.
 func (n *network) hang() { n.mu.Lock(); defer n.mu.Unlock(); n.hung = make(chan struct{}) }
 
 func (n *network) resume() { n.mu.Lock(); defer n.mu.Unlock(); close(n.hung); n.hung = nil }
@@ -202,7 +205,7 @@ func (l *log) count(what string) int {
 	return strings.Count(l.b.String(), what)
 }
 
-// until waits for ok, and says how long that took.
+// until polls ok and returns how long it took.
 func (w *world) until(limit time.Duration, what string, ok func() bool) time.Duration {
 	w.t.Helper()
 	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
@@ -214,7 +217,7 @@ func (w *world) until(limit time.Duration, what string, ok func() bool) time.Dur
 	}
 }
 
-// share waits until the members have all partitions among them, evenly, and are ready.
+// share waits until the members are ready and own all partitions, evenly.
 func (w *world) share(limit time.Duration, members ...*member) (took time.Duration) {
 	w.t.Helper()
 	return w.until(limit, "all partitions are shared evenly", func() bool {
@@ -231,7 +234,8 @@ func (w *world) share(limit time.Duration, members ...*member) (took time.Durati
 	})
 }
 
-// Partitions are spread evenly and stick to who has them; who stops hands over at once, and who is gone after the session.
+// TestComeAndGo checks that partitions are spread evenly and stay with their owners, that a member that stops
+// hands over at once, and that a dead one is replaced after the session.
 func TestComeAndGo(t *testing.T) {
 	w := newWorld(t)
 	a := w.start("")
@@ -257,7 +261,8 @@ func TestComeAndGo(t *testing.T) {
 		t.Errorf("takeover after a clean stop took %v", took)
 	}
 	for _, p := range append(hadA, hadC...) {
-		if !slices.Contains(append(slices.Clone(a.has()), c.has()...), p) || slices.Contains(hadA, p) != slices.Contains(a.has(), p) {
+		if !slices.Contains(append(slices.Clone(a.has()), c.has()...), p) ||
+			slices.Contains(hadA, p) != slices.Contains(a.has(), p) {
 			t.Errorf("%d moved: %v and %v to %v and %v", p, hadA, hadC, a.has(), c.has())
 		}
 	}
@@ -265,7 +270,7 @@ func TestComeAndGo(t *testing.T) {
 	t.Logf("takeover after a kill: %v", w.share(session+2*time.Second, a))
 }
 
-// Who was silent for too long hears that, stops its work and joins again.
+// TestHang checks that a member that was silent for too long stops its work and joins again.
 func TestHang(t *testing.T) {
 	w := newWorld(t)
 	a := w.start("")
@@ -276,7 +281,7 @@ func TestHang(t *testing.T) {
 	b.net.hang()
 	w.until(session+3*time.Second, "the other takes over", func() bool { return len(a.has()) == partitions })
 	if b.has() == nil {
-		t.Error("who is cut off from the coordinator has stopped working")
+		t.Error("a member that is cut off from the coordinator has stopped working")
 	}
 	b.net.resume()
 	w.share(5*time.Second, a, b)
@@ -285,7 +290,7 @@ func TestHang(t *testing.T) {
 	}
 }
 
-// One that finds no partition says so and is ready; it takes over when one goes.
+// TestStandBy checks that a member without a partition is ready, and takes over when another leaves.
 func TestStandBy(t *testing.T) {
 	w := newWorld(t)
 	var all []*member
@@ -302,7 +307,8 @@ func TestStandBy(t *testing.T) {
 	w.share(5*time.Second, append(all[:2:2], append(all[3:], extra)...)...)
 }
 
-// An instance that is started again within the session has what it had, and the others don't notice.
+// TestInstance checks that a static member that restarts within the session keeps its partitions without a
+// rebalance.
 func TestInstance(t *testing.T) {
 	w := newWorld(t)
 	a := w.start("a")
@@ -327,7 +333,8 @@ func TestInstance(t *testing.T) {
 		t.Logf("back after %v", w.share(session, a, b))
 		same()
 		b.mu.Lock()
-		if !slices.Contains(b.work.committed, p) || !slices.Contains(b.work.committed, Position{Topic: topicB, Partition: p.Partition, Offset: -1}) {
+		if !slices.Contains(b.work.committed, p) ||
+			!slices.Contains(b.work.committed, Position{Topic: topicB, Partition: p.Partition, Offset: -1}) {
 			t.Errorf("committed: %v", b.work.committed)
 		}
 		b.mu.Unlock()
@@ -335,7 +342,7 @@ func TestInstance(t *testing.T) {
 	if a.times() != times {
 		t.Errorf("the other had %d generations more", a.times()-times)
 	}
-	a.stop() // the leader; it claims less than before, which kfake, unlike Kafka, takes for news
+	a.stop() // the leader; kfake, unlike Kafka, rebalances when the restarted one claims less
 	a = w.start("a")
 	t.Logf("back after %v", w.share(session, a, b))
 	same()
@@ -343,7 +350,8 @@ func TestInstance(t *testing.T) {
 	t.Logf("takeover from an instance that stays away: %v", w.share(session+2*time.Second, a))
 }
 
-// Of two with one name the last to come works, and the first says so and waits until the other has gone.
+// TestTwoOfOneName checks that of two members of one name the last one works, and that the first waits until
+// it has left.
 func TestTwoOfOneName(t *testing.T) {
 	w := newWorld(t)
 	a := w.start("same")
@@ -355,7 +363,8 @@ func TestTwoOfOneName(t *testing.T) {
 	})
 	w.share(5*time.Second, b)
 	times := b.times()
-	w.until(15*time.Second, "the first asks again", func() bool { return a.log.count("another process has joined") > 1 })
+	w.until(15*time.Second, "the first asks again",
+		func() bool { return a.log.count("another process has joined") > 1 })
 	if b.times() != times || len(b.has()) != partitions || a.times() != 1 {
 		t.Errorf("they fight: %d and %d generations", a.times(), b.times())
 	}
@@ -363,14 +372,14 @@ func TestTwoOfOneName(t *testing.T) {
 	w.share(10*time.Second, a)
 }
 
-// Where brokers know no static members, an instance is one like any other.
+// TestOldBrokers checks that an instance is a dynamic member where brokers don't support static ones.
 func TestOldBrokers(t *testing.T) {
 	w := newWorld(t, kfake.MaxVersions(kversion.V2_2_0()))
 	a := w.start("a")
 	w.share(5*time.Second, a)
 	a.stop()
 	if n := a.log.count("these brokers know no static members"); n != 1 {
-		t.Errorf("said %d times", n)
+		t.Errorf("logged %d times", n)
 	}
 	b := w.start("b")
 	if took := w.share(5*time.Second, b); took > session {
@@ -378,14 +387,15 @@ func TestOldBrokers(t *testing.T) {
 	}
 }
 
-// A position keeps its metadata, whoever gets the partition.
+// TestPositions checks that the next owner of a partition gets the committed position with its metadata.
 func TestPositions(t *testing.T) {
 	w := newWorld(t)
 	a := w.start("")
 	w.share(5*time.Second, a)
 	var want []Position
 	for p := range partitions {
-		want = append(want, Position{Topic: topicA, Partition: p, Offset: int64(100 + p), Metadata: fmt.Sprint("watermark=", p)})
+		want = append(want, Position{Topic: topicA, Partition: p, Offset: int64(100 + p),
+			Metadata: fmt.Sprint("watermark=", p)})
 	}
 	for p := range partitions {
 		want = append(want, Position{Topic: topicB, Partition: p, Offset: int64(200 + p)})

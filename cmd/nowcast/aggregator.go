@@ -23,18 +23,19 @@ type aggregatorCmd struct {
 
 // Help implements kong.HelpProvider.
 func (aggregatorCmd) Help() string {
-	return `Several aggregators share the partitions of the log. When one stops, it hands its partitions over to the others at
-once. When one dies, the others take its partitions over after 10 s. One with an --instance keeps its partitions for
-10 s after a stop as well: a restart within that time causes no rebalance. That suits instances that are restarted one
-after the other.
+	return `Several aggregators share the partitions of the log. When one stops, it hands its partitions
+over to the others at once. When one dies, the others take its partitions over after 10 s. One with an
+--instance keeps its partitions for 10 s after a stop as well: a restart within that time causes no
+rebalance. That suits instances that are restarted one after the other.
 
-With --from the command writes the rows of all tables again from the log and ends. Use it when ClickHouse has lost rows;
-"nowcast verify" says which. The rows equal the lost ones, so the command may run beside aggregators and more than once.
+With --from the command writes the rows of all tables again from the log and ends. Use it when
+ClickHouse has lost rows; "nowcast verify" says which. The rows equal the lost ones, so the command may
+run beside aggregators and more than once.
 
 Examples:
 
 	nowcast aggregator --kafka kafka-1:9092 --clickhouse clickhouse://nowcast:secret@clickhouse:9000/nowcast
-	nowcast aggregator --lanes store --from 24h --kafka kafka-1:9092 --clickhouse clickhouse://clickhouse:9000/nowcast
+	nowcast aggregator --lanes store --from 24h --kafka kafka-1:9092 --clickhouse clickhouse://ch:9000/stats
 	nowcast aggregator --lanes store --from 2026-11-24T08:00:00Z --data-dir ./.nowcast`
 }
 

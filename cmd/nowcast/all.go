@@ -33,9 +33,9 @@ type allCmd struct {
 
 // Help implements kong.HelpProvider.
 func (allCmd) Help() string {
-	return `Runs all roles in one process, with an embedded Kafka-protocol broker and an embedded ClickHouse: nothing else is
-needed. When it is ready it prints the dashboard's address with a login link, the snippet for web pages, and a curl line
-that sends a page view.
+	return `Runs all roles in one process, with an embedded Kafka-protocol broker and an embedded
+ClickHouse: nothing else is needed. When it is ready it prints the dashboard's address with a login
+link, the snippet for web pages, and a curl line that sends a page view.
 
 Examples:
 

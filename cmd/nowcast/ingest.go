@@ -9,7 +9,7 @@ import (
 
 	"nowcast/frontend"
 	"nowcast/ingest"
-	"nowcast/ingest/spool"
+	"nowcast/ingest/publisher/spool"
 	"nowcast/internal/broker"
 	"nowcast/internal/site"
 )
@@ -26,11 +26,13 @@ type ingestCmd struct {
 
 // Help implements kong.HelpProvider.
 func (ingestCmd) Help() string {
-	return `Answers 202 when every in-sync replica of the log has the beacon. Any number of ingest processes can run side by side.
+	return `Answers 202 when every in-sync replica of the log has the beacon. Any number of ingest
+processes can run side by side.
 
-With --spool-dir a beacon is also safe while Kafka is down: after two seconds ingest writes it to this machine's disk,
-answers 202, and sends it when Kafka is back. The next process that starts with the same directory sends what the last
-one left there. When the spool is nearly full, beacons get 503 with Retry-After before anything is lost.
+With --spool-dir a beacon is also safe while Kafka is down: after two seconds ingest writes it to this
+machine's disk, answers 202, and sends it when Kafka is back. The next process that starts with the same
+directory sends what the last one left there. When the spool is nearly full, beacons get 503 with
+Retry-After before anything is lost.
 
 Examples:
 
@@ -55,11 +57,11 @@ func (f *spoolFlags) openSpool(dir string, log *slog.Logger) (*spool.Spool, erro
 	}
 	return spool.Open(
 		spool.Config{
-			Dir:  dir,
-			Size: f.SpoolSize << 20,
-			Free: max(1, f.SpoolFree<<20),
-			Age:  f.SpoolAge,
-			Log:  log,
+			Dir:          dir,
+			MaxBytes:     f.SpoolSize << 20,
+			MinFreeBytes: max(1, f.SpoolFree<<20),
+			MaxAge:       f.SpoolAge,
+			Log:          log,
 		},
 	)
 }

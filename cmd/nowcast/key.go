@@ -20,8 +20,8 @@ type keyCmd struct {
 
 // Help implements kong.HelpProvider.
 func (keyCmd) Help() string {
-	return `A key opens the statistics of sites: in the header "Authorization: Bearer nck_…", or in a browser at
-/login?key=nck_…
+	return `A key opens the statistics of sites: in the header "Authorization: Bearer nck_…", or in a
+browser at /login?key=nck_…
 
 Example:
 

@@ -21,12 +21,14 @@ type loadCmd struct {
 
 // Help implements kong.HelpProvider.
 func (loadCmd) Help() string {
-	return `Visitors come from search engines, links and newsletters, browse several pages with time to think, sign up now and
-then, and leave. Beacons go out when they are due, whatever the answers. Latency counts from that moment, so a server that
-stalls can't hide it. Progress goes to stderr once a second, a summary to stdout at the end or at Ctrl-C.
+	return `Visitors come from search engines, links and newsletters, browse several pages with time to
+think, sign up now and then, and leave. Beacons go out when they are due, whatever the answers. Latency
+counts from that moment, so a server that stalls can't hide it. Progress goes to stderr once a second, a
+summary to stdout at the end or at Ctrl-C.
 
-Each visitor has a user agent and an address in X-Forwarded-For, which a server believes only from proxies that it
-trusts. To see countries, start it with --trusted-proxies 127.0.0.0/8 (never where others reach it directly).
+Each visitor has a user agent and an address in X-Forwarded-For, which a server believes only from
+proxies that it trusts. To see countries, start it with --trusted-proxies 127.0.0.0/8 (never where
+others reach it directly).
 
 Example:
 

@@ -62,8 +62,8 @@ type grammar struct {
 
 // Help is shown by `nowcast --help`.
 func (grammar) Help() string {
-	return `Every flag is also an environment variable: --data-dir is NOWCAST_DATA_DIR. Each command's --help has an
-example.
+	return `Every flag is also an environment variable: --data-dir is NOWCAST_DATA_DIR. Each command's
+--help has an example.
 
 Begin with:
 

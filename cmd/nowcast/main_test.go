@@ -265,21 +265,28 @@ func (a *apiStub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 	case r.Method == http.MethodGet && r.URL.Path == "/api/v1/sites":
 		fmt.Fprint(w,
-			`{"sites":[{"domain":"example.com","public":true,"timezone":"UTC","created":"2026-11-23T12:00:00Z"}]}`)
+			`{"sites":[{"domain":"example.com","public":true,"timezone":"UTC",`+
+				`"created":"2026-11-23T12:00:00Z"}]}`)
 	case strings.HasSuffix(r.URL.Path, "/links") && r.Method == http.MethodGet:
 		fmt.Fprint(w, `{"links":[{"id":"l1","name":"press","created":"2026-11-23T12:00:00Z"}]}`)
 	case strings.HasSuffix(r.URL.Path, "/links"):
 		fmt.Fprint(w,
-			`{"id":"l1","name":"press","created":"2026-11-23T12:00:00Z","secret":"ncl_new","path":"/share/ncl_new"}`)
+			`{"id":"l1","name":"press","created":"2026-11-23T12:00:00Z","secret":"ncl_new",`+
+				`"path":"/share/ncl_new"}`)
 	case strings.HasPrefix(r.URL.Path, "/api/v1/sites"):
 		fmt.Fprint(w,
-			`{"domain":"example.com","public":false,"timezone":"Europe/Berlin","created":"2026-11-23T12:00:00Z","rules":{"hostnames":[],"blocked_countries":["DE","FR"]},"origins":["https://app.example.net"]}`)
+			`{"domain":"example.com","public":false,"timezone":"Europe/Berlin",`+
+				`"created":"2026-11-23T12:00:00Z","rules":{"hostnames":[],"blocked_countries":["DE",`+
+				`"FR"]},"origins":["https://app.example.net"]}`)
 	case r.Method == http.MethodGet:
 		fmt.Fprint(w,
-			`{"keys":[{"id":"k1","name":"screen","admin":false,"sites":["example.com"],"created":"2026-11-23T12:00:00Z"},{"id":"k2","name":"boss","admin":true,"created":"2026-11-23T12:00:00Z"}]}`)
+			`{"keys":[{"id":"k1","name":"screen","admin":false,"sites":["example.com"],`+
+				`"created":"2026-11-23T12:00:00Z"},{"id":"k2","name":"boss","admin":true,`+
+				`"created":"2026-11-23T12:00:00Z"}]}`)
 	default:
 		fmt.Fprint(w,
-			`{"id":"k1","name":"screen","admin":false,"sites":["example.com"],"created":"2026-11-23T12:00:00Z","secret":"nck_new"}`)
+			`{"id":"k1","name":"screen","admin":false,"sites":["example.com"],`+
+				`"created":"2026-11-23T12:00:00Z","secret":"nck_new"}`)
 	}
 }
 
@@ -301,9 +308,12 @@ func TestSiteAndKey(t *testing.T) {
 		{"site set example.com --timezone Europe/Berlin",
 			`PATCH /api/v1/sites/example.com {"timezone":"Europe/Berlin"}`, "example.com  no"},
 		{"site set example.com --hostname example.com,*.example.com --block-address none --block-path /a/**",
-			`PATCH /api/v1/sites/example.com {"rules":{"hostnames":["example.com","*.example.com"],"blocked_addresses":[],"blocked_paths":["/a/**"]}}`, "blocked countries  DE  FR"},
+			`PATCH /api/v1/sites/example.com {"rules":{"hostnames":["example.com",` +
+				`"*.example.com"],"blocked_addresses":[],"blocked_paths":["/a/**"]}}`,
+			"blocked countries  DE  FR"},
 		{"site set example.com --origins https://app.example.net,https://*.example.org",
-			`PATCH /api/v1/sites/example.com {"origins":["https://app.example.net","https://*.example.org"]}`,
+			`PATCH /api/v1/sites/example.com {"origins":["https://app.example.net",` +
+				`"https://*.example.org"]}`,
 			"origins            https://app.example.net"},
 		{"site set example.com --origins none", `PATCH /api/v1/sites/example.com {"origins":[]}`,
 			"example.com  no"},

@@ -107,9 +107,10 @@ type siteSetCmd struct {
 
 // Help implements kong.HelpProvider.
 func (siteSetCmd) Help() string {
-	return `The rules say which beacons are dropped. Each flag replaces the whole list; "none" empties it. In paths, * stands for
-any text up to the next slash and ** for any text. The origins are those whose pages may read the site in a browser. Any
-page may read a public site. A site without origins is readable by pages of its own domain and its subdomains.
+	return `The rules say which beacons are dropped. Each flag replaces the whole list; "none" empties
+it. In paths, * stands for any text up to the next slash and ** for any text. The origins are those
+whose pages may read the site in a browser. Any page may read a public site. A site without origins is
+readable by pages of its own domain and its subdomains.
 
 Examples:
 

@@ -62,7 +62,8 @@ type streamerCmd struct {
 
 // Help implements kong.HelpProvider.
 func (streamerCmd) Help() string {
-	return `Any number of streamers can run side by side: a viewer whose connection breaks resumes at any of them.
+	return `Any number of streamers can run side by side: a viewer whose connection breaks resumes at
+any of them.
 
 Example:
 

@@ -21,8 +21,8 @@ type topicsCmd struct {
 
 // Help implements kong.HelpProvider.
 func (topicsCmd) Help() string {
-	return `Makes the topics that are missing. It refuses a topic that exists with settings that it can't have, and says which
-command mends it. It is safe to run again at any time.
+	return `Makes the topics that are missing. It refuses a topic that exists with settings that it
+can't have, and says which command mends it. It is safe to run again at any time.
 
 Example:
 
@@ -49,11 +49,8 @@ func (c *topicsCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error
 	specs := topic.Specs(c.Partitions, c.Replication)
 	before, err := k.Existing(limited, specs)
 	if err != nil {
-		return fmt.Errorf("Kafka at %v didn't answer within %s (%w): start it or name another with --kafka", //nolint:staticcheck // a name
-			c.Kafka,
-			c.Timeout,
-			err,
-		)
+		return fmt.Errorf("no answer from Kafka at %v within %s (%w): start it or name another with --kafka",
+			c.Kafka, c.Timeout, err)
 	}
 	if err := k.Ensure(limited, specs, func(err error) {
 		log.Debug("waiting for topics", "error",

@@ -31,10 +31,11 @@ type verifyCmd struct {
 
 // Help implements kong.HelpProvider.
 func (verifyCmd) Help() string {
-	return `Counts a span again from the log, by brute force and in code of its own. It compares each second of each site and
-partition with what was streamed (the windows topic) and stored (ClickHouse's tables windows and events), and each minute
-with the ledger (received is the sum of counted, late, stale, duplicate and dropped). It lists late events with their
-reason. Progress goes to stderr. It only reads.
+	return `Counts a span again from the log, by brute force and in code of its own. It compares each
+second of each site and partition with what was streamed (the windows topic) and stored (ClickHouse's
+tables windows and events), and each minute with the ledger (received is the sum of counted, late,
+stale, duplicate and dropped). It lists late events with their reason. Progress goes to stderr. It only
+reads.
 
 Exit code 0: everything agrees. 1: a difference that can't be explained.
 

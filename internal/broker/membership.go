@@ -169,7 +169,7 @@ type heartbeatRequest heartbeat.Request
 var _ protocol.GroupMessage = (*heartbeatRequest)(nil)
 
 // ApiKey implements protocol.Message.
-func (*heartbeatRequest) ApiKey() protocol.ApiKey { //nolint:revive // kafka-go's name
+func (*heartbeatRequest) ApiKey() protocol.ApiKey {
 	return protocol.Heartbeat
 }
 

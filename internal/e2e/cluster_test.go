@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"nowcast/internal/e2e/kafkatest"
 	"nowcast/internal/embedded"
 )
@@ -15,29 +17,25 @@ func TestMain(m *testing.M) {
 	if handled, code := embedded.Main(os.Args); handled {
 		os.Exit(code)
 	}
-	os.Exit(m.Run())
+	// Clients of Kafka and Docker keep connections of their own for reuse.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*connPool).discover"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
 }
 
-// missing says that a world can't be had: loudly, and with CI set as a failure.
+// missing skips a test whose environment isn't available; with CI set it fails the test instead.
 func missing(t *testing.T, why error) {
 	t.Helper()
 	if os.Getenv("CI") != "" {
-		t.Fatalf("CI has to have it: %v", why)
+		t.Fatalf("CI must provide it: %v", why)
 	}
 	t.Skipf("LEFT OUT: %v", why)
 }
 
-// clickhouse is the address of an embedded one that is a server of its own.
-func clickhouse(t *testing.T) (dsn string) {
+// startKafka starts a real Kafka until the end of the test.
+func startKafka(t *testing.T, cfg kafkatest.Config) *kafkatest.Cluster {
 	t.Helper()
-	return engine(t).DSN()
-}
-
-const clusterKey = "nck_the-operators-own-admin-key"
-
-// Each role a process of its own, two aggregators and two streamers, on real Apache Kafka.
-func TestRealKafka(t *testing.T) {
-	k, err := kafkatest.Start(kafkatest.Config{Dir: t.TempDir(), Nodes: 1})
+	k, err := kafkatest.Start(cfg)
 	if errors.Is(err, kafkatest.ErrUnavailable) {
 		missing(t, err)
 	}
@@ -45,11 +43,32 @@ func TestRealKafka(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(k.Stop)
-	kafka, ch := k.Addrs()[0], clickhouse(t)
-	out, err := exec.CommandContext(t.Context(), binary(t), "topics", "--kafka", kafka, "--partitions", "4", "--replication", "1").CombinedOutput()
-	if err != nil {
+	return k
+}
+
+// makeTopics runs `nowcast topics` with four partitions.
+func makeTopics(t *testing.T, kafka, replication string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), binary(t), "topics", "--kafka", kafka, "--partitions", "4",
+		"--replication", replication)
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("nowcast topics: %v\n%s", err, out)
 	}
+}
+
+// clickhouse is the DSN of an embedded ClickHouse that runs until the end of the test.
+func clickhouse(t *testing.T) (dsn string) {
+	t.Helper()
+	return engine(t).DSN()
+}
+
+const clusterKey = "nck_the-operators-own-admin-key"
+
+// The suite on real Apache Kafka: each role is a process of its own, with two aggregators and two streamers.
+func TestRealKafka(t *testing.T) {
+	k := startKafka(t, kafkatest.Config{Dir: t.TempDir(), Nodes: 1})
+	kafka, ch := k.Addrs()[0], clickhouse(t)
+	makeTopics(t, kafka, "1")
 	listen := []string{port(t), port(t), port(t)}
 	type part struct {
 		ops  string
@@ -70,10 +89,11 @@ func TestRealKafka(t *testing.T) {
 	for _, p := range parts {
 		ready(t, p.proc, p.ops)
 	}
-	w := &world{ingest: "http://" + listen[0], streamers: []string{"http://" + listen[1], "http://" + listen[2]}, key: clusterKey}
+	w := &world{ingest: "http://" + listen[0], key: clusterKey,
+		streamers: []string{"http://" + listen[1], "http://" + listen[2]}}
 	suite(t, w)
 
-	// An aggregator goes without a word; the other takes its partitions over, and nothing is missing.
+	// An aggregator is killed; the other takes over its partitions, and no event is lost.
 	site := w.site(t, true)
 	w.drip(t, site, 40, 1e9)
 	parts[1].proc.kill(9)

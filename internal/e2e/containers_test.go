@@ -15,10 +15,11 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 )
 
-// The compose file's world of the project's own image: Kafka, ingest, two aggregators and two streamers, each a container. They share
-// the host's network and listen on loopback, so nothing of the test is reachable from outside.
+// The suite on containers of the project's image, as in the Compose file: Kafka, ingest, two aggregators
+// and two streamers. They share the host's network and listen on loopback, so that they are not reachable
+// from outside.
 func TestContainers(t *testing.T) {
-	t.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true") // its image can't be had everywhere; t.Cleanup ends what we start
+	t.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true") // not pullable everywhere; t.Cleanup stops containers
 	t.Setenv("TESTCONTAINERS_HOST_OVERRIDE", "127.0.0.1")
 	if out, err := exec.CommandContext(t.Context(), "docker", "info").CombinedOutput(); err != nil {
 		missing(t, fmt.Errorf("no Docker daemon answers: %w\n%.300s", err, out))
@@ -27,9 +28,10 @@ func TestContainers(t *testing.T) {
 	kafka, controller := port(t), port(t)
 	kafkaImage := kafkaImage(t)
 	run(t, kafkaImage, nil, map[string]string{
-		"KAFKA_NODE_ID":                                  "1",
-		"KAFKA_PROCESS_ROLES":                            "broker,controller",
-		"KAFKA_LISTENERS":                                "PLAINTEXT://" + kafka + ",CONTROLLER://" + controller,
+		"KAFKA_NODE_ID":       "1",
+		"KAFKA_PROCESS_ROLES": "broker,controller",
+		"KAFKA_LISTENERS": "PLAINTEXT://" + kafka + ",CONTROLLER://" +
+			controller,
 		"KAFKA_ADVERTISED_LISTENERS":                     "PLAINTEXT://" + kafka,
 		"KAFKA_CONTROLLER_LISTENER_NAMES":                "CONTROLLER",
 		"KAFKA_LISTENER_SECURITY_PROTOCOL_MAP":           "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
@@ -41,8 +43,9 @@ func TestContainers(t *testing.T) {
 		"KAFKA_AUTO_CREATE_TOPICS_ENABLE":                "false",
 		"KAFKA_LOG_DIRS":                                 "/tmp/kafka-data",
 	})
-	topics := run(t, image, nil, map[string]string{"NOWCAST_KAFKA": kafka}, "topics", "--partitions", "4", "--replication", "1")
-	eventually(t, time.Minute, "nowcast topics is done", func(ctx context.Context) error {
+	topics := run(t, image, nil, map[string]string{"NOWCAST_KAFKA": kafka}, "topics", "--partitions", "4",
+		"--replication", "1")
+	eventually(t, time.Minute, "nowcast topics has ended", func(ctx context.Context) error {
 		s, err := topics.State(ctx)
 		if err == nil && (s.Running || s.ExitCode != 0) {
 			err = fmt.Errorf("%s, exit code %d", s.Status, s.ExitCode)
@@ -55,7 +58,8 @@ func TestContainers(t *testing.T) {
 	role := func(name string, args ...string) {
 		o := port(t)
 		ops = append(ops, o)
-		run(t, image, []string{socket}, map[string]string{"NOWCAST_KAFKA": kafka, "NOWCAST_OPS_LISTEN": o}, append([]string{name}, args...)...)
+		env := map[string]string{"NOWCAST_KAFKA": kafka, "NOWCAST_OPS_LISTEN": o}
+		run(t, image, []string{socket}, env, append([]string{name}, args...)...)
 	}
 	role("ingest", "--listen", listen[0])
 	role("aggregator", "--clickhouse", dsn)
@@ -65,10 +69,11 @@ func TestContainers(t *testing.T) {
 	for _, o := range ops {
 		ready(t, &proc{gone: make(chan struct{}), out: &output{}}, o)
 	}
-	suite(t, &world{ingest: "http://" + listen[0], streamers: []string{"http://" + listen[1], "http://" + listen[2]}, key: clusterKey})
+	suite(t, &world{ingest: "http://" + listen[0], key: clusterKey,
+		streamers: []string{"http://" + listen[1], "http://" + listen[2]}})
 }
 
-// nowcastImage builds the project's own image from the binary, on a base made here.
+// nowcastImage builds the project's image from the binary, on a base image that it builds as well.
 func nowcastImage(t *testing.T) string {
 	t.Helper()
 	const base, tag = "nowcast-base:bookworm", "nowcast:test"
@@ -77,7 +82,7 @@ func nowcastImage(t *testing.T) string {
 	return tag
 }
 
-// kafkaImage is Apache Kafka's own where it can be pulled, else one built from the jars.
+// kafkaImage is the image of Apache Kafka or, where it can't be pulled, one built from the jars.
 func kafkaImage(t *testing.T) string {
 	t.Helper()
 	const official, local = "apache/kafka:4.3.0", "nowcast-kafka:4.3.0"
@@ -109,22 +114,25 @@ func script(t *testing.T, args ...string) {
 	}
 }
 
-// sharedClickHouse is one whose socket containers can reach.
+// sharedClickHouse is an embedded ClickHouse whose socket containers can use, with the socket's directory.
 func sharedClickHouse(t *testing.T) (dsn, dir string) {
 	t.Helper()
 	dsn = clickhouse(t)
 	dir = filepath.Dir(dsn[len("unix://"):])
-	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) { // the containers' user isn't ours
+	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) { // the containers run as another user
 		if err := os.Chmod(d, 0o755); err != nil { //nolint:gosec // a test's own folder
 			t.Fatal(err)
 		}
 	}
-	eventually(t, 30*time.Second, "the socket", func(context.Context) error { return os.Chmod(dsn[len("unix://"):], 0o777) }) //nolint:gosec // as above
+	eventually(t, 30*time.Second, "the socket", func(context.Context) error {
+		return os.Chmod(dsn[len("unix://"):], 0o777) //nolint:gosec // as above
+	})
 	return dsn, dir
 }
 
-// run starts a container on the host's network with folders of the host under their own names.
-func run(t *testing.T, image string, folders []string, env map[string]string, args ...string) testcontainers.Container {
+// run starts a container on the host's network, with directories of the host mounted under their own paths.
+func run(t *testing.T, image string, folders []string, env map[string]string,
+	args ...string) testcontainers.Container {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()

@@ -26,7 +26,8 @@ func startLaptop(t *testing.T) *laptop {
 	t.Helper()
 	l := &laptop{dir: t.TempDir(), listen: port(t), ops: port(t)}
 	l.start(t)
-	l.world = &world{ingest: "http://" + l.listen, streamers: []string{"http://" + l.listen}, key: adminKey(t, l.dir)}
+	l.world = &world{ingest: "http://" + l.listen, streamers: []string{"http://" + l.listen},
+		key: adminKey(t, l.dir)}
 	return l
 }
 
@@ -44,7 +45,7 @@ func TestEmbedded(t *testing.T) {
 	}
 }
 
-// What make run promises: an address, a snippet and a curl line that work as they are printed.
+// The first start prints an address, a snippet and a curl line, which work as they are.
 func TestFirstStart(t *testing.T) {
 	l := startLaptop(t)
 	var curl string
@@ -64,41 +65,42 @@ func TestFirstStart(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%s: %v %s", curl, err, out)
 	}
-	s.until(t, 5*time.Second, "the page view of the printed curl line", func(f frame) bool { return f.Visitors == 1 })
+	s.waitFor(t, 5*time.Second, "the page view of the printed curl line",
+		func(f frame) bool { return f.Visitors == 1 })
 }
 
-// After a restart history has everything, and a viewer that comes back misses nothing.
+// After a restart history is complete, and a viewer that resumes misses no second.
 func TestRestart(t *testing.T) {
 	l := startLaptop(t)
 	site := l.site(t, true)
 	s := l.follow(t, l.streamers[0], site)
-	led := newLedger()
+	got := newReceived()
 	l.drip(t, site, 50, 2*time.Second)
-	s.until(t, 20*time.Second, "the first half", func(f frame) bool { led.take(f); return led.pageviews() >= 50 })
+	got.collect(t, s, "the first half", 50)
 	l.total(t, site, "pageviews", 50)
 	if code := l.stop(t); code != 0 {
 		t.Fatalf("exit %d", code)
 	}
 	l.start(t)
 	l.total(t, site, "pageviews", 50)
-	s = l.follow(t, l.streamers[0], site, "lastEventId", led.id)
+	s = l.follow(t, l.streamers[0], site, "lastEventId", got.id)
 	l.drip(t, site, 50, 2*time.Second)
-	s.until(t, 20*time.Second, "the second half", func(f frame) bool { led.take(f); return led.pageviews() >= 100 })
-	if len(led.faults) > 0 || led.pageviews() != 100 {
-		t.Errorf("%d of 100; %v", led.pageviews(), led.faults)
+	got.collect(t, s, "the second half", 100)
+	if len(got.faults) > 0 || got.pageviews() != 100 {
+		t.Errorf("%d of 100; %v", got.pageviews(), got.faults)
 	}
 	l.total(t, site, "pageviews", 100)
 	l.total(t, site, "visitors", 23)
 }
 
-// Whichever process is killed while events flow: what was acknowledged is counted exactly once, live and in history, and both go
-// on within 10 s.
+// After any process is killed under load, every acknowledged beacon is counted exactly once, live and in
+// history, and both continue within 10 s.
 func TestKill(t *testing.T) {
 	for _, victim := range []string{"embedded-broker", "embedded-clickhouse", "nowcast"} {
 		t.Run(victim, func(t *testing.T) {
 			l := startLaptop(t)
 			site := l.site(t, true)
-			var acked, unsure atomic.Int64
+			var acked, retried atomic.Int64
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
 			var wg sync.WaitGroup
@@ -106,13 +108,14 @@ func TestKill(t *testing.T) {
 				wg.Go(func() {
 					for i := 0; ctx.Err() == nil; i++ {
 						send, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
-						a, err := l.beacon(send, site, "/", s, map[string]any{"id": fmt.Sprintf("%d-%d", s, i)})
+						a, err := l.beacon(send, site, "/", s,
+							map[string]any{"id": fmt.Sprintf("%d-%d", s, i)})
 						cancel()
 						switch {
 						case err == nil && a.status == http.StatusAccepted:
 							acked.Add(1)
-						default: // it may be in the log or not: send it again until that is known, as the tracker does
-							unsure.Add(1)
+						default: // it may be in the log: retry it with the same id, as the tracker does
+							retried.Add(1)
 							i--
 							time.Sleep(100 * time.Millisecond)
 						}
@@ -133,15 +136,17 @@ func TestKill(t *testing.T) {
 			}
 			killed := time.Now()
 			s := l.follow(t, l.streamers[0], site, "rate", "100ms")
-			s.until(t, 10*time.Second, "live goes on", func(f frame) bool { return f.Second != nil && f.Second.Pageviews > 0 && f.Second.At.After(killed) })
+			s.waitFor(t, 10*time.Second, "live continues", func(f frame) bool {
+				return f.Second != nil && f.Second.Pageviews > 0 && f.Second.At.After(killed)
+			})
 			before := acked.Load()
-			eventually(t, 10*time.Second, "beacons are taken", func(context.Context) error {
+			eventually(t, 10*time.Second, "beacons are accepted", func(context.Context) error {
 				if acked.Load() < before+20 {
 					return fmt.Errorf("%d acknowledged", acked.Load()-before)
 				}
 				return nil
 			})
-			eventually(t, 10*time.Second, "history goes on", func(ctx context.Context) error {
+			eventually(t, 10*time.Second, "history continues", func(ctx context.Context) error {
 				q, err := l.query(ctx, site, []string{"pageviews"}, nil)
 				if err == nil && int64(q.Results[0].Metrics[0]) <= before {
 					err = fmt.Errorf("%v of %d", q.Results, acked.Load())
@@ -150,11 +155,12 @@ func TestKill(t *testing.T) {
 			})
 			stop()
 			wg.Wait()
-			t.Logf("%d acknowledged, %d sent again", acked.Load(), unsure.Load())
+			t.Logf("%d acknowledged, %d retries", acked.Load(), retried.Load())
 			l.total(t, site, "pageviews", int(acked.Load()))
 			eventually(t, 20*time.Second, "the ledger agrees", func(ctx context.Context) error {
 				b, err := l.beaconsOf(ctx, site)
-				if n := int64(b.Counted + b.Late + b.Stale); err == nil && n != acked.Load()+1 { // one was sent to make the site known
+				// l.site sent one more beacon.
+				if n := int64(b.Counted + b.Late + b.Stale); err == nil && n != acked.Load()+1 {
 					err = fmt.Errorf("%+v with %d acknowledged", b, acked.Load())
 				}
 				return err
@@ -163,12 +169,15 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// What can't work says so in one sentence and ends with 1; wrong usage ends with 2.
-func TestRefusals(t *testing.T) {
+// A start that can't work prints one sentence and exits with 1; wrong usage exits with 2.
+func TestStartErrors(t *testing.T) {
 	l := startLaptop(t)
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
+	}
+	all := func(listen, ops, dir string, more ...string) []string {
+		return append([]string{"all", "--listen", listen, "--ops-listen", ops, "--data-dir", dir}, more...)
 	}
 	for _, row := range []struct {
 		name string
@@ -176,11 +185,11 @@ func TestRefusals(t *testing.T) {
 		want string
 		args []string
 	}{
-		{"port taken", 1, l.listen, []string{"all", "--listen", l.listen, "--ops-listen", port(t), "--data-dir", t.TempDir()}},
-		{"ops port taken", 1, l.ops, []string{"all", "--listen", port(t), "--ops-listen", l.ops, "--data-dir", t.TempDir()}},
-		{"same data dir", 1, l.dir, []string{"all", "--listen", port(t), "--ops-listen", port(t), "--data-dir", l.dir}},
-		{"data dir is a file", 1, file, []string{"all", "--listen", port(t), "--ops-listen", port(t), "--data-dir", file}},
-		{"no libchdb", 1, "libchdb", []string{"all", "--listen", port(t), "--ops-listen", port(t), "--data-dir", t.TempDir(), "--libchdb", "/nowhere/libchdb.so"}},
+		{"port taken", 1, l.listen, all(l.listen, port(t), t.TempDir())},
+		{"ops port taken", 1, l.ops, all(port(t), l.ops, t.TempDir())},
+		{"same data dir", 1, l.dir, all(port(t), port(t), l.dir)},
+		{"data dir is a file", 1, file, all(port(t), port(t), file)},
+		{"no libchdb", 1, "libchdb", all(port(t), port(t), t.TempDir(), "--libchdb", "/nowhere/libchdb.so")},
 		{"unknown flag", 2, "--nonsense", []string{"all", "--nonsense"}},
 		{"no command", 2, "all", nil},
 		{"bad rate", 2, "rate", []string{"load", "--rate", "fast"}},
@@ -190,23 +199,28 @@ func TestRefusals(t *testing.T) {
 		cmd.Stderr = &errs
 		_ = cmd.Run()
 		if cmd.ProcessState.ExitCode() != row.code || !strings.Contains(errs.String(), row.want) {
-			t.Errorf("%s: exit %d, want %d with %q:\n%s", row.name, cmd.ProcessState.ExitCode(), row.code, row.want, errs.String())
+			t.Errorf("%s: exit %d, want %d with %q:\n%s", row.name, cmd.ProcessState.ExitCode(), row.code,
+				row.want, errs.String())
 		}
 	}
 }
 
-// Without its broker and ClickHouse it waits, says what for, and takes no beacon it can't keep.
+// Without broker and ClickHouse, `nowcast all` waits, names the reason at /readyz and refuses beacons.
 func TestPartsAbsentAtStart(t *testing.T) {
 	listen, ops := port(t), port(t)
-	p := start(t, "all", "--listen", listen, "--ops-listen", ops, "--data-dir", t.TempDir(), "--kafka", port(t), "--clickhouse", "clickhouse://"+port(t)+"/default")
+	p := start(t, "all", "--listen", listen, "--ops-listen", ops, "--data-dir", t.TempDir(), "--kafka",
+		port(t),
+		"--clickhouse", "clickhouse://"+port(t)+"/default")
 	eventually(t, 20*time.Second, "unready with a reason", func(ctx context.Context) error {
 		a, err := (&world{}).call(ctx, http.MethodGet, "http://"+ops+"/readyz", "", nil)
-		if err == nil && (a.status != http.StatusServiceUnavailable || !strings.Contains(strings.ToLower(a.body), "kafka")) {
+		if err == nil && (a.status != http.StatusServiceUnavailable ||
+			!strings.Contains(strings.ToLower(a.body), "kafka")) {
 			err = fmt.Errorf("%d %s", a.status, a.body)
 		}
 		return err
 	})
-	a, err := (&world{}).call(t.Context(), http.MethodPost, "http://"+listen+"/api/event", "", `{"n":"pageview","u":"http://localhost/","d":"localhost"}`)
+	a, err := (&world{}).call(t.Context(), http.MethodPost, "http://"+listen+"/api/event", "",
+		`{"n":"pageview","u":"http://localhost/","d":"localhost"}`)
 	if err != nil || a.status != http.StatusServiceUnavailable {
 		t.Errorf("beacon: %v %d %s", err, a.status, a.body)
 	}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,41 +17,38 @@ import (
 	"testing"
 	"time"
 
-	toxiproxy "github.com/Shopify/toxiproxy/v2"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/rs/zerolog"
-
 	"nowcast/internal/broker"
 	"nowcast/internal/e2e/kafkatest"
 	"nowcast/internal/embedded"
 	"nowcast/internal/topic"
 )
 
-// cluster is three brokers, ClickHouse, two ingest nodes, two aggregators and a streamer, each a process of its own that can be hurt.
+// cluster is three brokers, ClickHouse, two ingest nodes, two aggregators and a streamer. Each is a process
+// of its own, in which faults are injected.
 type cluster struct {
 	kafka      *kafkatest.Cluster
-	direct     *broker.Client // of the harness
+	direct     *broker.Client // of the test, past the proxies
 	clickhouse string
 	engine     *embedded.ClickHouse
-	roles      []*role // ingest and aggregators; they come to Kafka by a door of their own
+	roles      []*role // ingest and aggregators; each has a listener of Kafka (door) of its own
 	worlds     []*world
-	proxies    map[string][]*toxiproxy.Proxy // by door
+	proxies    map[string][]*proxy // by door
 
 	mu      sync.Mutex
-	hurt    map[string]bool
+	faulty  map[string]bool // parts with a fault at present
 	healing sync.WaitGroup
 }
 
-// role is one nowcast that is started again and again.
+// role is a nowcast process that is restarted again and again.
 type role struct {
 	door, ops string
 	args      []string
 	log       string
 	bin       string
 
-	mu   sync.Mutex
-	cmd  *exec.Cmd
-	gone chan struct{}
+	mu    sync.Mutex
+	cmd   *exec.Cmd
+	ended chan struct{}
 }
 
 func (r *role) start() error {
@@ -65,11 +63,11 @@ func (r *role) start() error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	gone := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(gone) }()
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.cmd, r.gone = cmd, gone
+	r.cmd, r.ended = cmd, ended
 	return nil
 }
 
@@ -79,21 +77,21 @@ func (r *role) signal(s syscall.Signal) {
 	_ = r.cmd.Process.Signal(s)
 }
 
-// end sends a signal and waits for the end; whoever drains too long is killed.
+// end sends a signal and waits until the process has ended. After 30 s it kills the process.
 func (r *role) end(s syscall.Signal) {
 	r.signal(s)
 	select {
-	case <-r.gone:
+	case <-r.ended:
 	case <-time.After(30 * time.Second):
 		r.signal(syscall.SIGKILL)
-		<-r.gone
+		<-r.ended
 	}
 }
 
-// alive says that it hasn't ended by itself.
+// alive reports whether the process is running.
 func (r *role) alive() bool {
 	select {
-	case <-r.gone:
+	case <-r.ended:
 		return false
 	default:
 		return true
@@ -102,20 +100,19 @@ func (r *role) alive() bool {
 
 func startCluster(t *testing.T) *cluster {
 	t.Helper()
-	w := &cluster{proxies: map[string][]*toxiproxy.Proxy{}, hurt: map[string]bool{}}
-	zerolog.SetGlobalLevel(zerolog.Disabled) // some of the proxies' parts have loggers of their own
-	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
+	w := &cluster{proxies: map[string][]*proxy{}, faulty: map[string]bool{}}
+	server := startProxies(t)
 	doors := []string{"INGEST1", "INGEST2", "AGGREGATOR1", "AGGREGATOR2"}
 	var err error
-	w.kafka, err = kafkatest.Start(kafkatest.Config{Dir: t.TempDir(), Nodes: 3, Doors: doors, Proxy: func(door, upstream string) (string, error) {
-		p := toxiproxy.NewProxy(server, upstream+door, "127.0.0.1:0", upstream)
-		if err := p.Start(); err != nil {
-			return "", err
-		}
-		t.Cleanup(p.Stop)
-		w.proxies[door] = append(w.proxies[door], p)
-		return p.Listen, nil
-	}})
+	w.kafka, err = kafkatest.Start(kafkatest.Config{Dir: t.TempDir(), Nodes: 3, Doors: doors,
+		Proxy: func(door, upstream string) (string, error) {
+			p, addr, err := server.listen(upstream+door, upstream)
+			if err != nil {
+				return "", err
+			}
+			w.proxies[door] = append(w.proxies[door], p)
+			return addr, nil
+		}})
 	if errors.Is(err, kafkatest.ErrUnavailable) {
 		missing(t, err)
 	}
@@ -127,12 +124,12 @@ func startCluster(t *testing.T) *cluster {
 	t.Cleanup(w.direct.Close)
 	w.engine = engine(t)
 	w.clickhouse = w.engine.DSN()
-	if out, err := exec.CommandContext(t.Context(), binary(t), "topics", "--kafka", strings.Join(w.kafka.Addrs(), ","), "--partitions", "4", "--replication", "3").CombinedOutput(); err != nil {
-		t.Fatalf("nowcast topics: %v\n%s", err, out)
-	}
+	addrs := strings.Join(w.kafka.Addrs(), ",")
+	makeTopics(t, addrs, "3")
 	listen := port(t)
-	// The streamer is only here to make sites.
-	start(t, "streamer", "--listen", listen, "--ops-listen", port(t), "--kafka", strings.Join(w.kafka.Addrs(), ","), "--clickhouse", w.clickhouse, "--admin-key", clusterKey)
+	// The streamer is needed to make sites.
+	start(t, "streamer", "--listen", listen, "--ops-listen", port(t), "--kafka", addrs, "--clickhouse",
+		w.clickhouse, "--admin-key", clusterKey)
 	dir := t.TempDir()
 	for _, d := range doors {
 		r := &role{door: d, ops: port(t), log: filepath.Join(dir, d+".log"), bin: binary(t)}
@@ -141,7 +138,8 @@ func startCluster(t *testing.T) *cluster {
 		if name == "ingest" {
 			l := port(t)
 			r.args = append(r.args, "--listen", l, "--spool-dir", filepath.Join(dir, d+".spool"))
-			w.worlds = append(w.worlds, &world{ingest: "http://" + l, streamers: []string{"http://" + listen}, key: clusterKey})
+			w.worlds = append(w.worlds, &world{ingest: "http://" + l, key: clusterKey,
+				streamers: []string{"http://" + listen}})
 		} else {
 			r.args = append(r.args, "--clickhouse", w.clickhouse)
 		}
@@ -162,32 +160,26 @@ func startCluster(t *testing.T) *cluster {
 	return w
 }
 
-// engine is the embedded ClickHouse as a server of its own.
+// engine is an embedded ClickHouse that runs until the end of the test.
 func engine(t *testing.T) *embedded.ClickHouse {
 	t.Helper()
 	library, err := embedded.FindLibrary("../../bin/libchdb.so")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := embedded.NewClickHouse(embedded.Config{Dir: t.TempDir(), Library: library, Log: slog.New(slog.DiscardHandler)})
+	cfg := embedded.Config{Dir: t.TempDir(), Library: library, Log: slog.New(slog.DiscardHandler)}
+	c, err := embedded.NewClickHouse(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- c.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
+	background(t, c.Run)
 	return c
 }
 
-// fault hurts one part that isn't hurt already, and has it healed after a while. At most three are hurt at a time, and of the brokers only
-// one, once all copies are in sync: two of three have to be there for any beacon to be acknowledged.
-func (w *cluster) fault(t *testing.T, r *rand.Rand, kinds []kind) (name, says string) {
+// fault injects a fault into a part that has none, and heals it after a while. At most three parts are
+// faulty at a time, and one of them a broker, once all replicas are in sync: a beacon is acknowledged by
+// two of three.
+func (w *cluster) fault(t *testing.T, r *rand.Rand, kinds []kind) (name, description string) {
 	t.Helper()
 	for {
 		k := kinds[r.IntN(len(kinds))]
@@ -198,7 +190,7 @@ func (w *cluster) fault(t *testing.T, r *rand.Rand, kinds []kind) (name, says st
 			continue
 		}
 		part := k.part(w, which)
-		heal := k.hurt(w, part, span, r)
+		heal := k.inject(w, part, span, r)
 		w.healing.Go(func() {
 			time.Sleep(span)
 			if err := heal(); err != nil {
@@ -206,13 +198,14 @@ func (w *cluster) fault(t *testing.T, r *rand.Rand, kinds []kind) (name, says st
 			}
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			delete(w.hurt, part)
+			delete(w.faulty, part)
 		})
 		what, _, _ := strings.Cut(strings.TrimRight(part, "0123456789"), " ")
 		return what + ": " + k.name, fmt.Sprintf("%s: %s, %.1f s", part, k.name, span.Seconds())
 	}
 }
 
+// claim marks a part as faulty, if the limits of fault allow that.
 func (w *cluster) claim(part string) bool {
 	isBroker := strings.HasPrefix(part, "broker")
 	if isBroker && !w.inSync() {
@@ -220,19 +213,19 @@ func (w *cluster) claim(part string) bool {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.hurt[part] || len(w.hurt) >= 3 {
+	if w.faulty[part] || len(w.faulty) >= 3 {
 		return false
 	}
-	for other := range w.hurt {
+	for other := range w.faulty {
 		if isBroker && strings.HasPrefix(other, "broker") {
 			return false
 		}
 	}
-	w.hurt[part] = true
+	w.faulty[part] = true
 	return true
 }
 
-// inSync says that every partition has all its copies.
+// inSync reports whether every partition has all its replicas in sync.
 func (w *cluster) inSync() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
@@ -243,13 +236,16 @@ func (w *cluster) inSync() bool {
 	return err == nil && n == 3
 }
 
-// kind of fault.
+// kind is a kind of fault.
 type kind struct {
 	name        string
-	least, most time.Duration
+	least, most time.Duration // until it is healed
 	part        func(w *cluster, which int) string
-	hurt        func(w *cluster, part string, span time.Duration, r *rand.Rand) (heal func() error)
+	inject      injector
 }
+
+// injector injects a fault into a part and returns what heals it.
+type injector func(w *cluster, part string, span time.Duration, r *rand.Rand) (heal func() error)
 
 func aggregators(_ *cluster, which int) string { return fmt.Sprintf("AGGREGATOR%d", 1+which%2) }
 func ingests(_ *cluster, which int) string     { return fmt.Sprintf("INGEST%d", 1+which%2) }
@@ -268,7 +264,7 @@ func (w *cluster) role(door string) *role {
 	return nil
 }
 
-func killed(s syscall.Signal) func(*cluster, string, time.Duration, *rand.Rand) func() error {
+func killed(s syscall.Signal) injector {
 	return func(w *cluster, part string, _ time.Duration, _ *rand.Rand) func() error {
 		r := w.role(part)
 		r.end(s)
@@ -288,8 +284,8 @@ func (w *cluster) broker(part string) *kafkatest.Node {
 	return w.kafka.Nodes[i]
 }
 
-// toxic puts something on the way from a role to one broker, or to all.
-func toxic(kind string, attributes func(*rand.Rand) string) func(*cluster, string, time.Duration, *rand.Rand) func() error {
+// toxic disturbs the connections from a role to one broker, or to all.
+func toxic(kind string, attributes func(*rand.Rand) string) injector {
 	return func(w *cluster, part string, _ time.Duration, r *rand.Rand) func() error {
 		var door string
 		var node int
@@ -299,24 +295,26 @@ func toxic(kind string, attributes func(*rand.Rand) string) func(*cluster, strin
 			proxies = proxies[node : node+1]
 		}
 		a := attributes(r)
+		var errs []error
 		for _, p := range proxies {
-			for _, stream := range []string{"upstream", "downstream"} {
-				_, _ = p.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(`{"name":%q,"type":%q,"stream":%q,"attributes":%s}`, stream, kind, stream, a)))
-			}
+			errs = append(errs, p.disturb(kind, json.RawMessage(a)))
 		}
 		return func() error {
-			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-			defer cancel()
 			for _, p := range proxies {
-				p.Toxics.ResetToxics(ctx)
+				errs = append(errs, p.restore())
 			}
-			return nil
+			return errors.Join(errs...)
 		}
 	}
 }
 
-// The kinds of faults; those that are there twice come twice as often. A process that stands still for more than the session's 10 s comes
-// back as a zombie: it goes on with partitions that have been given to another.
+func fixed(attributes string) func(*rand.Rand) string {
+	return func(*rand.Rand) string { return attributes }
+}
+
+// kinds are the kinds of faults; a kind that is listed twice is injected twice as often. A process that is
+// stopped for longer than its session of 10 s continues as a zombie, with partitions that the group has
+// assigned to another.
 var kinds = []kind{
 	{"kill -9", 0, 4 * time.Second, aggregators, killed(syscall.SIGKILL)},
 	{"kill -9", 0, 4 * time.Second, aggregators, killed(syscall.SIGKILL)},
@@ -327,58 +325,64 @@ var kinds = []kind{
 	{"kill -9", 0, 4 * time.Second, ingests, killed(syscall.SIGKILL)},
 	{"SIGTERM", 0, 4 * time.Second, ingests, killed(syscall.SIGTERM)},
 	{"SIGSTOP", 200 * time.Millisecond, 14 * time.Second, ingests, stopped},
-	{"kill -9", 0, 5 * time.Second, brokers, func(w *cluster, part string, _ time.Duration, _ *rand.Rand) func() error {
-		n := w.broker(part)
-		n.Kill()
-		return n.Start
-	}},
-	{"SIGTERM", 0, 5 * time.Second, brokers, func(w *cluster, part string, _ time.Duration, _ *rand.Rand) func() error {
-		n := w.broker(part)
-		n.Term()
-		return n.Start
-	}},
-	{"SIGSTOP", 500 * time.Millisecond, 9 * time.Second, brokers, func(w *cluster, part string, _ time.Duration, _ *rand.Rand) func() error {
-		n := w.broker(part)
-		n.Pause()
-		return func() error { n.Resume(); return nil }
-	}},
-	{"kill -9", 0, time.Second, clickhouses, func(w *cluster, _ string, _ time.Duration, _ *rand.Rand) func() error {
-		if pid := w.engine.PID(); pid > 0 {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
-		return func() error { return nil }
-	}},
-	{"SIGSTOP", 500 * time.Millisecond, 8 * time.Second, clickhouses, func(w *cluster, _ string, _ time.Duration, _ *rand.Rand) func() error {
-		pid := w.engine.PID()
-		if pid > 0 {
-			_ = syscall.Kill(pid, syscall.SIGSTOP)
-		}
-		return func() error {
-			if pid > 0 {
-				_ = syscall.Kill(pid, syscall.SIGCONT)
-			}
-			return nil
-		}
-	}},
-	{"cut off", 500 * time.Millisecond, 14 * time.Second, links, toxic("timeout", func(*rand.Rand) string { return `{"timeout":0}` })},
-	{"cut off", 500 * time.Millisecond, 14 * time.Second, links, toxic("timeout", func(*rand.Rand) string { return `{"timeout":0}` })},
-	{"connections reset", 200 * time.Millisecond, 3 * time.Second, links, toxic("reset_peer", func(*rand.Rand) string { return `{"timeout":0}` })},
+	{"kill -9", 0, 5 * time.Second, brokers, onBroker((*kafkatest.Node).Kill, (*kafkatest.Node).Start)},
+	{"SIGTERM", 0, 5 * time.Second, brokers, onBroker((*kafkatest.Node).Term, (*kafkatest.Node).Start)},
+	{"SIGSTOP", 500 * time.Millisecond, 9 * time.Second, brokers, onBroker((*kafkatest.Node).Pause, resume)},
+	{"kill -9", 0, time.Second, clickhouses, onClickHouse(syscall.SIGKILL, 0)},
+	{"SIGSTOP", 500 * time.Millisecond, 8 * time.Second, clickhouses,
+		onClickHouse(syscall.SIGSTOP, syscall.SIGCONT)},
+	{"cut off", 500 * time.Millisecond, 14 * time.Second, links, toxic("timeout", fixed(`{"timeout":0}`))},
+	{"cut off", 500 * time.Millisecond, 14 * time.Second, links, toxic("timeout", fixed(`{"timeout":0}`))},
+	{"connections reset", 200 * time.Millisecond, 3 * time.Second, links,
+		toxic("reset_peer", fixed(`{"timeout":0}`))},
 	{"delay", time.Second, 8 * time.Second, links, toxic("latency", func(r *rand.Rand) string {
 		return fmt.Sprintf(`{"latency":%d,"jitter":%d}`, 10+r.IntN(600), r.IntN(100))
 	})},
-	{"narrow", time.Second, 6 * time.Second, links, toxic("bandwidth", func(r *rand.Rand) string { return fmt.Sprintf(`{"rate":%d}`, 2+r.IntN(40)) })},
+	{"narrow", time.Second, 6 * time.Second, links, toxic("bandwidth", func(r *rand.Rand) string {
+		return fmt.Sprintf(`{"rate":%d}`, 2+r.IntN(40))
+	})},
 }
 
-// What a 202 has to survive: ingest is killed, and all brokers come and go.
+func resume(n *kafkatest.Node) error {
+	n.Resume()
+	return nil
+}
+
+func onBroker(inject func(*kafkatest.Node), heal func(*kafkatest.Node) error) injector {
+	return func(w *cluster, part string, _ time.Duration, _ *rand.Rand) func() error {
+		n := w.broker(part)
+		inject(n)
+		return func() error { return heal(n) }
+	}
+}
+
+// onClickHouse sends a signal to ClickHouse, and another one to heal it; 0: none, its supervisor restarts it.
+func onClickHouse(inject, heal syscall.Signal) injector {
+	return func(w *cluster, _ string, _ time.Duration, _ *rand.Rand) func() error {
+		pid := w.engine.PID()
+		if pid > 0 {
+			_ = syscall.Kill(pid, inject)
+		}
+		return func() error {
+			if pid > 0 && heal != 0 {
+				_ = syscall.Kill(pid, heal)
+			}
+			return nil
+		}
+	}
+}
+
+// ingestKinds are the faults that a beacon answered 202 has to survive: ingest is killed, and all brokers
+// stop and start.
 var ingestKinds = []kind{
 	{"kill -9", 0, 3 * time.Second, ingests, killed(syscall.SIGKILL)},
-	{"outage", 2 * time.Second, 8 * time.Second, everybody, allBrokers},
-	{"outage", 2 * time.Second, 8 * time.Second, everybody, allBrokers},
+	{"outage", 2 * time.Second, 8 * time.Second, brokersAll, allBrokers},
+	{"outage", 2 * time.Second, 8 * time.Second, brokersAll, allBrokers},
 }
 
-func everybody(*cluster, int) string { return "brokers all" }
+func brokersAll(*cluster, int) string { return "brokers all" }
 
-// allBrokers takes all brokers away, by pausing or by killing them, and gives what brings them back.
+// allBrokers pauses or kills all brokers at once.
 func allBrokers(w *cluster, _ string, _ time.Duration, r *rand.Rand) func() error {
 	if r.IntN(2) == 0 {
 		for _, n := range w.kafka.Nodes {
@@ -405,11 +409,11 @@ func allBrokers(w *cluster, _ string, _ time.Duration, r *rand.Rand) func() erro
 	}
 }
 
-// settle waits until everything is healed, in sync and ready.
+// settle waits until all faults are healed, all replicas in sync and all roles ready.
 func (w *cluster) settle(t *testing.T) {
 	t.Helper()
 	w.healing.Wait()
-	eventually(t, 90*time.Second, "all copies are in sync", func(context.Context) error {
+	eventually(t, 90*time.Second, "all replicas are in sync", func(context.Context) error {
 		if !w.inSync() {
 			return errors.New("they aren't")
 		}

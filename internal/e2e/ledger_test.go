@@ -12,6 +12,7 @@ import (
 	"time"
 )
 
+// beacons are the outcomes of a ledger.
 type beacons struct {
 	Received, Counted, Late, Stale, Repeated int
 	Dropped                                  map[string]int
@@ -25,7 +26,7 @@ func (b beacons) sum() int {
 	return n
 }
 
-// beaconsOf is the ledger of a site's last hour, which has to balance in every minute whenever it is read.
+// beaconsOf is the ledger of a site's last hour. It fails if a minute doesn't balance.
 func (w *world) beaconsOf(ctx context.Context, site string) (b beacons, err error) {
 	a, err := w.call(ctx, http.MethodGet, w.other()+"/api/v1/sites/"+site+"/ledger", w.key, nil)
 	if err != nil {
@@ -49,6 +50,7 @@ func (w *world) beaconsOf(ctx context.Context, site string) (b beacons, err erro
 	return l.Total, nil
 }
 
+// ledgerIs waits until a ledger has exactly the wanted outcomes.
 func (w *world) ledgerIs(t *testing.T, site string, want beacons) {
 	t.Helper()
 	eventually(t, 20*time.Second, "the ledger has it", func(ctx context.Context) error {
@@ -60,43 +62,48 @@ func (w *world) ledgerIs(t *testing.T, site string, want beacons) {
 	})
 }
 
-// bot sends a page view of a bot for sites.
+// bot sends a bot's page view of one or several sites.
 func (w *world) bot(t *testing.T, sites string) {
 	t.Helper()
 	body, err := json.Marshal(map[string]string{"n": "pageview", "d": sites, "u": "https://example.com/"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.ingest+"/api/event", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.ingest+"/api/event",
+		bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("User-Agent", "Acme-Bot/1.0")
-	if a, err := do(req); err != nil || a.status != http.StatusAccepted || a.header.Get("x-plausible-dropped") == "" {
+	if a, err := do(req); err != nil || a.status != http.StatusAccepted ||
+		a.header.Get("x-plausible-dropped") == "" {
 		t.Fatalf("%v %+v", err, a)
 	}
 }
 
-// Each beacon is in one place of its site's ledger: also after the store lane was killed, and after its rows were lost and written again.
+// Each beacon has one outcome in the ledger of its site, also after the store lane was killed.
 func TestLedgerOfBeacons(t *testing.T) {
 	l := startLaptop(t)
 	one, two := l.site(t, true), l.site(t, false)
-	// The first beacon of each was that of site.
+	// l.site sent the first beacon of each.
 	l.ledgerIs(t, one, beacons{Received: 1, Counted: 1, Dropped: map[string]int{}})
 	for i := range 10 {
 		l.view(t, one, "/", i)
 	}
 	for i := range 6 { // two ids, three times each
-		if a, err := l.beacon(t.Context(), one, "/", 1, map[string]any{"id": fmt.Sprint(i % 2)}); err != nil || a.status != http.StatusAccepted {
+		a, err := l.beacon(t.Context(), one, "/", 1, map[string]any{"id": fmt.Sprint(i % 2)})
+		if err != nil || a.status != http.StatusAccepted {
 			t.Fatal(err, a)
 		}
 	}
 	l.bot(t, one)
 	l.bot(t, one+","+two+",nobody.example")
-	if a, err := l.beacon(t.Context(), "nobody.example", "/", 1, nil); err != nil || a.header.Get("x-plausible-dropped") != "1" {
+	a, err := l.beacon(t.Context(), "nobody.example", "/", 1, nil)
+	if err != nil || a.header.Get("x-plausible-dropped") != "1" {
 		t.Fatal(err, a)
 	}
-	if a, err := l.beacon(t.Context(), one, "/", 1, map[string]any{"n": ""}); err != nil || a.status != http.StatusBadRequest {
+	a, err = l.beacon(t.Context(), one, "/", 1, map[string]any{"n": ""})
+	if err != nil || a.status != http.StatusBadRequest {
 		t.Fatal(err, a)
 	}
 	wantOne := beacons{Received: 19, Counted: 13, Repeated: 4, Dropped: map[string]int{"bot": 2}}
@@ -112,7 +119,9 @@ func TestLedgerOfBeacons(t *testing.T) {
 	l.ledgerIs(t, two, wantTwo)
 	l.ledgerIs(t, one, wantOne)
 
-	if a, err := (&world{}).call(t.Context(), http.MethodGet, l.streamers[0]+"/api/v1/sites/"+one+"/ledger", "", nil); err != nil || a.status != http.StatusUnauthorized {
+	url := l.streamers[0] + "/api/v1/sites/" + one + "/ledger"
+	if a, err := (&world{}).call(t.Context(), http.MethodGet, url, "", nil); err != nil ||
+		a.status != http.StatusUnauthorized {
 		t.Errorf("without a key, of a public site: %v %d %s", err, a.status, a.body)
 	}
 }

@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// binary is the program under test: the one that `make build` makes, or NOWCAST_BIN.
+// binary is the path of the program under test: NOWCAST_BIN, or what `make build` makes.
 func binary(t *testing.T) string {
 	t.Helper()
 	bin := os.Getenv("NOWCAST_BIN")
@@ -43,7 +43,7 @@ type proc struct {
 	gone chan struct{}
 }
 
-// output keeps what a process prints, for the report of a failure.
+// output is what a process prints.
 type output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -52,7 +52,7 @@ type output struct {
 func (o *output) Write(p []byte) (int, error) { o.mu.Lock(); defer o.mu.Unlock(); return o.b.Write(p) }
 func (o *output) String() string              { o.mu.Lock(); defer o.mu.Unlock(); return o.b.String() }
 
-// start runs nowcast with args; the test's end ends it, and a failed test shows the end of its log.
+// start runs nowcast until the end of the test. A failed test shows the end of its output.
 func start(t *testing.T, args ...string) *proc {
 	t.Helper()
 	p := &proc{cmd: exec.Command(binary(t), args...), out: &output{}, gone: make(chan struct{})}
@@ -72,7 +72,7 @@ func start(t *testing.T, args ...string) *proc {
 	return p
 }
 
-// kill sends sig and waits for the end.
+// kill sends sig and waits until the process has ended.
 func (p *proc) kill(sig syscall.Signal) {
 	select {
 	case <-p.gone:
@@ -83,9 +83,9 @@ func (p *proc) kill(sig syscall.Signal) {
 	<-p.gone
 }
 
-// end is for when the test is over: a data dir can be removed once the children are gone too.
+// end stops the process and waits for its children too, so that its data directory can be removed.
 func (p *proc) end() {
-	kin := p.children("")
+	children := p.children("")
 	select {
 	case <-p.gone:
 	default:
@@ -96,14 +96,14 @@ func (p *proc) end() {
 			p.kill(syscall.SIGKILL)
 		}
 	}
-	for _, id := range kin {
+	for _, id := range children {
 		for end := time.Now().Add(15 * time.Second); syscall.Kill(id, 0) == nil && time.Now().Before(end); {
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
 }
 
-// stop ends it as an operator would, and returns the exit code.
+// stop sends SIGTERM and returns the exit code.
 func (p *proc) stop(t *testing.T) int {
 	t.Helper()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
@@ -117,7 +117,7 @@ func (p *proc) stop(t *testing.T) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// children are the process ids of nowcast's children that run a command; "" means any.
+// children are the process ids of children that run a command of nowcast; "" means any.
 func (p *proc) children(command string) (ids []int) {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, f := range stats {
@@ -139,10 +139,11 @@ func (p *proc) children(command string) (ids []int) {
 	return ids
 }
 
-// port is a free one on loopback.
+// port is an address of loopback with a free port, which stays free while a process restarts: it is below
+// the range that the system assigns by itself.
 func port(t *testing.T) string {
 	t.Helper()
-	for range 100 { // below those that the system gives to others, who could take it while the process restarts
+	for range 100 {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 25_000+rand.IntN(7_000)))
 		if err == nil {
 			defer l.Close()
@@ -153,7 +154,7 @@ func port(t *testing.T) string {
 	return ""
 }
 
-// eventually tries f until it returns nil, or fails with its last error after limit.
+// eventually calls f every 50 ms until it returns nil, and fails the test with its last error after limit.
 func eventually(t *testing.T, limit time.Duration, what string, f func(ctx context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
@@ -177,7 +178,7 @@ func eventually(t *testing.T, limit time.Duration, what string, f func(ctx conte
 	}
 }
 
-// ready waits until the ops address says so.
+// ready waits until the process is ready, by the address of its ops listener.
 func ready(t *testing.T, p *proc, ops string) {
 	t.Helper()
 	eventually(t, 60*time.Second, "ready", func(ctx context.Context) error {

@@ -12,7 +12,8 @@ import (
 	"nowcast/internal/warehouse"
 )
 
-// What ClickHouse has lost is written again from the log; done twice it changes nothing, and nothing that runs is disturbed.
+// A rewind writes the rows that ClickHouse lost again from the log. It is idempotent and doesn't disturb
+// running roles.
 func TestRewind(t *testing.T) {
 	l, site, to := startSettled(t)
 	agrees := func(want bool) {
@@ -31,7 +32,8 @@ func TestRewind(t *testing.T) {
 	count := func() string {
 		var n, m uint64
 		for table, into := range map[string]*uint64{"events": &n, "windows": &m} {
-			if err := db.QueryRow(t.Context(), "SELECT count() FROM "+table+" FINAL WHERE site = '"+site+"'").Scan(into); err != nil {
+			query := "SELECT count() FROM " + table + " FINAL WHERE site = '" + site + "'"
+			if err := db.QueryRow(t.Context(), query).Scan(into); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -42,14 +44,16 @@ func TestRewind(t *testing.T) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		out, err := exec.CommandContext(ctx, binary(t), "aggregator", "--lanes", "store", "--from", from, "--data-dir", l.dir).CombinedOutput()
+		cmd := exec.CommandContext(ctx, binary(t), "aggregator", "--lanes", "store", "--from", from,
+			"--data-dir", l.dir)
+		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("rewind: %v\n%s", err, out)
 		}
 		return string(out)
 	}
 	for _, loss := range []string{"TRUNCATE TABLE events", "TRUNCATE TABLE windows",
-		// Some rows twice in a row: what is written again has to be more than a repeated insert, which ClickHouse would drop.
+		// The same rows twice: ClickHouse would drop an insert that it has seen before.
 		"ALTER TABLE events DELETE WHERE cityHash64(koff, kidx) % 3 = 0 SETTINGS mutations_sync = 1",
 		"ALTER TABLE events DELETE WHERE cityHash64(koff, kidx) % 3 = 0 SETTINGS mutations_sync = 1",
 		"ALTER TABLE windows DELETE WHERE second % 2 = 0 SETTINGS mutations_sync = 1"} {
@@ -57,8 +61,9 @@ func TestRewind(t *testing.T) {
 			t.Fatal(err)
 		}
 		agrees(false)
-		if out := rewind("1h"); !strings.Contains(out, "event rows, ") || !strings.Contains(out, "nowcast verify --from") {
-			t.Errorf("it says %s", out)
+		if out := rewind("1h"); !strings.Contains(out, "event rows, ") ||
+			!strings.Contains(out, "nowcast verify --from") {
+			t.Errorf("its output is %s", out)
 		}
 		agrees(true)
 	}
@@ -78,7 +83,7 @@ func TestRewind(t *testing.T) {
 		t.Errorf("the ledger was %+v and is %+v", had, ledger())
 	}
 	rewind("1h")
-	rewind("3s") // of a part, judged by what is before it
+	rewind("3s") // a span whose duplicates lie before it
 	agrees(true)
 	if !reflect.DeepEqual(ledger(), had) {
 		t.Errorf("the ledger was %+v and is %+v", had, ledger())

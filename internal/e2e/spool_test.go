@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -28,8 +27,8 @@ import (
 
 var outage = flag.Duration("outage", 12*time.Second, "how long Kafka is away in TestOutage")
 
-// lonely is one broker and one ingest node with a spool.
-type lonely struct {
+// singleNode is one broker and one ingest node with a spool.
+type singleNode struct {
 	world
 	dir    string
 	node   *kafkatest.Node
@@ -47,17 +46,10 @@ var (
 	secretAddress6 = netip.MustParseAddr("2001:db8:dead:c0de:1234:5678:9abc:def0")
 )
 
-func startLonely(t *testing.T, more ...string) *lonely {
+func startSingleNode(t *testing.T, more ...string) *singleNode {
 	t.Helper()
-	l := &lonely{dir: t.TempDir(), listen: port(t), ops: port(t)}
-	k, err := kafkatest.Start(kafkatest.Config{Dir: filepath.Join(l.dir, "kafka"), Nodes: 1})
-	if errors.Is(err, kafkatest.ErrUnavailable) {
-		missing(t, err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(k.Stop)
+	l := &singleNode{dir: t.TempDir(), listen: port(t), ops: port(t)}
+	k := startKafka(t, kafkatest.Config{Dir: filepath.Join(l.dir, "kafka"), Nodes: 1})
 	l.node = k.Nodes[0]
 	l.kafka = broker.New(broker.Config{Addrs: k.Addrs()})
 	t.Cleanup(l.kafka.Close)
@@ -66,20 +58,21 @@ func startLonely(t *testing.T, more ...string) *lonely {
 	}
 	l.makeSite(t)
 	l.ingest = "http://" + l.listen
-	l.args = append([]string{"ingest", "--listen", l.listen, "--ops-listen", l.ops, "--kafka", strings.Join(k.Addrs(), ","),
-		"--trusted-proxies", "127.0.0.0/8", "--spool-dir", filepath.Join(l.dir, "spool")}, more...)
+	l.args = append([]string{"ingest", "--listen", l.listen, "--ops-listen", l.ops,
+		"--kafka", strings.Join(k.Addrs(), ","), "--trusted-proxies", "127.0.0.0/8", "--spool-dir",
+		filepath.Join(l.dir, "spool")}, more...)
 	l.start(t)
 	return l
 }
 
-func (l *lonely) start(t *testing.T) {
+func (l *singleNode) start(t *testing.T) {
 	t.Helper()
 	l.proc = start(t, l.args...)
 	ready(t, l.proc, l.ops)
 }
 
-// makeSite makes example.com known without a streamer.
-func (l *lonely) makeSite(t *testing.T) {
+// makeSite writes the site example.com to its topic, without a streamer.
+func (l *singleNode) makeSite(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	r := site.NewRegistry(l.kafka, slog.New(slog.DiscardHandler))
@@ -96,67 +89,24 @@ func (l *lonely) makeSite(t *testing.T) {
 	}
 }
 
-// crowd posts beacons, each with a page and a sender of its own, and remembers which were answered 202.
-type crowd struct {
-	stop         func()
-	mu           sync.Mutex
-	acked        map[string]bool
-	refused, cut atomic.Int64
-	slowest      atomic.Int64 // ns, of a 202
-	busy         func(a answer)
-}
-
-func (l *lonely) load(t *testing.T, senders int, busy func(answer)) *crowd {
+// load has senders post beacons. onRefused may be nil.
+func (l *singleNode) load(t *testing.T, count int, onRefused func(answer)) *senders {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	c := &crowd{acked: map[string]bool{}, busy: busy}
-	var wg sync.WaitGroup
-	c.stop = func() { cancel(); wg.Wait() }
-	t.Cleanup(c.stop)
-	for n := range senders {
-		wg.Go(func() {
-			for i := 0; ctx.Err() == nil; i++ {
-				page := fmt.Sprintf("/%d/%d", n, i)
-				send, stop := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
-				sent := time.Now()
-				a, err := l.secret(send, page, i)
-				stop()
-				switch {
-				case err != nil:
-					c.cut.Add(1)
-					time.Sleep(50 * time.Millisecond)
-				case a.status != http.StatusAccepted:
-					c.refused.Add(1)
-					if c.busy != nil {
-						c.busy(a)
-					}
-					time.Sleep(50 * time.Millisecond)
-				default:
-					for took, old := int64(time.Since(sent)), c.slowest.Load(); took > old && !c.slowest.CompareAndSwap(old, took); old = c.slowest.Load() {
-					}
-					c.mu.Lock()
-					c.acked[page] = true
-					c.mu.Unlock()
-				}
-				time.Sleep(10 * time.Millisecond)
-			}
-		})
-	}
-	return c
+	return startSenders(t, sendConfig{count: count, pause: 10 * time.Millisecond, onRefused: onRefused,
+		post: func(ctx context.Context, _, i int, page string) (answer,
+			error) {
+			return l.postSecret(ctx, page, i)
+		},
+		accepted: func(a answer) bool { return a.status == http.StatusAccepted },
+	})
 }
 
-// count is how many were answered 202.
-func (c *crowd) count() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.acked)
-}
-
-// secret posts a beacon from an address and an agent that nobody may ever find again.
-func (l *lonely) secret(ctx context.Context, page string, i int) (answer, error) {
-	// By a property's value: of paths a site may not have so many new ones.
+// postSecret posts a beacon from an address and with a user agent that must not be stored anywhere.
+func (l *singleNode) postSecret(ctx context.Context, page string, i int) (answer, error) {
+	// The page is a property's value: the cardinality limit would replace so many new paths.
 	body := fmt.Sprintf(`{"n":"pageview","d":"example.com","u":"https://example.com/","p":{"page":%q}}`, page)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.ingest+"/api/event", strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.ingest+"/api/event",
+		strings.NewReader(body))
 	if err != nil {
 		return answer{}, err
 	}
@@ -165,8 +115,8 @@ func (l *lonely) secret(ctx context.Context, page string, i int) (answer, error)
 	return do(req)
 }
 
-// check reads the log as readers do, retried envelopes dropped, and compares it with what was acknowledged.
-func (l *lonely) check(t *testing.T, c *crowd) {
+// checkLog compares the accepted beacons with the log, without the envelopes that were retried.
+func (l *singleNode) checkLog(t *testing.T, s *senders) {
 	t.Helper()
 	eventually(t, 30*time.Second, "Kafka answers", func(ctx context.Context) error {
 		l.kafka.Refresh() // of connections to a broker that was killed
@@ -185,12 +135,17 @@ func (l *lonely) check(t *testing.T, c *crowd) {
 					return err
 				}
 				if newest[h.Node] != 0 && h.Sequence != newest[h.Node]+1 {
-					return fmt.Errorf("node %x went from sequence %d to %d", h.Node, newest[h.Node], h.Sequence)
+					return fmt.Errorf("node %x went from sequence %d to %d", h.Node, newest[h.Node],
+						h.Sequence)
 				}
 				newest[h.Node] = h.Sequence
 				var e event.Event
 				for d.Next(&e) {
-					if err := event.EachProp(e.Props, func(_, page string) bool { times[strings.Clone(page)]++; return true }); err != nil {
+					err := event.EachProp(e.Props, func(_, page string) bool {
+						times[strings.Clone(page)]++
+						return true
+					})
+					if err != nil {
 						return err
 					}
 				}
@@ -198,13 +153,13 @@ func (l *lonely) check(t *testing.T, c *crowd) {
 			})
 		}
 		lost := 0
-		for page := range c.acked {
+		for page := range s.acked {
 			if times[page] == 0 {
 				lost++
 			}
 		}
 		if lost > 0 {
-			return fmt.Errorf("%d of %d are not, %d are", lost, len(c.acked), len(times))
+			return fmt.Errorf("%d of %d are not, %d are", lost, len(s.acked), len(times))
 		}
 		return nil
 	})
@@ -213,28 +168,32 @@ func (l *lonely) check(t *testing.T, c *crowd) {
 			t.Errorf("%s is in the log %d times", page, n)
 		}
 	}
-	t.Logf("%d beacons acknowledged, each once in the log (%d events there); the slowest after %v; %d refused, %d without an answer", len(c.acked), len(times),
-		time.Duration(c.slowest.Load()).Round(time.Millisecond), c.refused.Load(), c.cut.Load())
+	t.Logf("%d beacons acknowledged, each once in the log of %d events; the slowest after %v; %d refused, "+
+		"%d without an answer", len(s.acked), len(times),
+		time.Duration(s.slowest.Load()).Round(time.Millisecond),
+		s.refused.Load(), s.unanswered.Load())
 }
 
-// While Kafka is away beacons are taken; the process is killed on top of it; and all that was answered 202 is in the log afterwards, once. And nowhere,
-// in the log, the spool, what the process says or its metrics, is the address or the agent of anybody.
+// While Kafka is down, ingest accepts beacons; it is killed as well; and every beacon that was answered 202
+// is in the log once afterwards. Neither the log nor the spool, the process's output nor its metrics
+// contain an address or a user agent.
 func TestOutage(t *testing.T) {
-	l := startLonely(t)
-	c := l.load(t, 4, nil)
+	l := startSingleNode(t)
+	s := l.load(t, 4, nil)
 	time.Sleep(time.Second)
 	l.node.Kill()
 	time.Sleep(4 * time.Second)
 	if len(spoolFiles(t, l.dir)) == 0 {
 		t.Error("nothing is on disk")
 	}
-	before, refused := c.count(), c.refused.Load()
+	before, refused := s.count(), s.refused.Load()
 	for begin := time.Now(); time.Since(begin) < *outage; time.Sleep(100 * time.Millisecond) {
 		l.hasNoSecret(t, "spool")
 	}
-	// A disk that is busy with other things may take its seconds for a sync, and is too late then.
-	if taken, refused := c.count()-before, int(c.refused.Load()-refused); taken < 100 || refused > taken/50 {
-		t.Errorf("%d beacons were taken and %d refused while the disk takes them", taken, refused)
+	// A sync of a busy disk may take seconds, which is too late for the beacons that wait for it.
+	if accepted, refused := s.count()-before, int(s.refused.Load()-refused); accepted < 100 ||
+		refused > accepted/50 {
+		t.Errorf("%d beacons were accepted and %d refused while the spool has room", accepted, refused)
 	}
 	l.proc.kill(syscall.SIGKILL)
 	if err := l.node.Start(); err != nil {
@@ -250,21 +209,21 @@ func TestOutage(t *testing.T) {
 		}
 		return nil
 	})
-	l.node.Kill() // and once more with the process alive
+	l.node.Kill() // a second outage, which the process survives
 	time.Sleep(4 * time.Second)
 	if err := l.node.Start(); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(time.Second)
-	c.stop()
-	l.check(t, c)
+	s.stop()
+	l.checkLog(t, s)
 	l.hasNoSecret(t, "")
 	a, err := l.call(t.Context(), http.MethodGet, "http://"+l.ops+"/metrics", "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	noSecret(t, "/metrics", []byte(a.body))
-	noSecret(t, "what the process says", []byte(l.proc.out.String()))
+	noSecret(t, "the process's output", []byte(l.proc.out.String()))
 }
 
 func spoolFiles(t *testing.T, dir string) []string {
@@ -277,7 +236,7 @@ func spoolFiles(t *testing.T, dir string) []string {
 }
 
 // hasNoSecret searches every file of a folder.
-func (l *lonely) hasNoSecret(t *testing.T, sub string) {
+func (l *singleNode) hasNoSecret(t *testing.T, sub string) {
 	t.Helper()
 	err := filepath.WalkDir(filepath.Join(l.dir, sub), func(name string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() {
@@ -296,15 +255,16 @@ func (l *lonely) hasNoSecret(t *testing.T, sub string) {
 func noSecret(t *testing.T, where string, b []byte) {
 	t.Helper()
 	raw := secretAddress6.As16()
-	for _, s := range [][]byte{[]byte(secretAddress4.String()), []byte(secretAddress6.String()), []byte("2001:db8:dead:c0de"), raw[:8], []byte("secretive"), []byte("31337")} {
+	for _, s := range [][]byte{[]byte(secretAddress4.String()), []byte(secretAddress6.String()),
+		[]byte("2001:db8:dead:c0de"), raw[:8], []byte("secretive"), []byte("31337")} {
 		if bytes.Contains(b, s) {
 			t.Errorf("%s has %q", where, s)
 		}
 	}
 }
 
-// The disk of the spool is full: beacons are refused with 503 and a time to come back, nothing that was acknowledged is lost, and the process goes on by
-// itself when there is room again, and when Kafka is back.
+// When the disk of the spool is full, beacons are refused with 503 and Retry-After, and no acknowledged
+// beacon is lost. The process recovers by itself when there is room again, and when Kafka is back.
 func TestDiskFull(t *testing.T) {
 	disk := filepath.Join(t.TempDir(), "disk")
 	if err := os.Mkdir(disk, 0o700); err != nil {
@@ -315,8 +275,8 @@ func TestDiskFull(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(disk, 0) })
 	var wrong atomic.Int64
-	l := startLonely(t, "--spool-dir", filepath.Join(disk, "spool"), "--spool-free", "1")
-	c := l.load(t, 8, func(a answer) {
+	l := startSingleNode(t, "--spool-dir", filepath.Join(disk, "spool"), "--spool-free", "1")
+	s := l.load(t, 8, func(a answer) {
 		if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
 			wrong.Add(1)
 		}
@@ -330,7 +290,7 @@ func TestDiskFull(t *testing.T) {
 	refusing := func(why string) {
 		t.Helper()
 		eventually(t, 60*time.Second, why, func(ctx context.Context) error {
-			a, err := l.secret(ctx, "/probe", 0)
+			a, err := l.postSecret(ctx, "/probe", 0)
 			if err == nil && a.status != http.StatusServiceUnavailable {
 				err = fmt.Errorf("%d", a.status)
 			}
@@ -338,20 +298,16 @@ func TestDiskFull(t *testing.T) {
 		})
 	}
 	refusing("beacons are refused when the disk is nearly full")
-	if r, err := l.call(t.Context(), http.MethodGet, "http://"+l.ops+"/readyz", "", nil); err != nil || r.status != http.StatusServiceUnavailable || !strings.Contains(r.body, "have to stay free") {
+	r, err := l.call(t.Context(), http.MethodGet, "http://"+l.ops+"/readyz", "", nil)
+	if err != nil || r.status != http.StatusServiceUnavailable ||
+		!strings.Contains(r.body, "have to stay free") {
 		t.Errorf("/readyz with a full disk: %v %v", r, err)
 	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, "beacons are taken when there is room again", func(ctx context.Context) error {
-		a, err := l.secret(ctx, "/probe", 0)
-		if err == nil && a.status != http.StatusAccepted {
-			err = fmt.Errorf("%d %s", a.status, a.body)
-		}
-		return err
-	})
-	// Somebody else takes the last byte at once.
+	l.accepts(t, 10*time.Second, "beacons are accepted when there is room again")
+	// Another program fills the disk at once.
 	if err := os.WriteFile(filler, make([]byte, 3<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("the disk isn't full: %v", err)
 	}
@@ -359,44 +315,50 @@ func TestDiskFull(t *testing.T) {
 	if err := l.node.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 30*time.Second, "the log is back", func(ctx context.Context) error {
-		a, err := l.secret(ctx, "/probe", 0)
+	l.accepts(t, 30*time.Second, "beacons are accepted when Kafka is back")
+	time.Sleep(time.Second)
+	s.stop()
+	if wrong.Load() > 0 {
+		t.Errorf("%d refusals weren't 503 with Retry-After", wrong.Load())
+	}
+	l.checkLog(t, s)
+	if len(s.acked) < 100 || s.refused.Load() == 0 {
+		t.Errorf("%d acknowledged, %d refused: no test", len(s.acked), s.refused.Load())
+	}
+}
+
+// accepts waits until a beacon is accepted.
+func (l *singleNode) accepts(t *testing.T, limit time.Duration, what string) {
+	t.Helper()
+	eventually(t, limit, what, func(ctx context.Context) error {
+		a, err := l.postSecret(ctx, "/probe", 0)
 		if err == nil && a.status != http.StatusAccepted {
 			err = fmt.Errorf("%d %s", a.status, a.body)
 		}
 		return err
 	})
-	time.Sleep(time.Second)
-	c.stop()
-	if wrong.Load() > 0 {
-		t.Errorf("%d refusals weren't 503 with Retry-After", wrong.Load())
-	}
-	l.check(t, c)
-	if len(c.acked) < 100 || c.refused.Load() == 0 {
-		t.Errorf("%d acknowledged, %d refused: no test", len(c.acked), c.refused.Load())
-	}
 }
 
-// A salt is on no disk two days after it was made: Kafka deletes what is older than the topic's retention, by files that close within an hour. This has
-// a real broker look often, and looks for the bytes.
+// No disk has a salt two days after the salt was made: Kafka deletes segments that are older than the
+// topic's retention, and a segment closes within an hour. The broker of this test checks retention every
+// half second.
 func TestSaltsLeaveTheDisk(t *testing.T) {
 	dir := t.TempDir()
-	k, err := kafkatest.Start(kafkatest.Config{Dir: dir, Nodes: 1, Props: map[string]string{"log.retention.check.interval.ms": "500", "log.initial.task.delay.ms": "500", "log.segment.delete.delay.ms": "500"}})
-	if errors.Is(err, kafkatest.ErrUnavailable) {
-		missing(t, err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(k.Stop)
+	k := startKafka(t, kafkatest.Config{Dir: dir, Nodes: 1, Props: map[string]string{
+		"log.retention.check.interval.ms": "500", "log.initial.task.delay.ms": "500",
+		"log.segment.delete.delay.ms": "500"}})
 	client := broker.New(broker.Config{Addrs: k.Addrs()})
 	t.Cleanup(client.Close)
 	if err := client.Ensure(t.Context(), topic.Specs(1, 1), nil); err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	salts := map[time.Duration]string{-73 * time.Hour: "c0ffee00c0ffee00c0ffee00c0ffee01", -49 * time.Hour: "c0ffee00c0ffee00c0ffee00c0ffee02", -25 * time.Hour: "c0ffee00c0ffee00c0ffee00c0ffee03",
-		-time.Hour: "c0ffee00c0ffee00c0ffee00c0ffee04"}
+	salts := map[time.Duration]string{
+		-73 * time.Hour: "c0ffee00c0ffee00c0ffee00c0ffee01",
+		-49 * time.Hour: "c0ffee00c0ffee00c0ffee00c0ffee02",
+		-25 * time.Hour: "c0ffee00c0ffee00c0ffee00c0ffee03",
+		-time.Hour:      "c0ffee00c0ffee00c0ffee00c0ffee04",
+	}
 	onDisk := func(salt string) (found bool) {
 		_ = filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
 			if err == nil && e.Type().IsRegular() {

@@ -1,16 +1,16 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
+
+	"nowcast/internal/sse"
 )
 
 type second struct {
@@ -24,6 +24,7 @@ type second struct {
 	Revision  int       `json:"revision"`
 }
 
+// frame is an event of a stream with the fields of its data that tests read.
 type frame struct {
 	event, id string
 	arrived   time.Time
@@ -41,14 +42,14 @@ type frame struct {
 	} `json:"now"`
 }
 
-// stream is an EventSource without a browser.
+// stream is one connection of a viewer.
 type stream struct {
 	frames chan frame
 	cancel context.CancelFunc
 	header http.Header
 }
 
-// follow opens the stream of a site; query has what goes beside the site ("rate", "lastEventId").
+// follow opens the stream of a site. query has further parameters, as "rate", "1s", "lastEventId", "…".
 func (w *world) follow(t *testing.T, server, site string, query ...string) *stream {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -66,57 +67,31 @@ func (w *world) follow(t *testing.T, server, site string, query ...string) *stre
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res.StatusCode != http.StatusOK || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") {
+	if res.StatusCode != http.StatusOK || !strings.HasPrefix(res.Header.Get("Content-Type"),
+		"text/event-stream") {
 		t.Fatalf("open stream: %s %s", res.Status, res.Header)
 	}
 	s := &stream{frames: make(chan frame, 4096), cancel: cancel, header: res.Header}
 	go func() {
 		defer close(s.frames)
 		defer res.Body.Close()
-		_, _ = readEvents(res.Body, func(f frame, data string) {
-			f.arrived = time.Now()
-			if err := json.Unmarshal([]byte(data), &f); err == nil {
+		r := sse.NewReader(res.Body)
+		for e, err := r.Next(); err == nil; e, err = r.Next() {
+			if f, err := parseFrame(e); err == nil {
 				s.frames <- f
 			}
-		})
+		}
 	}()
 	return s
 }
 
-// readEvents gives every event that comes whole, as the standard has it, and in the end the last retry.
-func readEvents(body io.Reader, take func(f frame, data string)) (retry string, err error) {
-	r := bufio.NewReaderSize(body, 4096)
-	var f frame
-	var data strings.Builder
-	for {
-		line, err := r.ReadString('\n')
-		if err != nil {
-			return retry, err
-		}
-		line = strings.TrimRight(line, "\r\n")
-		field, value, _ := strings.Cut(line, ":")
-		value = strings.TrimPrefix(value, " ")
-		switch {
-		case line == "":
-			if data.Len() > 0 {
-				take(f, data.String())
-			}
-			f = frame{}
-			data.Reset()
-		case field == "id":
-			f.id = value
-		case field == "event":
-			f.event = value
-		case field == "data":
-			data.WriteString(value)
-		case field == "retry":
-			retry = value
-		}
-	}
+func parseFrame(e sse.Event) (frame, error) {
+	f := frame{event: e.Name, id: e.ID, arrived: time.Now()}
+	return f, json.Unmarshal([]byte(e.Data), &f)
 }
 
-// until reads frames until ok says so.
-func (s *stream) until(t *testing.T, limit time.Duration, what string, ok func(frame) bool) frame {
+// waitFor reads frames until ok holds for one, and returns it.
+func (s *stream) waitFor(t *testing.T, limit time.Duration, what string, ok func(frame) bool) frame {
 	t.Helper()
 	end := time.After(limit)
 	var last frame
@@ -136,55 +111,63 @@ func (s *stream) until(t *testing.T, limit time.Duration, what string, ok func(f
 	}
 }
 
-// ledger adds up the final seconds that a viewer was given, over any number of connections.
-type ledger struct {
-	seconds map[int64]second
-	last    int64 // unix second of the newest final one given by a frame
-	id      string
-	faults  []string
+// received adds up the final seconds that a viewer receives, over any number of connections.
+type received struct {
+	seconds    map[int64]second
+	lastSecond int64 // unix time of the newest final second of a frame
+	id         string
+	faults     []string // seconds that came twice or were left out
 }
 
-func newLedger() *ledger { return &ledger{seconds: map[int64]second{}} }
+func newReceived() *received { return &received{seconds: map[int64]second{}} }
 
-// take books a frame: a final second may be given once, and frames may leave none out.
-func (l *ledger) take(f frame) {
+// add counts a frame. A final second may come once, and frames may leave out none.
+func (r *received) add(f frame) {
 	if f.id != "" {
-		l.id = f.id
+		r.id = f.id
 	}
-	book := func(s second, where string) {
+	addSecond := func(s second, where string) {
 		if !s.Final {
 			return
 		}
 		at := s.At.Unix()
-		if _, ok := l.seconds[at]; ok {
-			l.faults = append(l.faults, fmt.Sprintf("%s gives %s twice", where, s.At.Format(time.TimeOnly)))
+		if _, ok := r.seconds[at]; ok {
+			r.faults = append(r.faults, fmt.Sprintf("%s repeats second %s", where,
+				s.At.Format(time.TimeOnly)))
 		}
-		l.seconds[at] = s
+		r.seconds[at] = s
 	}
 	if f.event == "snapshot" {
 		for _, s := range f.Seconds {
-			book(s, "snapshot")
+			addSecond(s, "snapshot")
 		}
 		if f.Second != nil && f.Second.Final {
-			l.last = f.Second.At.Unix()
+			r.lastSecond = f.Second.At.Unix()
 		}
 		return
 	}
 	if f.event != "" || f.Second == nil || !f.Second.Final {
 		if f.event == "reset" {
-			l.faults = append(l.faults, "reset")
+			r.faults = append(r.faults, "reset")
 		}
 		return
 	}
-	if at := f.Second.At.Unix(); l.last != 0 && at > l.last+1 {
-		l.faults = append(l.faults, fmt.Sprintf("frames leave out %d s before %s", at-l.last-1, f.Second.At.Format(time.TimeOnly)))
+	if at := f.Second.At.Unix(); r.lastSecond != 0 && at > r.lastSecond+1 {
+		r.faults = append(r.faults, fmt.Sprintf("frames leave out %d s before %s", at-r.lastSecond-1,
+			f.Second.At.Format(time.TimeOnly)))
 	}
-	l.last = f.Second.At.Unix()
-	book(*f.Second, "frame")
+	r.lastSecond = f.Second.At.Unix()
+	addSecond(*f.Second, "frame")
 }
 
-func (l *ledger) pageviews() (n int) {
-	for _, s := range l.seconds {
+// collect adds frames until the final seconds have n page views.
+func (r *received) collect(t *testing.T, s *stream, what string, n int) {
+	t.Helper()
+	s.waitFor(t, 20*time.Second, what, func(f frame) bool { r.add(f); return r.pageviews() >= n })
+}
+
+func (r *received) pageviews() (n int) {
+	for _, s := range r.seconds {
 		n += s.Pageviews
 	}
 	return n

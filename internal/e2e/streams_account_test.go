@@ -10,25 +10,27 @@ import (
 	"nowcast/internal/e2e/feed"
 )
 
-// account is what one viewer of one site was given over any number of connections, held against what has happened. Only final seconds are booked.
+// account checks what a viewer of one site receives, over any number of connections, against the feed. It
+// counts final seconds only.
 type account struct {
 	site  string
-	truth interface { // a feed
+	truth interface {
 		Truth(site string, at int64) feed.Counts
 		Span(site string, from, to int64) feed.Counts
 	}
 
-	filter filter // a stream of one value's visitors, without seconds
-	span   int64  // seconds a frame of such a stream; 0: on change
+	filter filter // of a filtered stream, whose frames have no seconds
+	span   int64  // seconds between two frames of a filtered stream; 0: a frame for each change
 
-	began, given int64 // the id of the first snapshot, and the newest final second booked
-	id           string
-	got          feed.Counts // since began
-	frames       int
-	merged       int // frames with more seconds than one
-	skipped      int // as the frames say
-	resumed      int
-	faults       []string
+	began      int64 // second of the first snapshot's id
+	lastSecond int64 // newest final second received
+	id         string
+	received   feed.Counts // since began
+	frames     int
+	merged     int // frames of several seconds
+	skipped    int // as the frames say
+	resumed    int
+	faults     []string
 }
 
 func (a *account) fault(format string, args ...any) {
@@ -37,8 +39,9 @@ func (a *account) fault(format string, args ...any) {
 	}
 }
 
-// identify reads an id: epoch-second-revision, and where several sites share a connection two parts more. The second never goes back.
-func (a *account) identify(id string) (at int64, ok bool) {
+// parseID parses an id: epoch-second-revision, and two more parts where several sites share a connection.
+// The second must not decrease.
+func (a *account) parseID(id string) (at int64, ok bool) {
 	parts := strings.Split(id, "-")
 	if len(parts) != 3 && len(parts) != 5 {
 		a.fault("an id of %d parts: %q", len(parts), id)
@@ -49,15 +52,15 @@ func (a *account) identify(id string) (at int64, ok bool) {
 		a.fault("an id that is none: %q", id)
 		return 0, false
 	}
-	if a.id != "" && at < a.given {
+	if a.id != "" && at < a.lastSecond {
 		a.fault("id %s after %s goes back", id, a.id)
 	}
 	a.id = id
 	return at, true
 }
 
-// take books one event.
-func (a *account) take(f frame) {
+// add checks an event.
+func (a *account) add(f frame) {
 	a.frames++
 	a.skipped += f.Skipped
 	switch {
@@ -65,26 +68,27 @@ func (a *account) take(f frame) {
 		a.fault("reset, though the id %s is seconds old", a.id)
 		return
 	case a.filter.dimension != "":
-		a.narrow(f)
+		a.addFiltered(f)
 		return
 	}
 	switch f.event {
 	case "snapshot":
-		a.snapshot(f)
+		a.addSnapshot(f)
 	case "":
-		a.frame(f)
+		a.addFrame(f)
 	}
 }
 
-// snapshot has, on the first connection, the last five minutes, and on a later one exactly the seconds after the id that it was asked for.
-func (a *account) snapshot(f frame) {
-	first, after := a.id == "", a.given
-	at, ok := a.identify(f.id)
+// addSnapshot checks a snapshot. On the first connection it has the last five minutes, on a later one
+// exactly the seconds after the id of the request.
+func (a *account) addSnapshot(f frame) {
+	first, after := a.id == "", a.lastSecond
+	at, ok := a.parseID(f.id)
 	if !ok {
 		return
 	}
 	if first {
-		a.began, a.given, after = at, at, at-300
+		a.began, a.lastSecond, after = at, at, at-300
 	} else {
 		a.resumed++
 	}
@@ -103,7 +107,7 @@ func (a *account) snapshot(f frame) {
 		seen[sec] = true
 		a.compare(s, sec, sec)
 		if !first {
-			a.book(s)
+			a.received.Add(s.counts())
 		}
 	}
 	for sec := after + 1; sec <= at; sec++ {
@@ -111,18 +115,19 @@ func (a *account) snapshot(f frame) {
 			a.fault("snapshot %s after %d leaves out second %d", f.id, after, sec)
 		}
 	}
-	a.given = at
+	a.lastSecond = at
 }
 
-// frame brings the second after the last one, or several in one. What is still open isn't booked.
-func (a *account) frame(f frame) {
-	at, ok := a.identify(f.id)
+// addFrame checks a frame: its final second is the one after the last, or it merges several from there on. A
+// provisional second isn't counted.
+func (a *account) addFrame(f frame) {
+	at, ok := a.parseID(f.id)
 	if !ok {
 		return
 	}
 	if f.Second == nil || !f.Second.Final {
-		if at != a.given {
-			a.fault("frame %s has no final second, and the last one was %d", f.id, a.given)
+		if at != a.lastSecond {
+			a.fault("frame %s has no final second, and the last one was %d", f.id, a.lastSecond)
 		}
 		return
 	}
@@ -134,59 +139,63 @@ func (a *account) frame(f frame) {
 	switch {
 	case to != at:
 		a.fault("frame %s ends with second %d", f.id, to)
-	case from > a.given+1:
-		a.fault("frame %s leaves out seconds %d to %d", f.id, a.given+1, from-1)
-	case from <= a.given:
+	case from > a.lastSecond+1:
+		a.fault("frame %s leaves out seconds %d to %d", f.id, a.lastSecond+1, from-1)
+	case from <= a.lastSecond:
 		a.fault("frame %s gives second %d again", f.id, from)
 	}
 	a.compare(*f.Second, from, to)
-	a.book(*f.Second)
-	a.given = at
+	a.received.Add(f.Second.counts())
+	a.lastSecond = at
 }
 
-func (a *account) book(s second) {
-	a.got.Add(feed.Counts{Pageviews: uint32(s.Pageviews), Visitors: uint32(s.Visitors), Events: uint32(s.Events)})
+func (s second) counts() feed.Counts {
+	return feed.Counts{Pageviews: uint32(s.Pageviews), Visitors: uint32(s.Visitors), Events: uint32(s.Events)}
 }
 
+// compare checks the counts of a span of seconds.
 func (a *account) compare(s second, from, to int64) {
-	got := feed.Counts{Pageviews: uint32(s.Pageviews), Visitors: uint32(s.Visitors), Events: uint32(s.Events)}
+	got := s.counts()
 	if want := a.truth.Span(a.site, from, to); got != want {
 		a.fault("seconds %d to %d: given %+v, the topic has %+v", from, to, got, want)
 	}
 }
 
-// settle compares the sums over the whole span.
-func (a *account) settle() {
+// compareTotal checks the sum over all connections.
+func (a *account) compareTotal() {
 	if a.filter.dimension != "" {
 		return
 	}
-	if want := a.truth.Span(a.site, a.began+1, a.given); a.got != want && a.id != "" {
-		a.fault("in all from second %d to %d: given %+v, the topic has %+v", a.began+1, a.given, a.got, want)
+	if want := a.truth.Span(a.site, a.began+1, a.lastSecond); a.received != want && a.id != "" {
+		a.fault("in all from second %d to %d: given %+v, the topic has %+v", a.began+1, a.lastSecond,
+			a.received, want)
 	}
 }
 
-// filter is one value of a dimension, and between what its visitors are in any second.
+// filter is a value of a dimension, with the range of its visitors in any second.
 type filter struct {
 	dimension, value string
 	least, most      uint32
-	exact            bool
+	exact            bool // a frame may not call the number an upper bound
 }
 
-// narrow books an event of a filtered stream: its frames have no seconds, but leave none out either, and say how many were skipped.
-func (a *account) narrow(f frame) {
-	first, before := a.id == "", a.given
-	at, ok := a.identify(f.id)
+// addFiltered checks an event of a filtered stream. Its frames have no seconds, but follow each other
+// without a gap that isn't counted as skipped.
+func (a *account) addFiltered(f frame) {
+	first, before := a.id == "", a.lastSecond
+	at, ok := a.parseID(f.id)
 	if !ok {
 		return
 	}
-	a.given = at
+	a.lastSecond = at
 	switch n := uint32(f.Visitors); {
 	case f.Second != nil || len(f.Seconds) > 0 || len(f.Now.Pages) > 0:
 		a.fault("a filtered frame %s has seconds or lists", f.id)
 	case f.Filter[a.filter.dimension] != a.filter.value || len(f.Filter) != 1:
 		a.fault("a frame %s of %v, which wasn't asked for", f.id, f.Filter)
 	case n < a.filter.least || n > a.filter.most || f.AtMost == a.filter.exact:
-		a.fault("frame %s says %d visitors (upper bound: %v), there are %d to %d", f.id, n, f.AtMost, a.filter.least, a.filter.most)
+		a.fault("frame %s says %d visitors (upper bound: %v), there are %d to %d", f.id, n, f.AtMost,
+			a.filter.least, a.filter.most)
 	}
 	switch {
 	case f.event == "snapshot" && first:
@@ -195,7 +204,8 @@ func (a *account) narrow(f frame) {
 		a.resumed++
 	case a.span > 0:
 		if due := (before+1)/a.span*a.span - 1 + a.span*int64(1+f.Skipped); at != due {
-			a.fault("frame %s after second %d with %d skipped should be of second %d", f.id, before, f.Skipped, due)
+			a.fault("frame %s after second %d with %d skipped should be of second %d", f.id, before,
+				f.Skipped, due)
 		}
 		if f.Skipped > 0 {
 			a.merged++
@@ -203,7 +213,7 @@ func (a *account) narrow(f frame) {
 	}
 }
 
-// ones is a truth in which each second has one of everything but those that divide by ten.
+// ones has one of everything in each second, and nothing in every tenth.
 type ones struct{}
 
 func (ones) Truth(_ string, at int64) feed.Counts {
@@ -220,7 +230,7 @@ func (o ones) Span(site string, from, to int64) (c feed.Counts) {
 	return c
 }
 
-// The account sees each way in which a stream can be wrong.
+// An account notices each way in which a stream can be wrong.
 func TestAccount(t *testing.T) {
 	sec := func(from, to int64, n int) *second {
 		s := &second{At: time.Unix(to, 0), Pageviews: n, Visitors: n, Events: n, Final: true}
@@ -237,8 +247,9 @@ func TestAccount(t *testing.T) {
 		}
 		return f
 	}
-	of := func(id, event string, visitors, skipped int) frame {
-		return frame{id: id, event: event, Visitors: visitors, Skipped: skipped, Filter: map[string]string{"page": "/x"}}
+	filtered := func(id, event string, visitors, skipped int) frame {
+		return frame{id: id, event: event, Visitors: visitors, Skipped: skipped,
+			Filter: map[string]string{"page": "/x"}}
 	}
 	var last []int64
 	for at := int64(1001 - 300); at <= 1000; at++ {
@@ -252,16 +263,23 @@ func TestAccount(t *testing.T) {
 		frames []frame
 		fault  string
 	}{
-		{"as it should be", []frame{begin, next, fr("1-1001-5", nil), fr("1-1004-0", sec(1002, 1004, 3)), snap("1-1012-0", 1005, 1006, 1007, 1008, 1009, 1011, 1012)}, ""},
-		{"resumed at one that is behind", []frame{begin, next, snap("1-1001-0"), fr("1-1002-0", sec(1002, 1002, 1))}, ""},
-		{"a second is left out", []frame{begin, fr("1-1002-0", sec(1002, 1002, 1))}, "leaves out seconds 1001 to 1001"},
+		{"as it should be", []frame{begin, next, fr("1-1001-5", nil), fr("1-1004-0", sec(1002, 1004, 3)),
+			snap("1-1012-0", 1005, 1006, 1007, 1008, 1009, 1011, 1012)}, ""},
+		{"resumed at one that is behind", []frame{begin, next, snap("1-1001-0"),
+			fr("1-1002-0", sec(1002, 1002, 1))}, ""},
+		{"a second is left out", []frame{begin, fr("1-1002-0", sec(1002, 1002, 1))},
+			"leaves out seconds 1001 to 1001"},
 		{"a second is doubled", []frame{begin, next, next}, "gives second 1001 again"},
-		{"a merged frame overlaps", []frame{begin, next, fr("1-1003-0", sec(1001, 1003, 3))}, "gives second 1001 again"},
-		{"a merged frame lacks a second's counts", []frame{begin, fr("1-1003-0", sec(1001, 1003, 2))}, "seconds 1001 to 1003: given"},
+		{"a merged frame overlaps", []frame{begin, next, fr("1-1003-0", sec(1001, 1003, 3))},
+			"gives second 1001 again"},
+		{"a merged frame lacks a second's counts", []frame{begin, fr("1-1003-0", sec(1001, 1003, 2))},
+			"seconds 1001 to 1003: given"},
 		{"counts differ", []frame{begin, fr("1-1001-0", sec(1001, 1001, 2))}, "seconds 1001 to 1001: given"},
-		{"a silent second has counts", []frame{begin, fr("1-1010-0", sec(1001, 1010, 10))}, "seconds 1001 to 1010: given"},
+		{"a silent second has counts", []frame{begin, fr("1-1010-0", sec(1001, 1010, 10))},
+			"seconds 1001 to 1010: given"},
 		{"a gap beside a snapshot", []frame{begin, next, snap("1-1003-0", 1003)}, "leaves out second 1002"},
-		{"a snapshot gives what was given", []frame{begin, next, snap("1-1002-0", 1001, 1002)}, "has second 1001"},
+		{"a snapshot gives what was given", []frame{begin, next, snap("1-1002-0", 1001, 1002)},
+			"has second 1001"},
 		{"a snapshot gives one twice", []frame{begin, snap("1-1001-0", 1001, 1001)}, "second 1001 twice"},
 		{"the first snapshot lacks one", []frame{snap("1-1000-0", last[1:]...)}, "leaves out second 701"},
 		{"ids go back", []frame{begin, next, fr("1-1000-0", nil)}, "goes back"},
@@ -269,11 +287,16 @@ func TestAccount(t *testing.T) {
 		{"another epoch", []frame{begin, fr("2-1001-0", sec(1001, 1001, 1))}, "an id that is none"},
 		{"no id", []frame{begin, fr("", sec(1001, 1001, 1))}, "parts"},
 		{"reset", []frame{begin, {event: "reset"}}, "reset"},
-		{"filtered", []frame{of("1-1000-0", "snapshot", 5, 0), of("1-1004-0", "", 5, 0), of("1-1019-0", "", 6, 2), of("1-1022-0", "snapshot", 6, 0), of("1-1024-0", "", 6, 0)}, ""},
-		{"filtered, a frame is left out", []frame{of("1-1000-0", "snapshot", 5, 0), of("1-1009-0", "", 5, 0)}, "should be of second 1004"},
-		{"filtered, more skipped than there are", []frame{of("1-1000-0", "snapshot", 5, 0), of("1-1004-0", "", 5, 1)}, "should be of second 1009"},
-		{"filtered, other numbers", []frame{of("1-1000-0", "snapshot", 7, 0)}, "there are 5 to 6"},
-		{"filtered, another value", []frame{{id: "1-1000-0", event: "snapshot", Visitors: 5, Filter: map[string]string{"page": "/y"}}}, "wasn't asked for"},
+		{"filtered", []frame{filtered("1-1000-0", "snapshot", 5, 0), filtered("1-1004-0", "", 5, 0),
+			filtered("1-1019-0", "", 6, 2), filtered("1-1022-0", "snapshot", 6, 0),
+			filtered("1-1024-0", "", 6, 0)}, ""},
+		{"filtered, a frame is left out", []frame{filtered("1-1000-0", "snapshot", 5, 0),
+			filtered("1-1009-0", "", 5, 0)}, "should be of second 1004"},
+		{"filtered, more skipped than there are", []frame{filtered("1-1000-0", "snapshot", 5, 0),
+			filtered("1-1004-0", "", 5, 1)}, "should be of second 1009"},
+		{"filtered, other numbers", []frame{filtered("1-1000-0", "snapshot", 7, 0)}, "there are 5 to 6"},
+		{"filtered, another value", []frame{{id: "1-1000-0", event: "snapshot", Visitors: 5,
+			Filter: map[string]string{"page": "/y"}}}, "wasn't asked for"},
 		{"filtered, with seconds", []frame{begin}, "has seconds"},
 	} {
 		a := account{site: "a.example", truth: ones{}}
@@ -281,10 +304,11 @@ func TestAccount(t *testing.T) {
 			a.filter, a.span = filter{"page", "/x", 5, 6, true}, 5
 		}
 		for _, f := range c.frames {
-			a.take(f)
+			a.add(f)
 		}
-		a.settle()
-		if faults := strings.Join(a.faults, "; "); (c.fault == "") != (faults == "") || !strings.Contains(faults, c.fault) {
+		a.compareTotal()
+		if faults := strings.Join(a.faults, "; "); (c.fault == "") != (faults == "") ||
+			!strings.Contains(faults, c.fault) {
 			t.Errorf("%s: faults %q, want %q", c.name, faults, c.fault)
 		}
 	}

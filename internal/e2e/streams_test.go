@@ -13,6 +13,7 @@ import (
 
 	"nowcast/internal/broker"
 	"nowcast/internal/e2e/feed"
+	"nowcast/internal/retry"
 	"nowcast/internal/topic"
 	"nowcast/internal/window"
 )
@@ -23,17 +24,19 @@ var (
 	streamWalls   = flag.Bool("stream-walls", true, "some connections follow several sites")
 )
 
-// Viewers of several sites with all rates and all reading speeds, who drop their connections and come back at either replica, while the replicas are
-// killed and stopped in turn: each is given every second once, and all that it was given adds up to what the windows topic says. In the middle third of
-// the time nothing is restarted, so that slow readers fall behind and are told what was left out.
+// Viewers of several sites, with all rates and reading speeds, close their connections and resume at either
+// replica, while the replicas are killed and stopped in turn. Each viewer receives every second once, and
+// the sum is that of the windows topic. In the middle third of the time no replica is restarted, so that
+// slow readers fall behind and frames say how many were skipped.
 func TestStreams(t *testing.T) {
-	sites := []feed.Site{{Domain: "busy.example.com", Values: 10}, {Domain: "broad.example.com", Values: 100}, {Domain: "plain.example.com"},
+	sites := []feed.Site{{Domain: "busy.example.com", Values: 10},
+		{Domain: "broad.example.com", Values: 100}, {Domain: "plain.example.com"},
 		{Domain: "silent.example.com", Quiet: true}}
 	w := startStreams(t, 2, 60, sites)
 	r := rand.New(rand.NewPCG(*chaosSeed, 6))
 	ctx, cancel := context.WithTimeout(t.Context(), *streamSpan)
 	defer cancel()
-	var counts tally
+	var counts viewerCounts
 	var all sync.WaitGroup
 	viewers := make([]*viewer, *streamViewers)
 	for i := range viewers {
@@ -41,38 +44,41 @@ func TestStreams(t *testing.T) {
 		all.Go(func() { viewers[i].follow(ctx) })
 	}
 	restarts := 0
-	calm, over := time.Now().Add(*streamSpan/3), time.Now().Add(*streamSpan*2/3)
+	calmFrom, calmTo := time.Now().Add(*streamSpan/3), time.Now().Add(*streamSpan*2/3)
 	for n := 0; ctx.Err() == nil; n++ {
-		if time.Now().After(calm) {
-			time.Sleep(time.Until(over))
+		if time.Now().After(calmFrom) {
+			_ = retry.Sleep(ctx, time.Until(calmTo))
 		}
-		select {
-		case <-time.After(2*time.Second + time.Duration(r.Int64N(int64(2*time.Second)))):
-		case <-ctx.Done():
+		if retry.Sleep(ctx, 2*time.Second+time.Duration(r.Int64N(int64(2*time.Second)))) != nil {
 			continue
 		}
 		if rest, _ := ctx.Deadline(); time.Until(rest) < 3*time.Second {
-			break // the last seconds are for those who were cut off to come back
+			break // in the last seconds the viewers that were cut off resume
 		}
-		w.replicas[n%2].restart(t, []syscall.Signal{syscall.SIGKILL, syscall.SIGKILL, syscall.SIGTERM, syscall.SIGTERM}[n%4])
+		kill, term := syscall.SIGKILL, syscall.SIGTERM
+		w.replicas[n%2].restart(t, []syscall.Signal{kill, kill, term, term}[n%4])
 		restarts++
 	}
 	all.Wait()
 	final := w.feed.Final()
-	w.inTopic(t, final)
+	w.checkTopic(t, final)
 	judge(t, viewers, final)
-	t.Logf("%d viewers, %d connections of which %d were cut by a streamer, %d restarts, %d events", len(viewers), counts.opened.Load(), counts.dropped.Load(), restarts, counts.frames.Load())
+	t.Logf("%d viewers, %d connections of which %d were cut by a streamer, %d restarts, %d events",
+		len(viewers), counts.opened.Load(), counts.dropped.Load(), restarts, counts.frames.Load())
 	if restarts < 2 || counts.dropped.Load() == 0 {
 		t.Error("no restart cut anybody off: that proves nothing")
 	}
 }
 
-func newViewer(w *streams, r *rand.Rand, sites []feed.Site, counts *tally) *viewer {
-	v := &viewer{w: w, random: rand.New(rand.NewPCG(r.Uint64(), 1)), counts: counts, key: w.key, accounts: map[string]*account{},
-		rate: []string{"100ms", "250ms", "1s", "1s", "1s", "5s", "30s"}[r.IntN(7)], top: []int{0, 10, 100}[r.IntN(3)],
-		stays: time.Duration(2+r.IntN(15)) * time.Second, browser: r.IntN(2) == 0, replica: r.IntN(len(w.replicas))}
+func newViewer(w *streams, r *rand.Rand, sites []feed.Site, counts *viewerCounts) *viewer {
+	v := &viewer{w: w, random: rand.New(rand.NewPCG(r.Uint64(), 1)), counts: counts, key: w.key,
+		rate: []string{"100ms", "250ms", "1s", "1s", "1s", "5s", "30s"}[r.IntN(7)],
+		top:  []int{0, 10, 100}[r.IntN(3)],
+		stay: time.Duration(2+r.IntN(15)) * time.Second, browser: r.IntN(2) == 0,
+		replica:  r.IntN(len(w.replicas)),
+		accounts: map[string]*account{}}
 	if r.IntN(5) == 0 {
-		v.pace, v.top, v.stays = 1024<<r.IntN(4), 100, 2*time.Minute // a snapshot alone may take it half a minute
+		v.readRate, v.top, v.stay = 1024<<r.IntN(4), 100, 2*time.Minute // a snapshot may take half a minute
 	}
 	n := 1
 	if *streamWalls && r.IntN(5) == 0 {
@@ -83,63 +89,71 @@ func newViewer(w *streams, r *rand.Rand, sites []feed.Site, counts *tally) *view
 		v.accounts[sites[i].Domain] = &account{site: sites[i].Domain, truth: w.feed}
 	}
 	if n == 1 && r.IntN(6) == 0 {
-		f := []filter{{dimension: "page", value: "/articles/3"}, {dimension: "page", value: "/nowhere"}, {dimension: "source", value: "source-7"},
-			{dimension: "country", value: "AB"}, {dimension: "device", value: "Desktop"}}[r.IntN(5)]
+		f := []filter{{dimension: "page", value: "/articles/3"}, {dimension: "page", value: "/nowhere"},
+			{dimension: "source", value: "source-7"}, {dimension: "country", value: "AB"},
+			{dimension: "device", value: "Desktop"}}[r.IntN(5)]
 		f.least, f.most, f.exact = w.feed.Active(v.sites[0], f.dimension, f.value)
-		v.filter, v.accounts[v.sites[0]].filter, v.accounts[v.sites[0]].span = f, f, map[string]int64{"1s": 1, "5s": 5, "30s": 30}[v.rate]
+		a := v.accounts[v.sites[0]]
+		v.filter, a.filter, a.span = f, f, map[string]int64{"1s": 1, "5s": 5, "30s": 30}[v.rate]
 	}
 	return v
 }
 
-// judge wants every account in order, and that what was to be tried has happened.
+// judge fails on a fault of any account, and if too few viewers resumed, moved or were skipped for the test
+// to mean anything.
 func judge(t *testing.T, viewers []*viewer, final int64) {
 	t.Helper()
-	faulty, resumed, moved, merged, skipped, refused, seconds, late, filtered, told := 0, 0, 0, 0, 0, 0, int64(0), 0, 0, 0
+	var faulty, resumed, moved, merged, skipped, refused, noSnapshot, filtered, withSkips int
+	var seconds int64
 	for i, v := range viewers {
-		faults := v.strange
+		faults := v.faults
 		for _, a := range v.accounts {
-			a.settle()
+			a.compareTotal()
 			faults = append(faults, a.faults...)
-			resumed, merged, skipped, seconds = resumed+a.resumed, merged+a.merged, skipped+a.skipped, seconds+a.given-a.began
+			resumed, merged, skipped = resumed+a.resumed, merged+a.merged, skipped+a.skipped
+			seconds += a.lastSecond - a.began
 			if a.filter.dimension != "" {
 				filtered += a.frames
 			}
 			if a.skipped > 0 {
-				told++
+				withSkips++
 			}
-			// Who reads all there is and has been here a while is never far behind: 30 s of a rate, and the time of one reconnect.
-			if behind := final - a.given; v.pace == 0 && v.opened > 0 && a.id != "" && behind > 45 {
+			// A viewer that reads at full speed is at most 30 s of a rate and one reconnect behind.
+			if behind := final - a.lastSecond; v.readRate == 0 && v.opened > 0 && a.id != "" && behind > 45 {
 				faults = append(faults, fmt.Sprintf("%s: %d s behind at the end", a.site, behind))
 			}
-			if a.id == "" && v.pace == 0 {
-				late++
+			if a.id == "" && v.readRate == 0 {
+				noSnapshot++
 			}
 		}
 		moved, refused = moved+v.moved, refused+v.refused
 		if len(faults) > 0 {
 			if faulty++; faulty <= 10 {
-				t.Errorf("viewer %d (rate %s, %d bytes/s, top %d, %d connections): %s", i, v.rate, v.pace, v.top, v.opened, strings.Join(faults, "; "))
+				t.Errorf("viewer %d (rate %s, %d bytes/s, top %d, %d connections): %s", i, v.rate,
+					v.readRate, v.top, v.opened, strings.Join(faults, "; "))
 			}
 		}
 	}
-	t.Logf("%d viewers with faults; %d resumes, %d of them elsewhere, %d merged frames, %d skipped as the frames say to %d viewers, %d of one value only, %d refusals, %d seconds booked",
-		faulty, resumed, moved, merged, skipped, told, filtered, refused, seconds)
-	if resumed < len(viewers)/2 || moved < len(viewers)/4 || merged == 0 || seconds < int64(len(viewers))*int64(streamSpan.Seconds())/4 {
+	t.Logf("%d viewers with faults; %d resumes, %d of them elsewhere, %d merged frames, "+
+		"%d skipped as the frames say to %d viewers, %d of one value only, %d refusals, %d seconds counted",
+		faulty, resumed, moved, merged, skipped, withSkips, filtered, refused, seconds)
+	enough := int64(len(viewers)) * int64(streamSpan.Seconds()) / 4
+	if resumed < len(viewers)/2 || moved < len(viewers)/4 || merged == 0 || seconds < enough {
 		t.Error("too few resumes, moves, merges or seconds: that proves nothing")
 	}
-	if late > len(viewers)/10 {
-		t.Errorf("%d streams never had a snapshot", late)
+	if noSnapshot > len(viewers)/10 {
+		t.Errorf("%d streams never had a snapshot", noSnapshot)
 	}
 	if filtered == 0 {
 		t.Error("nobody followed one value")
 	}
-	if *streamSpan >= 90*time.Second && told < len(viewers)/40 {
-		t.Errorf("%d slow readers only were told that something was left out", told)
+	if *streamSpan >= 90*time.Second && withSkips < len(viewers)/40 {
+		t.Errorf("the frames of only %d slow readers say that frames were skipped", withSkips)
 	}
 }
 
-// inTopic reads the windows topic and holds it against the feed's own truth, which the accounts are held against.
-func (w *streams) inTopic(t *testing.T, final int64) {
+// checkTopic compares the windows topic with the feed, against which the accounts are checked.
+func (w *streams) checkTopic(t *testing.T, final int64) {
 	t.Helper()
 	type key struct {
 		site string
@@ -184,7 +198,8 @@ func (w *streams) inTopic(t *testing.T, final int64) {
 	for k, c := range sums {
 		if k.at <= final {
 			if n++; c != w.feed.Truth(k.site, k.at) {
-				t.Fatalf("%s, second %d: the topic has %+v, the feed says %+v", k.site, k.at, c, w.feed.Truth(k.site, k.at))
+				t.Fatalf("%s, second %d: the topic has %+v, the feed says %+v", k.site, k.at, c,
+					w.feed.Truth(k.site, k.at))
 			}
 		}
 	}

@@ -3,7 +3,6 @@ package e2e
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,61 +13,61 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"nowcast/internal/retry"
+	"nowcast/internal/sse"
 )
 
-// viewer is a dashboard that comes and goes. Only its own goroutine touches it.
+// viewer is a dashboard that connects again and again. Only its own goroutine uses it.
 type viewer struct {
-	w         *streams
-	random    *rand.Rand
-	sites     []string
-	accounts  map[string]*account
-	rate      string
-	top       int
-	pace      int           // bytes/s that it reads; 0: all there is
-	stays     time.Duration // on average, until it drops the connection by itself
-	browser   bool
-	key       string
-	filter    filter            // of its only site
-	elsewhere func() int        // which replica it takes next; nil: any
-	came      func(replica int) // a stream was opened there; may be nil
+	w        *streams
+	random   *rand.Rand
+	sites    []string
+	accounts map[string]*account
+	rate     string
+	top      int
+	readRate int           // bytes/s; 0: unlimited
+	stay     time.Duration // mean time until it closes a connection itself
+	browser  bool
+	key      string
+	filter   filter            // of its only site
+	choose   func() int        // the replica of its next connection; nil: a random one
+	onOpen   func(replica int) // called when a stream is open; may be nil
 
-	id      string // of the last event that came whole
-	replica int    // that it is connected to, or was last
-	moved   int    // resumes at another one
+	id      string // of the last event
+	replica int    // of the current connection, or of the last one
+	moved   int    // resumes at another replica
 	opened  int
-	refused int // 503, or 200 with nothing but when to come again
-	strange []string
-	counts  *tally
+	refused int // 503, or 200 with nothing but a retry field
+	faults  []string
+	counts  *viewerCounts
 }
 
-// tally is what all viewers have in common.
-type tally struct{ frames, opened, dropped atomic.Int64 }
+// viewerCounts count for all viewers of a test.
+type viewerCounts struct{ frames, opened, dropped atomic.Int64 }
 
-// follow comes back until ctx ends.
+// follow connects until ctx ends.
 func (v *viewer) follow(ctx context.Context) {
 	for ctx.Err() == nil {
-		life := time.Duration(v.random.ExpFloat64() * float64(v.stays))
-		mine, cancel := context.WithTimeout(ctx, life)
+		life := time.Duration(v.random.ExpFloat64() * float64(v.stay))
+		connection, cancel := context.WithTimeout(ctx, life)
 		began := time.Now()
 		opened := v.opened
-		retry, err := v.connect(mine)
-		if mine.Err() == nil && v.opened > opened { // it was open, and ended by the other side
+		wait, err := v.connect(connection)
+		if connection.Err() == nil && v.opened > opened { // ended by the streamer
 			v.counts.dropped.Add(1)
 		}
 		cancel()
-		if retry == 0 {
-			retry = time.Duration(v.random.Int64N(int64(time.Second)))
+		if wait == 0 {
+			wait = time.Duration(v.random.Int64N(int64(time.Second)))
 		}
 		if err != nil && time.Since(began) < time.Second {
-			retry = max(retry, 200*time.Millisecond)
+			wait = max(wait, 200*time.Millisecond)
 		}
-		select {
-		case <-time.After(min(retry, 5*time.Second)):
-		case <-ctx.Done():
-		}
+		_ = retry.Sleep(ctx, min(wait, 5*time.Second))
 		if before := v.replica; len(v.w.replicas) > 1 {
-			if v.elsewhere != nil {
-				v.replica = v.elsewhere()
+			if v.choose != nil {
+				v.replica = v.choose()
 			} else {
 				v.replica = v.random.IntN(len(v.w.replicas))
 			}
@@ -79,8 +78,8 @@ func (v *viewer) follow(ctx context.Context) {
 	}
 }
 
-// connect follows one connection to its end. It returns when to come again, if the server said so.
-func (v *viewer) connect(ctx context.Context) (retry time.Duration, err error) {
+// connect follows a stream to its end. It returns the reconnection time that the streamer sent; 0: none.
+func (v *viewer) connect(ctx context.Context) (wait time.Duration, err error) {
 	addr := v.w.replicas[v.replica].listen
 	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	if err != nil {
@@ -88,10 +87,10 @@ func (v *viewer) connect(ctx context.Context) (retry time.Duration, err error) {
 	}
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.Close() })()
-	var in io.Reader = &waiting{c}
-	if v.pace > 0 {
+	var in io.Reader = &deadlineReader{c}
+	if v.readRate > 0 {
 		_ = c.(*net.TCPConn).SetReadBuffer(2048)
-		in = &slow{ctx, in, v.pace}
+		in = &slowReader{ctx, in, v.readRate}
 	}
 	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.WriteString(c, v.request(addr)); err != nil {
@@ -106,29 +105,29 @@ func (v *viewer) connect(ctx context.Context) (retry time.Duration, err error) {
 	if res.StatusCode == http.StatusServiceUnavailable {
 		v.refused++
 		if res.Header.Get("Retry-After") == "" {
-			v.odd("503 without Retry-After")
+			v.fault("503 without Retry-After")
 		}
 		return 0, errors.New(res.Status)
 	}
 	if res.StatusCode != http.StatusOK {
-		v.odd("%s", res.Status)
+		v.fault("%s", res.Status)
 		return 0, errors.New(res.Status)
 	}
 	v.opened++
 	v.counts.opened.Add(1)
-	if v.came != nil {
-		v.came(v.replica)
+	if v.onOpen != nil {
+		v.onOpen(v.replica)
 	}
 	return v.read(res.Body)
 }
 
-func (v *viewer) odd(format string, args ...any) {
-	if len(v.strange) < 5 {
-		v.strange = append(v.strange, fmt.Sprintf(format, args...))
+func (v *viewer) fault(format string, args ...any) {
+	if len(v.faults) < 5 {
+		v.faults = append(v.faults, fmt.Sprintf(format, args...))
 	}
 }
 
-// request asks for the stream, after the last id by header or by query.
+// request is the request for the stream. It has the last id in a header or in the query.
 func (v *viewer) request(addr string) string {
 	q := url.Values{"site": v.sites, "rate": {v.rate}, "top": {strconv.Itoa(v.top)}}
 	if v.filter.dimension != "" {
@@ -143,19 +142,22 @@ func (v *viewer) request(addr string) string {
 	if v.browser {
 		header += "User-Agent: " + agent(1) + "\r\nSec-Fetch-Mode: cors\r\n"
 	}
-	return "GET /api/events?" + q.Encode() + " HTTP/1.1\r\nHost: " + addr + "\r\nAuthorization: Bearer " + v.key + "\r\n" + header + "\r\n"
+	return "GET /api/events?" + q.Encode() + " HTTP/1.1\r\nHost: " + addr + "\r\nAuthorization: Bearer " +
+		v.key + "\r\n" + header + "\r\n"
 }
 
-// read books every event that comes whole.
+// read handles every event until the stream ends. It returns the stream's reconnection time.
 func (v *viewer) read(body io.Reader) (time.Duration, error) {
+	r := sse.NewReader(body)
 	events := 0
-	text, err := readEvents(body, func(f frame, data string) {
+	e, err := r.Next()
+	for ; err == nil; e, err = r.Next() {
 		events++
-		v.take(f, data)
-	})
-	ms, fault := strconv.Atoi(text)
-	if text != "" && fault != nil {
-		v.odd("retry: %s", text)
+		v.handle(e)
+	}
+	wait, fault := r.Retry()
+	if fault != nil {
+		v.fault("%v", fault)
 	}
 	if !errors.Is(err, io.EOF) {
 		return 0, err
@@ -163,53 +165,51 @@ func (v *viewer) read(body io.Reader) (time.Duration, error) {
 	if events == 0 {
 		v.refused++
 	}
-	return time.Duration(ms) * time.Millisecond, nil
+	return wait, nil
 }
 
-func (v *viewer) take(f frame, data string) {
-	if err := json.Unmarshal([]byte(data), &f); err != nil {
-		v.odd("data that is no JSON: %v", err)
+func (v *viewer) handle(e sse.Event) {
+	f, err := parseFrame(e)
+	if err != nil {
+		v.fault("data that is no JSON: %v", err)
 		return
 	}
 	v.counts.frames.Add(1)
 	if f.id != "" {
 		v.id = f.id
 	}
-	if f.event == "reset" { // it is of no site
+	if f.event == "reset" { // applies to all sites of the connection
 		for _, a := range v.accounts {
-			a.take(f)
+			a.add(f)
 		}
 		return
 	}
 	a, ok := v.accounts[f.Site]
 	if !ok {
-		v.odd("a frame of %q, which was not asked for", f.Site)
+		v.fault("a frame of site %q, which was not requested", f.Site)
 		return
 	}
-	a.take(f)
+	a.add(f)
 }
 
-// waiting reads until nothing has come for a minute, which is four heartbeats.
-type waiting struct{ net.Conn }
+// deadlineReader fails when nothing arrives for a minute, which is four heartbeats.
+type deadlineReader struct{ net.Conn }
 
-func (w *waiting) Read(b []byte) (int, error) {
-	_ = w.SetReadDeadline(time.Now().Add(time.Minute))
-	return w.Conn.Read(b)
+func (r *deadlineReader) Read(b []byte) (int, error) {
+	_ = r.SetReadDeadline(time.Now().Add(time.Minute))
+	return r.Conn.Read(b)
 }
 
-// slow reads so many bytes a second.
-type slow struct {
+// slowReader reads at most rate bytes a second.
+type slowReader struct {
 	ctx  context.Context
 	from io.Reader
-	pace int
+	rate int
 }
 
-func (s *slow) Read(b []byte) (int, error) {
-	const beat = 100 * time.Millisecond
-	select {
-	case <-time.After(beat):
-	case <-s.ctx.Done():
-		return 0, s.ctx.Err()
+func (s *slowReader) Read(b []byte) (int, error) {
+	if err := retry.Sleep(s.ctx, 100*time.Millisecond); err != nil {
+		return 0, err
 	}
-	return s.from.Read(b[:min(len(b), max(1, s.pace/10))])
+	return s.from.Read(b[:min(len(b), max(1, s.rate/10))])
 }

@@ -19,7 +19,8 @@ import (
 	"nowcast/internal/topic"
 )
 
-// streams is where the tests of streams run: a broker whose windows topic a feed writes, and streamers, each a process of its own.
+// streams is the environment of the tests of streams: a broker whose windows topic a feed writes, and
+// streamers, each a process of its own.
 type streams struct {
 	*world
 	kafka      string
@@ -29,7 +30,7 @@ type streams struct {
 	replicas   []*replica
 }
 
-// replica is a streamer that keeps its addresses when it is started again.
+// replica is a streamer that keeps its addresses over restarts.
 type replica struct {
 	w           *streams
 	listen, ops string
@@ -40,7 +41,8 @@ type replica struct {
 
 const windowPartitions = 4
 
-// startStreams has everything running and the sites known when it returns. The feed has so many seconds of history.
+// startStreams starts everything and waits until all replicas know the sites. The feed begins with history
+// seconds.
 func startStreams(t *testing.T, replicas, history int, sites []feed.Site) *streams {
 	t.Helper()
 	b, err := embedded.NewBroker(embedded.Config{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
@@ -56,7 +58,8 @@ func startStreams(t *testing.T, replicas, history int, sites []feed.Site) *strea
 	if err := w.client.Ensure(ctx, topic.Specs(windowPartitions, 1), nil); err != nil {
 		t.Fatal(err)
 	}
-	w.feed, err = feed.New(feed.Config{Broker: w.client, Partitions: windowPartitions, Seed: *chaosSeed, Sites: sites, History: history})
+	w.feed, err = feed.New(feed.Config{Broker: w.client, Partitions: windowPartitions, Seed: *chaosSeed,
+		Sites: sites, History: history})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,13 +74,15 @@ func startStreams(t *testing.T, replicas, history int, sites []feed.Site) *strea
 		r.ready(t)
 	}
 	for _, s := range sites {
-		if a := w.must(t, http.MethodPost, w.streamers[0]+"/api/v1/sites", map[string]any{"domain": s.Domain}); a.status != http.StatusCreated {
+		if a := w.must(t, http.MethodPost, w.streamers[0]+"/api/v1/sites",
+			map[string]any{"domain": s.Domain}); a.status != http.StatusCreated {
 			t.Fatalf("make site: %d %s", a.status, a.body)
 		}
 	}
 	eventually(t, 10*time.Second, "sites known everywhere", func(ctx context.Context) error {
 		for _, s := range w.streamers {
-			if a, err := w.call(ctx, http.MethodGet, s+"/api/v1/sites/"+sites[len(sites)-1].Domain, w.key, nil); err != nil || a.status != http.StatusOK {
+			if a, err := w.call(ctx, http.MethodGet, s+"/api/v1/sites/"+sites[len(sites)-1].Domain, w.key,
+				nil); err != nil || a.status != http.StatusOK {
 				return fmt.Errorf("%s: %v %d %s", s, err, a.status, a.body)
 			}
 		}
@@ -86,7 +91,7 @@ func startStreams(t *testing.T, replicas, history int, sites []feed.Site) *strea
 	return w
 }
 
-// background runs a part until the test is over.
+// background runs a part until the end of the test.
 func background(t *testing.T, run func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -101,14 +106,15 @@ func background(t *testing.T, run func(context.Context) error) {
 
 func (r *replica) start(t *testing.T) {
 	t.Helper()
-	args := []string{"streamer", "--listen", r.listen, "--ops-listen", r.ops, "--kafka", r.w.kafka, "--clickhouse", r.w.clickhouse, "--admin-key", clusterKey}
+	args := []string{"streamer", "--listen", r.listen, "--ops-listen", r.ops, "--kafka", r.w.kafka,
+		"--clickhouse", r.w.clickhouse, "--admin-key", clusterKey}
 	p := start(t, append(args, unlimited(t)...)...)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.proc = p
 }
 
-// unlimited are the flags that keep the limits on viewers out of the way. All of a test's come from one address and with one key.
+// unlimited are the flags that raise the connection limits: all viewers of a test share an address and a key.
 func unlimited(t *testing.T) (flags []string) {
 	t.Helper()
 	help, err := exec.CommandContext(t.Context(), binary(t), "streamer", "--help").Output()
@@ -131,7 +137,7 @@ func (r *replica) ready(t *testing.T) {
 	ready(t, p, r.ops)
 }
 
-// restart ends a replica and has it ready again.
+// restart stops a replica and waits until it is ready again.
 func (r *replica) restart(t *testing.T, sig syscall.Signal) {
 	t.Helper()
 	begin := time.Now()
@@ -145,13 +151,14 @@ func (r *replica) restart(t *testing.T, sig syscall.Signal) {
 	} else {
 		r.proc.kill(sig)
 	}
-	gone := time.Since(begin)
+	stopped := time.Since(begin)
 	r.start(t)
 	r.ready(t)
-	t.Logf("%s: %v: gone after %v, ready again %v later", r.listen, sig, gone.Round(time.Millisecond), (time.Since(begin) - gone).Round(time.Millisecond))
+	t.Logf("%s: %v: stopped after %v, ready again %v later", r.listen, sig, stopped.Round(time.Millisecond),
+		(time.Since(begin) - stopped).Round(time.Millisecond))
 }
 
-// path is the request target of a stream.
+// path is the request target of a stream, with further parameters as pairs of name and value.
 func path(site, rate string, more ...string) string {
 	q := url.Values{"site": {site}, "rate": {rate}}
 	for i := 0; i+1 < len(more); i += 2 {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -18,39 +17,43 @@ import (
 	"nowcast/internal/broker"
 	"nowcast/internal/e2e/kafkatest"
 	"nowcast/internal/event"
+	"nowcast/internal/retry"
 	"nowcast/internal/topic"
 	"nowcast/internal/window"
 )
 
-// pulse is an ingest node that only ticks, and how far the windows of each partition have come.
-type pulse struct {
+// ticks is an ingest node that sends empty envelopes (ticks), which let the watermarks of all partitions
+// advance.
+type ticks struct {
 	kafka      *broker.Client
 	mu         sync.Mutex
-	watermarks [4]int64
+	watermarks [4]int64 // of the windows topic, unix ms, by partition
 }
 
-func startPulse(t *testing.T, kafka *broker.Client) *pulse {
+func startTicks(t *testing.T, kafka *broker.Client) *ticks {
 	t.Helper()
-	p := &pulse{kafka: kafka}
+	p := &ticks{kafka: kafka}
 	ctx, cancel := context.WithCancel(context.Background())
 	var all sync.WaitGroup
 	t.Cleanup(func() { cancel(); all.Wait() })
 	for i := range p.watermarks {
 		all.Go(func() {
-			for sequence := uint64(1); ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+			for sequence := uint64(1); ctx.Err() == nil; _ = retry.Sleep(ctx, 100*time.Millisecond) {
 				now := time.Now()
-				b := event.AppendHeader(nil, event.Header{Version: event.Version, Node: 1, Sequence: sequence, Low: now.UnixMilli() - 1})
+				h := event.Header{Version: event.Version, Node: 1, Sequence: sequence,
+					Low: now.UnixMilli() - 1}
+				b := event.AppendHeader(nil, h)
 				try, stop := context.WithTimeout(ctx, 5*time.Second)
 				if _, err := kafka.Produce(try, topic.Events, i, now, b); err != nil {
 					kafka.Refresh()
 				}
 				stop()
-				sequence++ // also when the outcome is unknown: a retry would say nothing new
+				sequence++ // also after an error: a retry of a tick is useless
 			}
 		})
 		all.Go(func() {
 			var e window.Emission
-			_ = kafka.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: i, Record: func(r broker.Record) error {
+			record := func(r broker.Record) error {
 				if err := e.Decode(r.Value); err != nil {
 					return err
 				}
@@ -58,55 +61,48 @@ func startPulse(t *testing.T, kafka *broker.Client) *pulse {
 				defer p.mu.Unlock()
 				p.watermarks[i] = max(p.watermarks[i], e.Watermark)
 				return nil
-			}})
+			}
+			_ = kafka.Follow(ctx, broker.Follower{Topic: topic.Windows, Partition: i, Record: record})
 		})
 	}
 	return p
 }
 
-// passed waits until the windows of all partitions are past this moment, and says how long after it that was.
-func (p *pulse) passed(t *testing.T, what string, limit time.Duration) {
+// advance waits until the watermarks of all partitions are past the present moment, which may take limit.
+func (p *ticks) advance(t *testing.T, what string, limit time.Duration) {
 	t.Helper()
 	from := time.Now()
 	eventually(t, limit+30*time.Second, what, func(context.Context) error {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if low := slices.Min(p.watermarks[:]); low < from.UnixMilli() {
-			return fmt.Errorf("the windows stand at %v before it", from.Sub(time.UnixMilli(low)))
+			return fmt.Errorf("the lowest watermark is %v behind", from.Sub(time.UnixMilli(low)))
 		}
 		return nil
 	})
 	took := time.Since(from)
-	t.Logf("%s: windows of all partitions went on after %v", what, took.Round(10*time.Millisecond))
+	t.Logf("%s: the watermarks of all partitions advanced after %v", what, took.Round(10*time.Millisecond))
 	if took > limit {
 		t.Errorf("%s: it took %v, want at most %v", what, took, limit)
 	}
 }
 
-// generations counts the times that an aggregator was given partitions.
+// generations counts how often an aggregator was assigned partitions.
 func generations(p *proc) int { return strings.Count(p.out.String(), "got partitions") }
 
-// Partitions are taken over within 5 s of a clean stop and 15 s of a kill; whoever is back under its name within the session has what it had; and a
-// move of the group's coordinator is nothing that a member notices.
+// Partitions are taken over within 5 s of a clean stop and 15 s of a kill. A static member (KIP-345) that
+// restarts within the session keeps its partitions. A move of the group's coordinator causes no rebalance.
 func TestTakeover(t *testing.T) {
-	k, err := kafkatest.Start(kafkatest.Config{Dir: t.TempDir(), Nodes: 3})
-	if errors.Is(err, kafkatest.ErrUnavailable) {
-		missing(t, err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(k.Stop)
+	k := startKafka(t, kafkatest.Config{Dir: t.TempDir(), Nodes: 3})
 	addrs := strings.Join(k.Addrs(), ",")
-	if out, err := exec.CommandContext(t.Context(), binary(t), "topics", "--kafka", addrs, "--partitions", "4", "--replication", "3").CombinedOutput(); err != nil {
-		t.Fatalf("nowcast topics: %v\n%s", err, out)
-	}
+	makeTopics(t, addrs, "3")
 	client := broker.New(broker.Config{Addrs: k.Addrs()})
 	t.Cleanup(client.Close)
-	p := startPulse(t, client)
+	p := startTicks(t, client)
 	aggregator := func(more ...string) *proc {
 		ops := port(t)
-		a := start(t, append([]string{"aggregator", "--lanes", "windows", "--ops-listen", ops, "--kafka", addrs}, more...)...)
+		args := []string{"aggregator", "--lanes", "windows", "--ops-listen", ops, "--kafka", addrs}
+		a := start(t, append(args, more...)...)
 		ready(t, a, ops)
 		return a
 	}
@@ -122,66 +118,61 @@ func TestTakeover(t *testing.T) {
 	a := aggregator()
 	b := aggregator()
 	both(a, b, 2)
-	p.passed(t, "two aggregators", 20*time.Second)
+	p.advance(t, "two aggregators", 20*time.Second)
 	if code := b.stop(t); code != 0 {
 		t.Errorf("SIGTERM: exit %d", code)
 	}
-	p.passed(t, "a clean stop", 5*time.Second)
+	p.advance(t, "a clean stop", 5*time.Second)
 	b = aggregator()
 	both(a, b, 4)
-	p.passed(t, "another one", 5*time.Second)
+	p.advance(t, "another one", 5*time.Second)
 	b.kill(syscall.SIGKILL)
-	p.passed(t, "kill -9", 15*time.Second)
+	p.advance(t, "kill -9", 15*time.Second)
 
 	b = aggregator("--instance", "b")
-	p.passed(t, "another one, with a name", 5*time.Second)
+	p.advance(t, "another one, with a name", 5*time.Second)
 	before := generations(a)
 	b.kill(syscall.SIGKILL)
 	b = aggregator("--instance", "b")
-	p.passed(t, "kill -9 and a restart under the same name", 5*time.Second)
+	p.advance(t, "kill -9 and a restart under the same name", 5*time.Second)
 	if code := b.stop(t); code != 0 {
 		t.Errorf("SIGTERM: exit %d", code)
 	}
 	b = aggregator("--instance", "b")
-	p.passed(t, "a clean restart under the same name", 5*time.Second)
+	p.advance(t, "a clean restart under the same name", 5*time.Second)
 	if now := generations(a); now != before {
-		t.Errorf("the other one was given partitions %d times by that", now-before)
+		t.Errorf("the other one was assigned partitions %d times by that", now-before)
 	}
 
 	before = generations(a) + generations(b)
 	wire := &kafka.Client{Addr: kafka.TCP(k.Addrs()...)}
-	c, err := wire.FindCoordinator(t.Context(), &kafka.FindCoordinatorRequest{Key: "nowcast-windows", KeyType: kafka.CoordinatorKeyTypeConsumer})
+	req := &kafka.FindCoordinatorRequest{Key: "nowcast-windows", KeyType: kafka.CoordinatorKeyTypeConsumer}
+	c, err := wire.FindCoordinator(t.Context(), req)
 	if err != nil || c.Error != nil || c.Coordinator == nil {
 		t.Fatalf("find the coordinator: %v, %+v", err, c)
 	}
 	n := k.Nodes[c.Coordinator.NodeID-1]
 	n.Kill()
-	p.passed(t, "the coordinator's broker is killed", 30*time.Second)
+	p.advance(t, "the coordinator's broker is killed", 30*time.Second)
 	if err := n.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p.passed(t, "it is back", 30*time.Second)
+	p.advance(t, "it is back", 30*time.Second)
 	if now := generations(a) + generations(b); now != before {
-		t.Errorf("partitions were given out %d times when the coordinator moved", now-before)
+		t.Errorf("partitions were assigned %d times when the coordinator moved", now-before)
 	}
 }
 
-// Topics made anew under a running aggregator, and grown past what it had read, on a real broker: it leaves them alone and says so, and goes on
-// with the new log when it is started again, since Kafka forgets positions with their topic.
-func TestMadeAnew(t *testing.T) {
-	k, err := kafkatest.Start(kafkatest.Config{Dir: t.TempDir(), Nodes: 1})
-	if errors.Is(err, kafkatest.ErrUnavailable) {
-		missing(t, err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(k.Stop)
+// Topics are deleted, made again and filled past the committed offsets under a running aggregator, on a
+// real broker. The aggregator halts their partitions and says so. After a restart it reads the new log:
+// Kafka deletes committed offsets with their topic.
+func TestTopicRecreated(t *testing.T) {
+	k := startKafka(t, kafkatest.Config{Dir: t.TempDir(), Nodes: 1})
 	client := broker.New(broker.Config{Addrs: k.Addrs()})
 	t.Cleanup(client.Close)
 	dsn := clickhouse(t)
 	specs := topic.Specs(1, 1)
-	const most = 200 // records of a log
+	const records = 200 // of the second log
 	at := time.Now().Add(-time.Minute)
 	sequence := uint64(0)
 	fill := func(n int) {
@@ -191,8 +182,11 @@ func TestMadeAnew(t *testing.T) {
 		}
 		for range n {
 			at, sequence = at.Add(10*time.Millisecond), sequence+1
-			h := event.AppendHeader(nil, event.Header{Version: event.Version, Node: 1, Sequence: sequence, Low: at.UnixMilli() - 1})
-			w := window.Emission{Version: window.Version, Epoch: window.Epoch, Watermark: at.UnixMilli(), Now: at.UnixMilli()}
+			header := event.Header{Version: event.Version, Node: 1, Sequence: sequence,
+				Low: at.UnixMilli() - 1}
+			h := event.AppendHeader(nil, header)
+			w := window.Emission{Version: window.Version, Epoch: window.Epoch, Watermark: at.UnixMilli(),
+				Now: at.UnixMilli()}
 			for name, b := range map[string][]byte{topic.Events: h, topic.Windows: w.Append(nil)} {
 				eventually(t, 10*time.Second, "written", func(ctx context.Context) error {
 					_, err := client.Produce(ctx, name, 0, at, b)
@@ -204,45 +198,50 @@ func TestMadeAnew(t *testing.T) {
 			}
 		}
 	}
-	fill(most / 10)
+	fill(records / 10)
 	ops := port(t)
-	a := start(t, "aggregator", "--lanes", "store", "--ops-listen", ops, "--kafka", strings.Join(k.Addrs(), ","), "--clickhouse", dsn)
+	args := []string{"aggregator", "--lanes", "store", "--ops-listen", ops, "--kafka",
+		strings.Join(k.Addrs(), ","), "--clickhouse", dsn}
+	a := start(t, args...)
 	ready(t, a, ops)
-	eventually(t, 10*time.Second, "positions committed", func(ctx context.Context) error {
+	eventually(t, 10*time.Second, "offsets committed", func(ctx context.Context) error {
 		all, err := client.Committed(ctx, topic.Group("store"), []int{0}, topic.Events, topic.Windows)
 		for _, p := range all {
-			if p.Offset < most/10 {
+			if p.Offset < records/10 {
 				return fmt.Errorf("%s at %d", p.Topic, p.Offset)
 			}
 		}
 		return err
 	})
 	pid := a.cmd.Process.Pid
-	_ = syscall.Kill(pid, syscall.SIGSTOP)   // so that it sees nothing of how the logs grow
-	defer syscall.Kill(pid, syscall.SIGCONT) //nolint:errcheck // it is gone then, or goes on
+	_ = syscall.Kill(pid, syscall.SIGSTOP) // so that it reads nothing while the logs grow
+	defer syscall.Kill(pid, syscall.SIGCONT)
 	wire := &kafka.Client{Addr: kafka.TCP(k.Addrs()...)}
-	gone, err := wire.DeleteTopics(t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{topic.Events, topic.Windows}})
+	deleted, err := wire.DeleteTopics(t.Context(),
+		&kafka.DeleteTopicsRequest{Topics: []string{topic.Events, topic.Windows}})
 	if err == nil {
-		err = errors.Join(gone.Errors[topic.Events], gone.Errors[topic.Windows])
+		err = errors.Join(deleted.Errors[topic.Events], deleted.Errors[topic.Windows])
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	fill(most)
-	time.Sleep(3 * time.Second) // nobody deletes, makes and fills a topic faster than that, but this test
+	fill(records)
+	time.Sleep(3 * time.Second) // the client's metadata may be older than the new topics until then
 	_ = syscall.Kill(pid, syscall.SIGCONT)
 	for _, name := range []string{topic.Events, topic.Windows} {
-		eventually(t, 15*time.Second, name+" left alone", func(context.Context) error {
+		eventually(t, 15*time.Second, name+" is halted", func(context.Context) error {
 			if out := a.out.String(); !strings.Contains(out, "--delete-offsets --topic "+name) {
-				return errors.New("it isn't said")
+				return errors.New("the log doesn't say so")
 			}
 			return nil
 		})
 	}
-	if r, err := (&world{}).call(t.Context(), http.MethodGet, "http://"+ops+"/readyz", "", nil); err != nil || r.status != http.StatusServiceUnavailable || !strings.Contains(r.body, "--delete-offsets") {
+	r, err := (&world{}).call(t.Context(), http.MethodGet, "http://"+ops+"/readyz", "", nil)
+	if err != nil || r.status != http.StatusServiceUnavailable ||
+		!strings.Contains(r.body, "--delete-offsets") {
 		t.Errorf("/readyz: %v, %v", r, err)
 	}
 	a.stop(t)
-	a = start(t, "aggregator", "--lanes", "store", "--ops-listen", ops, "--kafka", strings.Join(k.Addrs(), ","), "--clickhouse", dsn)
+	a = start(t, args...)
 	ready(t, a, ops)
 }

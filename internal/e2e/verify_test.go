@@ -23,7 +23,7 @@ import (
 	"nowcast/internal/window"
 )
 
-// verified runs `nowcast verify` and gives its report and its exit code.
+// verified runs `nowcast verify` and returns its report and its exit code.
 func verified(t *testing.T, args ...string) (verify.Report, int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
@@ -39,7 +39,8 @@ func verified(t *testing.T, args ...string) (verify.Report, int) {
 	return r, cmd.ProcessState.ExitCode()
 }
 
-// startSettled is a laptop with 60 page views of a site and one by a bot, all of them in seconds that are final before to.
+// startSettled starts a laptop with 60 page views of a site and one by a bot, all in seconds before to,
+// which are final.
 func startSettled(t *testing.T) (l *laptop, site, to string) {
 	t.Helper()
 	l = startLaptop(t)
@@ -47,20 +48,23 @@ func startSettled(t *testing.T) (l *laptop, site, to string) {
 	l.bot(t, site)
 	l.drip(t, site, 60, 3*time.Second)
 	l.total(t, site, "pageviews", 60)
-	time.Sleep(2 * time.Second) // seconds become final with the clock, and there is nothing else to wait for
+	time.Sleep(2 * time.Second) // until the last second is final; no interface tells when
 	return l, site, time.Now().UTC().Truncate(time.Second).Format(time.RFC3339)
 }
 
-// What a running pipeline said and stored agrees with its log; each row that is removed, doubled or altered by hand is found, where it is.
+// Windows and history of a running pipeline agree with its log. Each row that is removed, doubled or
+// altered by hand is reported with its place.
 func TestVerify(t *testing.T) {
 	l, site, to := startSettled(t)
 	args := []string{"--data-dir", l.dir, "--site", site, "--to", to}
 	r, code := verified(t, args...)
-	if code != 0 || r.Different != 0 || r.Counted < 60 || r.EventRows != r.Counted || r.WindowRows < 3 || len(r.NotCompared) > 0 {
+	if code != 0 || r.Different != 0 || r.Counted < 60 || r.EventRows != r.Counted || r.WindowRows < 3 ||
+		len(r.NotCompared) > 0 {
 		t.Fatalf("exit %d, %+v", code, r)
 	}
-	if x := r.Ledger; x.Minutes == 0 || x.Events != uint64(r.Counted) || x.Received != x.Events+1 || x.Dropped["bot"] != 1 {
-		t.Fatalf("of the ledger it has compared %+v, want %d events and a bot", x, r.Counted)
+	if x := r.Ledger; x.Minutes == 0 || x.Events != uint64(r.Counted) || x.Received != x.Events+1 ||
+		x.Dropped["bot"] != 1 {
+		t.Fatalf("compared ledger %+v, want %d events and a bot", x, r.Counted)
 	}
 
 	ends := endpointsOf(t, l)
@@ -71,17 +75,19 @@ func TestVerify(t *testing.T) {
 	defer db.Close()
 	kafka := broker.New(broker.Config{Addrs: []string{ends.Kafka}})
 	defer kafka.Close()
+	const sync = " SETTINGS mutations_sync = 1"
 	sql := func(statement string) func() error {
 		return func() error {
 			return db.Exec(t.Context(), strings.ReplaceAll(statement, "{site}", "'"+site+"'"))
 		}
 	}
-	// say writes a row to the windows topic that contradicts one that is there.
-	say := func(change func(*window.Second)) func() error {
+	// contradict writes a changed copy of a final row to the windows topic.
+	contradict := func(change func(*window.Second)) func() error {
 		return func() error {
 			s, partition := someFinal(t, kafka, site)
 			change(&s)
-			e := window.Emission{Version: window.Version, Partition: uint32(partition), Epoch: window.Epoch, Seconds: []window.Second{s}}
+			e := window.Emission{Version: window.Version, Partition: uint32(partition), Epoch: window.Epoch,
+				Seconds: []window.Second{s}}
 			_, err := kafka.Produce(t.Context(), topic.Windows, partition, time.Now(), e.Append(nil))
 			return err
 		}
@@ -92,33 +98,61 @@ func TestVerify(t *testing.T) {
 		do   func() error
 		want verify.Difference
 	}{
-		{"event removed", sql("ALTER TABLE events DELETE WHERE site = {site} AND (kpart, koff, kidx) = (SELECT kpart, koff, kidx FROM events WHERE site = {site} ORDER BY ts LIMIT 1) SETTINGS mutations_sync = 1"),
+		{"event removed", sql("ALTER TABLE events DELETE WHERE site = {site} AND (kpart, koff, kidx) " +
+			"= (SELECT kpart, koff, kidx FROM events WHERE site = {site} ORDER BY ts LIMIT 1)" + sync),
 			verify.Difference{In: "ClickHouse events", What: "missing"}},
-		{"event doubled", sql("INSERT INTO events SELECT * REPLACE (visitor + 1 AS visitor) FROM events WHERE site = {site} ORDER BY ts DESC LIMIT 1"),
+		{"event doubled", sql("INSERT INTO events SELECT * REPLACE (visitor + 1 AS visitor) " +
+			"FROM events WHERE site = {site} ORDER BY ts DESC LIMIT 1"),
 			verify.Difference{In: "ClickHouse events", What: "doubled"}},
-		{"event altered", sql("ALTER TABLE events UPDATE path = '/altered' WHERE site = {site} AND (kpart, koff, kidx) = (SELECT kpart, koff, kidx FROM events WHERE site = {site} ORDER BY ts LIMIT 1 OFFSET 10) SETTINGS mutations_sync = 1"),
+		{"event altered", sql("ALTER TABLE events UPDATE path = '/altered' WHERE site = {site} " +
+			"AND (kpart, koff, kidx) = (SELECT kpart, koff, kidx FROM events WHERE site = {site} " +
+			"ORDER BY ts LIMIT 1 OFFSET 10)" + sync),
 			verify.Difference{In: "ClickHouse events", What: "a column differs"}},
-		{"event made up", sql("INSERT INTO events SELECT * REPLACE (koff + 1000000 AS koff, 0 AS kidx) FROM (SELECT * REPLACE (visitor + 2 AS visitor) FROM events WHERE site = {site} ORDER BY ts LIMIT 1 OFFSET 5)"),
+		{"event made up", sql("INSERT INTO events SELECT * REPLACE (koff + 1000000 AS koff, 0 AS kidx) " +
+			"FROM (SELECT * REPLACE (visitor + 2 AS visitor) FROM events WHERE site = {site} " +
+			"ORDER BY ts LIMIT 1 OFFSET 5)"),
 			verify.Difference{In: "ClickHouse events", What: "nothing in the log is behind it"}},
-		{"window removed", sql("ALTER TABLE windows DELETE WHERE site = {site} AND (second, part) = (SELECT second, part FROM windows WHERE site = {site} ORDER BY second, part LIMIT 1) SETTINGS mutations_sync = 1"),
+		{"window removed", sql("ALTER TABLE windows DELETE WHERE site = {site} " +
+			"AND (second, part) = (SELECT second, part FROM windows WHERE site = {site} " +
+			"ORDER BY second, part LIMIT 1)" + sync),
 			verify.Difference{In: "ClickHouse windows", What: "missing"}},
-		{"window doubled", sql("INSERT INTO windows SELECT * REPLACE (part + 1000 AS part) FROM windows WHERE site = {site} ORDER BY second LIMIT 1 OFFSET 1"),
-			verify.Difference{In: "ClickHouse windows", What: "1 rows of a partition that the log doesn't have"}},
-		{"window altered", sql("INSERT INTO windows SELECT * REPLACE (pageviews + 1 AS pageviews, version + 1 AS version) FROM windows WHERE site = {site} AND part < 1000 ORDER BY second, part LIMIT 1 OFFSET 2"),
+		{"window doubled", sql("INSERT INTO windows SELECT * REPLACE (part + 1000 AS part) " +
+			"FROM windows WHERE site = {site} ORDER BY second LIMIT 1 OFFSET 1"),
+			verify.Difference{In: "ClickHouse windows",
+				What: "1 rows of a partition that the log doesn't have"}},
+		{"window altered", sql("INSERT INTO windows " +
+			"SELECT * REPLACE (pageviews + 1 AS pageviews, version + 1 AS version) FROM windows " +
+			"WHERE site = {site} AND part < 1000 ORDER BY second, part LIMIT 1 OFFSET 2"),
 			verify.Difference{In: "ClickHouse windows", What: "pageviews is"}},
-		{"ledger row removed", sql("ALTER TABLE ledger DELETE WHERE site = {site} AND (minute, kpart, koff) = (SELECT minute, kpart, koff FROM ledger WHERE site = {site} ORDER BY kpart, koff LIMIT 1) SETTINGS mutations_sync = 1"),
+		{"ledger row removed", sql("ALTER TABLE ledger DELETE WHERE site = {site} " +
+			"AND (minute, kpart, koff) = (SELECT minute, kpart, koff FROM ledger WHERE site = {site} " +
+			"ORDER BY kpart, koff LIMIT 1)" + sync),
 			verify.Difference{In: "ClickHouse ledger", What: "missing"}},
-		{"ledger row of a reason altered", sql("ALTER TABLE ledger UPDATE dropped = map('spam', 1) WHERE site = {site} AND (minute, kpart, koff) = (SELECT minute, kpart, koff FROM ledger WHERE site = {site} ORDER BY kpart DESC, koff DESC LIMIT 1) SETTINGS mutations_sync = 1"),
-			verify.Difference{In: "ClickHouse ledger", What: "dropped as spam is 1, recounted 0"}},
-		{"ledger row that doesn't add up", sql("INSERT INTO ledger SELECT * REPLACE (late + 1 AS late, version + 1 AS version) FROM ledger FINAL WHERE site = {site} ORDER BY kpart, koff LIMIT 1"),
+		{"ledger row of a reason altered",
+			sql("ALTER TABLE ledger UPDATE dropped = map('spam', 1) WHERE site = {site} " +
+				"AND (minute, kpart, koff) = (SELECT minute, kpart, koff FROM ledger WHERE site = {site} " +
+				"ORDER BY kpart DESC, koff DESC LIMIT 1)" + sync), verify.Difference{In: "ClickHouse ledger",
+				What: "dropped as spam is 1, recounted 0"}},
+		{"ledger row that doesn't add up",
+			sql("INSERT INTO ledger SELECT * REPLACE (late + 1 AS late, version + 1 AS version) " +
+				"FROM ledger FINAL WHERE site = {site} ORDER BY kpart, koff LIMIT 1"),
 			verify.Difference{In: "ClickHouse ledger", What: "it doesn't add up"}},
-		{"ledger row made up", sql("INSERT INTO ledger SELECT * REPLACE (minute - INTERVAL 3 MINUTE AS minute) FROM ledger WHERE site = {site} ORDER BY minute DESC LIMIT 1"),
+		{"ledger row made up", sql("INSERT INTO ledger " +
+			"SELECT * REPLACE (minute - INTERVAL 3 MINUTE AS minute) FROM ledger " +
+			"WHERE site = {site} ORDER BY minute DESC LIMIT 1"),
 			verify.Difference{In: "ClickHouse ledger", What: "nothing in the log is behind it"}},
-		{"ledger row of another partition", sql("INSERT INTO ledger SELECT * REPLACE (kpart + 1000 AS kpart) FROM ledger WHERE site = {site} ORDER BY minute DESC LIMIT 1"),
-			verify.Difference{In: "ClickHouse ledger", What: "1 rows of a partition that the log doesn't have"}},
-		{"topic altered under the same version", say(func(s *window.Second) { s.Visitors++ }), verify.Difference{In: topic.Windows, What: "one version has two contents"}},
-		{"topic altered by a newer version", say(func(s *window.Second) { s.Events++; s.Version++ }), verify.Difference{In: topic.Windows, What: "events is"}},
-		{"tallies that no event is behind", func() error { return tallied(t, kafka, site, 3) }, verify.Difference{In: topic.Events, What: "tallies and events don't fit: 3 received, 0 dropped, 0 events"}},
+		{"ledger row of another partition",
+			sql("INSERT INTO ledger SELECT * REPLACE (kpart + 1000 AS kpart) " +
+				"FROM ledger WHERE site = {site} ORDER BY minute DESC LIMIT 1"),
+			verify.Difference{In: "ClickHouse ledger",
+				What: "1 rows of a partition that the log doesn't have"}},
+		{"topic altered under the same version", contradict(func(s *window.Second) { s.Visitors++ }),
+			verify.Difference{In: topic.Windows, What: "one version has two contents"}},
+		{"topic altered by a newer version", contradict(func(s *window.Second) { s.Events++; s.Version++ }),
+			verify.Difference{In: topic.Windows, What: "events is"}},
+		{"tallies without events", func() error { return produceTally(t, kafka, site, 3) },
+			verify.Difference{In: topic.Events,
+				What: "tallies and events don't fit: 3 received, 0 dropped, 0 events"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if err := c.do(); err != nil {
@@ -137,17 +171,19 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// tallied writes an envelope that says so many beacons were received, and has none of their events.
-func tallied(t *testing.T, kafka *broker.Client, site string, received uint64) error {
+// produceTally writes an envelope with a tally of received beacons and without their events.
+func produceTally(t *testing.T, kafka *broker.Client, site string, received uint64) error {
 	t.Helper()
 	now := time.Now()
-	b := event.AppendHeader(nil, event.Header{Node: 4711, Sequence: 1, Low: now.UnixMilli(), CloseMarker: true})
+	b := event.AppendHeader(nil, event.Header{Node: 4711, Sequence: 1, Low: now.UnixMilli(),
+		CloseMarker: true})
 	b = event.AppendTally(b, event.Tally{Site: site, Minute: now.Unix()/60 - 1, Count: received})
 	_, err := kafka.Produce(t.Context(), topic.Events, 0, now, b)
 	return err
 }
 
-// A log can't be altered, but a copy of it can: of the windows topic's rows one is removed, or all are said twice, which is no difference.
+// A log can't be altered, so its copy is: a row of the windows topic is removed, or each is written twice,
+// which is no difference.
 func TestVerifyTopic(t *testing.T) {
 	l, site, to := startSettled(t)
 	ends := endpointsOf(t, l)
@@ -156,7 +192,7 @@ func TestVerifyTopic(t *testing.T) {
 	removed, _ := someFinal(t, kafka, site)
 	for _, c := range []struct {
 		name  string
-		times func(window.Second) int // that a row is said
+		times func(window.Second) int // how often a row is written
 		want  string
 	}{
 		{"nothing altered", func(window.Second) int { return 1 }, ""},
@@ -176,7 +212,8 @@ func TestVerifyTopic(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			copied := copyTopics(t, kafka, c.times)
-			r, _ := verified(t, "--kafka", copied, "--clickhouse", ends.Clickhouse, "--site", site, "--to", to, "--wait", "1ms")
+			r, _ := verified(t, "--kafka", copied, "--clickhouse", ends.Clickhouse, "--site", site, "--to",
+				to, "--wait", "1ms")
 			found := false
 			for _, d := range r.Differences {
 				if d.In != topic.Windows {
@@ -194,7 +231,8 @@ func TestVerifyTopic(t *testing.T) {
 	}
 }
 
-// copyTopics makes a broker with a copy of the events and of the windows, each row of which is said so many times.
+// copyTopics starts a broker with a copy of both topics. times says how often a row of the windows topic is
+// written.
 func copyTopics(t *testing.T, from *broker.Client, times func(window.Second) int) (addr string) {
 	t.Helper()
 	k, err := kfake.NewCluster(kfake.NumBrokers(1))
@@ -236,7 +274,7 @@ func copyTopics(t *testing.T, from *broker.Client, times func(window.Second) int
 	return k.ListenAddrs()[0]
 }
 
-// readAll hands over the records that a partition has now.
+// readAll calls each with the records that a partition has now.
 func readAll(t *testing.T, kafka *broker.Client, name string, p int, each func(broker.Record) error) {
 	t.Helper()
 	_, end, err := kafka.Bounds(t.Context(), name, p)
@@ -248,18 +286,19 @@ func readAll(t *testing.T, kafka *broker.Client, name string, p int, each func(b
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	err = kafka.Follow(ctx, broker.Follower{Topic: name, Partition: p, Record: each, Batch: func(next, _ int64) error {
+	batch := func(next, _ int64) error {
 		if next >= end {
 			cancel()
 		}
 		return nil
-	}})
+	}
+	err = kafka.Follow(ctx, broker.Follower{Topic: name, Partition: p, Record: each, Batch: batch})
 	if !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
 }
 
-// endpointsOf are the addresses of a laptop's embedded parts.
+// endpointsOf are the addresses of a laptop's embedded Kafka and ClickHouse.
 func endpointsOf(t *testing.T, l *laptop) (ends struct{ Kafka, Clickhouse string }) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(l.dir, "endpoints.json"))
@@ -272,7 +311,7 @@ func endpointsOf(t *testing.T, l *laptop) (ends struct{ Kafka, Clickhouse string
 	return ends
 }
 
-// someFinal is a final row of a site in the windows topic.
+// someFinal is a final row of a site in the windows topic, with its partition.
 func someFinal(t *testing.T, kafka *broker.Client, site string) (s window.Second, partition int) {
 	t.Helper()
 	for p := range 4 {

@@ -15,20 +15,24 @@ import (
 	"time"
 )
 
-// world is where the suite runs.
+// world is the addresses that the suite runs against.
 type world struct {
-	ingest    string   // address of the beacons' side, http://…
-	streamers []string // addresses of one or more streamers
+	ingest    string   // URL of ingest
+	streamers []string // URLs of one or more streamers
 	key       string   // an admin key
 }
 
-// other is another streamer than the first where there is one.
+// other is another streamer than the first, if there are two.
 func (w *world) other() string { return w.streamers[len(w.streamers)-1] }
 
-const phones = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.%d Mobile/15E148 Safari/604.1"
-const desktops = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.%d.0 Safari/537.36"
+const (
+	phones = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 " +
+		"(KHTML, like Gecko) Version/18.%d Mobile/15E148 Safari/604.1"
+	desktops = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) " +
+		"Chrome/142.0.%d.0 Safari/537.36"
+)
 
-// agent is a browser's name that differs with n, so that each n is another visitor.
+// agent is a User-Agent that differs with n, so that each n is another visitor.
 func agent(n int) string { return fmt.Sprintf(desktops, n) }
 
 type answer struct {
@@ -37,7 +41,7 @@ type answer struct {
 	body   string
 }
 
-// call sends one request; a body that isn't a string goes as JSON.
+// call sends a request. A body that isn't a string is encoded as JSON.
 func (w *world) call(ctx context.Context, method, url, key string, body any) (answer, error) {
 	var r io.Reader
 	switch b := body.(type) {
@@ -64,7 +68,7 @@ func (w *world) call(ctx context.Context, method, url, key string, body any) (an
 }
 
 func do(req *http.Request) (answer, error) {
-	res, err := http.DefaultTransport.RoundTrip(req) // redirects are answers here
+	res, err := http.DefaultTransport.RoundTrip(req) // follows no redirect
 	if err != nil {
 		return answer{}, err
 	}
@@ -73,7 +77,7 @@ func do(req *http.Request) (answer, error) {
 	return answer{res.StatusCode, res.Header, string(b)}, err
 }
 
-// must is call for tests that go no further without an answer.
+// must is call with the admin key. It fails the test if there is no answer.
 func (w *world) must(t *testing.T, method, url string, body any) answer {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -86,7 +90,8 @@ func (w *world) must(t *testing.T, method, url string, body any) answer {
 }
 
 // beacon is one page view as the tracker sends it.
-func (w *world) beacon(ctx context.Context, site, page string, visitor int, more map[string]any) (answer, error) {
+func (w *world) beacon(ctx context.Context, site, page string, visitor int, more map[string]any) (
+	answer, error) {
 	b := map[string]any{"n": "pageview", "d": site, "u": "https://" + site + page}
 	for k, v := range more {
 		b[k] = v
@@ -104,7 +109,7 @@ func (w *world) beacon(ctx context.Context, site, page string, visitor int, more
 	return do(req)
 }
 
-// view sends a page view that has to be counted.
+// view sends a page view and fails the test unless it is counted.
 func (w *world) view(t *testing.T, site, page string, visitor int) {
 	t.Helper()
 	a, err := w.beacon(t.Context(), site, page, visitor, nil)
@@ -113,13 +118,15 @@ func (w *world) view(t *testing.T, site, page string, visitor int) {
 	}
 }
 
-var made atomic.Int64
+var siteNumber atomic.Int64
 
-// site makes a new one, known to ingest when it returns.
+// site makes a site and waits until ingest and all streamers know it. The event that it sends for that is
+// no page view.
 func (w *world) site(t *testing.T, public bool) string {
 	t.Helper()
-	domain := fmt.Sprintf("s%d-%d.example.com", made.Add(1), time.Now().UnixNano()%1e6)
-	a := w.must(t, http.MethodPost, w.streamers[0]+"/api/v1/sites", map[string]any{"domain": domain, "public": public})
+	domain := fmt.Sprintf("s%d-%d.example.com", siteNumber.Add(1), time.Now().UnixNano()%1e6)
+	a := w.must(t, http.MethodPost, w.streamers[0]+"/api/v1/sites", map[string]any{"domain": domain,
+		"public": public})
 	if a.status != http.StatusCreated {
 		t.Fatalf("make site: %d %s", a.status, a.body)
 	}
@@ -129,7 +136,8 @@ func (w *world) site(t *testing.T, public bool) string {
 			return fmt.Errorf("%v %d %s %v", err, a.status, a.body, a.header)
 		}
 		for _, s := range w.streamers {
-			if a, err := w.call(ctx, http.MethodGet, s+"/api/v1/sites/"+domain, w.key, nil); err != nil || a.status != http.StatusOK {
+			a, err := w.call(ctx, http.MethodGet, s+"/api/v1/sites/"+domain, w.key, nil)
+			if err != nil || a.status != http.StatusOK {
 				return fmt.Errorf("%s: %v %d %s", s, err, a.status, a.body)
 			}
 		}
@@ -145,12 +153,15 @@ type queryAnswer struct {
 	} `json:"results"`
 }
 
-// query asks the first streamer about today and yesterday.
+// query asks the first streamer for yesterday and today.
 func (w *world) query(ctx context.Context, site string, metrics, dimensions []string) (queryAnswer, error) {
-	return w.queryRange(ctx, site, []string{time.Now().UTC().Add(-24 * time.Hour).Format(time.DateOnly), time.Now().UTC().Format(time.DateOnly)}, metrics, dimensions)
+	now := time.Now().UTC()
+	span := []string{now.Add(-24 * time.Hour).Format(time.DateOnly), now.Format(time.DateOnly)}
+	return w.queryRange(ctx, site, span, metrics, dimensions)
 }
 
-func (w *world) queryRange(ctx context.Context, site string, span, metrics, dimensions []string) (q queryAnswer, err error) {
+func (w *world) queryRange(ctx context.Context, site string, span, metrics, dimensions []string) (
+	q queryAnswer, err error) {
 	a, err := w.call(ctx, http.MethodPost, w.streamers[0]+"/api/v2/query", w.key,
 		map[string]any{"site_id": site, "metrics": metrics, "date_range": span, "dimensions": dimensions})
 	if err != nil {
@@ -162,10 +173,11 @@ func (w *world) queryRange(ctx context.Context, site string, span, metrics, dime
 	return q, json.Unmarshal([]byte(a.body), &q)
 }
 
-// total waits until history has want of metric.
+// total waits until a metric of history is want.
 func (w *world) total(t *testing.T, site, metric string, want int) {
 	t.Helper()
-	eventually(t, 30*time.Second, fmt.Sprintf("history has %d %s", want, metric), func(ctx context.Context) error {
+	what := fmt.Sprintf("history has %d %s", want, metric)
+	eventually(t, 30*time.Second, what, func(ctx context.Context) error {
 		q, err := w.query(ctx, site, []string{metric}, nil)
 		if err != nil {
 			return err
@@ -177,7 +189,7 @@ func (w *world) total(t *testing.T, site, metric string, want int) {
 	})
 }
 
-// adminKey reads the key that the first start of `all` leaves in its data dir.
+// adminKey reads the key that the first start of `nowcast all` writes into its data directory.
 func adminKey(t *testing.T, dir string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(dir, "admin.key"))

@@ -1,31 +1,21 @@
 package event
 
 import (
-	"context"
 	"reflect"
 	"slices"
 	"testing"
 
-	"github.com/bufbuild/protocompile"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
-)
 
-func schema(t *testing.T) protoreflect.MessageDescriptor {
-	t.Helper()
-	c := protocompile.Compiler{Resolver: &protocompile.SourceResolver{}}
-	files, err := c.Compile(context.Background(), "event.proto")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return files[0].Messages().ByName("Envelope")
-}
+	"nowcast/internal/schematest"
+)
 
 // What the codec writes is what event.proto says, and what any other encoder writes by event.proto the
 // codec reads.
 func TestSchema(t *testing.T) {
-	envelope := schema(t)
+	envelope := schematest.Message(t, "event.proto", "Envelope")
 	for _, g := range goldens() {
 		m := dynamicpb.NewMessage(envelope)
 		if err := proto.Unmarshal(g.record, m); err != nil {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// histogram counts latencies in buckets whose width grows with the value: 32 to each power of two, so a quantile is off by at most
-// 3 %, from 1 µs to over an hour.
+// histogram counts latencies from 1 µs to over an hour in log-linear buckets, 32 to each power of two, as
+// an HDR histogram does. A quantile is too high by at most 3 %.
 type histogram struct {
 	buckets [32 * (32 - 4)]int64
 	n       int64
@@ -23,7 +23,7 @@ func (h *histogram) add(d time.Duration) {
 	h.max = max(h.max, d)
 }
 
-// index is the bucket of a value: below 64 a bucket each, then 32 to each doubling.
+// index is the bucket of a value. Values below 64 have a bucket each, larger ones 32 to each power of two.
 func index(us uint64) int {
 	if us < 64 {
 		return int(us)
@@ -32,7 +32,7 @@ func index(us uint64) int {
 	return 32*shift + int(us>>shift)
 }
 
-// upper is the highest value of a bucket.
+// upper is the largest value of a bucket.
 func upper(i int) uint64 {
 	if i < 64 {
 		return uint64(i)
@@ -41,7 +41,7 @@ func upper(i int) uint64 {
 	return (uint64(i-32*shift)+1)<<shift - 1
 }
 
-// quantile is the value that a share q of all don't exceed; 0 when there are none.
+// quantile is the smallest value that is not exceeded by a share q of all values; 0 without values.
 func (h *histogram) quantile(q float64) time.Duration {
 	if h.n == 0 {
 		return 0

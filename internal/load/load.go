@@ -1,9 +1,11 @@
-// Package load sends the beacons of realistic visitors to a Nowcast, at a given rate, and measures the answers. It knows only HTTP.
+// Package load sends the beacons of realistic visitors to a Nowcast at a given rate and measures the
+// answers. It knows only HTTP.
 //
-// Beacons go out when they are due, whatever the answers, and a beacon's latency counts from when it was due, not from when
-// it was sent: a server that stalls, or a sender that can't keep up, shows in the latencies instead of hiding behind them. When the
-// server answers so slowly that all connections are busy, what is due waits; the wait counts. Nothing is sent again. What was due and
-// couldn't be sent until 15 s after the end is left and counted as unsent.
+// The load is open-loop: beacons are sent when they are due, whatever the answers. A latency counts from
+// when the beacon was due, not from when it was sent, so that a stalled server or a slow sender shows in
+// the latencies (otherwise this is known as coordinated omission). When all connections are busy, due
+// beacons wait, and the wait counts. A beacon is never retried. Beacons that are not sent within 15 s after
+// the end are counted as unsent.
 package load
 
 import (
@@ -27,13 +29,13 @@ type Config struct {
 	Server   string        // http://host:port
 	Sites    []string      // the busiest first
 	Rate     float64       // beacons a second, above 0, at most 100,000
-	Visitors int           // different ones, 1 to 10,000,000
+	Visitors int           // distinct visitors, 1 to 10,000,000
 	Duration time.Duration // 0: until the context ends
 	Seed     uint64        // the same seed gives the same visitors and the same steps
 	Progress io.Writer     // gets a line a second; may be nil
 }
 
-// Validate says in one sentence what can't be meant.
+// Validate returns an error that names the first invalid field and its range.
 func (c *Config) Validate() error {
 	u, err := url.Parse(c.Server)
 	switch {
@@ -52,21 +54,21 @@ func (c *Config) Validate() error {
 }
 
 const (
-	connections = 256 // at most so many beacons are under way at a time
-	backlog     = 256 // due ones that wait for a connection; when it is full the schedule waits too, and its lateness counts
-	answerTime  = 15 * time.Second
-	thinkTime   = 8 * time.Second // between two beacons of a visitor, where there are enough visitors for the rate
+	connections   = 256 // the most requests in flight
+	backlog       = 256 // due beacons that wait for a connection; when it is full the schedule runs late
+	answerTimeout = 15 * time.Second
+	thinkTime     = 8 * time.Second // mean time between two beacons of a visitor, given enough visitors
 )
 
 // Load is a stream of visitors.
 type Load struct {
-	cfg    Config
-	client *http.Client
-	crowd  *crowd
-	tally  *tally
+	cfg        Config
+	client     *http.Client
+	population *population
+	tally      *tally
 }
 
-// New validates and sends nothing.
+// New validates cfg and sends nothing.
 func New(cfg Config) (*Load, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -75,26 +77,27 @@ func New(cfg Config) (*Load, error) {
 		DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
 		MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections, DisableCompression: true,
 	}
-	return &Load{cfg: cfg, client: &http.Client{Transport: t, Timeout: answerTime}, crowd: newCrowd(cfg), tally: newTally()}, nil
+	client := &http.Client{Transport: t, Timeout: answerTimeout}
+	return &Load{cfg: cfg, client: client, population: newPopulation(cfg), tally: &tally{}}, nil
 }
 
-// job is one beacon and when it is due.
+// job is a beacon and the moment at which it is due.
 type job struct {
 	due    time.Time
 	beacon *beacon
 }
 
-// Run sends until the duration is over or ctx ends, which is no error, waits for the answers under way and returns the summary. It
-// fails at once when nothing listens at the server's address.
+// Run sends until the duration is over or ctx ends, waits for outstanding answers and returns the summary.
+// The end of ctx is no error. Run fails at once if nothing listens at the server's address.
 func (l *Load) Run(ctx context.Context) (*Summary, error) {
 	defer l.client.CloseIdleConnections()
-	if err := l.knock(ctx); err != nil {
+	if err := l.checkServer(ctx); err != nil {
 		return nil, err
 	}
-	sending := ctx // its end ends what is under way too; the end of the duration doesn't
+	sending := ctx // the end of ctx cancels requests in flight; the end of the duration doesn't
 	if l.cfg.Duration > 0 {
 		var stop context.CancelFunc
-		sending, stop = context.WithTimeout(ctx, l.cfg.Duration+answerTime)
+		sending, stop = context.WithTimeout(ctx, l.cfg.Duration+answerTimeout)
 		defer stop()
 	}
 	jobs := make(chan job, backlog)
@@ -107,46 +110,52 @@ func (l *Load) Run(ctx context.Context) (*Summary, error) {
 		})
 	}
 	start := time.Now()
-	reporting, quiet := context.WithCancel(context.WithoutCancel(ctx))
-	defer quiet()
+	reporting, stopReport := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopReport()
 	progress.Go(func() { l.report(reporting, start) })
-	handed := l.schedule(sending, start, jobs)
+	scheduled := l.schedule(sending, start, jobs)
 	close(jobs)
 	workers.Wait()
 	took := time.Since(start)
-	quiet()
+	stopReport()
 	progress.Wait()
 	sum := l.tally.summary(took)
 	if sending.Err() != nil && ctx.Err() == nil {
-		sum.Unsent = max(0, int64(l.cfg.Rate*l.cfg.Duration.Seconds())-handed)
+		sum.Unsent = max(0, int64(l.cfg.Rate*l.cfg.Duration.Seconds())-scheduled)
 	}
 	return sum, nil
 }
 
-func (l *Load) knock(ctx context.Context) error {
+// checkServer fails if nothing listens at the server's address.
+func (l *Load) checkServer(ctx context.Context) error {
 	u, err := url.Parse(l.cfg.Server)
 	if err != nil {
-		return fmt.Errorf("read server's address: %w", err)
+		return fmt.Errorf("parse server address: %w", err)
 	}
 	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
-	c, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	c, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(),
+		port))
 	if err != nil {
-		return fmt.Errorf("%s doesn't answer (%w): start it with `nowcast all`, or name another with --server", l.cfg.Server, err)
+		return fmt.Errorf("%s doesn't answer (%w): start it with `nowcast all`, "+
+			"or name another with --server", l.cfg.Server, err)
 	}
 	return c.Close()
 }
 
-// schedule hands out beacons when they are due, until the duration is over or ctx ends, and returns how many. As many visitors browse
-// at a time as the rate needs; where they are fewer, they hurry.
-func (l *Load) schedule(ctx context.Context, start time.Time, jobs chan<- job) (handed int64) {
-	browsing := min(max(1, int(l.cfg.Rate*thinkTime.Seconds())), l.cfg.Visitors)
-	think := time.Duration(float64(browsing) / l.cfg.Rate * float64(time.Second))
+// schedule sends beacons to jobs when they are due, until the duration is over or ctx ends, and returns
+// their number. The rate decides how many visitors are active at a time. With fewer visitors than that, the
+// time between two beacons of a visitor is shorter than thinkTime.
+func (l *Load) schedule(ctx context.Context, start time.Time, jobs chan<- job) (scheduled int64) {
+	active := min(max(1, int(l.cfg.Rate*thinkTime.Seconds())), l.cfg.Visitors)
+	think := time.Duration(float64(active) / l.cfg.Rate * float64(time.Second))
 	random := rand.New(rand.NewPCG(l.cfg.Seed, 1)) //nolint:gosec // not a secret
-	due := make(queue, 0, browsing)
-	for range browsing {
-		// Everybody is somewhere between two beacons, more likely so in a long pause: begun otherwise, the rate would swing.
+	due := make(queue, 0, active)
+	for range active {
+		// A visitor starts at a random point of a pause. Long pauses are more likely by their length (the
+		// inspection paradox); otherwise the rate would oscillate at first.
 		pause := math.Sqrt(0.25 + 2*random.Float64())
-		due = append(due, step{time.Duration(pause * random.Float64() * float64(think)), l.crowd.arrive()})
+		due = append(due, step{time.Duration(pause * random.Float64() * float64(think)),
+			l.population.arrive()})
 	}
 	heap.Init(&due)
 	timer := time.NewTimer(0)
@@ -158,32 +167,33 @@ func (l *Load) schedule(ctx context.Context, start time.Time, jobs chan<- job) (
 			select {
 			case <-timer.C:
 			case <-ctx.Done():
-				return handed
+				return scheduled
 			}
 		}
-		b, more := next.who.step()
+		b, more := next.visit.step()
 		select {
 		case jobs <- job{at, b}:
-			handed++
+			scheduled++
 		case <-ctx.Done():
-			return handed
+			return scheduled
 		}
 		if !more {
-			next.who = l.crowd.arrive()
+			next.visit = l.population.arrive()
 		}
-		// Between half and one and a half: people differ, the mean stays.
-		due[0] = step{next.at + think/2 + time.Duration(random.Int64N(int64(think)+1)), next.who}
+		// Uniform from half of think to one and a half, so that the mean is think.
+		due[0] = step{next.at + think/2 + time.Duration(random.Int64N(int64(think)+1)), next.visit}
 		heap.Fix(&due, 0)
 	}
-	return handed
+	return scheduled
 }
 
-// step is when somebody's next beacon is due, from the start.
+// step is the next beacon of a visit.
 type step struct {
-	at  time.Duration
-	who *visit
+	at    time.Duration // due, from the start
+	visit *visit
 }
 
+// queue is a heap of steps, the next due first.
 type queue []step
 
 func (q queue) Len() int           { return len(q) }

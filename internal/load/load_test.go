@@ -22,27 +22,28 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// server takes beacons without a network, so that time can be the test's own.
+// server is an http.RoundTripper that answers beacons, so that tests can run on a synthetic clock.
 type server struct {
 	t      *testing.T
 	answer func(w http.ResponseWriter, n int) error
 
-	mu      sync.Mutex
-	beacons []beacon
-	who     map[string]bool
-	sum     *Summary
+	mu       sync.Mutex
+	beacons  []beacon
+	visitors map[string]bool // by address and user agent
+	sum      *Summary
 }
 
 // RoundTrip is the server's side of a request.
 func (s *server) RoundTrip(r *http.Request) (*http.Response, error) {
 	body, _ := io.ReadAll(r.Body)
 	var got beacon
-	if err := json.Unmarshal(body, &got); err != nil || r.URL.Path != "/api/event" || r.Method != http.MethodPost {
+	if err := json.Unmarshal(body, &got); err != nil || r.URL.Path != "/api/event" ||
+		r.Method != http.MethodPost {
 		s.t.Errorf("%s %s: %v", r.URL, body, err)
 	}
 	s.mu.Lock()
 	s.beacons = append(s.beacons, got)
-	s.who[r.Header.Get("X-Forwarded-For")+r.UserAgent()] = true
+	s.visitors[r.Header.Get("X-Forwarded-For")+r.UserAgent()] = true
 	n := len(s.beacons)
 	s.mu.Unlock()
 	w := httptest.NewRecorder()
@@ -54,7 +55,7 @@ func (s *server) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func accept(w http.ResponseWriter, _ int) error { w.WriteHeader(http.StatusAccepted); return nil }
 
-// listener is there for Run's first knock only.
+// listener listens for the connection by which Run checks that the server answers.
 func listener(t *testing.T) string {
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -64,10 +65,10 @@ func listener(t *testing.T) string {
 	return "http://" + l.Addr().String()
 }
 
-// runLoad sends to a server that answers as it is told.
+// runLoad runs a load on a synthetic clock against a server that answers by answer.
 func runLoad(t *testing.T, cfg Config, answer func(http.ResponseWriter, int) error) (*server, *Summary) {
 	t.Helper()
-	s := &server{t: t, who: map[string]bool{}, answer: answer}
+	s := &server{t: t, visitors: map[string]bool{}, answer: answer}
 	cfg.Server = listener(t)
 	synctest.Test(t, func(t *testing.T) {
 		l, err := New(cfg)
@@ -84,8 +85,10 @@ func runLoad(t *testing.T, cfg Config, answer func(http.ResponseWriter, int) err
 
 func TestStreamIsRealistic(t *testing.T) {
 	var progress bytes.Buffer
-	s, sum := runLoad(t, Config{Sites: []string{"a.example", "b.example"}, Rate: 200, Visitors: 300, Duration: 20 * time.Second, Seed: 7, Progress: &progress}, accept)
-	if sum.Sent < 3900 || sum.Sent > 4100 || sum.Counted != sum.Sent || sum.Advice() != "" || sum.Latency.Max != 0 || sum.Seconds > 20.1 {
+	s, sum := runLoad(t, Config{Sites: []string{"a.example", "b.example"}, Rate: 200, Visitors: 300,
+		Duration: 20 * time.Second, Seed: 7, Progress: &progress}, accept)
+	if sum.Sent < 3900 || sum.Sent > 4100 || sum.Counted != sum.Sent || sum.Advice() != "" ||
+		sum.Latency.Max != 0 || sum.Seconds > 20.1 {
 		t.Errorf("200/s for 20 s: %+v", sum)
 	}
 	names, sites, pages, sources := map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}
@@ -97,51 +100,61 @@ func TestStreamIsRealistic(t *testing.T) {
 			sources[b.Referrer]++
 		}
 	}
-	if names["pageview"] < 2000 || names["engagement"] < 500 || names["Signup"]+names["Download"]+names["Purchase"] < 80 {
+	if names["pageview"] < 2000 || names["engagement"] < 500 ||
+		names["Signup"]+names["Download"]+names["Purchase"] < 80 {
 		t.Errorf("kinds: %v", names)
 	}
 	if sites["a.example"] < sites["b.example"] || sites["b.example"] == 0 {
 		t.Errorf("sites: %v", sites)
 	}
 	if len(pages) < 60 || pages["https://a.example/"] < 150 || len(sources) < 8 {
-		t.Errorf("%d pages, %d views of the first one, sources %v", len(pages), pages["https://a.example/"], sources)
+		t.Errorf("%d pages, %d views of the first one, sources %v", len(pages), pages["https://a.example/"],
+			sources)
 	}
-	if len(s.who) != 300 {
-		t.Errorf("%d visitors came of 300", len(s.who))
+	if len(s.visitors) != 300 {
+		t.Errorf("%d visitors came of 300", len(s.visitors))
 	}
-	if lines := strings.Count(progress.String(), "\n"); lines < 19 || !strings.Contains(progress.String(), "p99 ") {
+	if lines := strings.Count(progress.String(), "\n"); lines < 19 || !strings.Contains(progress.String(),
+		"p99 ") {
 		t.Errorf("%d lines of progress: %s", lines, &progress)
 	}
-	again, _ := runLoad(t, Config{Sites: []string{"a.example", "b.example"}, Rate: 200, Visitors: 300, Duration: 20 * time.Second, Seed: 7}, accept)
-	if len(again.beacons) != len(s.beacons) || again.beacons[0].URL != s.beacons[0].URL || len(again.who) != len(s.who) {
+	again, _ := runLoad(t, Config{Sites: []string{"a.example", "b.example"}, Rate: 200, Visitors: 300,
+		Duration: 20 * time.Second, Seed: 7}, accept)
+	if len(again.beacons) != len(s.beacons) || again.beacons[0].URL != s.beacons[0].URL ||
+		len(again.visitors) != len(s.visitors) {
 		t.Error("the same seed gave another stream")
 	}
 }
 
-// A server that stalls for a second costs everything that was due meanwhile, not one beacon a connection.
-func TestLatencyCountsFromWhenItWasDue(t *testing.T) {
+// A server that stalls for a second delays all beacons that are due meanwhile, not one a connection.
+func TestLatencyCountsFromDueTime(t *testing.T) {
 	begin := sync.OnceValue(time.Now)
-	_, sum := runLoad(t, Config{Sites: []string{"a.example"}, Rate: 2000, Visitors: 100, Duration: 2 * time.Second, Seed: 1}, func(w http.ResponseWriter, n int) error {
+	cfg := Config{Sites: []string{"a.example"}, Rate: 2000, Visitors: 100, Duration: 2 * time.Second, Seed: 1}
+	_, sum := runLoad(t, cfg, func(w http.ResponseWriter, n int) error {
 		time.Sleep(time.Until(begin().Add(time.Second)))
 		return accept(w, n)
 	})
-	if sum.Sent < 3900 || sum.Sent > 4100 || sum.Latency.Max < 950 || sum.Latency.P50 > 50 || sum.Latency.Mean < 200 || sum.Latency.Mean > 300 {
+	if sum.Sent < 3900 || sum.Sent > 4100 || sum.Latency.Max < 950 || sum.Latency.P50 > 50 ||
+		sum.Latency.Mean < 200 || sum.Latency.Mean > 300 {
 		t.Errorf("%+v", sum)
 	}
 }
 
-func TestWhatIsNeverSentIsSaid(t *testing.T) {
-	_, sum := runLoad(t, Config{Sites: []string{"a.example"}, Rate: 5000, Visitors: 100, Duration: 2 * time.Second, Seed: 1}, func(w http.ResponseWriter, n int) error {
+func TestUnsentBeaconsAreCounted(t *testing.T) {
+	cfg := Config{Sites: []string{"a.example"}, Rate: 5000, Visitors: 100, Duration: 2 * time.Second, Seed: 1}
+	_, sum := runLoad(t, cfg, func(w http.ResponseWriter, n int) error {
 		time.Sleep(time.Second)
 		return accept(w, n)
 	})
-	if sum.Sent+sum.Unsent < 9500 || sum.Sent+sum.Unsent > 10500 || sum.Unsent < 4000 || !strings.Contains(sum.Advice(), "lower --rate") {
+	if sum.Sent+sum.Unsent < 9500 || sum.Sent+sum.Unsent > 10500 || sum.Unsent < 4000 ||
+		!strings.Contains(sum.Advice(), "lower --rate") {
 		t.Errorf("%+v: %s", sum, sum.Advice())
 	}
 }
 
-func TestAnswersAreToldApart(t *testing.T) {
-	_, sum := runLoad(t, Config{Sites: []string{"a.example"}, Rate: 500, Visitors: 50, Duration: time.Second, Seed: 1}, func(w http.ResponseWriter, n int) error {
+func TestOutcomes(t *testing.T) {
+	cfg := Config{Sites: []string{"a.example"}, Rate: 500, Visitors: 50, Duration: time.Second, Seed: 1}
+	_, sum := runLoad(t, cfg, func(w http.ResponseWriter, n int) error {
 		switch n % 5 {
 		case 0:
 			w.Header().Set("X-Plausible-Dropped", "1")
@@ -157,10 +170,12 @@ func TestAnswersAreToldApart(t *testing.T) {
 		}
 		return nil
 	})
-	if sum.Counted != 0 || sum.Dropped == 0 || sum.Refused == 0 || sum.Unavailable == 0 || sum.Other == 0 || sum.Failed == 0 {
+	if sum.Counted != 0 || sum.Dropped == 0 || sum.Refused == 0 || sum.Unavailable == 0 || sum.Other == 0 ||
+		sum.Failed == 0 {
 		t.Errorf("%+v", sum)
 	}
-	if sum.Sent != sum.Dropped+sum.Refused+sum.Unavailable+sum.Other+sum.Failed || !strings.Contains(sum.Advice(), "site add") {
+	if sum.Sent != sum.Dropped+sum.Refused+sum.Unavailable+sum.Other+sum.Failed ||
+		!strings.Contains(sum.Advice(), "site add") {
 		t.Errorf("%+v: %s", sum, sum.Advice())
 	}
 	var b bytes.Buffer
@@ -169,9 +184,12 @@ func TestAnswersAreToldApart(t *testing.T) {
 	}
 }
 
-// Over a real connection, and until somebody has seen enough.
-func TestEndOfContextIsASummary(t *testing.T) {
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) }))
+// The connection is a real one, and the duration unlimited.
+func TestRunReturnsSummaryWhenContextEnds(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter,
+		_ *http.Request) {
+		w.WriteHeader(http.StatusAccepted)
+	}))
 	defer s.Close()
 	l, err := New(Config{Server: s.URL, Sites: []string{"a.example"}, Rate: 200, Visitors: 50, Seed: 1})
 	if err != nil {
@@ -184,7 +202,7 @@ func TestEndOfContextIsASummary(t *testing.T) {
 	}
 }
 
-func TestNobodyListens(t *testing.T) {
+func TestRunFailsWithoutServer(t *testing.T) {
 	s := httptest.NewServer(http.NotFoundHandler())
 	s.Close()
 	l, err := New(Config{Server: s.URL, Sites: []string{"a.example"}, Rate: 1, Visitors: 1})
@@ -211,13 +229,14 @@ func TestValidate(t *testing.T) {
 	} {
 		c := good
 		row.change(&c)
-		if err := c.Validate(); (err == nil) != (row.want == "") || err != nil && !strings.Contains(err.Error(), row.want) {
+		if err := c.Validate(); (err == nil) != (row.want == "") || err != nil &&
+			!strings.Contains(err.Error(), row.want) {
 			t.Errorf("%q: %v", row.want, err)
 		}
 	}
 }
 
-func TestVisitorsAreThemselves(t *testing.T) {
+func TestVisitorsAreDistinctAndReproducible(t *testing.T) {
 	agents := map[string]bool{}
 	for n := range 5000 {
 		v := newVisitor(3, n)

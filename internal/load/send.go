@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// beacon is one request, in the short form of the Plausible events API as the tracker sends it.
+// beacon is one request, with the short field names of the Plausible events API, as the tracker sends it.
 type beacon struct {
-	from *visitor
+	visitor *visitor
 
 	Name     string            `json:"n"`
 	URL      string            `json:"u"`
@@ -29,46 +29,47 @@ type revenue struct {
 	Currency string `json:"currency"`
 }
 
-// send posts a beacon and notes the answer.
+// send posts a beacon and counts the answer. A request that the end of ctx cancels isn't counted.
 func (l *Load) send(ctx context.Context, j job) {
 	body, err := json.Marshal(j.beacon)
 	if err != nil {
 		l.tally.add(failed, err.Error(), 0)
 		return
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(l.cfg.Server, "/")+"/api/event", bytes.NewReader(body))
+	url := strings.TrimSuffix(l.cfg.Server, "/") + "/api/event"
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		l.tally.add(failed, err.Error(), 0)
 		return
 	}
-	who := j.beacon.from
+	v := j.beacon.visitor
 	req.Header = http.Header{
-		"Content-Type": {"text/plain"}, "User-Agent": {who.agent}, "Accept-Language": {who.language},
-		"X-Forwarded-For": {who.address.String()},
+		"Content-Type": {"text/plain"}, "User-Agent": {v.agent}, "Accept-Language": {v.language},
+		"X-Forwarded-For": {v.address.String()},
 	}
 	res, err := l.client.Do(req)
 	if err != nil {
-		if ctx.Err() == nil { // not Ctrl-C
+		if ctx.Err() == nil {
 			l.tally.add(failed, err.Error(), time.Since(j.due))
 		}
 		return
 	}
 	defer res.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(res.Body, 1<<10))
-	kind := other
+	o := other
 	switch {
 	case res.StatusCode == http.StatusAccepted && res.Header.Get("X-Plausible-Dropped") != "":
-		kind = dropped
+		o = dropped
 	case res.StatusCode == http.StatusAccepted:
-		kind = counted
+		o = counted
 	case res.StatusCode == http.StatusBadRequest:
-		kind = refused
+		o = refused
 	case res.StatusCode == http.StatusServiceUnavailable:
-		kind = unavailable
+		o = unavailable
 	}
-	what := ""
-	if kind != counted {
-		what = res.Status + " " + strings.TrimSpace(string(text))
+	example := ""
+	if o != counted {
+		example = res.Status + " " + strings.TrimSpace(string(text))
 	}
-	l.tally.add(kind, what, time.Since(j.due))
+	l.tally.add(o, example, time.Since(j.due))
 }

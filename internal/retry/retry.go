@@ -1,5 +1,5 @@
-// Package retry spaces out attempts at something that failed: exponential backoff with jitter, and sleeps that end
-// with a context.
+// Package retry spaces out attempts at something that failed: exponential backoff with jitter, and sleeps
+// that end with a context.
 package retry
 
 import (
@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// Backoff grows the pause between attempts from Min to Max, doubling each time. The zero value pauses for 10 ms to
-// 200 ms. It is for one goroutine.
+// Backoff grows the pause between attempts from Min to Max, doubling each time. The zero value pauses for 10
+// ms to 200 ms. It is for one goroutine.
 //
-// A pause is a random duration from half of that value to the whole of it ("equal jitter"), so that processes which
-// lost the same broker at the same moment do not come back in step.
-// Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+// A pause is a random duration from half of that value to the whole of it ("equal jitter"), so that
+// processes which lost the same broker at the same moment do not come back in step. Source:
+// https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
 type Backoff struct {
 	Min, Max time.Duration
 
@@ -32,7 +32,8 @@ func (b *Backoff) Next() time.Duration {
 	return jitter(b.current)
 }
 
-// First reports whether the next pause is the first since the zero value or Reset: the moment to log a failure once.
+// First reports whether the next pause is the first since the zero value or Reset: the moment to log a
+// failure once.
 func (b *Backoff) First() bool { return b.current == 0 }
 
 // Reset starts again at Min, after an attempt that succeeded.

@@ -18,8 +18,8 @@ func TestBackoff(t *testing.T) {
 		if !b.First() {
 			t.Error("a new backoff has not paused yet")
 		}
-		for _, bound := range []time.Duration{10, 20, 40, 70, 70} {
-			bound *= time.Millisecond
+		for _, ms := range []int{10, 20, 40, 70, 70} {
+			bound := time.Duration(ms) * time.Millisecond
 			if d := b.Next(); d < bound/2 || d > bound {
 				t.Errorf("pause of %v, want %v to %v", d, bound/2, bound)
 			}
@@ -60,7 +60,8 @@ func TestSleep(t *testing.T) {
 		if err := Sleep(ctx, time.Second); err != nil || time.Since(start) != time.Second {
 			t.Errorf("slept %v, %v", time.Since(start), err)
 		}
-		if err := Sleep(ctx, time.Hour); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Minute {
+		if err := Sleep(ctx, time.Hour); !errors.Is(err, context.DeadlineExceeded) ||
+			time.Since(start) != time.Minute {
 			t.Errorf("slept %v beyond the context, %v", time.Since(start), err)
 		}
 		if err := Sleep(ctx, 0); !errors.Is(err, context.DeadlineExceeded) {

@@ -10,7 +10,7 @@ import (
 	"nowcast/internal/event"
 )
 
-// digest hashes values so that no two lists of them run into each other.
+// digest hashes a list of values. Different lists have different encodings.
 type digest struct{ xxhash.Digest }
 
 func (d *digest) text(s string) {
@@ -32,16 +32,19 @@ func (d *digest) flag(b bool) {
 	}
 }
 
-// contentOf is all that the table `events` says of an event; of the id, only one that the client gave.
+// contentOf hashes the columns of an event in the table `events`, without the id.
 func contentOf(e *event.Event, late, fresh bool) uint64 {
 	var d digest
 	d.Reset()
-	for _, s := range []string{e.Site, e.Kind.String(), e.Name, e.Hostname, e.Path, e.Referrer, e.Source, e.UTMSource, e.UTMMedium, e.UTMCampaign,
-		e.UTMContent, e.UTMTerm, e.Country, e.Region, e.Device, e.Browser, e.BrowserVersion, e.OS, e.OSVersion, e.Language, e.Currency,
+	for _, s := range []string{e.Site, e.Kind.String(), e.Name, e.Hostname, e.Path, e.Referrer, e.Source,
+		e.UTMSource, e.UTMMedium, e.UTMCampaign,
+		e.UTMContent, e.UTMTerm, e.Country, e.Region, e.Device, e.Browser, e.BrowserVersion, e.OS,
+		e.OSVersion, e.Language, e.Currency,
 		e.Channel, e.City, e.Screen} {
 		d.text(s)
 	}
-	for _, n := range []uint64{uint64(e.Time), e.Visitor, uint64(e.RevenueMicros), uint64(min(e.ScrollDepth, 255)), uint64(e.EngagedMS)} {
+	for _, n := range []uint64{uint64(e.Time), e.Visitor, uint64(e.RevenueMicros),
+		uint64(min(e.ScrollDepth, 255)), uint64(e.EngagedMS)} {
 		d.number(n)
 	}
 	for _, b := range []bool{e.Interactive, late, fresh} {
@@ -49,7 +52,7 @@ func contentOf(e *event.Event, late, fresh bool) uint64 {
 	}
 	if len(e.Props) > 0 {
 		props := map[string]string{}
-		// What can't be read of them isn't stored.
+		// Corrupt properties aren't stored.
 		_ = event.EachProp(e.Props, func(k, v string) bool { props[k] = v; return true })
 		for _, k := range slices.Sorted(maps.Keys(props)) {
 			d.text(k)
@@ -59,7 +62,7 @@ func contentOf(e *event.Event, late, fresh bool) uint64 {
 	return d.Sum64()
 }
 
-// keyOf is the same for two events that are one row to a reader of the table.
+// keyOf hashes the key of an event's row: FINAL keeps one row of those with one key.
 func keyOf(e *event.Event, h event.Header, i int) uint64 {
 	var d digest
 	d.Reset()

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
-
 	"nowcast/internal/broker"
 	"nowcast/internal/event"
 	"nowcast/internal/topic"
@@ -21,20 +19,21 @@ const (
 	inLedger = "ClickHouse ledger"
 )
 
-// minuteKey is what a reader of the ledger asks for: a site and a minute of receipt, since 1970 UTC.
+// minuteKey is a site and a minute of receipt, since 1970 UTC.
 type minuteKey struct {
 	site   string
 	minute int64
 }
 
-// outcomes is what became of beacons. Each is in received and in one of the others.
+// outcomes counts the fate of beacons. Each is in received and in exactly one other count.
 type outcomes struct {
-	received, counted, late, stale, repeated uint64
-	dropped                                  map[string]uint64
-	last                                     int64 // offset of the last envelope that says something of them
+	received, counted, late, stale, duplicate uint64
+	dropped                                   map[string]uint64 // by reason
+	// offset of the last envelope that counted here
+	last int64
 }
 
-func (o *outcomes) event(c class) {
+func (o *outcomes) addEvent(c class) {
 	switch c {
 	case inWindow:
 		o.counted++
@@ -42,8 +41,8 @@ func (o *outcomes) event(c class) {
 		o.late++
 	case stale:
 		o.stale++
-	case repeated:
-		o.repeated++
+	case duplicate:
+		o.duplicate++
 	}
 }
 
@@ -52,7 +51,7 @@ func (o *outcomes) add(x *outcomes) {
 	o.counted += x.counted
 	o.late += x.late
 	o.stale += x.stale
-	o.repeated += x.repeated
+	o.duplicate += x.duplicate
 	o.last = max(o.last, x.last)
 	for reason, n := range x.dropped {
 		o.drop(reason, n)
@@ -69,54 +68,52 @@ func (o *outcomes) drop(reason string, n uint64) {
 	o.dropped[reason] += n
 }
 
-func (o *outcomes) events() uint64 { return o.counted + o.late + o.stale + o.repeated }
+func (o *outcomes) events() uint64 { return o.counted + o.late + o.stale + o.duplicate }
 
-func (o *outcomes) lost() (n uint64) {
+func (o *outcomes) allDropped() (n uint64) {
 	for _, d := range o.dropped {
 		n += d
 	}
 	return n
 }
 
-func (o *outcomes) balanced() bool { return o.received == o.events()+o.lost() }
+func (o *outcomes) balanced() bool { return o.received == o.events()+o.allDropped() }
 
 func (o *outcomes) String() string {
-	return fmt.Sprintf("%d received, %d counted, %d late, %d stale, %d repeated, %d dropped", o.received, o.counted, o.late, o.stale, o.repeated, o.lost())
+	return fmt.Sprintf("%d received, %d counted, %d late, %d stale, %d repeated, %d dropped",
+		o.received, o.counted, o.late, o.stale, o.duplicate, o.allDropped())
 }
 
-// differs says in which numbers b isn't o, and whether it adds up.
-func (o *outcomes) differs(b *outcomes) string {
-	var all []string
-	say := func(name string, got, want uint64) {
-		if got != want {
-			all = append(all, fmt.Sprintf("%s is %d, recounted %d", name, got, want))
-		}
-	}
-	say("received", b.received, o.received)
-	say("counted", b.counted, o.counted)
-	say("late", b.late, o.late)
-	say("stale", b.stale, o.stale)
-	say("repeated", b.repeated, o.repeated)
-	reasons := slices.AppendSeq(slices.Collect(maps.Keys(o.dropped)), maps.Keys(b.dropped))
+// differs describes the counts in which got isn't o, and an imbalance of got.
+func (o *outcomes) differs(got *outcomes) string {
+	var all differences
+	all.compare("received", got.received, o.received)
+	all.compare("counted", got.counted, o.counted)
+	all.compare("late", got.late, o.late)
+	all.compare("stale", got.stale, o.stale)
+	all.compare("repeated", got.duplicate, o.duplicate)
+	reasons := slices.AppendSeq(slices.Collect(maps.Keys(o.dropped)), maps.Keys(got.dropped))
 	slices.Sort(reasons)
 	for _, reason := range slices.Compact(reasons) {
-		say("dropped as "+reason, b.dropped[reason], o.dropped[reason])
+		all.compare("dropped as "+reason, got.dropped[reason], o.dropped[reason])
 	}
-	if !b.balanced() {
-		all = append(all, b.imbalance())
+	if !got.balanced() {
+		all = append(all, got.imbalance())
 	}
 	return strings.Join(all, ", ")
 }
 
 func (o *outcomes) imbalance() string {
-	return fmt.Sprintf("it doesn't add up: %d received, but %d counted, late, stale, repeated or dropped", o.received, o.events()+o.lost())
+	return fmt.Sprintf("it doesn't add up: %d received, but %d counted, late, stale, repeated or dropped",
+		o.received, o.events()+o.allDropped())
 }
 
-// minutes are those that the span touches, whole: the ledger knows nothing shorter.
+// minutes returns the whole minutes that the span touches, [from, to).
 func (c *Config) minutes() (from, to int64) { return c.From.Unix() / 60, (c.To.Unix() + 59) / 60 }
 
-// tallied adds an envelope to the ledger, and sees that its tallies and its events say the same.
-func (r *recount) tallied(x broker.Record, events []event.Event, classes []class, tallies []event.Tally, report *Report) {
+// addToLedger counts an envelope in the ledger. It reports an envelope whose tallies don't fit its events.
+func (r *recount) addToLedger(x broker.Record, events []event.Event, classes []class, tallies []event.Tally,
+	report *Report) {
 	here := map[minuteKey]*outcomes{}
 	at := func(site string, minute int64) *outcomes {
 		k := minuteKey{r.sites[r.site(site)], minute}
@@ -127,8 +124,8 @@ func (r *recount) tallied(x broker.Record, events []event.Event, classes []class
 	}
 	for i := range events {
 		o := at(events[i].Site, events[i].Time/60_000)
-		o.event(classes[i])
-		if len(tallies) == 0 { // of before there were any
+		o.addEvent(classes[i])
+		if len(tallies) == 0 { // from a version of ingest that sent no tallies
 			o.received++
 		}
 	}
@@ -142,12 +139,15 @@ func (r *recount) tallied(x broker.Record, events []event.Event, classes []class
 	}
 	from, to := r.cfg.minutes()
 	for k, o := range here {
-		if k.minute < from || k.minute >= to || !r.cfg.asked(k.site) {
+		if k.minute < from || k.minute >= to || !r.cfg.includes(k.site) {
 			continue
 		}
 		if !o.balanced() {
-			report.differ(Difference{In: inLog, Site: k.site, Second: k.minute * 60, Partition: r.partition, Position: position(inLog, r.partition, x.Offset),
-				What: fmt.Sprintf("the envelope's tallies and events don't fit: %d received, %d dropped, %d events", o.received, o.lost(), o.events())})
+			report.differ(Difference{In: inLog, Site: k.site, Second: k.minute * 60, Partition: r.partition,
+				Position: position(inLog, r.partition, x.Offset),
+				What: fmt.Sprintf("the envelope's tallies and events don't fit: "+
+					"%d received, %d dropped, %d events",
+					o.received, o.allDropped(), o.events())})
 		}
 		if r.ledger[k] == nil {
 			r.ledger[k] = &outcomes{}
@@ -160,30 +160,36 @@ func (r *recount) tallied(x broker.Record, events []event.Event, classes []class
 //go:embed sql/ledger.sql
 var selectLedger string
 
-// compareLedger compares what the ledger adds up to, by site and minute: in how many rows it says so is the store lane's own affair. A minute of which
-// the table knows more than what was recounted, up to the offset to, only has to add up.
+// ledgerRetention is how many months ClickHouse keeps the ledger.
+const ledgerRetention = 13
+
+// compareLedger compares the sums of the ledger by site and minute. How many rows add up to a sum isn't
+// compared. A minute with envelopes from offset to on, which the recount hasn't read, only has to balance.
 func (r *run) compareLedger(ctx context.Context, p int, rc *recount, to int64) error {
-	got, newer, err := r.ledgerOf(ctx, p, to)
+	got, newer, err := r.readLedger(ctx, p, to)
 	if err != nil {
 		return err
 	}
 	differ := func(k minuteKey, offset int64, what string) {
-		r.report.differ(Difference{In: inLedger, Site: k.site, Second: k.minute * 60, Partition: p, Position: position(inLog, p, offset), What: what})
+		r.report.differ(Difference{In: inLedger, Site: k.site, Second: k.minute * 60, Partition: p,
+			Position: position(inLog, p, offset), What: what})
 	}
 	for k, g := range got {
 		switch {
-		case k.minute <= rc.headless: // the log has lost some of it
+		case k.minute <= rc.lostThrough:
 		case newer[k] && !g.balanced():
 			differ(k, g.last, g.imbalance())
 		case rc.ledger[k] == nil && !newer[k]:
 			differ(k, g.last, "nothing in the log is behind it: "+g.String())
 		}
 	}
+	kept := time.Now().AddDate(0, -ledgerRetention, 0).Unix()
 	for k, w := range rc.ledger {
-		if k.minute <= rc.headless || newer[k] || w.last >= r.stored[topic.Events][p] || k.minute*60 < time.Now().AddDate(0, -keepLedger, 0).Unix() {
+		if k.minute <= rc.lostThrough || newer[k] || w.last >= r.stored[topic.Events][p] ||
+			k.minute*60 < kept {
 			continue
 		}
-		r.report.ledger(w)
+		r.report.addLedger(w)
 		g := got[k]
 		if g == nil {
 			differ(k, w.last, "missing: "+w.String())
@@ -196,33 +202,33 @@ func (r *run) compareLedger(ctx context.Context, p int, rc *recount, to int64) e
 	return nil
 }
 
-// keepLedger is for how many months ClickHouse keeps it.
-const keepLedger = 13
-
-// ledgerOf adds up the table by site and minute, as far as its rows are of envelopes before to, and says of which minutes a row is of later ones as well.
-func (r *run) ledgerOf(ctx context.Context, p int, to int64) (got map[minuteKey]*outcomes, newer map[minuteKey]bool, err error) {
+// readLedger sums the table by site and minute, for segments that begin before offset to. newer are the
+// minutes with counts of later envelopes.
+func (r *run) readLedger(ctx context.Context, p int, to int64) (got map[minuteKey]*outcomes,
+	newer map[minuteKey]bool,
+	err error) {
 	first, last := r.minutes()
-	rows, err := r.Warehouse.Query(ctx, selectLedger, clickhouse.Named("partition", uint16(p)), clickhouse.Named("from", first*60),
-		clickhouse.Named("to", last*60), clickhouse.Named("sites", r.sites()))
-	if err != nil {
-		return nil, nil, fmt.Errorf("read the ledger from ClickHouse: %w", err)
-	}
-	defer rows.Close()                                   //nolint:errcheck // rows.Err says what matters
-	_, end, err := r.Broker.Bounds(ctx, topic.Events, p) // after the query: what it shows was in the log before
+	rows, err := r.query(ctx, "the ledger", selectLedger, "partition", p, first*60, last*60)
 	if err != nil {
 		return nil, nil, err
 	}
+	_, end, err := r.log.Bounds(ctx, topic.Events, p) // after the query, so that the log has all of its rows
+	if err != nil {
+		rows.Close() //nolint:errcheck // nothing was read
+		return nil, nil, err
+	}
 	got, newer = map[minuteKey]*outcomes{}, map[minuteKey]bool{}
-	for rows.Next() {
+	err = each("the ledger", rows, func() error {
 		var k minuteKey
 		var o outcomes
 		var segment, version uint64
 		var dropped map[string]uint64
-		if err := rows.Scan(&k.site, &k.minute, &segment, &o.received, &o.counted, &o.late, &o.stale, &o.repeated, &dropped, &version); err != nil {
-			return nil, nil, fmt.Errorf("read the ledger from ClickHouse: %w", err)
+		if err := rows.Scan(&k.site, &k.minute, &segment, &o.received, &o.counted, &o.late, &o.stale,
+			&o.duplicate, &dropped, &version); err != nil {
+			return err
 		}
 		if int64(segment) >= to && int64(segment) < end {
-			continue
+			return nil
 		}
 		if int64(version) >= to && int64(version) < end {
 			newer[k] = true
@@ -232,9 +238,7 @@ func (r *run) ledgerOf(ctx context.Context, p int, to int64) (got map[minuteKey]
 			got[k] = &outcomes{}
 		}
 		got[k].add(&o)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, nil, fmt.Errorf("read the ledger from ClickHouse: %w", err)
-	}
-	return got, newer, nil
+		return nil
+	})
+	return got, newer, err
 }

@@ -9,40 +9,40 @@ import (
 	"nowcast/internal/event"
 )
 
-// The protocol's constants, ms.
+// The protocol's constants, written down independently of fold.Rules.
 const (
-	lag      = 10_000    // a node further behind the log's time doesn't hold the watermark
-	nodes    = 660_000   // a node is remembered for, in watermark
-	repeats  = 300_000   // an id is remembered for
-	active   = 300       // s
-	mostOpen = 4_194_304 // events that may wait for their second's end
-	never    = -1 << 62
+	maxNodeLag    = 10_000    // a node further behind the log's time doesn't hold the watermark, ms
+	nodeMemory    = 660_000   // a node is remembered for this much of watermark, ms
+	idMemory      = 300_000   // an id is remembered for this much of watermark, ms
+	active        = 300       // a visitor is active for, s
+	maxOpenEvents = 4_194_304 // in seconds that aren't final
+	never         = -1 << 62  // earlier than every time
 )
 
-// recount is what one partition's log says, counted from the list of its events.
+// recount counts one partition's log from the list of its events.
 type recount struct {
 	cfg       *Config
 	partition int
 
-	nodes     map[uint64]*node
-	ids       map[clientID]int64 // the newest time of each
-	pruned    int64
-	open      map[int64]int // events of seconds that aren't final
-	opened    int
-	now       int64
-	watermark int64
-	finals    []final // where the watermark rose
+	nodes       map[uint64]*node
+	ids         map[clientID]int64 // newest use
+	prunedAt    int64              // watermark
+	openSeconds map[int64]int      // events by second that isn't final
+	openEvents  int
+	logTime     int64 // the log's time, ms
+	watermark   int64
+	finals      []final // rises of the watermark
 
-	sites   []string
-	siteOf  map[string]int32
-	counted []counted
-	former  map[who]uint64 // a visitor's id of the day before
-	stored  []stored
-	stale   bool // there are stale events
+	sites       []string
+	siteOf      map[string]int32
+	counted     []counted
+	previousIDs map[visitorKey]uint64 // a visitor's id of the day before
+	stored      []stored
+	stale       bool // there are stale events
 
-	ledger    map[minuteKey]*outcomes
-	ledgerEnd int64 // offset after the last envelope that is in it
-	headless  int64 // minutes up to it may have been in records that are gone
+	ledger      map[minuteKey]*outcomes
+	ledgerEnd   int64 // offset after the last envelope in the ledger
+	lostThrough int64 // minutes up to this one may have been in deleted records
 
 	decoder event.Decoder
 }
@@ -59,12 +59,12 @@ type clientID struct {
 
 type final struct{ watermark, offset int64 }
 
-type who struct {
+type visitorKey struct {
 	visitor uint64
 	site    int32
 }
 
-// counted is an event that is in a window.
+// counted is an event of a window.
 type counted struct {
 	second   int64
 	visitor  uint64
@@ -72,16 +72,16 @@ type counted struct {
 	pageview bool
 }
 
-// stored is an event that has to be in the table `events`.
+// stored is an event that belongs into the table `events`.
 type stored struct {
 	offset  int64
 	index   uint16
 	stale   bool
-	seen    uint8 // times that it was found there
+	rows    uint8 // found in the table
 	site    int32
 	time    int64  // ms
 	content uint64 // hash of all columns
-	key     uint64 // hash of what makes the row the same as another
+	key     uint64 // hash of the row's key
 }
 
 type class uint8
@@ -90,16 +90,18 @@ const (
 	inWindow class = iota
 	late
 	stale
-	repeated
+	duplicate
 )
 
 func newRecount(c Config, partition int) *recount {
-	return &recount{cfg: &c, partition: partition, nodes: map[uint64]*node{}, ids: map[clientID]int64{}, open: map[int64]int{}, now: never, watermark: never,
-		siteOf: map[string]int32{}, former: map[who]uint64{}, ledger: map[minuteKey]*outcomes{}, headless: never}
+	return &recount{cfg: &c, partition: partition, nodes: map[uint64]*node{}, ids: map[clientID]int64{},
+		openSeconds: map[int64]int{}, logTime: never, watermark: never,
+		siteOf: map[string]int32{}, previousIDs: map[visitorKey]uint64{}, ledger: map[minuteKey]*outcomes{},
+		lostThrough: never}
 }
 
-// envelope takes the log's next record.
-func (r *recount) envelope(x broker.Record, report *Report) error {
+// envelope counts the log's next record.
+func (r *recount) envelope(x broker.Record, report *Report) {
 	report.Records++
 	h, err := r.decoder.Reset(x.Value)
 	var events []event.Event
@@ -113,13 +115,15 @@ func (r *recount) envelope(x broker.Record, report *Report) error {
 	}
 	if err != nil {
 		report.Unreadable++
-		report.note("partition %d, offset %d: the record can't be read (%v), it is in no table and in no window; see topic nowcast.dead-letter.v1", r.partition, x.Offset, err)
-		return nil
+		report.note("partition %d, offset %d: the record can't be read (%v), "+
+			"it is in no table and in no window; see topic nowcast.dead-letter.v1", r.partition, x.Offset,
+			err)
+		return
 	}
 	n := r.nodes[h.Node]
 	if n != nil && h.Sequence <= n.sequence {
 		report.Retried++
-		return nil
+		return
 	}
 	if n == nil {
 		n = &node{last: x.Time}
@@ -129,32 +133,31 @@ func (r *recount) envelope(x broker.Record, report *Report) error {
 	if h.CloseMarker {
 		n.low = never
 	}
-	tooOld := r.watermark != never && x.Time <= r.watermark-nodes
-	r.now = max(r.now, x.Time)
+	tooOld := r.watermark != never && x.Time <= r.watermark-nodeMemory
+	r.logTime = max(r.logTime, x.Time)
 	lowest := int64(never)
 	for _, n := range r.nodes {
-		if n.low >= r.now-lag && (lowest == never || n.low < lowest) {
+		if n.low >= r.logTime-maxNodeLag && (lowest == never || n.low < lowest) {
 			lowest = n.low
 		}
 	}
 	if lowest != never {
-		r.raise(min(lowest, r.now), x.Offset)
+		r.raise(min(lowest, r.logTime), x.Offset)
 	}
 	r.forget()
 	classes := make([]class, len(events))
 	for i := range events {
-		classes[i] = r.event(x, h, i, &events[i], tooOld, report)
+		classes[i] = r.classify(x, h, i, &events[i], tooOld, report)
 	}
-	r.tallied(x, events, classes, r.decoder.Tallies(), report)
-	for r.opened > mostOpen {
+	r.addToLedger(x, events, classes, r.decoder.Tallies(), report)
+	for r.openEvents > maxOpenEvents {
 		oldest := int64(1 << 62)
-		for s := range r.open {
+		for s := range r.openSeconds {
 			oldest = min(oldest, s)
 		}
 		r.raise((oldest+1)*1000, x.Offset)
 	}
 	r.forget()
-	return nil
 }
 
 func (r *recount) raise(w, offset int64) {
@@ -163,10 +166,10 @@ func (r *recount) raise(w, offset int64) {
 	}
 	r.watermark = w
 	r.finals = append(r.finals, final{w, offset})
-	for s, n := range r.open {
+	for s, n := range r.openSeconds {
 		if (s+1)*1000 <= w {
-			r.opened -= n
-			delete(r.open, s)
+			r.openEvents -= n
+			delete(r.openSeconds, s)
 		}
 	}
 }
@@ -176,21 +179,22 @@ func (r *recount) forget() {
 		return
 	}
 	for id, n := range r.nodes {
-		if r.watermark >= n.last+nodes {
+		if r.watermark >= n.last+nodeMemory {
 			delete(r.nodes, id)
 		}
 	}
-	if r.watermark > r.pruned+repeats/2 { // only to save memory: what is too old is never asked for
-		r.pruned = r.watermark
+	if r.watermark > r.prunedAt+idMemory/2 { // only to save memory: older ids match no event
+		r.prunedAt = r.watermark
 		for id, t := range r.ids {
-			if t <= r.watermark-repeats {
+			if t <= r.watermark-idMemory {
 				delete(r.ids, id)
 			}
 		}
 	}
 }
 
-func (r *recount) event(x broker.Record, h event.Header, i int, e *event.Event, tooOld bool, report *Report) class {
+func (r *recount) classify(x broker.Record, h event.Header, i int, e *event.Event, tooOld bool,
+	report *Report) class {
 	e.Time = max(0, min(e.Time, x.Time))
 	second := e.Time / 1000
 	site := r.site(e.Site)
@@ -203,10 +207,10 @@ func (r *recount) event(x broker.Record, h event.Header, i int, e *event.Event, 
 	}
 	if e.HasID {
 		id := clientID{site, e.ID}
-		last, known := r.ids[id]
-		if known && last > r.watermark-repeats {
-			if last > e.Time-repeats {
-				c = repeated
+		last, has := r.ids[id]
+		if has && last > r.watermark-idMemory {
+			if last > e.Time-idMemory {
+				c = duplicate
 			}
 			r.ids[id] = max(last, e.Time)
 		} else {
@@ -214,36 +218,37 @@ func (r *recount) event(x broker.Record, h event.Header, i int, e *event.Event, 
 		}
 	}
 	if c == inWindow {
-		r.open[second]++
-		r.opened++
+		r.openSeconds[second]++
+		r.openEvents++
 	}
-	if !r.cfg.asked(e.Site) || second < r.cfg.From.Unix()-active || second >= r.cfg.To.Unix() {
+	if !r.cfg.includes(e.Site) || second < r.cfg.From.Unix()-active || second >= r.cfg.To.Unix() {
 		return c
 	}
 	if c == inWindow && e.Kind != event.Engagement {
 		r.counted = append(r.counted, counted{second, e.Visitor, site, e.Kind == event.Pageview})
 		if e.PreviousVisitor != 0 && e.PreviousVisitor != e.Visitor {
-			r.former[who{e.Visitor, site}] = e.PreviousVisitor
+			r.previousIDs[visitorKey{e.Visitor, site}] = e.PreviousVisitor
 		}
 	}
 	if second < r.cfg.From.Unix() {
 		return c
 	}
-	report.event(c)
+	report.addEvent(c)
 	if c == late {
-		report.late(r.partition, x.Offset, h.Node, r.sites[site], e.Time, r.watermark-e.Time)
+		report.addLate(r.partition, x.Offset, h.Node, r.sites[site], e.Time, r.watermark-e.Time)
 	}
-	if c != repeated {
+	if c != duplicate {
 		r.stale = r.stale || c == stale
-		r.stored = append(r.stored, stored{offset: x.Offset, index: uint16(i), stale: c == stale, site: site, time: e.Time,
+		r.stored = append(r.stored, stored{offset: x.Offset, index: uint16(i), stale: c == stale,
+			site: site, time: e.Time,
 			content: contentOf(e, c == late, c != stale), key: keyOf(e, h, i)})
 	}
 	return c
 }
 
 func (r *recount) site(name string) int32 {
-	i, known := r.siteOf[name]
-	if !known {
+	i, has := r.siteOf[name]
+	if !has {
 		name = strings.Clone(name)
 		i = int32(len(r.sites))
 		r.sites = append(r.sites, name)
@@ -252,16 +257,17 @@ func (r *recount) site(name string) int32 {
 	return i
 }
 
-// finalAt is the offset of the envelope that made a second final.
+// finalAt returns the offset of the envelope that made a second final, or -1.
 func (r *recount) finalAt(second int64) int64 {
-	i, _ := slices.BinarySearchFunc(r.finals, (second+1)*1000, func(f final, w int64) int { return cmp.Compare(f.watermark, w) })
+	i, _ := slices.BinarySearchFunc(r.finals, (second+1)*1000,
+		func(f final, w int64) int { return cmp.Compare(f.watermark, w) })
 	if i == len(r.finals) {
 		return -1
 	}
 	return r.finals[i].offset
 }
 
-// last is the offset of the last event that has to be stored.
+// last returns the offset of the last event that belongs into the table, or -1.
 func (r *recount) last() int64 {
 	if len(r.stored) == 0 {
 		return -1
@@ -274,22 +280,26 @@ type rowKey struct {
 	second int64
 }
 
-// row is a window.
+// row is the content of a window.
 type row struct{ pageviews, visitors, events, active uint32 }
 
-// rows are the windows of the span, of each second in which the site had an event or lost an active visitor.
+// rows returns the windows of the span: one for each second in which the site had an event or lost an active
+// visitor.
 func (r *recount) rows() map[rowKey]row {
 	for i := range r.counted {
 		c := &r.counted[i]
-		for range 64 { // whoever is known by two ids is counted by the older one, day by day
-			former, known := r.former[who{c.visitor, c.site}]
-			if !known {
+		for range 64 { // a visitor with ids of several days counts by the oldest
+			previous, has := r.previousIDs[visitorKey{c.visitor, c.site}]
+			if !has {
 				break
 			}
-			c.visitor = former
+			c.visitor = previous
 		}
 	}
-	slices.SortFunc(r.counted, func(a, b counted) int { return cmp.Or(cmp.Compare(a.site, b.site), cmp.Compare(a.second, b.second)) })
+	slices.SortFunc(r.counted, func(a, b counted) int {
+		return cmp.Or(cmp.Compare(a.site, b.site),
+			cmp.Compare(a.second, b.second))
+	})
 	rows := map[rowKey]row{}
 	for rest := r.counted; len(rest) > 0; {
 		n := 1
@@ -302,37 +312,37 @@ func (r *recount) rows() map[rowKey]row {
 	return rows
 }
 
-// sweep moves a window of 300 seconds over the events of one site, which are sorted.
+// sweep moves a span of active seconds over the events of one site, which are sorted.
 func (r *recount) sweep(events []counted, rows map[rowKey]row) {
 	var seconds []int64
 	for _, e := range events {
 		seconds = append(seconds, e.second, e.second+active)
 	}
 	slices.Sort(seconds)
-	times := map[uint64]int{} // in the window, by visitor
+	times := map[uint64]int{} // events in the span, by visitor
 	in, out := 0, 0
 	for _, s := range slices.Compact(seconds) {
 		var w row
-		here := map[uint64]bool{}
+		visitors := map[uint64]bool{}
 		for ; in < len(events) && events[in].second == s; in++ {
 			e := events[in]
 			times[e.visitor]++
-			here[e.visitor] = true
+			visitors[e.visitor] = true
 			w.events++
 			if e.pageview {
 				w.pageviews++
 			}
 		}
-		left := false
+		lost := false
 		for ; out < in && events[out].second == s-active; out++ {
 			v := events[out].visitor
 			if times[v]--; times[v] == 0 {
 				delete(times, v)
-				left = true
+				lost = true
 			}
 		}
-		w.visitors, w.active = uint32(len(here)), uint32(len(times))
-		if (w.events > 0 || left) && s >= r.cfg.From.Unix() && s < r.cfg.To.Unix() {
+		w.visitors, w.active = uint32(len(visitors)), uint32(len(times))
+		if (w.events > 0 || lost) && s >= r.cfg.From.Unix() && s < r.cfg.To.Unix() {
 			rows[rowKey{r.sites[events[0].site], s}] = w
 		}
 	}

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -11,50 +12,52 @@ import (
 	"time"
 )
 
-// mostListed bounds how many differences are kept; all are counted.
-const mostListed = 10_000
+// maxDifferences bounds the differences that are kept. All are counted.
+const maxDifferences = 10_000
 
-// Report is what a run found.
+// Report is the result of a run.
 type Report struct {
 	From       time.Time `json:"from"`
 	To         time.Time `json:"to"`
-	Through    time.Time `json:"through"` // everything before it was final and is compared
+	Through    time.Time `json:"through"` // everything before it was final and was compared
 	Partitions int       `json:"partitions"`
 
-	Records    int `json:"records"`    // of the log, with what was read before and behind the span
-	Retried    int `json:"retried"`    // of them, copies of others
-	Unreadable int `json:"unreadable"` // of them
+	Records    int `json:"records"`    // read from the log, with those before and after the span
+	Retried    int `json:"retried"`    // of Records, retries of others
+	Unreadable int `json:"unreadable"` // of Records
 
-	Events   int `json:"events"` // of the span; each is one of the next four
-	Counted  int `json:"counted"`
-	Late     int `json:"late"`
-	Stale    int `json:"stale"`
-	Repeated int `json:"repeated"`
+	Events    int `json:"events"` // of the span; the sum of the next four
+	Counted   int `json:"counted"`
+	Late      int `json:"late"`
+	Stale     int `json:"stale"`
+	Duplicate int `json:"repeated"`
 
 	WindowRows int `json:"window_rows"` // recounted and compared
 	EventRows  int `json:"event_rows"`  // found in ClickHouse and compared
 
 	Ledger LedgerReport `json:"ledger"`
 
-	Different    int          `json:"different"` // 0: everything agrees
-	Differences  []Difference `json:"differences"`
-	Lates        []Lateness   `json:"lates"`
-	Notes        []string     `json:"notes"`        // what explains something, or couldn't be compared for a reason that is no fault
-	NotCompared  []string     `json:"not_compared"` // what lanes that are behind kept from being compared
+	Different   int          `json:"different"` // 0: everything agrees
+	Differences []Difference `json:"differences"`
+	Lates       []Lateness   `json:"lates"`
+	// explanations, and what retention kept from being compared
+	Notes        []string `json:"notes"`
+	NotCompared  []string `json:"not_compared"` // because lanes are behind
 	through      int64
-	lates        map[lateOf]*Lateness
+	lates        map[lateKey]*Lateness
 	lateInSecond map[lateSecond]bool
 }
 
-// LedgerReport is what was recounted of the ledger, in the whole minutes that the span touches, and compared.
+// LedgerReport sums what was recounted and compared of the ledger, in the whole minutes that the span
+// touches.
 type LedgerReport struct {
-	Minutes  int               `json:"minutes"` // of sites and partitions
+	Minutes  int               `json:"minutes"` // counted once a site and partition
 	Received uint64            `json:"received"`
-	Events   uint64            `json:"events"`  // counted, late, stale or repeated
+	Events   uint64            `json:"events"`  // counted, late, stale or duplicate
 	Dropped  map[string]uint64 `json:"dropped"` // by reason; received is the sum of them and of events
 }
 
-func (r *Report) ledger(o *outcomes) {
+func (r *Report) addLedger(o *outcomes) {
 	r.Ledger.Minutes++
 	r.Ledger.Received += o.received
 	r.Ledger.Events += o.events()
@@ -66,7 +69,7 @@ func (r *Report) ledger(o *outcomes) {
 	}
 }
 
-// Difference is one row that isn't what the log says.
+// Difference is a row that disagrees with the log.
 type Difference struct {
 	In        string `json:"in"`
 	Site      string `json:"site"`
@@ -76,7 +79,7 @@ type Difference struct {
 	What      string `json:"what"`
 }
 
-// Lateness explains late events: they came from a node that was cut off, or whose clock was behind, for so long that their seconds were
+// Lateness explains late events of a node: it was cut off or its clock was behind until their seconds were
 // final. They are in the table `events`, marked, and in no window.
 type Lateness struct {
 	Partition   int    `json:"partition"`
@@ -88,18 +91,18 @@ type Lateness struct {
 	MostMS      int64  `json:"most_ms"` // behind the watermark
 }
 
-type lateOf struct {
+type lateKey struct {
 	partition int
 	node      uint64
 }
 
 type lateSecond struct {
-	lateOf
+	lateKey
 	site   string
 	second int64
 }
 
-func (r *Report) event(c class) {
+func (r *Report) addEvent(c class) {
 	r.Events++
 	switch c {
 	case inWindow:
@@ -108,16 +111,16 @@ func (r *Report) event(c class) {
 		r.Late++
 	case stale:
 		r.Stale++
-	case repeated:
-		r.Repeated++
+	case duplicate:
+		r.Duplicate++
 	}
 }
 
-func (r *Report) late(partition int, offset int64, node uint64, site string, at, behind int64) {
+func (r *Report) addLate(partition int, offset int64, node uint64, site string, at, behind int64) {
 	if r.lates == nil {
-		r.lates, r.lateInSecond = map[lateOf]*Lateness{}, map[lateSecond]bool{}
+		r.lates, r.lateInSecond = map[lateKey]*Lateness{}, map[lateSecond]bool{}
 	}
-	k := lateOf{partition, node}
+	k := lateKey{partition, node}
 	l := r.lates[k]
 	if l == nil {
 		l = &Lateness{Partition: partition, Node: fmt.Sprintf("%016x", node), FirstOffset: offset}
@@ -132,27 +135,28 @@ func (r *Report) late(partition int, offset int64, node uint64, site string, at,
 }
 
 func (r *Report) differ(d Difference) {
-	if r.Different++; len(r.Differences) < mostListed {
+	if r.Different++; len(r.Differences) < maxDifferences {
 		r.Differences = append(r.Differences, d)
 	}
 }
 
 func (r *Report) note(format string, a ...any) { r.Notes = append(r.Notes, fmt.Sprintf(format, a...)) }
 
-func (r *Report) behind(format string, a ...any) {
+func (r *Report) notCompared(format string, a ...any) {
 	r.NotCompared = append(r.NotCompared, fmt.Sprintf(format, a...))
 }
 
-// reached notes up to where a partition was compared, and up to where its log would allow it.
-func (r *Report) reached(p int, final, possible int64) {
+// compared records up to where a partition was compared and up to where its log is final, ms.
+func (r *Report) compared(p int, final, possible int64) {
 	if p == 0 || final < r.through {
 		r.through = final
 	}
 	if final/1000 < possible/1000 {
 		if final < r.From.UnixMilli() {
-			r.behind("partition %d: the windows lane hasn't come to the span yet", p)
+			r.notCompared("partition %d: the windows lane hasn't come to the span yet", p)
 		} else {
-			r.behind("partition %d: the windows lane is %d s behind the log", p, possible/1000-final/1000)
+			r.notCompared("partition %d: the windows lane is %d s behind the log", p,
+				possible/1000-final/1000)
 		}
 	}
 }
@@ -166,45 +170,53 @@ func (r *Report) finish() {
 		return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.FirstOffset, b.FirstOffset))
 	})
 	slices.SortFunc(r.Differences, func(a, b Difference) int {
-		return cmp.Or(cmp.Compare(a.Second, b.Second), cmp.Compare(a.Partition, b.Partition), strings.Compare(a.In, b.In), strings.Compare(a.Site, b.Site),
+		return cmp.Or(cmp.Compare(a.Second, b.Second), cmp.Compare(a.Partition, b.Partition),
+			strings.Compare(a.In, b.In), strings.Compare(a.Site, b.Site),
 			strings.Compare(a.Position, b.Position))
 	})
 }
 
-// Err is nil when all that was asked for was compared and agrees.
+// Err returns nil if the whole span was compared and agrees.
 func (r *Report) Err() error {
 	switch {
 	case r.Different == 1:
-		return fmt.Errorf("1 difference can't be explained")
+		return errors.New("1 difference can't be explained")
 	case r.Different > 0:
 		return fmt.Errorf("%d differences can't be explained", r.Different)
 	case len(r.NotCompared) > 0:
-		return fmt.Errorf("not everything could be compared, since lanes are behind: run it again when they have caught up, or give a longer --wait")
+		return errors.New("not everything could be compared, since lanes are behind: " +
+			"run it again when they have caught up, or give a longer --wait")
 	}
 	return nil
 }
 
-// Print writes the report for people, with the first most differences.
-func (r *Report) Print(w io.Writer, most int) error {
+// Print writes the report as text, with at most limit differences.
+func (r *Report) Print(w io.Writer, limit int) error {
 	const clock = "2006-01-02 15:04:05"
-	fmt.Fprintf(w, "Recounted %s to %s UTC from %d records of %d partitions; final, and compared, up to %s.\n\n", r.From.Format(clock), r.To.Format(clock), r.Records, r.Partitions, r.Through.Format(clock))
+	fmt.Fprintf(w, "Recounted %s to %s UTC from %d records of %d partitions; "+
+		"final, and compared, up to %s.\n\n", r.From.Format(clock), r.To.Format(clock), r.Records,
+		r.Partitions, r.Through.Format(clock))
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "events of the span\t%d\t\n= in windows\t%d\t\n+ late\t%d\t\n+ stale\t%d\t\n+ repeated ids\t%d\t\n", r.Events, r.Counted, r.Late, r.Stale, r.Repeated)
+	fmt.Fprintf(t, "events of the span\t%d\t\n= in windows\t%d\t\n+ late\t%d\t\n+ stale\t%d\t\n"+
+		"+ repeated ids\t%d\t\n", r.Events, r.Counted, r.Late, r.Stale, r.Duplicate)
 	fmt.Fprintf(t, "beacons of its minutes\t%d\t\n= events\t%d\t\n", r.Ledger.Received, r.Ledger.Events)
 	for _, reason := range slices.Sorted(maps.Keys(r.Ledger.Dropped)) {
 		fmt.Fprintf(t, "+ dropped as %s\t%d\t\n", reason, r.Ledger.Dropped[reason])
 	}
-	fmt.Fprintf(t, "envelopes sent again\t%d\t\nrecords unreadable\t%d\t\nwindow rows compared\t%d\t\nevent rows compared\t%d\t\nledger minutes compared\t%d\t\ndifferences\t%d\t\n",
+	fmt.Fprintf(t, "envelopes sent again\t%d\t\nrecords unreadable\t%d\t\nwindow rows compared\t%d\t\n"+
+		"event rows compared\t%d\t\nledger minutes compared\t%d\t\ndifferences\t%d\t\n",
 		r.Retried, r.Unreadable, r.WindowRows, r.EventRows, r.Ledger.Minutes, r.Different)
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	if len(r.Lates) > 0 {
-		fmt.Fprintf(w, "\nLate events: their seconds were final when they came, as their node was cut off or its clock was behind. They are stored, marked, in no window.\n\n")
+		fmt.Fprint(w, "\nLate events: their seconds were final when they came, as their node was cut off "+
+			"or its clock was behind. They are stored, marked, in no window.\n\n")
 		t = tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 		fmt.Fprintln(t, "PARTITION\tNODE\tEVENTS\tSITE-SECONDS\tOFFSETS\tBEHIND AT MOST")
 		for _, l := range r.Lates {
-			fmt.Fprintf(t, "%d\t%s\t%d\t%d\t%d to %d\t%.1f s\n", l.Partition, l.Node, l.Events, l.Seconds, l.FirstOffset, l.LastOffset, float64(l.MostMS)/1000)
+			fmt.Fprintf(t, "%d\t%s\t%d\t%d\t%d to %d\t%.1f s\n", l.Partition, l.Node, l.Events, l.Seconds,
+				l.FirstOffset, l.LastOffset, float64(l.MostMS)/1000)
 		}
 		if err := t.Flush(); err != nil {
 			return err
@@ -222,9 +234,10 @@ func (r *Report) Print(w io.Writer, most int) error {
 	fmt.Fprintln(w)
 	t = tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "SECOND\tPARTITION\tSITE\tIN\tPOSITION\tWHAT")
-	shown := r.Differences[:min(most, len(r.Differences))]
+	shown := r.Differences[:min(limit, len(r.Differences))]
 	for _, d := range shown {
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\n", time.Unix(d.Second, 0).UTC().Format(clock), d.Partition, d.Site, d.In, d.Position, d.What)
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\n", time.Unix(d.Second, 0).UTC().Format(clock), d.Partition,
+			d.Site, d.In, d.Position, d.What)
 	}
 	if more := r.Different - len(shown); more > 0 {
 		fmt.Fprintf(t, "and %d more\n", more)

@@ -1,16 +1,17 @@
-// Package verify recounts a span of the log by brute force and compares the result with everything that was said of it: the windows topic,
-// and ClickHouse's tables `windows`, `events` and `ledger`.
+// Package verify recounts a span of the log by brute force and compares the result with the windows topic and
+// with ClickHouse's tables `windows`, `events` and `ledger`.
 //
-// It shares the wire schemas with the aggregator and nothing else: the protocol's rules are written down a second time here, in the
-// slowest form that is still obviously right (sets, sorted lists, no state that is carried along). When both agree, either both are right
-// or both have made the same mistake twice.
+// It shares only the wire schemas with the aggregator. It implements the protocol's rules a second time, in
+// the slowest form that is obviously right: sets, sorted lists, no incremental state. If both agree, both are
+// right or both have made the same mistake.
 //
-// It promises to find each row that is missing, doubled or different, with its position, and never to blame a row that is merely not there
-// yet: it compares as far as the lanes have said that they have come, waits a while for them, and otherwise says what was not compared.
-// A repeated row that ClickHouse's FINAL removes is no difference, since no reader sees it. The lists of who is where now are not
-// compared: they say something about a moment and are kept nowhere.
+// It reports each row that is missing, doubled or different, with its position. It compares as far as the
+// lanes have committed, waits up to Config.Wait for lanes that are behind, and reports what it didn't
+// compare: a row that isn't stored yet is no difference. A duplicate row that FINAL removes is none either,
+// since no query sees it. The lists of active visitors aren't compared: they describe a moment and are stored
+// nowhere.
 //
-// Memory is about 80 bytes an event of the span and partition; partitions are gone through one after the other.
+// It uses about 80 bytes of memory an event of the span and partition. It handles one partition at a time.
 package verify
 
 import (
@@ -20,7 +21,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
 	"nowcast/internal/broker"
+	"nowcast/internal/retry"
 	"nowcast/internal/topic"
 	"nowcast/internal/warehouse"
 )
@@ -28,103 +33,133 @@ import (
 // Config says what to verify.
 type Config struct {
 	Sites    []string      // none: all
-	From, To time.Time     // whole seconds; the second at To is not in the span. To is cut down to what is final
-	Wait     time.Duration // for lanes that are behind
+	From, To time.Time     // whole seconds, without the second at To. What isn't final at To is left out
+	Wait     time.Duration // for each lane of a partition that is behind
 	Progress func(Progress)
 }
 
-// Progress is how far a run has come.
+// Progress is the progress of a run.
 type Progress struct {
 	Partition, Partitions int
 	Doing                 string
 	Done                  float64 // of the partition's log, 0 to 1
-	Events                int     // recounted so far, in all
+	Events                int     // recounted so far, of all partitions
 }
 
-// Deps are what a run works with.
+// Deps are the dependencies of a run.
 type Deps struct {
 	Broker    *broker.Client
 	Warehouse *warehouse.DB
 }
 
-// margin is read before the span: ids and active visitors reach back five minutes each, nodes eleven, and a little is to spare.
-const margin = 20 * time.Minute
+const (
+	// leadIn is read before the span: ids and active visitors reach back five minutes each, nodes eleven.
+	leadIn = 20 * time.Minute
+	// leadOut is read after the span. Events of the span that arrive later, from a spool that was cut off for
+	// long, are in no window. A run over a later span compares them.
+	leadOut = 15 * time.Minute
+)
 
-// beyond is read behind the span. What is in the log later than that (somebody emptied a spool very late) is in no window, and is
-// compared when a later span is.
-const beyond = 15 * time.Minute
-
-// run is one run.
-type run struct {
-	Config
-	Deps
-	report *Report
-	stored map[string][]int64 // by topic and partition: what the store lane has committed
+// eventLog reads topics. It is implemented by broker.Client.
+type eventLog interface {
+	Bounds(ctx context.Context, topic string, partition int) (first, end int64, err error)
+	OffsetAt(ctx context.Context, topic string, partition int, at time.Time) (int64, error)
+	Follow(ctx context.Context, f broker.Follower) error
 }
 
-// Run recounts and compares. It fails when something can't be read; differences are in the report.
+// consumers knows partitions and the positions of groups. It is implemented by broker.Client.
+type consumers interface {
+	Partitions(ctx context.Context, topic string) (int, error)
+	Committed(ctx context.Context, group string, partitions []int, topics ...string) ([]broker.Position,
+		error)
+}
+
+// tables queries ClickHouse. It is implemented by warehouse.DB.
+type tables interface {
+	Query(ctx context.Context, query string, args ...any) (driver.Rows, error)
+}
+
+// run is the state of one run.
+type run struct {
+	Config
+	log       eventLog
+	consumers consumers
+	tables    tables
+	report    *Report
+	stored    map[string][]int64 // offsets that the store lane has committed, by topic and partition
+}
+
+// Run recounts and compares. It fails if something can't be read; differences are in the report.
 func Run(ctx context.Context, c Config, d Deps) (*Report, error) {
+	return newRun(c, d.Broker, d.Broker, d.Warehouse).run(ctx)
+}
+
+func newRun(c Config, log eventLog, consumers consumers, tables tables) *run {
 	c.From, c.To = c.From.UTC().Truncate(time.Second), c.To.UTC().Truncate(time.Second)
-	if !c.From.Before(c.To) {
-		return nil, fmt.Errorf("the span is empty: it begins at %s and ends at %s", c.From.Format(time.RFC3339), c.To.Format(time.RFC3339))
-	}
 	if c.Progress == nil {
 		c.Progress = func(Progress) {}
 	}
-	partitions, err := d.Broker.Partitions(ctx, topic.Events)
-	if err != nil {
+	return &run{Config: c, log: log, consumers: consumers, tables: tables,
+		report: &Report{From: c.From, To: c.To}}
+}
+
+func (r *run) run(ctx context.Context) (*Report, error) {
+	if !r.From.Before(r.To) {
+		return nil, fmt.Errorf("the span is empty: it begins at %s and ends at %s",
+			r.From.Format(time.RFC3339), r.To.Format(time.RFC3339))
+	}
+	var err error
+	if r.report.Partitions, err = r.consumers.Partitions(ctx, topic.Events); err != nil {
 		return nil, err
 	}
-	r := &run{Config: c, Deps: d, report: &Report{From: c.From, To: c.To, Partitions: partitions}}
-	for p := range partitions {
+	for p := range r.report.Partitions {
 		if err := r.partition(ctx, p); err != nil {
 			return nil, fmt.Errorf("partition %d: %w", p, err)
 		}
 	}
-	if err := r.strangers(ctx, partitions); err != nil {
+	if err := r.findUnknownPartitions(ctx); err != nil {
 		return nil, err
 	}
 	r.report.finish()
 	return r.report, nil
 }
 
-// partition recounts one partition and compares it with what was said of it.
+// partition recounts one partition and compares it with the windows topic and the tables.
 func (r *run) partition(ctx context.Context, p int) error {
-	progress := func(doing string, done float64) {
-		r.Progress(Progress{Partition: p, Partitions: r.report.Partitions, Doing: doing, Done: done, Events: r.report.Events})
-	}
-	from, to, headless, err := r.offsets(ctx, p)
+	from, to, headLost, err := r.offsets(ctx, p)
 	if err != nil {
 		return err
 	}
 	rc := newRecount(r.Config, p)
 	if err := r.read(ctx, topic.Events, p, from, to, func(x broker.Record) error {
-		if headless { // clocks of nodes differ a little, so what is gone may have been about the minute after as well
-			headless, rc.headless = false, x.Time/60_000+1
+		// clocks of nodes differ a little, so lost records may be of the following minute as well
+		if headLost {
+			headLost, rc.lostThrough = false, x.Time/60_000+1
 		}
 		if x.Offset%64 == 0 {
-			progress("recounting the log", float64(x.Offset-from)/float64(max(1, to-from)))
+			r.progress(p, "recounting the log", float64(x.Offset-from)/float64(max(1, to-from)))
 		}
-		return rc.envelope(x, r.report)
+		rc.envelope(x, r.report)
+		return nil
 	}); err != nil {
 		return err
 	}
-	progress("comparing", 1)
+	r.progress(p, "comparing", 1)
 	want := rc.rows()
 
-	said, err := r.said(ctx, p, rc.watermark)
+	emitted, err := r.readWindows(ctx, p, rc.watermark)
 	if err != nil {
 		return err
 	}
-	// Only what both have called final is compared.
-	final := min(rc.watermark, said.watermark, r.To.UnixMilli())
-	r.report.reached(p, final, min(rc.watermark, r.To.UnixMilli()))
-	r.compareWindows(p, rc, want, said, final)
+	// Only seconds that are final for both are compared.
+	final := min(rc.watermark, emitted.watermark, r.To.UnixMilli())
+	r.report.compared(p, final, min(rc.watermark, r.To.UnixMilli()))
+	r.compareTopic(p, rc, want, emitted, final)
 
-	if err := r.wait(ctx, p, max(rc.last()+1, rc.ledgerEnd), said.last()+1); err != nil {
+	if err := r.wait(ctx, p, max(rc.last()+1, rc.ledgerEnd), emitted.last()+1); err != nil {
 		return err
 	}
-	if err := r.compareTable(ctx, p, rc, want, said, final); err != nil {
+	if err := r.compareWindows(ctx, p, rc, want, emitted, final); err != nil {
 		return err
 	}
 	if err := r.compareEvents(ctx, p, rc, to); err != nil {
@@ -133,33 +168,42 @@ func (r *run) partition(ctx context.Context, p int) error {
 	return r.compareLedger(ctx, p, rc, to)
 }
 
-// offsets is the part of the log to read, and whether records before it, that would have been read too, are gone.
-func (r *run) offsets(ctx context.Context, p int) (from, to int64, headless bool, err error) {
-	first, end, err := r.Broker.Bounds(ctx, topic.Events, p)
+func (r *run) progress(p int, doing string, done float64) {
+	r.Progress(Progress{Partition: p, Partitions: r.report.Partitions, Doing: doing, Done: done,
+		Events: r.report.Events})
+}
+
+// offsets returns the part of the log to read, and whether retention has deleted records before it that
+// belong to it.
+func (r *run) offsets(ctx context.Context, p int) (from, to int64, headLost bool, err error) {
+	first, end, err := r.log.Bounds(ctx, topic.Events, p)
 	if err != nil {
 		return 0, 0, false, err
 	}
-	if from, err = r.Broker.OffsetAt(ctx, topic.Events, p, r.From.Add(-margin)); err != nil {
+	if from, err = r.log.OffsetAt(ctx, topic.Events, p, r.From.Add(-leadIn)); err != nil {
 		return 0, 0, false, err
 	}
-	if to, err = r.Broker.OffsetAt(ctx, topic.Events, p, r.To.Add(beyond)); err != nil {
+	if to, err = r.log.OffsetAt(ctx, topic.Events, p, r.To.Add(leadOut)); err != nil {
 		return 0, 0, false, err
 	}
-	headless = from <= first && first > 0
-	if headless {
-		r.report.note("partition %d: the log begins at offset %d; what retention has taken before it isn't recounted, so the first %s after it may differ", p, first, margin)
+	headLost = from <= first && first > 0
+	if headLost {
+		r.report.note("partition %d: the log begins at offset %d; "+
+			"what retention has taken before it isn't recounted, "+
+			"so the first %s after it may differ", p, first, leadIn)
 	}
-	return from, min(to, end), headless, nil
+	return from, min(to, end), headLost, nil
 }
 
 var errEnd = errors.New("end")
 
-// read hands over the records of a partition from from up to to.
-func (r *run) read(ctx context.Context, name string, p int, from, to int64, each func(broker.Record) error) error {
+// read calls each with the records of a partition in [from, to).
+func (r *run) read(ctx context.Context, name string, p int, from, to int64,
+	each func(broker.Record) error) error {
 	if from >= to {
 		return nil
 	}
-	err := r.Broker.Follow(ctx, broker.Follower{Topic: name, Partition: p, From: from,
+	err := r.log.Follow(ctx, broker.Follower{Topic: name, Partition: p, From: from,
 		Record: func(x broker.Record) error {
 			if x.Offset >= to {
 				return errEnd
@@ -179,44 +223,77 @@ func (r *run) read(ctx context.Context, name string, p int, from, to int64, each
 	return err
 }
 
-// wait lets the store lane come up to the given offsets: everything before what it has committed is in ClickHouse.
+// wait waits until the store lane has committed the given offsets, up to Config.Wait. Everything before a
+// committed offset is in ClickHouse.
 func (r *run) wait(ctx context.Context, p int, events, windows int64) error {
 	for end := time.Now().Add(r.Wait); ; {
-		if err := r.committed(ctx); err != nil {
+		if err := r.readCommitted(ctx); err != nil {
 			return err
 		}
 		behind := max(0, events-r.stored[topic.Events][p]) + max(0, windows-r.stored[topic.Windows][p])
 		if behind == 0 {
 			return nil
 		}
-		if time.Now().After(end) {
-			r.report.behind("partition %d: the store lane is %d records behind, what is in those isn't compared with ClickHouse", p, behind)
+		if !time.Now().Before(end) {
+			r.report.notCompared("partition %d: the store lane is %d records behind, "+
+				"what is in those isn't compared with ClickHouse", p, behind)
 			return nil
 		}
-		r.Progress(Progress{Partition: p, Partitions: r.report.Partitions, Doing: fmt.Sprintf("waiting for the store lane, %d records behind", behind), Done: 1, Events: r.report.Events})
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(200 * time.Millisecond):
+		r.progress(p, fmt.Sprintf("waiting for the store lane, %d records behind", behind), 1)
+		if err := retry.Sleep(ctx, 200*time.Millisecond); err != nil {
+			return err
 		}
 	}
 }
 
-func (r *run) committed(ctx context.Context) error {
+func (r *run) readCommitted(ctx context.Context) error {
 	partitions := make([]int, r.report.Partitions)
 	for p := range partitions {
 		partitions[p] = p
 	}
-	all, err := r.Broker.Committed(ctx, topic.Group("store"), partitions, topic.Events, topic.Windows)
+	all, err := r.consumers.Committed(ctx, topic.Group("store"), partitions, topic.Events, topic.Windows)
 	if err != nil {
 		return err
 	}
-	r.stored = map[string][]int64{topic.Events: make([]int64, len(partitions)), topic.Windows: make([]int64, len(partitions))}
+	r.stored = map[string][]int64{
+		topic.Events: make([]int64, len(partitions)), topic.Windows: make([]int64, len(partitions))}
 	for _, x := range all {
 		r.stored[x.Topic][x.Partition] = max(0, x.Offset)
 	}
 	return nil
 }
 
-// asked says whether the run is about a site.
-func (c *Config) asked(site string) bool { return len(c.Sites) == 0 || slices.Contains(c.Sites, site) }
+// query runs one of the queries under sql/. Times from and to have the query's unit.
+func (r *run) query(ctx context.Context, table, sql, key string, partition int, from,
+	to int64) (driver.Rows, error) {
+	sites := r.Sites
+	if sites == nil {
+		sites = []string{}
+	}
+	rows, err := r.tables.Query(ctx, sql, clickhouse.Named(key, uint16(partition)),
+		clickhouse.Named("from", from), clickhouse.Named("to", to), clickhouse.Named("sites", sites))
+	if err != nil {
+		return nil, fmt.Errorf("read %s from ClickHouse: %w", table, err)
+	}
+	return rows, nil
+}
+
+// each calls scan on each row, and closes the rows.
+func each(table string, rows driver.Rows, scan func() error) (err error) {
+	defer rows.Close() //nolint:errcheck // rows.Err returns the errors of reading
+	for err == nil && rows.Next() {
+		err = scan()
+	}
+	if err == nil {
+		err = rows.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("read %s from ClickHouse: %w", table, err)
+	}
+	return nil
+}
+
+// includes reports whether the run covers a site.
+func (c *Config) includes(site string) bool {
+	return len(c.Sites) == 0 || slices.Contains(c.Sites, site)
+}

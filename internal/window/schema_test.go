@@ -1,25 +1,21 @@
 package window
 
 import (
-	"context"
 	"testing"
 
-	"github.com/bufbuild/protocompile"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	"nowcast/internal/schematest"
 )
 
 // What the codec writes is what window.proto says, and what any other encoder writes by window.proto the
 // codec reads.
 func TestSchema(t *testing.T) {
-	c := protocompile.Compiler{Resolver: &protocompile.SourceResolver{}}
-	files, err := c.Compile(context.Background(), "window.proto")
-	if err != nil {
-		t.Fatal(err)
-	}
+	emission := schematest.Message(t, "window.proto", "Emission")
 	for _, g := range goldens() {
-		m := dynamicpb.NewMessage(files[0].Messages().ByName("Emission"))
+		m := dynamicpb.NewMessage(emission)
 		if err := proto.Unmarshal(g.record, m); err != nil {
 			t.Fatalf("%s: %v", g.name, err)
 		}

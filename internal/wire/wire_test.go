@@ -26,10 +26,12 @@ func TestSizes(t *testing.T) {
 			s := string(slices.Repeat([]byte{'a'}, n))
 			b := AppendString(nil, field, s)
 			if SizeString(field, s) != len(b) || (n == 0) != (len(b) == 0) {
-				t.Errorf("field %d, string of %d: size %d of %d bytes", field, n, SizeString(field, s), len(b))
+				t.Errorf("field %d, string of %d: size %d of %d bytes", field, n, SizeString(field, s),
+					len(b))
 			}
 			if b := append(AppendMessageHeader(nil, field, n), s...); SizeMessage(field, n) != len(b) {
-				t.Errorf("field %d, message of %d: size %d of %d bytes", field, n, SizeMessage(field, n), len(b))
+				t.Errorf("field %d, message of %d: size %d of %d bytes", field, n, SizeMessage(field, n),
+					len(b))
 			}
 		}
 	}

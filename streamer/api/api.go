@@ -3,7 +3,7 @@
 // writing an error, and the principal of a request.
 package api
 
-//go:generate go tool oapi-codegen -config config.yaml ../openapi.yaml
+//go:generate go tool -modfile=../../deployments/tools/oapi-codegen/go.mod oapi-codegen -config config.yaml ../openapi.yaml
 
 // DirectSource is the name that queries and filters give to visits without a source.
 const DirectSource = "Direct / None"

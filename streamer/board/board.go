@@ -1,8 +1,9 @@
-// Package board adds up what all partitions of nowcast.windows.v1 say: the last five minutes of every site, second by second, and where its
-// visitors are now.
+// Package board keeps, for each site, the last minutes of nowcast.windows.v1 summed over its partitions:
+// the counts of every second, and the active visitors with their pages, sources, countries and devices.
 //
-// It promises that a second which it calls final is complete and never changes: all partitions' watermarks have passed it. Rows may
-// arrive twice or late, since the highest version of a row is the truth. While the log stands still the board stands still with it.
+// A final second is complete and never changes: the watermarks of all partitions have passed it. Rows
+// may arrive twice or out of order, since the highest version of a row counts. The board's clock is that
+// of the log: while the log stands still, the board does too.
 package board
 
 import (
@@ -14,197 +15,237 @@ import (
 	"nowcast/internal/window"
 )
 
-// SnapshotSeconds is how many final seconds a viewer is shown. RetainedSeconds is how many are there at least, so that a reader who looked at Final some seconds ago
-// finds its own. What is older than SnapshotSeconds and margin is forgotten.
 const (
+	// SnapshotSeconds is the number of final seconds that a viewer sees.
 	SnapshotSeconds = 300
+
+	// RetainedSeconds is the number of final seconds that the board holds at least. It is larger than
+	// SnapshotSeconds, so that a caller finds the seconds of a LastFinal that it read some seconds ago.
 	RetainedSeconds = SnapshotSeconds + 20
-	margin          = 30
+
+	// evictedSeconds is the age, in final seconds, at which the board drops a second and ignores its
+	// rows.
+	evictedSeconds = SnapshotSeconds + 30
+
+	// sweepSeconds is the time between two evictions.
+	sweepSeconds = 10
 )
 
-// Second is a second of a site, over all partitions.
+// Second is a second of a site, summed over all partitions.
 type Second struct {
 	At                                    int64 // unix seconds
 	Pageviews, Visitors, Events, Revision uint32
 	Final                                 bool
 }
 
-// Lists are where a site's visitors are now, each by visitors, then name.
+// Lists count a site's active visitors by page, source, country and device. Each list is ordered by
+// visitors, most first, then by name. The Rest fields count those of values that a partition left out of
+// its list.
 type Lists struct {
 	Pages, Sources, Countries, Devices                 []window.Count
-	RestPages, RestSources, RestCountries, RestDevices uint32 // what partitions left out
+	RestPages, RestSources, RestCountries, RestDevices uint32
 }
 
 // Board is safe for concurrent use.
 type Board struct {
-	mu    sync.RWMutex
-	parts []part
-	sites map[string]*Site
-	final int64 // the newest final second; 0: none yet
-	now   int64 // log time, ms
-	wake  chan struct{}
-	dirty []*Site // watched ones that changed since the last Take
+	mu         sync.RWMutex
+	partitions []partition
+	sites      map[string]*Site
+	lastFinal  int64 // newest final second, unix; 0: none yet
+	logTime    int64 // ms
+	wake       chan struct{}
+	changed    []*Site // watched sites that changed since the last TakeChanges
 }
 
-// part is how far a partition is.
-type part struct {
-	watermark int64
-	final     int64      // the newest second that its watermark has passed
-	crossings []crossing // by final
+// partition is how far the board has read a partition.
+type partition struct {
+	watermark  int64              // ms
+	lastPassed int64              // newest second that the watermark has passed
+	advances   []watermarkAdvance // by lastPassed
 }
 
-// crossing is an emission by which seconds of a partition became final, up to the one given.
-type crossing struct{ final, now, offset int64 }
+// watermarkAdvance is an emission by which a partition's watermark passed further seconds, up to
+// lastPassed.
+type watermarkAdvance struct{ lastPassed, logTime, offset int64 }
 
-// Site is what a board knows of a site.
+// Site is the state of one site.
 type Site struct {
-	b       *Board
+	board   *Board
 	name    string
-	cells   []cell            // by time
-	active  []history[active] // by partition
-	places  []history[*place] // by partition
-	watched int
-	dirty   bool
+	seconds []secondRows          // by time
+	active  []timeline[activeRow] // by partition
+	lists   []timeline[*listsRow] // by partition
+	watches int
+	changed bool // it is in board.changed
 }
 
-type cell struct {
+// secondRows are the rows of one second, at most one for each partition.
+type secondRows struct {
 	at   int64
 	rows []row
 }
 
 type row struct {
-	part                                  int
+	partition                             int
 	version                               uint64
 	pageviews, visitors, events, revision uint32
 }
 
-// active is a partition's number of active visitors by its newest row.
-type active struct {
+// activeRow is the number of active visitors by a partition's newest row.
+type activeRow struct {
 	at      int64
 	version uint64
 	n       uint32
 }
 
-type place struct {
+// listsRow are the lists by a partition's newest row. They never change.
+type listsRow struct {
 	at      int64
 	version uint64
-	lists   Lists // never changed
+	lists   Lists
 }
 
-// New makes a board for so many partitions.
+// New makes a board of a topic with so many partitions.
 func New(partitions int) *Board {
-	b := &Board{parts: make([]part, partitions), sites: map[string]*Site{}, wake: make(chan struct{}, 1)}
-	for i := range b.parts {
-		b.parts[i].final = -1
+	b := &Board{
+		partitions: make([]partition, partitions), sites: map[string]*Site{}, wake: make(chan struct{}, 1),
+	}
+	for i := range b.partitions {
+		b.partitions[i].lastPassed = -1
 	}
 	return b
 }
 
-// Apply takes one emission of a partition, from the record with the given offset. Its strings may alias the record: what is kept is copied.
+// Apply adds one emission of a partition, from the record with an offset. It ignores emissions of
+// another epoch and of a partition that the board doesn't have. It copies the strings that it keeps, so
+// e may alias the record.
 func (b *Board) Apply(partition int, offset int64, e *window.Emission) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if partition < 0 || partition >= len(b.parts) || e.Epoch != window.Epoch {
+	if partition < 0 || partition >= len(b.partitions) || e.Epoch != window.Epoch {
 		return
 	}
 	for i := range e.Seconds {
-		b.second(partition, &e.Seconds[i])
+		b.applySecond(partition, &e.Seconds[i])
 	}
 	for i := range e.Nows {
-		b.place(partition, &e.Nows[i])
+		b.applyLists(partition, &e.Nows[i])
 	}
-	b.now = max(b.now, e.Now)
-	if p := &b.parts[partition]; e.Watermark > p.watermark {
+	b.logTime = max(b.logTime, e.Now)
+	if p := &b.partitions[partition]; e.Watermark > p.watermark {
 		p.watermark = e.Watermark
-		if final := e.Watermark/1000 - 1; final > p.final {
-			p.cross(crossing{final, e.Now, offset}, b.final-SnapshotSeconds-slack)
-			b.advance()
+		if passed := e.Watermark/1000 - 1; passed > p.lastPassed {
+			p.advance(watermarkAdvance{passed, e.Now, offset}, b.lastFinal-SnapshotSeconds-hubLagSeconds)
+			b.finalize()
 		}
 	}
-	if len(b.dirty) > 0 {
-		b.rouse()
+	if len(b.changed) > 0 {
+		b.notify()
 	}
 }
 
-// cross notes that an emission made seconds of the partition final, and forgets what no second after oldest asks for.
-func (p *part) cross(c crossing, oldest int64) {
-	p.final = c.final
+// advance records that an emission passed seconds, and drops the advances that are not needed for any
+// second after oldest.
+func (p *partition) advance(a watermarkAdvance, oldest int64) {
+	p.lastPassed = a.lastPassed
 	drop := 0
-	for drop < len(p.crossings) && (p.crossings[drop].final < oldest || len(p.crossings)-drop >= 2*SnapshotSeconds) {
+	for drop < len(p.advances) &&
+		(p.advances[drop].lastPassed < oldest || len(p.advances)-drop >= 2*SnapshotSeconds) {
 		drop++
 	}
-	p.crossings = append(append(p.crossings[:0], p.crossings[drop:]...), c)
+	p.advances = append(append(p.advances[:0], p.advances[drop:]...), a)
 }
 
-// crossed is the emission by which the partition passed a second; ok is false when it hasn't, or long ago.
-func (p *part) crossed(second int64) (c crossing, ok bool) {
-	i, _ := slices.BinarySearchFunc(p.crossings, second, func(c crossing, at int64) int { return cmp.Compare(c.final, at) })
-	if i == len(p.crossings) {
-		return crossing{}, false
+// advancePast returns the emission by which the watermark passed a second; ok is false when it hasn't.
+// In place of an emission that was dropped it returns the oldest one that is kept.
+func (p *partition) advancePast(second int64) (a watermarkAdvance, ok bool) {
+	i, _ := slices.BinarySearchFunc(p.advances, second, func(a watermarkAdvance, at int64) int {
+		return cmp.Compare(a.lastPassed, at)
+	})
+	if i == len(p.advances) {
+		return watermarkAdvance{}, false
 	}
-	return p.crossings[i], true
+	return p.advances[i], true
 }
 
-// rouse tells whoever waits on Wake.
-func (b *Board) rouse() {
+// notify makes Changed ready.
+func (b *Board) notify() {
 	select {
 	case b.wake <- struct{}{}:
 	default:
 	}
 }
 
-// site finds or makes one.
+// site returns a site, which it makes when the board doesn't have it.
 func (b *Board) site(name string) *Site {
 	s, ok := b.sites[name]
 	if !ok {
+		n := len(b.partitions)
 		name = strings.Clone(name)
-		s = &Site{b: b, name: name, active: make([]history[active], len(b.parts)), places: make([]history[*place], len(b.parts))}
+		s = &Site{
+			board: b, name: name,
+			active: make([]timeline[activeRow], n), lists: make([]timeline[*listsRow], n),
+		}
 		b.sites[name] = s
 	}
 	return s
 }
 
-func (b *Board) second(partition int, r *window.Second) {
-	if r.At <= b.final-SnapshotSeconds-margin {
+func (b *Board) applySecond(partition int, r *window.Second) {
+	if r.At <= b.lastFinal-evictedSeconds {
 		return
 	}
 	s := b.site(r.Site)
-	if a := s.active[partition].now(); r.At > a.at || r.At == a.at && r.Version > a.version {
+	if a := s.active[partition].latest(); r.At > a.at || r.At == a.at && r.Version > a.version {
 		if a.n != r.Active {
-			s.touch()
+			s.markChanged()
 		}
-		s.active[partition].set(b.parts[partition].final, s.oldest(), active{r.At, r.Version, r.Active})
+		newest := activeRow{r.At, r.Version, r.Active}
+		s.active[partition].set(b.partitions[partition].lastPassed, s.oldest(), newest)
 	}
 	if r.Events == 0 {
-		return // its active visitors are all that it had to say
+		return // the row tells the number of active visitors only
 	}
-	i, ok := slices.BinarySearchFunc(s.cells, r.At, func(c cell, at int64) int { return cmp.Compare(c.at, at) })
+	s.applyRow(r.At, row{partition, r.Version, r.Pageviews, r.Visitors, r.Events, r.Revision})
+}
+
+// applyRow adds a row to its second, where it replaces the partition's row of a lower version.
+func (s *Site) applyRow(at int64, r row) {
+	i, ok := s.search(at)
 	if !ok {
-		s.cells = slices.Insert(s.cells, i, cell{at: r.At})
+		s.seconds = slices.Insert(s.seconds, i, secondRows{at: at})
 	}
-	c := &s.cells[i]
-	fresh := row{partition, r.Version, r.Pageviews, r.Visitors, r.Events, r.Revision}
-	for k := range c.rows {
-		if old := &c.rows[k]; old.part == partition {
-			if r.Version > old.version {
-				*old = fresh
-				s.touch()
+	second := &s.seconds[i]
+	for k := range second.rows {
+		if old := &second.rows[k]; old.partition == r.partition {
+			if r.version > old.version {
+				*old = r
+				s.markChanged()
 			}
 			return
 		}
 	}
-	c.rows = append(c.rows, fresh)
-	s.touch()
+	second.rows = append(second.rows, r)
+	s.markChanged()
 }
 
-func (b *Board) place(partition int, n *window.Now) {
+// search returns the index of a second, or where it belongs.
+func (s *Site) search(at int64) (i int, ok bool) {
+	return slices.BinarySearchFunc(s.seconds, at, func(x secondRows, at int64) int {
+		return cmp.Compare(x.at, at)
+	})
+}
+
+func (b *Board) applyLists(partition int, n *window.Now) {
 	s := b.site(n.Site)
-	if p := s.places[partition].now(); p != nil && (n.At < p.at || n.At == p.at && n.Version <= p.version) {
+	if l := s.lists[partition].latest(); l != nil && (n.At < l.at || n.At == l.at && n.Version <= l.version) {
 		return
 	}
-	s.places[partition].set(b.parts[partition].final, s.oldest(), &place{n.At, n.Version,
-		Lists{clone(n.Pages), clone(n.Sources), clone(n.Countries), clone(n.Devices), n.RestPages, n.RestSources, n.RestCountries, n.RestDevices}})
-	s.touch()
+	s.lists[partition].set(b.partitions[partition].lastPassed, s.oldest(), &listsRow{n.At, n.Version, Lists{
+		clone(n.Pages), clone(n.Sources), clone(n.Countries), clone(n.Devices),
+		n.RestPages, n.RestSources, n.RestCountries, n.RestDevices,
+	}})
+	s.markChanged()
 }
 
 func clone(l []window.Count) []window.Count {
@@ -217,61 +258,62 @@ func clone(l []window.Count) []window.Count {
 
 // oldest is the second after which frames may still be made.
 func (s *Site) oldest() int64 {
-	if s.watched == 0 {
-		return s.b.final - unwatched
+	if s.watches == 0 {
+		return s.board.lastFinal - unwatchedLagSeconds
 	}
-	return s.b.final - slack
+	return s.board.lastFinal - hubLagSeconds
 }
 
-// touch notes that a watched site changed.
-func (s *Site) touch() {
-	if s.watched > 0 && !s.dirty {
-		s.dirty = true
-		s.b.dirty = append(s.b.dirty, s)
+// markChanged puts a watched site among those of the next TakeChanges.
+func (s *Site) markChanged() {
+	if s.watches > 0 && !s.changed {
+		s.changed = true
+		s.board.changed = append(s.board.changed, s)
 	}
 }
 
-// advance makes the seconds final that all partitions' watermarks have passed.
-func (b *Board) advance() {
-	final := b.parts[0].final
-	for i := range b.parts {
-		final = min(final, b.parts[i].final)
+// finalize makes the seconds final that the watermarks of all partitions have passed.
+func (b *Board) finalize() {
+	final := b.partitions[0].lastPassed
+	for i := range b.partitions {
+		final = min(final, b.partitions[i].lastPassed)
 	}
-	if final <= b.final {
+	if final <= b.lastFinal {
 		return
 	}
-	swept := b.final / 10
-	b.final = final
-	b.rouse()
-	if final/10 > swept {
+	sweep := final/sweepSeconds > b.lastFinal/sweepSeconds
+	b.lastFinal = final
+	b.notify()
+	if sweep {
 		b.sweep()
 	}
 }
 
-// sweep forgets what is older than the board keeps, and sites of which nothing is left.
+// sweep drops old seconds, and sites without seconds, active visitors and watches.
 func (b *Board) sweep() {
 	for name, s := range b.sites {
 		i := 0
-		for i < len(s.cells) && s.cells[i].at <= b.final-SnapshotSeconds-margin {
+		for i < len(s.seconds) && s.seconds[i].at <= b.lastFinal-evictedSeconds {
 			i++
 		}
-		s.cells = slices.Delete(s.cells, 0, i)
-		if len(s.cells) == 0 && s.visitors() == 0 && s.watched == 0 {
+		s.seconds = slices.Delete(s.seconds, 0, i)
+		if len(s.seconds) == 0 && s.activeVisitors() == 0 && s.watches == 0 {
 			delete(b.sites, name)
 		}
 	}
 }
 
-func (s *Site) visitors() (n uint32) {
+// activeVisitors sums the newest rows of all partitions.
+func (s *Site) activeVisitors() (n uint32) {
 	for i := range s.active {
-		n += s.active[i].now().n
+		n += s.active[i].latest().n
 	}
 	return n
 }
 
-func (c *cell) sum(final int64) Second {
-	out := Second{At: c.at, Final: c.at <= final}
-	for _, r := range c.rows {
+func (x *secondRows) sum(lastFinal int64) Second {
+	out := Second{At: x.at, Final: x.at <= lastFinal}
+	for _, r := range x.rows {
 		out.Pageviews += r.pageviews
 		out.Visitors += r.visitors
 		out.Events += r.events

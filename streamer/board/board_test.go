@@ -15,13 +15,19 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const T = 1_795_435_200
 
-// emission says that everything before the end of second at is final, with rows.
+// emission is one whose watermark passes the second at.
 func emission(offset, at int64, rows ...window.Second) *window.Emission {
-	return &window.Emission{Version: 1, Epoch: window.Epoch, Offset: offset, Watermark: (at + 1) * 1000, Now: (at + 1) * 1000, Seconds: rows}
+	end := (at + 1) * 1000
+	return &window.Emission{
+		Version: 1, Epoch: window.Epoch, Offset: offset, Watermark: end, Now: end, Seconds: rows,
+	}
 }
 
 func second(site string, at int64, n uint32, final bool, offset int64) window.Second {
-	r := window.Second{Site: site, At: at, Pageviews: n, Visitors: n, Events: n, Active: n, Final: final, Revision: n, Version: window.RowVersion(window.Epoch, final, offset)}
+	r := window.Second{
+		Site: site, At: at, Pageviews: n, Visitors: n, Events: n, Active: n, Final: final, Revision: n,
+		Version: window.RowVersion(window.Epoch, final, offset),
+	}
 	if final {
 		r.Revision++
 	}
@@ -35,27 +41,28 @@ func TestPartitionsAddUp(t *testing.T) {
 	b.Apply(0, 0, emission(1, T-1, second("x", T, 3, false, 1)))
 	b.Apply(1, 0, emission(1, T-1, second("x", T, 4, false, 1)))
 	view := v.Latest()
-	if view.LastFinal != T-1 || view.ActiveVisitors != 7 || view.Provisional.Pageviews != 7 || view.Provisional.Final {
+	open := view.Provisional
+	if view.LastFinal != T-1 || view.ActiveVisitors != 7 || open.Pageviews != 7 || open.Final {
 		t.Fatalf("%+v", view)
 	}
 	b.TakeChanges()
 	b.Apply(0, 0, emission(2, T, second("x", T, 5, true, 2)))
 	if _, changed := take(b); len(changed) != 1 || changed[0] != v {
-		t.Error("a changed row wakes nobody")
+		t.Error("a changed row isn't notified")
 	}
 	if view = v.Latest(); view.LastFinal != T-1 || view.Provisional.Pageviews != 9 || view.Provisional.Final {
-		t.Errorf("one partition alone makes nothing final: %+v", view)
+		t.Errorf("one partition alone makes a second final: %+v", view)
 	}
 	b.Apply(1, 0, emission(2, T, second("x", T, 4, true, 2)))
 	if final, _ := take(b); final != T {
-		t.Error("a final second wakes nobody")
+		t.Error("a final second isn't notified")
 	}
 	if s := v.Seconds(T-1, T); len(s) != 1 || !s[0].Final || s[0].Pageviews != 9 {
 		t.Errorf("%+v", s)
 	}
 }
 
-// take takes what the board says is there.
+// take returns the changes that the board has notified of.
 func take(b *Board) (int64, []*Site) {
 	select {
 	case <-b.Changed():
@@ -65,16 +72,21 @@ func take(b *Board) (int64, []*Site) {
 	}
 }
 
-// Whatever order rows arrive in within their partition, and however often, the sums are those of each key's highest version.
+// In whatever order and however often the rows of a partition arrive, the sums are those of each row's
+// highest version.
 func TestOrderAndCopies(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		seed := rapid.Uint64().Draw(t, "seed")
 		r := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test's history
 		type message struct {
-			part int
-			e    *window.Emission
+			partition int
+			e         *window.Emission
 		}
 		var all []message
+		add := func(partition int, row window.Second) {
+			e := &window.Emission{Version: 1, Epoch: window.Epoch, Seconds: []window.Second{row}}
+			all = append(all, message{partition, e})
+		}
 		want := map[int64]uint32{}
 		const parts = 3
 		for p := range parts {
@@ -84,9 +96,9 @@ func TestOrderAndCopies(t *testing.T) {
 					continue
 				}
 				for k := uint32(1); k <= n; k++ {
-					all = append(all, message{p, &window.Emission{Version: 1, Epoch: window.Epoch, Seconds: []window.Second{second("x", at, k, false, int64(k))}}})
+					add(p, second("x", at, k, false, int64(k)))
 				}
-				all = append(all, message{p, &window.Emission{Version: 1, Epoch: window.Epoch, Seconds: []window.Second{second("x", at, n, true, 9)}}})
+				add(p, second("x", at, n, true, 9))
 				want[at] += n
 			}
 		}
@@ -94,7 +106,7 @@ func TestOrderAndCopies(t *testing.T) {
 		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		b := New(parts)
 		for _, m := range all {
-			b.Apply(m.part, 0, m.e)
+			b.Apply(m.partition, 0, m.e)
 		}
 		for p := range parts {
 			b.Apply(p, 0, emission(10, T+19))
@@ -119,34 +131,35 @@ func TestLists(t *testing.T) {
 	defer v.Unwatch()
 	pages := func(at int64, offset int64, rest uint32, c ...window.Count) *window.Emission {
 		e := emission(offset, at)
-		e.Nows = []window.Now{{Site: "x", At: at, Version: window.RowVersion(window.Epoch, false, offset), Pages: c, RestPages: rest}}
+		version := window.RowVersion(window.Epoch, false, offset)
+		e.Nows = []window.Now{{Site: "x", At: at, Version: version, Pages: c, RestPages: rest}}
 		return e
 	}
 	b.Apply(0, 0, pages(T, 1, 2, window.Count{Name: "/", Active: 5}, window.Count{Name: "/b", Active: 1}))
 	b.Apply(1, 0, pages(T, 1, 1, window.Count{Name: "/b", Active: 4}, window.Count{Name: "/a", Active: 1}))
-	b.Apply(1, 0, pages(T-1, 0, 9, window.Count{Name: "/old", Active: 9})) // older than what is known
-	var places ListMerger
-	lists := places.Merge(v.Latest())
+	b.Apply(1, 0, pages(T-1, 0, 9, window.Count{Name: "/old", Active: 9})) // older than the row before
+	var merger ListMerger
+	lists := merger.Merge(v.Latest())
 	if got := fmt.Sprint(lists.Pages, lists.RestPages); got != "[{/ 5} {/b 5} {/a 1}] 3" {
 		t.Error(got)
 	}
 }
 
-// A site of which nothing is left is forgotten; one that is watched stays.
-func TestForgets(t *testing.T) {
+// A site without seconds and active visitors is dropped, unless somebody watches it.
+func TestSweep(t *testing.T) {
 	b := New(1)
 	v := b.Watch("watched")
 	for i := range 1000 {
 		b.Apply(0, 0, emission(1, T, second(fmt.Sprint("site", i), T, 1, true, 1)))
 	}
-	for at := int64(T + 1); at < T+SnapshotSeconds+3*margin; at += 10 {
-		var gone []window.Second
+	for at := int64(T + 1); at < T+SnapshotSeconds+90; at += 10 {
+		var inactive []window.Second
 		if at > T+SnapshotSeconds {
 			for i := range 1000 {
-				gone = append(gone, window.Second{Site: fmt.Sprint("site", i), At: at, Final: true, Revision: 1, Version: window.RowVersion(window.Epoch, true, at)})
+				inactive = append(inactive, second(fmt.Sprint("site", i), at, 0, true, at))
 			}
 		}
-		b.Apply(0, 0, emission(at, at, gone...))
+		b.Apply(0, 0, emission(at, at, inactive...))
 	}
 	if len(b.sites) != 1 {
 		t.Errorf("%d sites are kept", len(b.sites))
@@ -154,20 +167,21 @@ func TestForgets(t *testing.T) {
 	v.Unwatch()
 }
 
-func TestOtherEpochsAndPartitionsAreNoHarm(t *testing.T) {
+func TestOtherEpochsAndPartitionsAreIgnored(t *testing.T) {
 	b := New(1)
 	e := emission(1, T, second("x", T, 1, true, 1))
 	e.Epoch++
 	b.Apply(0, 0, e)
 	b.Apply(7, 0, emission(1, T, second("x", T, 1, true, 1)))
 	b.Apply(-1, 0, emission(1, T, second("x", T, 1, true, 1)))
-	if b.ActiveVisitors("x") != 0 || b.final != 0 {
-		t.Error("they were taken")
+	if b.ActiveVisitors("x") != 0 || b.lastFinal != 0 {
+		t.Error("they count")
 	}
 }
 
-// What a final second shows is what each partition had said when it passed it, however far any of them has been read since.
-func TestInstancesShowTheSame(t *testing.T) {
+// The state with a final second is what each partition had said when its watermark passed the second,
+// however far an instance has read the partitions since.
+func TestInstancesAgree(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const parts, seconds = 3, 12
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1)) //nolint:gosec // a test's history
@@ -175,12 +189,18 @@ func TestInstancesShowTheSame(t *testing.T) {
 		for p := range logs {
 			for i := range int64(4 * seconds) { // four a second
 				at := T + i/4
-				e := &window.Emission{Version: 1, Epoch: window.Epoch, Offset: i, Watermark: (at*1000 + i%4*250) - 1100, Now: at*1000 + i%4*250 + int64(p)}
+				ms := at*1000 + i%4*250
+				e := &window.Emission{
+					Version: 1, Epoch: window.Epoch, Offset: i, Watermark: ms - 1100, Now: ms + int64(p),
+				}
 				if r.IntN(2) == 0 {
 					row := second("x", at, uint32(r.IntN(50)), false, i)
 					row.Events = 1
 					e.Seconds = append(e.Seconds, row)
-					e.Nows = append(e.Nows, window.Now{Site: "x", At: at, Version: window.RowVersion(window.Epoch, false, i), Pages: []window.Count{{Name: "/", Active: row.Active}}})
+					e.Nows = append(e.Nows, window.Now{
+						Site: "x", At: at, Version: window.RowVersion(window.Epoch, false, i),
+						Pages: []window.Count{{Name: "/", Active: row.Active}},
+					})
 				}
 				logs[p] = append(logs[p], e)
 			}
@@ -191,25 +211,26 @@ func TestInstancesShowTheSame(t *testing.T) {
 			defer v.Unwatch()
 			out := map[int64]string{}
 			var next [parts]int
-			given := int64(0)
+			shown := int64(0)
 			for {
-				var open []int
+				var readable []int // partitions that are less than skew ahead of the others
 				for p := range next {
-					if next[p] < len(logs[p]) && next[p] < next[(p+1)%parts]+skew && next[p] < next[(p+2)%parts]+skew {
-						open = append(open, p)
+					others := min(next[(p+1)%parts], next[(p+2)%parts])
+					if next[p] < len(logs[p]) && next[p] < others+skew {
+						readable = append(readable, p)
 					}
 				}
-				if len(open) == 0 {
+				if len(readable) == 0 {
 					return out
 				}
-				p := open[r.IntN(len(open))]
+				p := readable[r.IntN(len(readable))]
 				b.Apply(p, int64(next[p]), logs[p][next[p]])
 				next[p]++
-				for final := b.LastFinal(); given < final; {
-					if given = max(given+1, T); given <= final {
-						var places ListMerger
-						s := v.AsOf(given)
-						out[given] = fmt.Sprint(s.ActiveVisitors, s.LogTime, places.Merge(s))
+				for final := b.LastFinal(); shown < final; {
+					if shown = max(shown+1, T); shown <= final {
+						var merger ListMerger
+						s := v.AsOf(shown)
+						out[shown] = fmt.Sprint(s.ActiveVisitors, s.LogTime, merger.Merge(s))
 					}
 				}
 			}
@@ -226,8 +247,8 @@ func TestInstancesShowTheSame(t *testing.T) {
 	})
 }
 
-// The number of those who have a value that isn't listed everywhere is an upper bound, and says so.
-func TestValue(t *testing.T) {
+// The number of visitors with a value that a partition doesn't list is an upper bound.
+func TestVisitorsWith(t *testing.T) {
 	b := New(2)
 	v := b.Watch("x")
 	defer v.Unwatch()
@@ -254,15 +275,17 @@ func TestValue(t *testing.T) {
 	}
 }
 
-// Where a partition was read to when it passed a second is known for as long as the second is on the board.
-func TestPassed(t *testing.T) {
+// The offset of the record whose watermark passed a second is kept for as long as the second is on the
+// board.
+func TestWatermarkOffsets(t *testing.T) {
 	b := New(1)
 	for i := range int64(2 * SnapshotSeconds) {
 		b.Apply(0, i, emission(i, T+i))
 	}
-	for at, want := range map[int64]int64{T + 2*SnapshotSeconds - 1: 2*SnapshotSeconds - 1, T + SnapshotSeconds: SnapshotSeconds, T + 2*SnapshotSeconds: -1} {
-		if got := b.WatermarkOffsets(at); got[0] != want {
-			t.Errorf("%d: %v, want %d", at-T, got, want)
+	const n = SnapshotSeconds
+	for second, want := range map[int64]int64{2*n - 1: 2*n - 1, n: n, 2 * n: -1} {
+		if got := b.WatermarkOffsets(T + second); got[0] != want {
+			t.Errorf("%d: %v, want %d", second, got, want)
 		}
 	}
 }

@@ -8,151 +8,161 @@ import (
 	"nowcast/internal/window"
 )
 
-// Watch begins to follow a site, which need not have had an event: Take tells when it changes. Unwatch ends it.
+// Watch returns a site, which need not have had an event, and has TakeChanges report its changes. Each
+// Watch needs one Unwatch.
 func (b *Board) Watch(name string) *Site {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.site(name)
-	s.watched++
+	s.watches++
 	return s
 }
 
-// Unwatch ends one Watch.
+// Unwatch undoes one Watch.
 func (s *Site) Unwatch() {
-	s.b.mu.Lock()
-	defer s.b.mu.Unlock()
-	s.watched--
+	s.board.mu.Lock()
+	defer s.board.mu.Unlock()
+	s.watches--
 }
 
 // Name is the site's domain.
 func (s *Site) Name() string { return s.name }
 
-// Changed has a value when there is something to Take.
+// Changed has a value when TakeChanges has something new.
 func (b *Board) Changed() <-chan struct{} { return b.wake }
 
-// TakeChanges returns the newest final second and the watched sites that changed since the last TakeChanges.
-func (b *Board) TakeChanges() (final int64, changed []*Site) {
+// TakeChanges returns the newest final second (unix; 0: none yet) and the watched sites that changed
+// since the last call.
+func (b *Board) TakeChanges() (lastFinal int64, changed []*Site) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	changed, b.dirty = b.dirty, nil
+	changed, b.changed = b.changed, nil
 	for _, s := range changed {
-		s.dirty = false
+		s.changed = false
 	}
-	return b.final, changed
+	return b.lastFinal, changed
 }
 
 // LastFinal is the newest final second, unix; 0: none yet.
 func (b *Board) LastFinal() int64 {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return b.final
+	return b.lastFinal
 }
 
-// WatermarkOffsets is by partition the offset of the record by which it passed a final second; -1 when that isn't known any more.
+// WatermarkOffsets returns, by partition, the offset of the record whose watermark passed a second; -1
+// when the watermark hasn't. For a second that is older than those on the board the offset may be a
+// later one.
 func (b *Board) WatermarkOffsets(second int64) []int64 {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	out := make([]int64, len(b.parts))
-	for i := range b.parts {
+	out := make([]int64, len(b.partitions))
+	for i := range b.partitions {
 		out[i] = -1
-		if c, ok := b.parts[i].crossed(second); ok {
-			out[i] = c.offset
+		if a, ok := b.partitions[i].advancePast(second); ok {
+			out[i] = a.offset
 		}
 	}
 	return out
 }
 
-// ActiveVisitors is how many the site has now; 0 for one that the board doesn't know.
+// ActiveVisitors is the number of a site's active visitors; 0 for a site that the board doesn't have.
 func (b *Board) ActiveVisitors(name string) uint32 {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if s, ok := b.sites[name]; ok {
-		return s.visitors()
+		return s.activeVisitors()
 	}
 	return 0
 }
 
-// View is a site at one moment.
+// View is a site's state at one moment.
 type View struct {
-	LogTime        int64  // log time, ms UTC
-	LastFinal      int64  // the newest final second of the board, unix; 0: none yet
-	ActiveVisitors uint32 // distinct of the last five minutes, the open second included
-	Provisional    Second // the newest second that isn't final yet and has events; zero when there is none
-	parts          []*place
+	LogTime        int64       // ms UTC
+	LastFinal      int64       // newest final second of the board, unix; 0: none yet
+	ActiveVisitors uint32      // of the last five minutes, with the provisional second
+	Provisional    Second      // newest provisional second with events; the zero value when there is none
+	lists          []*listsRow // by partition; nil: the partition has none
 }
 
-// Latest is the site as this instance knows it.
+// Latest is the site's newest state on this instance.
 func (s *Site) Latest() View {
-	s.b.mu.RLock()
-	defer s.b.mu.RUnlock()
-	v := View{LogTime: s.b.now, LastFinal: s.b.final, ActiveVisitors: s.visitors(), parts: make([]*place, len(s.places))}
-	for i := range s.places {
-		v.parts[i] = s.places[i].now()
+	s.board.mu.RLock()
+	defer s.board.mu.RUnlock()
+	v := View{
+		LogTime: s.board.logTime, LastFinal: s.board.lastFinal,
+		ActiveVisitors: s.activeVisitors(), lists: make([]*listsRow, len(s.lists)),
 	}
-	if n := len(s.cells); n > 0 && s.cells[n-1].at > s.b.final {
-		v.Provisional = s.cells[n-1].sum(s.b.final)
+	for i := range s.lists {
+		v.lists[i] = s.lists[i].latest()
+	}
+	if n := len(s.seconds); n > 0 && s.seconds[n-1].at > s.board.lastFinal {
+		v.Provisional = s.seconds[n-1].sum(s.board.lastFinal)
 	}
 	return v
 }
 
-// AsOf is the site as every instance knows it of a final second: what each partition had said when it passed that second.
+// AsOf is the site's state with a final second, the same on every instance: what each partition had said
+// when its watermark passed the second. The view has no provisional second.
 func (s *Site) AsOf(second int64) View {
-	s.b.mu.RLock()
-	defer s.b.mu.RUnlock()
-	v := View{LastFinal: s.b.final, parts: make([]*place, len(s.places))}
-	for i := range s.places {
-		v.ActiveVisitors += s.active[i].at(second).n
-		v.parts[i] = s.places[i].at(second)
-		if c, ok := s.b.parts[i].crossed(second); ok {
-			v.LogTime = max(v.LogTime, c.now)
+	s.board.mu.RLock()
+	defer s.board.mu.RUnlock()
+	v := View{LastFinal: s.board.lastFinal, lists: make([]*listsRow, len(s.lists))}
+	for i := range s.lists {
+		v.ActiveVisitors += s.active[i].asOf(second).n
+		v.lists[i] = s.lists[i].asOf(second)
+		if a, ok := s.board.partitions[i].advancePast(second); ok {
+			v.LogTime = max(v.LogTime, a.logTime)
 		}
 	}
 	return v
 }
 
-// Seconds are those after from and up to to that have events, in order. The newest ones may not be final.
-func (s *Site) Seconds(from, to int64) []Second {
-	s.b.mu.RLock()
-	defer s.b.mu.RUnlock()
+// Seconds returns, in order, the seconds after after and up to through that have events. The newest may
+// be provisional.
+func (s *Site) Seconds(after, through int64) []Second {
+	s.board.mu.RLock()
+	defer s.board.mu.RUnlock()
 	var out []Second
-	i, _ := slices.BinarySearchFunc(s.cells, from+1, func(c cell, at int64) int { return cmp.Compare(c.at, at) })
-	for ; i < len(s.cells) && s.cells[i].at <= to; i++ {
-		out = append(out, s.cells[i].sum(s.b.final))
+	i, _ := s.search(after + 1)
+	for ; i < len(s.seconds) && s.seconds[i].at <= through; i++ {
+		out = append(out, s.seconds[i].sum(s.board.lastFinal))
 	}
 	return out
 }
 
-// ListMerger adds up the partitions' lists, again only when one of them has changed. It is for one goroutine.
+// ListMerger adds up the partitions' lists of one site. It keeps the result until a list changes. It is
+// for one goroutine.
 type ListMerger struct {
-	parts []*place
-	lists *Lists
+	lists  []*listsRow
+	merged *Lists
 }
 
-// Merge returns the lists of a view, not to be changed; nil when nothing is known.
-func (p *ListMerger) Merge(v View) *Lists {
-	if p.parts == nil || !slices.Equal(p.parts, v.parts) {
-		p.parts, p.lists = v.parts, merge(v.parts)
+// Merge returns the lists of a view, which the caller may not change; nil when no partition has any.
+func (m *ListMerger) Merge(v View) *Lists {
+	if m.lists == nil || !slices.Equal(m.lists, v.lists) {
+		m.lists, m.merged = v.lists, merge(v.lists)
 	}
-	return p.lists
+	return m.merged
 }
 
-// merge adds up lists.
-func merge(parts []*place) *Lists {
+func merge(partitions []*listsRow) *Lists {
+	if !slices.ContainsFunc(partitions, func(p *listsRow) bool { return p != nil }) {
+		return nil
+	}
 	var out Lists
-	known := false
-	for k := range dimensions {
+	for d := range dimensions {
 		sums := map[string]uint32{}
-		sum, rest := out.dimension(k)
-		for _, p := range parts {
+		sum, rest := out.dimension(d)
+		for _, p := range partitions {
 			if p == nil {
 				continue
 			}
-			known = true
-			list, left := p.lists.dimension(k)
+			list, partitionRest := p.lists.dimension(d)
 			for _, c := range *list {
 				sums[c.Name] += c.Active
 			}
-			*rest += *left
+			*rest += *partitionRest
 		}
 		all := make([]window.Count, 0, len(sums))
 		for name, n := range sums {
@@ -165,22 +175,19 @@ func merge(parts []*place) *Lists {
 		})
 		*sum = all
 	}
-	if !known {
-		return nil
-	}
 	return &out
 }
 
-// Dimension is one of the lists.
+// Dimension names one of the Lists.
 type Dimension uint8
 
-// The lists.
+// The dimensions of Lists.
 const (
 	Pages Dimension = iota
 	Sources
 	Countries
 	Devices
-	dimensions
+	dimensions // how many there are
 )
 
 func (l *Lists) dimension(d Dimension) (list *[]window.Count, rest *uint32) {
@@ -196,11 +203,12 @@ func (l *Lists) dimension(d Dimension) (list *[]window.Count, rest *uint32) {
 	}
 }
 
-// VisitorsWith is how many active visitors have one value. A partition that doesn't list it may have as many as its least listed value has, and
-// not more than all that it left out: then the number is an upper bound.
+// VisitorsWith is the number of active visitors with one value of a dimension. A partition that left the
+// value out of its list may have as many of them as of its least listed value, but at most as many as it
+// left out in all. With such a partition the number is an upper bound, and exact is false.
 func (v View) VisitorsWith(d Dimension, value string) (n uint32, exact bool) {
 	exact = true
-	for _, p := range v.parts {
+	for _, p := range v.lists {
 		if p == nil {
 			continue
 		}
@@ -210,11 +218,11 @@ func (v View) VisitorsWith(d Dimension, value string) (n uint32, exact bool) {
 		case i >= 0:
 			n += (*list)[i].Active
 		case *rest > 0:
-			most := *rest
+			bound := *rest
 			if k := len(*list); k > 0 {
-				most = min(most, (*list)[k-1].Active)
+				bound = min(bound, (*list)[k-1].Active)
 			}
-			n += most
+			n += bound
 			exact = false
 		}
 	}

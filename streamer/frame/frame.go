@@ -1,7 +1,6 @@
-// Package frame is the wire format of the live stream: messages of Server-Sent Events whose data is JSON, as openapi.yaml's Frame and
-// Snapshot describe, and their ids.
-//
-// The same frame is the same bytes on every instance.
+// Package frame is the wire format of the live stream: Server-Sent Events (WHATWG HTML, section 9.2)
+// with JSON data, as openapi.yaml describes in Frame and Snapshot, and their ids. Equal frames have
+// equal bytes on every instance.
 package frame
 
 import (
@@ -16,32 +15,32 @@ import (
 // Frame is the data of one message.
 type Frame struct {
 	ActiveVisitors uint32
-	Timestamp      int64 // ms UTC
+	UpperBound     bool  // ActiveVisitors is an upper bound
+	Timestamp      int64 // log time, ms UTC
 	Site           string
 	Filter         Filter
-	UpperBound     bool // Visitors is an upper bound
-	Second         *Second
-	Lists          *board.Lists // nil: none are shown
-	Top            int          // how many values of each list
-	Skipped        uint32
-	Seconds        *[]board.Second // of a snapshot
+	Second         *Second         // nil: the frame has none
+	Lists          *board.Lists    // nil: the frame has none
+	Top            int             // number of values of each list
+	Skipped        uint32          // frames that this one stands for, itself not counted
+	Seconds        *[]board.Second // nil: the frame isn't a snapshot
 }
 
-// Filter is the one value that a stream is about; the zero value is none.
+// Filter is the one value that a stream is about. The zero value is no filter.
 type Filter struct {
 	Name, Value string // Name is page, source, country or device
 }
 
-// Second is a second, or the sum of several.
+// Second is one second, or the sum of the seconds from From to At.
 type Second struct {
 	board.Second
-	From int64 // the first one; 0: At alone
+	From int64 // unix; 0: At alone
 }
 
-// Sum adds up seconds, as the one that ends at to.
-func Sum(seconds []board.Second, from, to int64) *Second {
-	out := Second{Second: board.Second{At: to, Final: true}}
-	if from < to {
+// Sum adds up final seconds. The result covers all seconds from from to through, unix.
+func Sum(seconds []board.Second, from, through int64) *Second {
+	out := Second{Second: board.Second{At: through, Final: true}}
+	if from < through {
 		out.From = from
 	}
 	for _, s := range seconds {
@@ -53,7 +52,7 @@ func Sum(seconds []board.Second, from, to int64) *Second {
 	return &out
 }
 
-// Append adds the JSON.
+// Append appends the frame's JSON.
 func (f *Frame) Append(b []byte) []byte {
 	b = append(b, `{"visitors":`...)
 	b = strconv.AppendUint(b, uint64(f.ActiveVisitors), 10)
@@ -76,7 +75,7 @@ func (f *Frame) Append(b []byte) []byte {
 		b = f.Second.append(b)
 	}
 	if f.Lists != nil {
-		b = f.appendNow(b)
+		b = f.appendLists(b)
 	}
 	b = append(b, `,"skipped":`...)
 	b = strconv.AppendUint(b, uint64(f.Skipped), 10)
@@ -115,13 +114,19 @@ func (s *Second) append(b []byte) []byte {
 	return append(b, '}')
 }
 
-func (f *Frame) appendNow(b []byte) []byte {
+// appendLists appends the first Top values of each list; the others are added to the rest.
+func (f *Frame) appendLists(b []byte) []byte {
 	l := f.Lists
 	lists := [...]struct {
 		name   string
 		counts []window.Count
 		rest   uint32
-	}{{"pages", l.Pages, l.RestPages}, {"sources", l.Sources, l.RestSources}, {"countries", l.Countries, l.RestCountries}, {"devices", l.Devices, l.RestDevices}}
+	}{
+		{"pages", l.Pages, l.RestPages},
+		{"sources", l.Sources, l.RestSources},
+		{"countries", l.Countries, l.RestCountries},
+		{"devices", l.Devices, l.RestDevices},
+	}
 	b = append(b, `,"now":{`...)
 	for k := range lists {
 		b = append(b, '"')
@@ -156,11 +161,12 @@ func (f *Frame) appendNow(b []byte) []byte {
 	return append(b, `}}`...)
 }
 
-// appendText adds a JSON string. What isn't plain ASCII is left to encoding/json, whose escapes are safe in a script too.
+// appendText appends a JSON string. Text with other than plain ASCII goes through encoding/json, whose
+// escapes are safe in an HTML script too.
 func appendText(b []byte, s string) []byte {
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			text, _ := json.Marshal(s) // of a string it can't fail
+			text, _ := json.Marshal(s) // it can't fail for a string
 			return append(b, text...)
 		}
 	}
@@ -179,8 +185,8 @@ func appendMilli(b []byte, ms int64) []byte {
 	return append(b[:len(b)-1], '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
 }
 
-// Message adds one message: an event's name ("": none, which is what onmessage gets), an id (its zero value: none) and data. JSON has
-// no line breaks, so one data line holds it.
+// Message appends one SSE message: its event's name ("": none, so that a browser calls onmessage), its
+// id (the zero value: none) and its data, which is one line since JSON has no line breaks.
 func Message(b []byte, event string, id ID, f *Frame) []byte {
 	if event != "" {
 		b = append(b, "event: "...)

@@ -7,72 +7,79 @@ import (
 	"nowcast/streamer/frame"
 )
 
-// Feed is what viewers with the same Key are given. The hub's lock guards it.
+// Feed makes the frames of the viewers with one FeedKey. The hub's lock guards its fields.
 type Feed struct {
 	hub   *Hub
 	key   FeedKey
-	sites []source
-	sinks map[Sink]int // by viewers
+	sites []feedSite
+	sinks map[Sink]int // by number of viewers
 
-	given int64     // the newest final second that its frames have
-	sent  time.Time // of the newest frame
-	heard time.Time // of that or the newest comment
+	sentThrough int64 // newest final second in any frame
+	lastFrameAt time.Time
+	lastWriteAt time.Time // of the newest frame or heartbeat
 
-	first map[int64]Snapshot // by the id's second, for as long as nothing changes
-	apart map[[2]int64]Frame // by where a viewer is, for as long as given stands
+	snapshots map[int64]Snapshot   // by the second that they follow; until the board changes
+	catchUps  map[catchUpKey]Frame // until sentThrough moves
 }
 
-// source is one site of a feed.
-type source struct {
+// maxCached bounds each of the maps snapshots and catchUps. When one is full, further values are made
+// for each viewer.
+const maxCached = 256
+
+// catchUpKey is the cursor of a viewer that is behind.
+type catchUpKey struct {
+	sentThrough int64
+	skipped     uint32
+}
+
+// feedSite is one site of a feed.
+type feedSite struct {
 	*board.Site
-	places board.ListMerger
-	shown  glance
+	lists board.ListMerger
+	sent  siteState // by the newest frame
 }
 
-// glance is what a viewer sees of a site beside its final seconds.
-type glance struct {
-	visitors uint32
-	open     board.Second
-	lists    *board.Lists
+// siteState is what viewers see of a site beside its final seconds.
+type siteState struct {
+	activeVisitors uint32
+	provisional    board.Second
+	lists          *board.Lists
 }
 
-// Frame is what a viewer is sent who has been given all seconds up to Prev; then those up to Given. One with both 0 is for everybody
-// and gives nothing.
+// Frame holds the seconds after After and up to Through for viewers that have been sent all up to After.
+// A heartbeat has 0 in both and is for every viewer.
 type Frame struct {
 	After, Through int64
-	Bytes          []byte // never changed
+	Bytes          []byte // shared by all viewers; nobody may write to it
 	CreatedAt      time.Time
 }
 
-// Snapshot is what a viewer is sent first.
-type Snapshot struct {
-	Feed    *Feed
-	Bytes   []byte // never changed
-	Through int64
-}
-
-// Resume says where a viewer was before.
-type Resume struct {
-	Requested  bool // there was a Last-Event-ID
-	ID         frame.ID
-	Valid      bool             // it could be read
-	Gap        [][]board.Second // by site: final seconds after the id that the board may have no more
-	GapThrough int64            // the last second that Gap tells of
+// Cursor is how far a viewer is in its feed: it has been sent all seconds up to SentThrough, and not the
+// Missed frames after that.
+type Cursor struct {
+	SentThrough int64
+	Missed      uint32
 }
 
 func newFeed(h *Hub, k FeedKey) *Feed {
-	f := &Feed{hub: h, key: k, sinks: map[Sink]int{}, given: k.Rate.boundary(h.board.LastFinal()), heard: h.now()}
+	f := &Feed{
+		hub: h, key: k, sinks: map[Sink]int{},
+		sentThrough: k.Rate.boundary(h.board.LastFinal()), lastWriteAt: h.now(),
+	}
 	for _, name := range k.sites() {
-		f.sites = append(f.sites, source{Site: h.board.Watch(name)})
+		f.sites = append(f.sites, feedSite{Site: h.board.Watch(name)})
 	}
 	for i := range f.sites {
-		f.sites[i].shown = f.look(&f.sites[i], f.sites[i].Latest())
+		f.sites[i].sent = f.state(&f.sites[i], f.sites[i].Latest())
 	}
 	return f
 }
 
-// Rate is the feed's.
+// Rate is the name of the feed's rate.
 func (f *Feed) Rate() string { return f.key.Rate.Name }
+
+// Leave undoes one Hub.Join. The feed ends with its last viewer.
+func (f *Feed) Leave(s Sink) { f.hub.leave(f, s) }
 
 func (f *Feed) unwatch() {
 	for _, s := range f.sites {
@@ -89,278 +96,208 @@ func (f *Feed) deliver(frames []Frame) {
 	}
 }
 
-// advance makes the frames that are due when all seconds up to final are final.
-func (f *Feed) advance(final int64, now time.Time) (frames []Frame) {
-	if final <= 0 {
+// due is the earliest time of the next frame on change.
+func (f *Feed) due() time.Time { return f.lastFrameAt.Add(f.key.Rate.MinInterval) }
+
+// finalFrames makes the frames that are due when all seconds up to lastFinal are final.
+func (f *Feed) finalFrames(lastFinal int64, now time.Time) (frames []Frame) {
+	if lastFinal <= 0 {
 		return nil
 	}
-	if f.given <= 0 { // the first seconds of a new log
-		f.given = f.key.Rate.boundary(final - 1)
+	if f.sentThrough <= 0 { // the first seconds of a new log
+		f.sentThrough = f.key.Rate.boundary(lastFinal - 1)
 	}
-	for f.given < final {
-		to, skipped := f.given+1, uint32(0)
-		switch behind := final - f.given; {
+	for f.sentThrough < lastFinal {
+		through, skipped := f.sentThrough+1, uint32(0)
+		switch behind := lastFinal - f.sentThrough; {
 		case f.key.Rate.Seconds > 1:
-			if to = f.key.Rate.boundary(f.given) + f.key.Rate.Seconds; to > final {
+			if through = f.key.Rate.boundary(f.sentThrough) + f.key.Rate.Seconds; through > lastFinal {
 				return frames
 			}
 			if behind > board.SnapshotSeconds {
-				to = f.key.Rate.boundary(final)
+				through = f.key.Rate.boundary(lastFinal)
 			}
-		case behind > backlog:
-			to, skipped = final, uint32(behind-1)
+		case behind > maxBacklog:
+			through, skipped = lastFinal, uint32(behind-1)
 		}
-		frames = append(frames, Frame{f.given, to, f.final(f.given, to, skipped, true), now})
-		f.given, f.apart = to, nil
-		f.sent, f.heard = now, now
+		b := f.finalMessages(f.sentThrough, through, skipped, true)
+		frames = append(frames, Frame{f.sentThrough, through, b, now})
+		f.sentThrough, f.catchUps = through, nil
+		f.lastFrameAt, f.lastWriteAt = now, now
 	}
 	return frames
 }
 
-// final makes the message that gives the seconds after prev and up to to, for each site. Only one for all viewers counts as shown: what one
-// of them was told to catch up is still news to the others.
-func (f *Feed) final(prev, to int64, skipped uint32, all bool) (b []byte) {
+// finalMessages makes one message for each site, with the sums of the seconds after after and up to
+// through. Only a frame for all viewers changes what counts as sent: the state in one viewer's catch-up
+// frame is still news to the others.
+func (f *Feed) finalMessages(after, through int64, skipped uint32, forAll bool) (b []byte) {
 	for i := range f.sites {
 		s := &f.sites[i]
 		var v board.View
 		if f.key.Rate.Seconds > 0 {
-			v = s.AsOf(to)
-		} else { // on change: this moment's, as the frames before and after it
+			v = s.AsOf(through)
+		} else { // at a rate on change every frame has the latest state
 			v = s.Latest()
-			if all {
-				f.show(s, v, to)
+			if forAll {
+				f.markSent(s, v, through)
 			}
 		}
-		b = frame.Message(b, "", f.id(i, prev, to, 0), f.frame(s, v, frame.Sum(s.Seconds(prev, to), prev+1, to), skipped))
+		sum := frame.Sum(s.Seconds(after, through), after+1, through)
+		b = frame.Message(b, "", f.id(i, after, through, 0), f.frame(s, v, sum, skipped))
 	}
 	return b
 }
 
-// show notes what the frame of final seconds up to to shows of a site. That a second isn't open any more is no news.
-func (f *Feed) show(s *source, v board.View, to int64) {
-	g := f.look(s, v)
-	if s.shown.visitors, s.shown.lists = g.visitors, g.lists; s.shown.open.At <= to {
-		s.shown.open = board.Second{}
+// markSent records the state of a site in the frame of the seconds up to through. A provisional second
+// that becomes final needs no frame of its own, so it doesn't count as a change.
+func (f *Feed) markSent(s *feedSite, v board.View, through int64) {
+	state := f.state(s, v)
+	s.sent.activeVisitors, s.sent.lists = state.activeVisitors, state.lists
+	if s.sent.provisional.At <= through {
+		s.sent.provisional = board.Second{}
 	}
 }
 
-// id is that of the message of site i of a group of messages that gives all up to to.
-func (f *Feed) id(i int, prev, to int64, revision uint32) frame.ID {
+// id is the id of site i's message in a group of messages that ends with the second through. Only the
+// last message of a group says that all sites have it.
+func (f *Feed) id(i int, after, through int64, revision uint32) frame.ID {
 	if i < len(f.sites)-1 {
-		return frame.ID{LastSecond: to, SentSites: i + 1, PrevSecond: prev}
+		return frame.ID{LastSecond: through, SentSites: i + 1, PrevSecond: after}
 	}
-	return frame.ID{LastSecond: to, Revision: revision}
+	return frame.ID{LastSecond: through, Revision: revision}
 }
 
-// frame is a view's, for the feed's filter.
-func (f *Feed) frame(s *source, v board.View, second *frame.Second, skipped uint32) *frame.Frame {
-	out := &frame.Frame{ActiveVisitors: v.ActiveVisitors, Timestamp: v.LogTime, Site: s.Name(), Filter: f.key.Filter, Second: second, Top: f.key.Top, Skipped: skipped}
-	if d, ok := dimensions[f.key.Filter.Name]; ok {
+// frame makes the frame of a view, for the feed's filter.
+func (f *Feed) frame(s *feedSite, v board.View, second *frame.Second, skipped uint32) *frame.Frame {
+	out := &frame.Frame{
+		ActiveVisitors: v.ActiveVisitors, Timestamp: v.LogTime, Site: s.Name(), Filter: f.key.Filter,
+		Second: second, Top: f.key.Top, Skipped: skipped,
+	}
+	if d, ok := f.key.dimension(); ok {
 		n, exact := v.VisitorsWith(d, f.key.ListValue)
 		out.ActiveVisitors, out.UpperBound, out.Second = n, !exact, nil
 	} else if f.key.Top > 0 {
-		out.Lists = s.places.Merge(v)
+		out.Lists = s.lists.Merge(v)
 	}
 	return out
 }
 
-func (f *Feed) look(s *source, v board.View) glance {
-	if d, ok := dimensions[f.key.Filter.Name]; ok {
+func (f *Feed) state(s *feedSite, v board.View) siteState {
+	if d, ok := f.key.dimension(); ok {
 		n, _ := v.VisitorsWith(d, f.key.ListValue)
-		return glance{visitors: n}
+		return siteState{activeVisitors: n}
 	}
-	g := glance{visitors: v.ActiveVisitors, open: v.Provisional}
+	state := siteState{activeVisitors: v.ActiveVisitors, provisional: v.Provisional}
 	if f.key.Top > 0 {
-		g.lists = s.places.Merge(v)
+		state.lists = s.lists.Merge(v)
 	}
-	return g
+	return state
 }
 
-// open makes the messages of sites that changed since the last frame, with the second that isn't final yet.
-func (f *Feed) open(now time.Time) (frames []Frame) {
+// provisionalFrames makes one frame for each site that changed since the last one.
+func (f *Feed) provisionalFrames(now time.Time) (frames []Frame) {
 	for i := range f.sites {
 		s := &f.sites[i]
 		v := s.Latest()
-		g := f.look(s, v)
-		if g.open.At == 0 {
-			g.open = s.shown.open // that a second isn't open any more is no news
+		state := f.state(s, v)
+		if state.provisional.At == 0 {
+			state.provisional = s.sent.provisional // see markSent
 		}
-		if g == s.shown {
+		if state == s.sent {
 			continue
 		}
-		s.shown = g
-		frames = append(frames, Frame{f.given, f.given, f.opened(s, v, f.given, 0), now})
-		f.sent, f.heard = now, now
+		s.sent = state
+		b := f.provisionalMessage(s, v, f.sentThrough, 0)
+		frames = append(frames, Frame{f.sentThrough, f.sentThrough, b, now})
+		f.lastFrameAt, f.lastWriteAt = now, now
 	}
 	return frames
 }
 
-// opened is the message of a site's open second for who has all up to given.
-func (f *Feed) opened(s *source, v board.View, given int64, skipped uint32) []byte {
+// provisionalMessage is a site's latest state, for viewers that have been sent all seconds up to
+// sentThrough.
+func (f *Feed) provisionalMessage(s *feedSite, v board.View, sentThrough int64, skipped uint32) []byte {
 	var second *frame.Second
 	if v.Provisional.Events > 0 {
 		second = &frame.Second{Second: v.Provisional}
 	}
 	out := f.frame(s, v, second, skipped)
-	id := frame.ID{LastSecond: given}
+	id := frame.ID{LastSecond: sentThrough}
 	if out.Second != nil {
 		id.Revision = out.Second.Revision
 	}
 	return frame.Message(nil, "", id, out)
 }
 
-// Cursor is where a viewer is: it has all seconds up to Given, and was not sent the Missed frames after that.
-type Cursor struct {
-	SentThrough int64
-	Missed      uint32
-}
-
-// Next is what a viewer is to be sent when a frame comes, and moves its place: mostly that frame, nothing when it has it already, and one
-// of its own when it is between two frames of a slow rate or fell behind.
-func (f *Feed) Next(p *Cursor, fr *Frame) []byte {
+// Next returns what a viewer is to be sent when fr comes, and advances its cursor: usually fr, nil when
+// the viewer already has it, or a catch-up frame when the viewer missed frames or is between two frames
+// of a slow rate.
+func (f *Feed) Next(c *Cursor, fr *Frame) []byte {
 	switch {
-	case fr.Through == 0: // a comment
+	case fr.Through == 0: // a heartbeat
 		return fr.Bytes
-	case p.Missed > 0:
-		p.Missed++
-		return f.CatchUp(p)
-	case p.SentThrough == fr.After || p.SentThrough <= 0:
-		p.SentThrough = fr.Through
+	case c.Missed > 0:
+		c.Missed++
+		return f.CatchUp(c)
+	case c.SentThrough == fr.After || c.SentThrough <= 0:
+		c.SentThrough = fr.Through
 		return fr.Bytes
-	case p.SentThrough >= fr.Through:
+	case c.SentThrough >= fr.Through:
 		return nil
 	}
-	return f.CatchUp(p)
+	return f.CatchUp(c)
 }
 
-// CatchUp is what brings a viewer to where the feed is, and moves its place there; nil when there is nothing to say.
-func (f *Feed) CatchUp(p *Cursor) []byte {
-	fr, ok := f.catchUp(p.SentThrough, p.Missed)
-	p.Missed = 0
+// CatchUp returns the one frame that brings a viewer to where the feed is, and advances its cursor to
+// there. It returns nil when the viewer lacks nothing.
+func (f *Feed) CatchUp(c *Cursor) []byte {
+	fr, ok := f.catchUpFrame(*c)
+	c.Missed = 0
 	if !ok {
 		return nil
 	}
-	p.SentThrough = fr.Through
+	c.SentThrough = fr.Through
 	return fr.Bytes
 }
 
-// catchUp makes the one frame that brings a viewer who has all up to given, and whom so many frames were not sent, to where the feed is.
-// ok is false when there is nothing to say.
-func (f *Feed) catchUp(given int64, missed uint32) (out Frame, ok bool) {
+func (f *Feed) catchUpFrame(c Cursor) (fr Frame, ok bool) {
 	f.hub.mu.Lock()
 	defer f.hub.mu.Unlock()
 	if f.hub.closed {
 		return Frame{}, false
 	}
-	skipped := max(missed, 1) - 1
-	if span := f.key.Rate.Seconds; span > 0 && given < f.given { // exactly: those that end after given
-		skipped = uint32((f.key.Rate.boundary(f.given)-f.key.Rate.boundary(given))/span) - 1 //nolint:gosec // a second's frames of a few minutes
+	skipped := max(c.Missed, 1) - 1 // the catch-up frame stands for one of them
+	if n := f.key.Rate.Seconds; n > 0 && c.SentThrough < f.sentThrough {
+		// Exact where the rate says which frames there were: those that end after the cursor.
+		spans := (f.key.Rate.boundary(f.sentThrough) - f.key.Rate.boundary(c.SentThrough)) / n
+		skipped = uint32(spans) - 1 //nolint:gosec // frames of a few minutes
 	}
-	at := [2]int64{given, int64(skipped)}
-	if out, ok = f.apart[at]; ok {
-		return out, true
+	key := catchUpKey{c.SentThrough, skipped}
+	if fr, ok = f.catchUps[key]; ok {
+		return fr, true
 	}
 	now := f.hub.now()
 	switch {
-	case given < f.given:
-		out = Frame{given, f.given, f.final(given, f.given, skipped, false), now}
-	case missed > 0 && f.key.Rate.MinInterval > 0: // only numbers of the open second were missed: the newest, of each site
-		out = Frame{After: given, Through: given, CreatedAt: now}
+	case c.SentThrough < f.sentThrough:
+		b := f.finalMessages(c.SentThrough, f.sentThrough, skipped, false)
+		fr = Frame{c.SentThrough, f.sentThrough, b, now}
+	case c.Missed > 0 && f.key.Rate.MinInterval > 0:
+		// It missed provisional frames only. The state of this moment isn't cached.
+		fr = Frame{After: c.SentThrough, Through: c.SentThrough, CreatedAt: now}
 		for i := range f.sites {
-			out.Bytes = append(out.Bytes, f.opened(&f.sites[i], f.sites[i].Latest(), given, skipped)...)
+			s := &f.sites[i]
+			fr.Bytes = append(fr.Bytes, f.provisionalMessage(s, s.Latest(), c.SentThrough, skipped)...)
 		}
-		return out, true // of this moment only
+		return fr, true
 	default:
 		return Frame{}, false
 	}
-	if f.apart == nil {
-		f.apart = map[[2]int64]Frame{}
+	if f.catchUps == nil {
+		f.catchUps = map[catchUpKey]Frame{}
 	}
-	if len(f.apart) < cached {
-		f.apart[at] = out
+	if len(f.catchUps) < maxCached {
+		f.catchUps[key] = fr
 	}
-	return out, true
-}
-
-const cached = 256 // frames and snapshots that are kept for others at the same place
-
-// begin makes what a viewer is sent first: the last five minutes, or what came after the id it shows. Where its stream broke between two
-// sites' messages of the same seconds, the other sites' come first, so that all are at one second again.
-func (f *Feed) begin(from Resume) Snapshot {
-	final := f.hub.board.LastFinal()
-	behind := len(f.sites) // the sites from here on were not given all that the id says
-	if from.ID.SentSites > 0 {
-		behind = min(behind, from.ID.SentSites)
-	}
-	held := final - board.RetainedSeconds // the seconds after it are on the board; it went on since the gap was asked for
-	reaches := func(at int64) bool { return at == 0 || at >= held || len(from.Gap) > 0 && from.GapThrough >= held }
-	at, reset := from.ID.LastSecond, false
-	switch {
-	case !from.Requested:
-		at, behind = 0, len(f.sites)
-	case !from.Valid || at > final+ahead || !reaches(at), behind < len(f.sites) && (at > final || !reaches(from.ID.PrevSecond)):
-		at, behind, reset = 0, len(f.sites), true
-	}
-	place := at
-	if reset {
-		place = -1
-	}
-	alike := behind == len(f.sites) && (reset || len(from.Gap) == 0)
-	if first, ok := f.first[place]; ok && alike {
-		return first
-	}
-	first := Snapshot{Feed: f, Through: max(final, at)}
-	if reset {
-		first.Bytes = append(first.Bytes, "event: reset\ndata: {}\n\n"...)
-	}
-	if behind < len(f.sites) {
-		first.Bytes = f.snapshots(first.Bytes, behind, from.ID.PrevSecond, at, at, from)
-	}
-	first.Bytes = f.snapshots(first.Bytes, 0, at, first.Through, final+ahead, from)
-	if alike && len(f.first) < cached {
-		if f.first == nil {
-			f.first = map[int64]Snapshot{}
-		}
-		f.first[place] = first
-	}
-	return first
-}
-
-// snapshots adds those of the sites from one on that bring them from the second after (0: they have nothing yet) to another; what is open
-// they show up to the second last.
-func (f *Feed) snapshots(b []byte, site int, after, to, last int64, from Resume) []byte {
-	final := f.hub.board.LastFinal()
-	for i := site; i < len(f.sites); i++ {
-		s, begin, seconds := &f.sites[i], after, []board.Second{}
-		if begin == 0 {
-			begin = final - board.SnapshotSeconds
-		}
-		if f.key.Filter.Name == "" {
-			if i < len(from.Gap) && begin < from.GapThrough {
-				for _, g := range from.Gap[i] {
-					if g.At > begin && g.At <= min(from.GapThrough, last) {
-						seconds = append(seconds, g)
-					}
-				}
-				begin = from.GapThrough
-			}
-			for _, x := range s.Seconds(begin, last) {
-				x.Final = x.Final && x.At <= to // the board may have gone on; what it made final since comes with the next frame
-				seconds = append(seconds, x)
-			}
-		}
-		b = frame.Message(b, "snapshot", f.id(i, after, to, 0), f.snapshot(s, seconds, min(final, to)))
-	}
-	return b
-}
-
-func (f *Feed) snapshot(s *source, seconds []board.Second, final int64) *frame.Frame {
-	v := s.Latest()
-	var newest *frame.Second
-	if final > 0 {
-		newest = frame.Sum(s.Seconds(final-1, final), final, final)
-	}
-	out := f.frame(s, v, newest, 0)
-	out.Seconds = &seconds
-	return out
+	return fr, true
 }

@@ -1,76 +1,87 @@
-// Package hub makes the frames of the live stream: each once for all viewers who get the same (see Key), and none for a site that nobody
-// watches.
+// Package hub makes the frames of the live stream. Viewers with the same FeedKey share the bytes of each
+// frame, and a site that nobody watches costs nothing.
 //
-// It promises that the frames of a feed, one after the other, hold every final second once; that those at rates of a second and slower
-// are the same bytes on every instance; and that whoever is behind can have what they miss in one frame whose sums are those of what was
-// left out, which says how many frames that were.
+// The consecutive frames of a feed hold every final second once. Frames at rates of a second and slower
+// are the same bytes on every instance. A viewer that is behind gets one catch-up frame: its sums are
+// those of the frames it missed, and it says how many these were.
 package hub
 
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
 	"nowcast/streamer/board"
 )
 
-// HeartbeatInterval is how long a feed is silent before viewers get a comment.
+// HeartbeatInterval is the longest time in which a feed writes nothing. Then its viewers get an SSE
+// comment, so that proxies keep the connection open and clients notice a broken one.
 const HeartbeatInterval = 15 * time.Second
 
 const (
-	backlog = 60 // final seconds at once, beyond which they come in one frame
-	ahead   = 15 // seconds that an id may be ahead of this instance, which then is only behind another
+	// maxBacklog is the number of final seconds that a feed sends one by one. More of them come in one
+	// frame.
+	maxBacklog = 60
+
+	// maxIDLead is the number of seconds by which an id may be ahead of this instance. Such an id comes
+	// from an instance that reads the log faster; one that is further ahead is invalid.
+	maxIDLead = 15
 )
 
 var (
-	// ErrClosed is of a hub whose Run has ended: the log began anew or the process ends.
-	ErrClosed = errors.New("the live windows begin anew")
-	// ErrBehind is for a stream that broke between the messages of a second which this instance has not yet.
-	ErrBehind = errors.New("this instance is some seconds behind the one before")
+	// ErrClosed says that the hub's Run has ended: the log was recreated or the process stops.
+	ErrClosed = errors.New("the live stream restarts")
+	// ErrBehind says that a stream broke between the messages of a second that this instance hasn't read
+	// yet.
+	ErrBehind = errors.New("this instance is a few seconds behind the previous one")
 )
 
-// Sink is what brings frames to viewers of its own. Deliver must not block and must not call the hub.
+// Sink brings frames to its viewers. Deliver must not block and must not call the hub.
 type Sink interface {
 	Deliver(*Feed, []Frame)
 }
 
-// Hub is safe for concurrent use.
+// Hub makes the frames of all feeds from one board. It is safe for concurrent use.
 type Hub struct {
 	board *board.Board
 	now   func() time.Time
 
-	mu     sync.Mutex
-	closed bool
-	feeds  map[FeedKey]*Feed
-	of     map[*board.Site][]*Feed
-	late   map[*Feed]struct{} // on change, and held back by their pace
+	mu       sync.Mutex
+	closed   bool
+	feeds    map[FeedKey]*Feed
+	feedsOf  map[*board.Site][]*Feed
+	deferred map[*Feed]struct{} // feeds that changed before their MinInterval was over
 }
 
-// New makes a hub; Run works it.
+// New makes a hub of a board; Run works.
 func New(b *board.Board) *Hub {
-	return &Hub{board: b, now: time.Now, feeds: map[FeedKey]*Feed{}, of: map[*board.Site][]*Feed{}, late: map[*Feed]struct{}{}}
+	return &Hub{
+		board: b, now: time.Now,
+		feeds: map[FeedKey]*Feed{}, feedsOf: map[*board.Site][]*Feed{}, deferred: map[*Feed]struct{}{},
+	}
 }
 
-// Run makes frames as the board changes, until ctx ends.
+// Run makes frames as the board changes, until ctx ends. After that Join fails with ErrClosed.
 func (h *Hub) Run(ctx context.Context) {
 	defer h.close()
-	beat := time.NewTicker(time.Second)
-	defer beat.Stop()
-	paced := time.NewTimer(time.Hour)
-	defer paced.Stop()
+	heartbeat := time.NewTicker(time.Second)
+	defer heartbeat.Stop()
+	deferred := time.NewTimer(time.Hour)
+	defer deferred.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-h.board.Changed():
-			h.take()
-		case <-paced.C:
-			h.catchPace()
-		case <-beat.C:
-			h.beat()
+			h.deliverChanges()
+		case <-deferred.C:
+			h.deliverDeferred()
+		case <-heartbeat.C:
+			h.deliverHeartbeats()
 		}
-		paced.Reset(h.nextDue())
+		deferred.Reset(h.untilDeferred())
 	}
 }
 
@@ -81,83 +92,85 @@ func (h *Hub) close() {
 	for _, f := range h.feeds {
 		f.unwatch()
 	}
-	h.feeds, h.of, h.late = nil, nil, nil
+	h.feeds, h.feedsOf, h.deferred = nil, nil, nil
 }
 
-// take brings all feeds to where the board is.
-func (h *Hub) take() {
+// deliverChanges brings all feeds to where the board is.
+func (h *Hub) deliverChanges() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	final, changed := h.board.TakeChanges()
+	lastFinal, changed := h.board.TakeChanges()
 	now := h.now()
 	for _, f := range h.feeds {
-		f.first = nil
-		f.deliver(f.advance(final, now))
+		f.snapshots = nil
+		f.deliver(f.finalFrames(lastFinal, now))
 	}
 	for _, s := range changed {
-		for _, f := range h.of[s] {
-			h.change(f, now)
+		for _, f := range h.feedsOf[s] {
+			h.deliverProvisional(f, now)
 		}
 	}
 }
 
-// change gives what changed in a feed on change, or marks it to be given when its pace allows.
-func (h *Hub) change(f *Feed, now time.Time) {
+// deliverProvisional delivers the changes of a feed whose rate is on change, or defers them to the end
+// of its MinInterval.
+func (h *Hub) deliverProvisional(f *Feed, now time.Time) {
 	if f.key.Rate.MinInterval == 0 {
 		return
 	}
-	if now.Before(f.sent.Add(f.key.Rate.MinInterval)) {
-		h.late[f] = struct{}{}
+	if now.Before(f.due()) {
+		h.deferred[f] = struct{}{}
 		return
 	}
-	delete(h.late, f)
-	f.deliver(f.open(now))
+	delete(h.deferred, f)
+	f.deliver(f.provisionalFrames(now))
 }
 
-func (h *Hub) catchPace() {
+func (h *Hub) deliverDeferred() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := h.now()
-	for f := range h.late {
-		h.change(f, now)
+	for f := range h.deferred {
+		h.deliverProvisional(f, now)
 	}
 }
 
-// nextDue is how long until the first of those that are held back may go on.
-func (h *Hub) nextDue() time.Duration {
+// untilDeferred is the time until the first deferred feed is due; an hour when there is none.
+func (h *Hub) untilDeferred() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	wait, now := time.Hour, h.now()
-	for f := range h.late {
-		wait = min(wait, f.sent.Add(f.key.Rate.MinInterval).Sub(now))
+	for f := range h.deferred {
+		wait = min(wait, f.due().Sub(now))
 	}
 	return max(wait, 0)
 }
 
-// beat has silent feeds say that they are there.
-func (h *Hub) beat() {
+// deliverHeartbeats sends a comment to the viewers of every feed that wrote nothing for
+// HeartbeatInterval.
+func (h *Hub) deliverHeartbeats() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := h.now()
 	for _, f := range h.feeds {
-		if now.Sub(f.heard) >= HeartbeatInterval {
-			f.heard = now
-			f.deliver([]Frame{{Bytes: comment, CreatedAt: now}})
+		if now.Sub(f.lastWriteAt) >= HeartbeatInterval {
+			f.lastWriteAt = now
+			f.deliver([]Frame{{Bytes: []byte(": hb\n\n"), CreatedAt: now}})
 		}
 	}
 }
 
-var comment = []byte(": hb\n\n")
-
-// Join adds a viewer of a sink and calls begin with what it is to be given first; whatever the feed delivers after begin has returned
-// is for it too. For each Join there has to be one Leave.
+// Join adds a viewer of a sink and calls begin with its snapshot. All that the feed delivers after begin
+// has returned is for the viewer too. Each successful Join needs one Leave. The error is ErrClosed or
+// ErrBehind.
 func (h *Hub) Join(k FeedKey, from Resume, s Sink, begin func(Snapshot)) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
 		return ErrClosed
 	}
-	if final := h.board.LastFinal(); from.Valid && from.ID.SentSites > 0 && final < from.ID.LastSecond && from.ID.LastSecond <= final+ahead {
+	lead := from.ID.LastSecond - h.board.LastFinal()
+	if from.Valid && from.ID.SentSites > 0 && lead > 0 && lead <= maxIDLead {
 		return ErrBehind
 	}
 	f, ok := h.feeds[k]
@@ -165,17 +178,16 @@ func (h *Hub) Join(k FeedKey, from Resume, s Sink, begin func(Snapshot)) error {
 		f = newFeed(h, k)
 		h.feeds[k] = f
 		for _, s := range f.sites {
-			h.of[s.Site] = append(h.of[s.Site], f)
+			h.feedsOf[s.Site] = append(h.feedsOf[s.Site], f)
 		}
 	}
 	f.sinks[s]++
-	begin(f.begin(from))
+	begin(f.snapshot(from))
 	return nil
 }
 
-// Leave takes a viewer away; a feed without viewers is forgotten.
-func (f *Feed) Leave(s Sink) {
-	h := f.hub
+// leave removes a viewer of a sink from a feed, and the feed with its last viewer.
+func (h *Hub) leave(f *Feed, s Sink) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if f.sinks[s]--; f.sinks[s] <= 0 {
@@ -185,16 +197,11 @@ func (f *Feed) Leave(s Sink) {
 		return
 	}
 	delete(h.feeds, f.key)
-	delete(h.late, f)
+	delete(h.deferred, f)
 	for _, s := range f.sites {
-		left := h.of[s.Site][:0]
-		for _, other := range h.of[s.Site] {
-			if other != f {
-				left = append(left, other)
-			}
-		}
-		if h.of[s.Site] = left; len(left) == 0 {
-			delete(h.of, s.Site)
+		remaining := slices.DeleteFunc(h.feedsOf[s.Site], func(other *Feed) bool { return other == f })
+		if h.feedsOf[s.Site] = remaining; len(remaining) == 0 {
+			delete(h.feedsOf, s.Site)
 		}
 	}
 	f.unwatch()

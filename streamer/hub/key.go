@@ -8,18 +8,27 @@ import (
 	"nowcast/streamer/frame"
 )
 
-// Rate is a pace of frames: either each has so many seconds, or they come on change.
+// Rate is how often a feed has frames: one for every Seconds final seconds, or, where Seconds is 0, on
+// each change.
 type Rate struct {
 	Name        string
-	Seconds     int64         // seconds a frame; 0: on change
-	MinInterval time.Duration // the least time between two frames on change
+	Seconds     int64
+	MinInterval time.Duration // between two frames on change; 0 where Seconds isn't
 }
 
-var rates = [...]Rate{{"100ms", 0, 100 * time.Millisecond}, {"250ms", 0, 250 * time.Millisecond}, {Name: "1s", Seconds: 1}, {Name: "5s", Seconds: 5}, {Name: "30s", Seconds: 30}}
+func rates() [5]Rate {
+	return [...]Rate{
+		{Name: "100ms", MinInterval: 100 * time.Millisecond},
+		{Name: "250ms", MinInterval: 250 * time.Millisecond},
+		{Name: "1s", Seconds: 1},
+		{Name: "5s", Seconds: 5},
+		{Name: "30s", Seconds: 30},
+	}
+}
 
-// ParseRate finds a rate by its name.
+// ParseRate returns the rate with a name of the contract.
 func ParseRate(name string) (Rate, bool) {
-	for _, r := range rates {
+	for _, r := range rates() {
 		if r.Name == name {
 			return r, true
 		}
@@ -27,27 +36,41 @@ func ParseRate(name string) (Rate, bool) {
 	return Rate{}, false
 }
 
-// boundary is the newest second up to final at which a frame ends. Spans are those of the clock, so that all instances merge alike.
-func (r Rate) boundary(final int64) int64 {
+// boundary is the newest second up to lastFinal with which a frame ends. Frames are aligned to multiples
+// of Seconds of Unix time, so that all instances merge the same seconds.
+func (r Rate) boundary(lastFinal int64) int64 {
 	if r.Seconds <= 1 {
-		return final
+		return lastFinal
 	}
-	return (final+1)/r.Seconds*r.Seconds - 1
+	return (lastFinal+1)/r.Seconds*r.Seconds - 1
 }
 
-// FeedKey is what viewers have in common who are given the same bytes.
+// FeedKey identifies a feed: viewers with equal keys get the same bytes.
 type FeedKey struct {
-	Sites     string // joined by a line break
+	Sites     string // see JoinSites
 	Filter    frame.Filter
-	ListValue string // the filter's value as the lists have it
-	Top       int    // values in each list
+	ListValue string // Filter.Value as the board's lists spell it
+	Top       int    // values in each list; 0: no lists
 	Rate      Rate
 }
 
-// JoinSites joins the names of sites for a Key.
-func JoinSites(sites []string) string { return strings.Join(sites, "\n") }
+// JoinSites makes FeedKey.Sites of the sites' domains. Their order is that of the messages.
+func JoinSites(domains []string) string { return strings.Join(domains, "\n") }
 
 func (k FeedKey) sites() []string { return strings.Split(k.Sites, "\n") }
 
-// Dimensions are the lists that a filter can name.
-var dimensions = map[string]board.Dimension{"page": board.Pages, "source": board.Sources, "country": board.Countries, "device": board.Devices}
+// dimension is the board's list that the filter is about; ok is false where there is no filter.
+func (k FeedKey) dimension() (d board.Dimension, ok bool) {
+	switch k.Filter.Name {
+	case "page":
+		return board.Pages, true
+	case "source":
+		return board.Sources, true
+	case "country":
+		return board.Countries, true
+	case "device":
+		return board.Devices, true
+	default:
+		return 0, false
+	}
+}

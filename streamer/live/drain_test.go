@@ -7,11 +7,12 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"nowcast/streamer/streamertest"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"nowcast/streamer/streamertest"
 )
 
 // A server that ends disconnects its viewers one after the other; each continues at another server and has

@@ -3,12 +3,13 @@ package live
 import (
 	"context"
 	"errors"
+	"sync"
+	"testing"
+
 	"nowcast/internal/broker"
 	"nowcast/internal/topic"
 	"nowcast/streamer/board"
 	"nowcast/streamer/streamertest"
-	"sync"
-	"testing"
 )
 
 // A viewer that was away for longer than the board holds seconds receives the gap from history if history

@@ -106,12 +106,23 @@ func New(cfg Config, d Deps) (*Server, error) {
 	return s, nil
 }
 
-// Run tails the windows topic and serves viewers until ctx ends.
+// Run tails the windows topic and serves viewers until ctx ends. It fails when the system refuses what
+// writing to viewers needs.
 func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	wg.Go(func() { s.push.Run(ctx) })
-	return s.tail.run(ctx, s.push.EndAll)
+	serving, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	wg.Go(func() {
+		if err := s.push.Run(ctx); err != nil {
+			fail(fmt.Errorf("write to viewers: %w", err))
+		}
+	})
+	err := s.tail.run(serving, s.push.EndAll)
+	if ctx.Err() == nil && serving.Err() != nil {
+		return context.Cause(serving)
+	}
+	return err
 }
 
 // Ready reports whether frames are complete, and if not, why.

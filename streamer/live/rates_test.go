@@ -2,10 +2,11 @@ package live
 
 import (
 	"fmt"
-	"nowcast/internal/window"
-	"nowcast/streamer/streamertest"
 	"testing"
 	"time"
+
+	"nowcast/internal/window"
+	"nowcast/streamer/streamertest"
 )
 
 func TestSlowRatesMerge(t *testing.T) { both(t, testSlowRatesMerge) }

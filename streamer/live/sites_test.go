@@ -3,11 +3,12 @@ package live
 import (
 	"fmt"
 	"net/http"
-	"nowcast/internal/window"
-	"nowcast/streamer/streamertest"
 	"strings"
 	"testing"
 	"time"
+
+	"nowcast/internal/window"
+	"nowcast/streamer/streamertest"
 )
 
 // A stream of several sites has each second once for each site, and an ID from between the messages of one

@@ -7,13 +7,14 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"nowcast/internal/window"
-	"nowcast/streamer/board"
-	"nowcast/streamer/streamertest"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"nowcast/internal/window"
+	"nowcast/streamer/board"
+	"nowcast/streamer/streamertest"
 )
 
 // A viewer that reads slower than frames are made receives the newest state with the number of frames left

@@ -3,11 +3,12 @@ package live
 import (
 	"fmt"
 	"net/http"
+	"testing"
+	"time"
+
 	"nowcast/internal/topic"
 	"nowcast/internal/window"
 	"nowcast/streamer/streamertest"
-	"testing"
-	"time"
 )
 
 func TestSnapshotThenEverySecondOnce(t *testing.T) { both(t, testSnapshotThenEverySecondOnce) }

@@ -1,114 +1,132 @@
-// Package push brings frames to viewers.
+// Package push writes the frames of package hub to the connections of viewers.
 //
-// A viewer on plain TCP costs no goroutine and no buffer: its connection is taken from net/http and written to by one of a few threads
-// with epoll, straight from the frame that all viewers of a feed share, and many viewers at once where the system has io_uring. Behind TLS
-// or HTTP/2, and where there is no epoll, a viewer is an ordinary handler over the same frames.
+// A viewer on plain TCP has neither a goroutine nor a buffer in this process. Serve takes its connection
+// from net/http, and one of Config.Shards threads writes every frame from the memory that all viewers of
+// the feed share. A thread waits for its sockets with epoll(7). Where the kernel has io_uring(7), one
+// system call sends a frame to many viewers. A viewer behind TLS or HTTP/2, and every viewer on a system
+// without epoll, is served by a net/http handler.
 //
-// It promises that a viewer who doesn't read costs bounded memory and disturbs nobody: what was begun is finished first, then comes the
-// newest state with the number of frames left out, and who takes nothing for Config.Blocked is let go.
+// A viewer that reads more slowly than its feed sends costs bounded memory and delays no other viewer.
+// The message that is on its way is finished; then one frame brings the viewer to the newest state and
+// says how many frames it replaces. A viewer that takes no byte for Config.Stall is disconnected.
 package push
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"nowcast/streamer/hub"
 )
 
-// Config says how viewers are served. The zero value has sane defaults.
+// Config says how viewers are served. Its zero value is ready to use.
 type Config struct {
-	Stall           time.Duration           // how long a viewer may take nothing; 30 s when 0
-	Shards          int                     // threads that write; one a core when 0
-	HandlersOnly    bool                    // serve everybody by ordinary handlers
-	DisableIOURing  bool                    // one write(2) a viewer, also where many can be handed to the kernel at once
-	Authorized      func(grant string) bool // whether what a viewer showed still lets it read; nil: always
-	RecheckInterval time.Duration           // how often that is asked; 2 s when 0
-	Release         func(Slot)              // called when a viewer is gone
+	Stall          time.Duration // longest time in which a viewer takes no byte; 0: 30 s
+	Shards         int           // threads that write; 0: one for each core
+	HandlersOnly   bool          // every viewer is served by a net/http handler
+	DisableIOURing bool          // frames are sent by write(2) also where the kernel has io_uring
+
+	// Authorized reports whether a credential still lets its viewers read; nil: it always does. It is
+	// called every RecheckInterval (0: 2 s) for each credential in use.
+	Authorized      func(credential string) bool
+	RecheckInterval time.Duration
+
+	Release func(Slot) // is called once for each viewer when its stream ends; nil: it isn't
 }
 
-// Slot is what a viewer counts for in limits, as its owner chooses.
+// Slot is what a viewer counts as in the connection limits. Its owner chooses the values.
 type Slot struct{ Addr, Key uint64 }
 
-// Viewer is one that is let in.
+// Viewer is a stream that may be opened.
 type Viewer struct {
 	Feed       hub.FeedKey
 	Resume     hub.Resume
-	Credential string    // see Config.Holds
-	Deadline   time.Time // when its connection ends, so that viewers move to other instances over time
+	Credential string    // passed to Config.Authorized
+	Deadline   time.Time // the stream ends then, so that viewers spread over new instances
 	Slot       Slot
 }
 
-// Engine serves viewers. It outlives hubs.
+// Engine serves viewers. It outlives the hubs whose frames it sends.
 type Engine struct {
-	cfg     Config
-	metrics *metrics
-	grants  grants
-	shards  []*shard
-	next    atomic.Uint32
-	open    atomic.Int64
-
-	mu       sync.Mutex
-	handlers map[*handler]struct{}
+	cfg         Config
+	now         func() time.Time // the clock of stalls and deadlines
+	metrics     *metrics
+	credentials credentialTable
+	shards      []*shard
+	nextShard   atomic.Uint32
+	viewers     atomic.Int64
+	handlers    handlerSet
 }
 
-// The reasons for which a stream ends.
+// endReason is the label of a stream's end in streams_ended_total.
+type endReason string
+
 const (
-	Gone            = "gone"     // the viewer left
-	Blocked         = "blocked"  // the viewer took nothing for too long
-	Lifetime        = "lifetime" // it was open for long enough
-	Revoked         = "revoked"  // what it showed no longer lets it read
-	reasonRestarted = "anew"     // the windows begin anew
-	Drained         = "drained"  // this instance stops
+	reasonLeft      endReason = "gone"     // the viewer closed its connection
+	reasonStalled   endReason = "blocked"  // the viewer took no byte for Config.Stall
+	reasonLifetime  endReason = "lifetime" // Viewer.Deadline has passed
+	reasonRevoked   endReason = "revoked"  // the viewer's credential lets it read no more
+	reasonRestarted endReason = "anew"     // the board that the frames came from has ended
+	reasonDrained   endReason = "drained"  // this instance stops
 )
 
-// New makes an engine; Run works it.
+// New validates cfg, registers the metrics and opens the shards' descriptors. Run serves.
 func New(cfg Config, reg prometheus.Registerer) (*Engine, error) {
-	if cfg.Stall == 0 {
-		cfg.Stall = 30 * time.Second
-	}
-	if cfg.Shards == 0 {
-		cfg.Shards = runtime.GOMAXPROCS(0)
-	}
-	if cfg.RecheckInterval == 0 {
-		cfg.RecheckInterval = 2 * time.Second
-	}
+	cfg.Stall = cmp.Or(cfg.Stall, 30*time.Second)
+	cfg.Shards = cmp.Or(cfg.Shards, runtime.GOMAXPROCS(0))
+	cfg.RecheckInterval = cmp.Or(cfg.RecheckInterval, 2*time.Second)
 	m, err := newMetrics(reg)
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, metrics: m, handlers: map[*handler]struct{}{}}
-	if !cfg.HandlersOnly {
-		for range cfg.Shards {
-			s, err := newShard(e)
-			if errors.Is(err, errors.ErrUnsupported) {
-				break
-			}
-			if err != nil {
-				return nil, fmt.Errorf("set up epoll: %w", err)
-			}
-			e.shards = append(e.shards, s)
+	e := &Engine{cfg: cfg, now: time.Now, metrics: m}
+	if cfg.HandlersOnly {
+		return e, nil
+	}
+	for range cfg.Shards {
+		s, err := newShard(e)
+		if errors.Is(err, errors.ErrUnsupported) {
+			break
 		}
+		if err != nil {
+			for _, opened := range e.shards {
+				opened.closeDescriptors()
+			}
+			return nil, fmt.Errorf("set up epoll: %w", err)
+		}
+		e.shards = append(e.shards, s)
 	}
 	return e, nil
 }
 
-// Run serves until ctx ends, and then lets everybody go at once; Drain before does it gently.
-func (e *Engine) Run(ctx context.Context) {
-	var wg sync.WaitGroup
-	defer wg.Wait()
+// Run serves until ctx ends and then ends all streams at once; Drain before that ends them gradually.
+// The error is that of a system call that can fail only because of a defect of this package.
+func (e *Engine) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
 	for _, s := range e.shards {
-		wg.Go(s.run)
+		g.Go(s.run)
 	}
+	g.Go(func() error {
+		e.recheckUntil(ctx)
+		e.endEach(op{kind: opStop}, reasonDrained, nil)
+		return nil
+	})
+	return g.Wait()
+}
+
+// Viewers is the number of open streams.
+func (e *Engine) Viewers() int { return int(e.viewers.Load()) }
+
+// recheckUntil ends, until ctx ends, the streams whose credential lets them read no more.
+func (e *Engine) recheckUntil(ctx context.Context) {
 	tick := time.NewTicker(e.cfg.RecheckInterval)
 	defer tick.Stop()
 	for {
@@ -116,162 +134,104 @@ func (e *Engine) Run(ctx context.Context) {
 		case <-tick.C:
 			e.recheck()
 		case <-ctx.Done():
-			for _, s := range e.shards {
-				s.put(op{kind: opStop})
-			}
-			e.endHandlers(Drained, func(*handler) bool { return true })
 			return
 		}
 	}
 }
 
-// Viewers is how many viewers there are.
-func (e *Engine) Viewers() int { return int(e.open.Load()) }
-
-// recheck lets those go who may no longer read.
 func (e *Engine) recheck() {
 	if e.cfg.Authorized == nil {
 		return
 	}
-	for _, id := range e.grants.without(e.cfg.Authorized) {
-		for _, s := range e.shards {
-			s.put(op{kind: opRevoke, grant: id})
-		}
-		e.endHandlers(Revoked, func(h *handler) bool { return h.grant == id })
+	for _, id := range e.credentials.revoked(e.cfg.Authorized) {
+		ofCredential := func(h *handler) bool { return h.credential == id }
+		e.endEach(op{kind: opRevoke, credential: id}, reasonRevoked, ofCredential)
 	}
 }
 
-// EndAll lets everybody go, to come back to the seconds of a new log.
-func (e *Engine) EndAll() {
+// EndAll ends all streams; their clients reconnect, to the frames of another hub.
+func (e *Engine) EndAll() { e.endEach(op{kind: opEndAll}, reasonRestarted, nil) }
+
+// endEach queues o at every shard and ends the handlers that match; a nil match is all.
+func (e *Engine) endEach(o op, reason endReason, match func(*handler) bool) {
 	for _, s := range e.shards {
-		s.put(op{kind: opAnew})
+		s.ops.put(o)
 	}
-	e.endHandlers(reasonRestarted, func(*handler) bool { return true })
+	e.handlers.end(reason, match)
 }
 
-// Drain lets everybody go at a pace that the other instances can take: within four fifths of the time given, but no more than a thousand a
-// second where that is enough. Each is told to come back after a random moment. A machine that is late makes up for it, though not at once.
+// Drain ends all streams at a rate that the other instances can take: 1,000 a second, or more where that
+// is needed to end all within four fifths of within. Each client is told to reconnect after a random
+// delay. Drain returns when no stream is open, at the latest when ctx ends.
 func (e *Engine) Drain(ctx context.Context, within time.Duration) {
-	const tick, most = 20 * time.Millisecond, 100 * time.Millisecond
-	pace := max(1000, float64(e.Viewers())/(0.8*within.Seconds()))
-	timer := time.NewTicker(tick)
-	defer timer.Stop()
-	owed, last := 1.0, time.Now()
-	for next := 0; e.Viewers() > 0; {
-		for ; owed >= 1; owed-- {
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	p := newPacer(max(1000, float64(e.Viewers())/(0.8*within.Seconds())), time.Now())
+	for turn := 0; e.Viewers() > 0; {
+		for range p.take(time.Now()) {
 			if n := len(e.shards); n > 0 {
-				next++
-				e.shards[next%n].put(op{kind: opDrain})
+				turn++
+				e.shards[turn%n].ops.put(op{kind: opEndOne})
 			}
-			e.endOne()
+			e.handlers.endOne()
 		}
 		select {
-		case <-timer.C:
-			now := time.Now()
-			owed, last = owed+pace*min(most, now.Sub(last)).Seconds(), now
+		case <-ticker.C:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// retry tells a browser when to come back: soon, but not all at once.
-func retry() []byte { return fmt.Appendf(nil, "retry: %d\n\n", 300+rand.IntN(1200)) } //nolint:gosec // jitter, no secret
-
-// head is the response's head as it is sent on a connection that was taken from net/http. The body ends with the connection.
-func head(h http.Header) []byte {
-	var b bytes.Buffer
-	b.WriteString("HTTP/1.1 200 OK\r\n")
-	_ = h.Write(&b)
-	b.WriteString("Connection: close\r\nDate: ")
-	b.WriteString(time.Now().UTC().Format(http.TimeFormat))
-	b.WriteString("\r\n\r\n")
-	b.Write(opening)
-	return b.Bytes()
+// pacer spreads work over time. It is a token bucket that holds at most what maxPacerGap earns, so that
+// a process that was stopped for a while catches up, but not in one burst.
+type pacer struct {
+	rate   float64 // tokens a second
+	tokens float64
+	last   time.Time
 }
 
-var opening = []byte("retry: 1000\n\n")
+const maxPacerGap = 100 * time.Millisecond
 
-// Serve streams to a viewer. The response's headers are those of w. Where the connection can be taken over it returns at once, else when
-// the stream ends. An error says that nothing was sent.
+// newPacer makes a pacer that holds one token.
+func newPacer(rate float64, now time.Time) pacer { return pacer{rate: rate, tokens: 1, last: now} }
+
+// take returns the whole tokens that are there now, and removes them.
+func (p *pacer) take(now time.Time) int {
+	p.tokens += p.rate * min(maxPacerGap, now.Sub(p.last)).Seconds()
+	p.last = now
+	n := int(p.tokens)
+	p.tokens -= float64(n)
+	return n
+}
+
+// Serve streams to a viewer. The response's headers are those of w. Where the connection can be taken
+// from net/http, Serve returns at once; otherwise it returns when the stream ends. After an error of
+// package hub nothing has been written, and the caller may answer; after any other error the connection
+// is closed.
 func (e *Engine) Serve(w http.ResponseWriter, r *http.Request, h *hub.Hub, v Viewer) error {
-	e.open.Add(1)
-	if len(e.shards) > 0 && r.ProtoMajor == 1 && r.TLS == nil {
-		s := e.shards[int(e.next.Add(1))%len(e.shards)]
-		taken, err := s.adopt(w, h, v)
-		if taken || err != nil {
-			return e.refused(v, err)
-		}
-	}
-	return e.refused(v, e.handle(w, r, h, v))
-}
-
-func (e *Engine) refused(v Viewer, err error) error {
+	e.viewers.Add(1)
+	err := e.serve(w, r, h, v)
 	if err != nil {
-		e.left(v.Slot)
+		e.release(v.Slot)
 	}
 	return err
 }
 
-// left is called once for every viewer that was counted.
-func (e *Engine) left(s Slot) {
-	e.open.Add(-1)
+func (e *Engine) serve(w http.ResponseWriter, r *http.Request, h *hub.Hub, v Viewer) error {
+	if len(e.shards) > 0 && r.ProtoMajor == 1 && r.TLS == nil {
+		s := e.shards[int(e.nextShard.Add(1))%len(e.shards)]
+		if adopted, err := s.adopt(w, h, v); adopted || err != nil {
+			return err
+		}
+	}
+	return e.handle(w, r, h, v)
+}
+
+// release is called once for each viewer that Serve has counted.
+func (e *Engine) release(s Slot) {
+	e.viewers.Add(-1)
 	if e.cfg.Release != nil {
 		e.cfg.Release(s)
 	}
-}
-
-// grants numbers what viewers showed, so that a viewer needs only a number. They are few: as many as keys, links and public sites.
-type grants struct {
-	mu    sync.Mutex
-	ids   map[string]int32
-	names []string
-	used  []int32
-	free  []int32
-}
-
-func (g *grants) take(name string) int32 {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.ids == nil {
-		g.ids = map[string]int32{}
-	}
-	id, ok := g.ids[name]
-	if !ok {
-		if n := len(g.free); n > 0 {
-			id, g.free = g.free[n-1], g.free[:n-1]
-		} else {
-			id = int32(len(g.names)) //nolint:gosec // bounded by the viewers
-			g.names, g.used = append(g.names, ""), append(g.used, 0)
-		}
-		g.ids[name], g.names[id] = id, name
-	}
-	g.used[id]++
-	return id
-}
-
-func (g *grants) leave(id int32) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.used[id]--; g.used[id] == 0 {
-		delete(g.ids, g.names[id])
-		g.names[id] = ""
-		g.free = append(g.free, id)
-	}
-}
-
-// without returns those that don't hold any more.
-func (g *grants) without(holds func(string) bool) (gone []int32) {
-	g.mu.Lock()
-	names := make(map[int32]string, len(g.ids))
-	for name, id := range g.ids {
-		names[id] = name
-	}
-	g.mu.Unlock()
-	for id, name := range names {
-		if !holds(name) {
-			gone = append(gone, id)
-		}
-	}
-	return gone
 }

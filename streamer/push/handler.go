@@ -10,52 +10,36 @@ import (
 	"nowcast/streamer/hub"
 )
 
-// How many frames wait for whoever writes them, and how old they may become; then viewers get the newest state instead.
-const (
-	queued = 64
-	oldest = 2 * time.Second
-)
-
-// fits says whether more frames may wait with those that do.
-func fits(waiting, more []hub.Frame) bool {
-	return len(waiting) == 0 || len(waiting)+len(more) <= queued && more[0].CreatedAt.Sub(waiting[0].CreatedAt) < oldest
-}
-
-// handler is a viewer with a goroutine of its own, which is net/http's.
+// handler is the stream of a viewer with a goroutine of its own, which is net/http's. It is the hub.Sink
+// of that viewer.
 type handler struct {
-	grant int32
-	ended chan string // has the reason when it is to end
-	wake  chan struct{}
+	credential int32
+	ended      chan endReason // receives the reason for which the stream is to end
+	wake       chan struct{}  // has a value when frames wait
 
 	mu     sync.Mutex
 	frames []hub.Frame
-	missed uint32
+	missed uint32 // frames dropped since the last take
 }
 
-// Deliver queues frames.
+// Deliver queues frames. When too many wait, all are dropped and counted as missed.
 func (h *handler) Deliver(_ *hub.Feed, frames []hub.Frame) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if fits(h.frames, frames) {
 		h.frames = append(h.frames, frames...)
 	} else {
-		h.missed += count(h.frames) + count(frames)
+		h.missed += countFrames(h.frames) + countFrames(frames)
 		h.frames = nil
 	}
+	h.notify()
+}
+
+func (h *handler) notify() {
 	select {
 	case h.wake <- struct{}{}:
 	default:
 	}
-}
-
-// count is how many are frames and no comments.
-func count(frames []hub.Frame) (n uint32) {
-	for i := range frames {
-		if frames[i].Through != 0 {
-			n++
-		}
-	}
-	return n
 }
 
 func (h *handler) take() (frames []hub.Frame, missed uint32) {
@@ -66,116 +50,138 @@ func (h *handler) take() (frames []hub.Frame, missed uint32) {
 	return frames, missed
 }
 
-// end has a handler's stream end.
-func (h *handler) end(reason string) {
+// end ends the stream soon; the first reason counts.
+func (h *handler) end(reason endReason) {
 	select {
 	case h.ended <- reason:
-	default: // it ends already
+	default:
 	}
 }
 
-func (e *Engine) endHandlers(reason string, which func(*handler) bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for h := range e.handlers {
-		if which(h) {
+// handlerSet holds the handlers whose streams are open.
+type handlerSet struct {
+	mu  sync.Mutex
+	all map[*handler]struct{}
+}
+
+func (s *handlerSet) add(h *handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all == nil {
+		s.all = map[*handler]struct{}{}
+	}
+	s.all[h] = struct{}{}
+}
+
+func (s *handlerSet) remove(h *handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.all, h)
+}
+
+// end ends the handlers that match; a nil match is all.
+func (s *handlerSet) end(reason endReason, match func(*handler) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for h := range s.all {
+		if match == nil || match(h) {
 			h.end(reason)
 		}
 	}
 }
 
-// endOne ends one handler's stream, to drain.
-func (e *Engine) endOne() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for h := range e.handlers {
-		delete(e.handlers, h)
-		h.end(Drained)
+// endOne ends one handler, to drain.
+func (s *handlerSet) endOne() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for h := range s.all {
+		delete(s.all, h)
+		h.end(reasonDrained)
 		return
 	}
 }
 
-// handle serves a viewer until its stream ends.
+// handle serves a viewer until its stream ends. An error says that nothing has been written.
 func (e *Engine) handle(w http.ResponseWriter, r *http.Request, from *hub.Hub, v Viewer) error {
-	h := &handler{grant: e.grants.take(v.Credential), ended: make(chan string, 1), wake: make(chan struct{}, 1)}
-	defer e.grants.leave(h.grant)
-	var first hub.Snapshot
-	if err := from.Join(v.Feed, v.Resume, h, func(f hub.Snapshot) { first = f }); err != nil {
+	h := &handler{
+		credential: e.credentials.acquire(v.Credential),
+		ended:      make(chan endReason, 1),
+		wake:       make(chan struct{}, 1),
+	}
+	defer e.credentials.release(h.credential)
+	var snapshot hub.Snapshot
+	if err := from.Join(v.Feed, v.Resume, h, func(s hub.Snapshot) { snapshot = s }); err != nil {
 		return err
 	}
-	defer first.Feed.Leave(h)
-	e.mu.Lock()
-	e.handlers[h] = struct{}{}
-	e.mu.Unlock()
-	defer func() {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		delete(e.handlers, h)
-	}()
-	viewers := e.metrics.viewers.WithLabelValues("handler", first.Feed.Rate())
+	defer snapshot.Feed.Leave(h)
+	e.handlers.add(h)
+	defer e.handlers.remove(h)
+	viewers := e.metrics.viewers.WithLabelValues("handler", snapshot.Feed.Rate())
 	viewers.Inc()
 	defer viewers.Dec()
 	ctx, cancel := context.WithDeadline(r.Context(), v.Deadline)
 	defer cancel()
 	w.WriteHeader(http.StatusOK)
-	out := writer{w: w, out: http.NewResponseController(w), limit: e.cfg.Stall}
-	e.metrics.ended.WithLabelValues(h.serve(ctx, e, &out, first)).Inc()
-	e.left(v.Slot)
+	out := flushWriter{w: w, control: http.NewResponseController(w), timeout: e.cfg.Stall}
+	e.metrics.countEnd(h.serve(ctx, e.metrics, &out, snapshot))
+	e.release(v.Slot)
 	return nil
 }
 
-func (h *handler) serve(ctx context.Context, e *Engine, w *writer, first hub.Snapshot) (reason string) {
-	frames, bytes := e.metrics.frames.WithLabelValues(first.Feed.Rate()), e.metrics.bytes.WithLabelValues(first.Feed.Rate())
-	if w.write(opening, first.Bytes) != nil {
-		return Gone
+// serve writes frames until the stream ends, and returns the reason.
+func (h *handler) serve(ctx context.Context, m *metrics, w *flushWriter, first hub.Snapshot) endReason {
+	if w.write([]byte(preamble), first.Bytes) != nil {
+		return reasonLeft
 	}
+	feed := first.Feed
+	sent := m.ofRate(feed.Rate())
 	at := hub.Cursor{SentThrough: first.Through}
 	for {
 		select {
 		case <-ctx.Done():
-			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-				_ = w.write(retry())
-				return Lifetime
+			if !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+				return reasonLeft
 			}
-			return Gone
+			_ = w.write(reconnectField())
+			return reasonLifetime
 		case reason := <-h.ended:
-			_ = w.write(retry())
+			_ = w.write(reconnectField())
 			return reason
 		case <-h.wake:
 		}
-		waiting, missed := h.take()
+		frames, missed := h.take()
 		if missed > 0 {
-			e.metrics.missed.Add(float64(missed))
-			e.metrics.merged.Inc()
+			m.skipped.Add(float64(missed))
+			m.conflated.Inc()
 			at.Missed = missed
-			if b := first.Feed.CatchUp(&at); b != nil && w.write(b) != nil {
-				return Gone
+			if b := feed.CatchUp(&at); b != nil && w.write(b) != nil {
+				return reasonLeft
 			}
 		}
-		for i := range waiting {
-			b := first.Feed.Next(&at, &waiting[i])
+		for i := range frames {
+			b := feed.Next(&at, &frames[i])
 			if b == nil {
 				continue
 			}
 			if w.write(b) != nil {
-				return Gone
+				return reasonLeft
 			}
-			frames.Inc()
-			bytes.Add(float64(len(b)))
-			e.metrics.age.Observe(time.Since(waiting[i].CreatedAt).Seconds())
+			sent.frames.Inc()
+			sent.bytes.Add(float64(len(b)))
+			m.age.Observe(time.Since(frames[i].CreatedAt).Seconds())
 		}
 	}
 }
 
-// writer has bytes on their way within a limit, or fails.
-type writer struct {
-	w     http.ResponseWriter
-	out   *http.ResponseController
-	limit time.Duration
+// flushWriter writes and flushes within a time-out.
+type flushWriter struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	timeout time.Duration
 }
 
-func (w *writer) write(parts ...[]byte) error {
-	if err := w.out.SetWriteDeadline(time.Now().Add(w.limit)); err != nil {
+func (w *flushWriter) write(parts ...[]byte) error {
+	if err := w.control.SetWriteDeadline(time.Now().Add(w.timeout)); err != nil {
 		return err
 	}
 	for _, b := range parts {
@@ -183,5 +189,5 @@ func (w *writer) write(parts ...[]byte) error {
 			return err
 		}
 	}
-	return w.out.Flush()
+	return w.control.Flush()
 }

@@ -132,7 +132,7 @@ func Open(t *testing.T, url string, header http.Header) (*Stream, *http.Response
 	go func() {
 		defer close(done)
 		defer close(s.Messages)
-		defer res.Body.Close() //nolint:errcheck // it is read to its end
+		defer res.Body.Close()
 		lines := bufio.NewScanner(res.Body)
 		lines.Buffer(nil, 1<<20)
 		_ = Read(lines, func(m Message) bool { s.Messages <- m; return true })

@@ -5,7 +5,10 @@ set -euo pipefail
 cd "$(dirname "$0")"
 tag=$1 libs=$2
 docker image inspect "$tag" >/dev/null 2>&1 && exit 0
-[ -n "$(ls "$libs"/kafka_*.jar 2>/dev/null)" ] || { echo "kafka.sh: no jars in $libs: make kafka fetches them" >&2; exit 1; }
+[ -n "$(ls "$libs"/kafka_*.jar 2>/dev/null)" ] || {
+  echo "kafka.sh: no jars in $libs: make kafka fetches them" >&2
+  exit 1
+}
 PACKAGES=openjdk-17-jre-headless ../../../deployments/base.sh nowcast-java:bookworm
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT

@@ -5,5 +5,6 @@ env | sed -n 's/^KAFKA_//p' | while IFS='=' read -r name value; do
   echo "$(tr 'A-Z_' 'a-z.' <<<"$name")=$value"
 done >/tmp/server.properties
 java=(java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp '/opt/kafka/libs/*')
-"${java[@]}" kafka.tools.StorageTool format --ignore-formatted -t MkU3OEVBNTcwNTJENDM2Qg -c /tmp/server.properties
+cluster=MkU3OEVBNTcwNTJENDM2Qg
+"${java[@]}" kafka.tools.StorageTool format --ignore-formatted -t "$cluster" -c /tmp/server.properties
 exec "${java[@]}" kafka.Kafka /tmp/server.properties

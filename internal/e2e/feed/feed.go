@@ -1,8 +1,9 @@
-// Package feed plays the aggregator for tests and measurements of the streamer: it writes nowcast.windows.v1 in real time, a tick each 250 ms,
-// as the windows lane does, with provisional rows of open seconds, final rows, lists and watermarks.
+// Package feed stands in for the aggregator in tests and benchmarks of the streamer. It writes
+// nowcast.windows.v1 in real time, an emission every 250 ms, as the windows lane does: provisional and
+// final rows, lists and watermarks.
 //
-// It promises that what happens in a second of a site is a function of the seed alone, so that whoever followed a stream can be told what it should
-// have been given without a log of it, and that a second is final in the topic exactly once, whatever has to be sent again.
+// The counts of a second are a function of the seed, so that a test can compute what a viewer should have
+// received. A second becomes final in the topic exactly once, also when a record has to be retried.
 package feed
 
 import (
@@ -16,77 +17,80 @@ import (
 	"time"
 
 	"nowcast/internal/broker"
+	"nowcast/internal/retry"
 	"nowcast/internal/topic"
 	"nowcast/internal/window"
 )
 
 const (
-	// Tick is the pace of emissions.
+	// Tick is the emit interval.
 	Tick = 250 * time.Millisecond
 	// Lag is how long after its end a second becomes final.
 	Lag = 500 * time.Millisecond
-	// stretch is how many seconds of the past one record holds.
-	stretch = 10
-	// unlisted is how many visitors are at values that a full list leaves out, fewer than at any that it has.
+	// historyStep is the number of seconds of history in a record.
+	historyStep = 10
+	// unlisted is the number of visitors at values that a full list leaves out, fewer than at any listed
+	// value.
 	unlisted = 37
 )
 
-// Config says what to write and where.
+// Config is that of a Feed.
 type Config struct {
 	Broker     *broker.Client
 	Partitions int // of the windows topic
 	Seed       uint64
 	Sites      []Site
-	History    int // seconds before the present that are there at once
+	History    int // seconds before the present that Run writes at once
 }
 
-// Site is one that things happen on.
+// Site is a site of the feed.
 type Site struct {
 	Domain string
-	Values int // how many each list of its visitors' places has
-	Long   int // bytes of each page's and source's name beside its number
-	Quiet  bool
+	Values int  // length of each list of active visitors
+	Long   int  // length in bytes that is added to each name of a page or source
+	Quiet  bool // nothing happens on it
 }
 
-// Counts are what happened on a site in a span.
+// Counts are those of a site in a span.
 type Counts struct{ Pageviews, Visitors, Events uint32 }
 
-// Add adds what happened in another span.
+// Add adds the counts of another span.
 func (c *Counts) Add(d Counts) {
 	c.Pageviews += d.Pageviews
 	c.Visitors += d.Visitors
 	c.Events += d.Events
 }
 
-// Feed is one that can be run.
+// Feed writes the windows topic.
 type Feed struct {
 	cfg   Config
 	began int64 // the first second, unix
 
 	mu    sync.Mutex
 	final int64
-	when  map[int64]time.Time // by second, of the last ten minutes: just before it was made final
+	when  map[int64]time.Time // when a second of the last ten minutes became final
 }
 
-// New checks the configuration and starts nothing. The first second is the present one, less the history.
+// New validates cfg and starts nothing. The first second is the present one less the history.
 func New(cfg Config) (*Feed, error) {
 	if cfg.Broker == nil || cfg.Partitions < 1 || len(cfg.Sites) == 0 || cfg.History < 0 {
-		return nil, errors.New("a feed needs a broker, at least one partition and one site, and no negative history")
+		return nil, errors.New("feed needs a broker, a partition, a site, and a history that isn't negative")
 	}
 	return &Feed{cfg: cfg, began: time.Now().Unix() - int64(cfg.History), when: map[int64]time.Time{}}, nil
 }
 
-// Began is the first second of the feed.
+// Began is the first second of the feed, in unix time.
 func (f *Feed) Began() int64 { return f.began }
 
-// Final is the newest second that is final in all partitions; 0 before there is one.
+// Final is the newest second that is final in all partitions, in unix time; 0 before the first.
 func (f *Feed) Final() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.final
 }
 
-// Finalized is the moment just before the record that made a second final was sent, if that was within the last ten minutes.
+// Finalized is the moment just before the record that made a second final was sent. It is known for ten
+// minutes.
 func (f *Feed) Finalized(at int64) (time.Time, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -94,7 +98,7 @@ func (f *Feed) Finalized(at int64) (time.Time, bool) {
 	return t, ok
 }
 
-// Truth is what happens on a site in a second, over all partitions. Seconds outside of the feed have nothing.
+// Truth is the counts of a site in a second over all partitions; zero before the feed began.
 func (f *Feed) Truth(domain string, at int64) (c Counts) {
 	for _, s := range f.cfg.Sites {
 		if s.Domain == domain && at >= f.began {
@@ -106,7 +110,7 @@ func (f *Feed) Truth(domain string, at int64) (c Counts) {
 	return c
 }
 
-// Span is what happens on a site from a second to another, both included.
+// Span is the counts of a site from a second to another, both included.
 func (f *Feed) Span(domain string, from, to int64) (c Counts) {
 	for at := from; at <= to; at++ {
 		c.Add(f.Truth(domain, at))
@@ -114,15 +118,17 @@ func (f *Feed) Span(domain string, from, to int64) (c Counts) {
 	return c
 }
 
-// Active is between what two numbers a frame says that the visitors of a value are (page, source, country or device), in any second, and whether
-// that is exact: a value that no list has is known only by what the lists leave out.
+// Active is the range of the active visitors that a frame may give for a value of a dimension (page,
+// source, country or device), in any second. It isn't exact for a value that no list contains: its upper
+// bound is the visitors that the lists leave out.
 func (f *Feed) Active(domain, dimension, value string) (least, most uint32, exact bool) {
 	for _, s := range f.cfg.Sites {
 		if s.Domain != domain || s.Values == 0 {
 			continue
 		}
+		partitions := uint32(f.cfg.Partitions) //nolint:gosec // a handful
 		even, odd := f.lists(s, 0, 0), f.lists(s, 1, 0)
-		of := func(n *window.Now) ([]window.Count, uint32) {
+		values := func(n *window.Now) ([]window.Count, uint32) {
 			switch dimension {
 			case "page":
 				return n.Pages, n.RestPages
@@ -133,26 +139,27 @@ func (f *Feed) Active(domain, dimension, value string) (least, most uint32, exac
 			}
 			return n.Devices, n.RestDevices
 		}
-		list, rest := of(&even)
-		more, _ := of(&odd)
+		list, rest := values(&even)
+		more, _ := values(&odd)
 		for i, c := range list {
 			if c.Name == value {
-				return uint32(f.cfg.Partitions) * c.Active, uint32(f.cfg.Partitions) * more[i].Active, true //nolint:gosec // a handful
+				return partitions * c.Active, partitions * more[i].Active, true
 			}
 		}
-		return uint32(f.cfg.Partitions) * rest, uint32(f.cfg.Partitions) * rest, rest == 0 //nolint:gosec // a handful
+		return partitions * rest, partitions * rest, rest == 0
 	}
 	return 0, 0, true
 }
 
-// part is what one partition's visitors do. A site has seconds in which nothing happens.
+// part is the counts of a partition in a second. A third of the seconds are empty.
 func (f *Feed) part(s Site, at int64, partition int) Counts {
 	if s.Quiet {
 		return Counts{}
 	}
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(s.Domain))
-	r := rand.New(rand.NewPCG(f.cfg.Seed^h.Sum64(), uint64(at)<<8|uint64(partition))) //nolint:gosec // figures, no secret
+	seed := uint64(at)<<8 | uint64(partition) //nolint:gosec // not negative
+	r := rand.New(rand.NewPCG(f.cfg.Seed^h.Sum64(), seed))
 	if r.IntN(3) == 0 {
 		return Counts{}
 	}
@@ -162,12 +169,12 @@ func (f *Feed) part(s Site, at int64, partition int) Counts {
 	return c
 }
 
-// Run writes until ctx ends; then it returns nil.
+// Run writes until ctx ends, and returns nil then.
 func (f *Feed) Run(ctx context.Context) error {
-	for from := f.began; from < f.began+int64(f.cfg.History); from += stretch {
-		to := min(from+stretch, f.began+int64(f.cfg.History)) - 1
-		if err := f.past(ctx, from, to); err != nil {
-			return unlessOver(ctx, err)
+	for from := f.began; from < f.began+int64(f.cfg.History); from += historyStep {
+		to := min(from+historyStep, f.began+int64(f.cfg.History)) - 1
+		if err := f.emit(ctx, time.Unix(to+1, 0).Add(Lag), from, to); err != nil {
+			return unlessEnded(ctx, err)
 		}
 	}
 	final := f.began + int64(f.cfg.History) - 1
@@ -180,27 +187,22 @@ func (f *Feed) Run(ctx context.Context) error {
 		case now := <-tick.C:
 			next := max(final, now.Add(-Lag).Unix()-1)
 			if err := f.emit(ctx, now, final+1, next); err != nil {
-				return unlessOver(ctx, err)
+				return unlessEnded(ctx, err)
 			}
 			final = next
 		}
 	}
 }
 
-// unlessOver is the error of a write, if it wasn't the end of ctx that made it fail.
-func unlessOver(ctx context.Context, err error) error {
+// unlessEnded is the error of a write, or nil if ctx has ended.
+func unlessEnded(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
-		return fmt.Errorf("write the windows: %w", err)
+		return fmt.Errorf("write windows topic: %w", err)
 	}
 	return nil
 }
 
-// past writes seconds that are over.
-func (f *Feed) past(ctx context.Context, from, to int64) error {
-	return f.emit(ctx, time.Unix(to+1, 0).Add(Lag), from, to)
-}
-
-// emit makes the seconds from and to final, and says of those after them what is known at now. The partitions are written side by side.
+// emit makes the seconds from and to final, and writes provisional rows of those after them, as of now.
 func (f *Feed) emit(ctx context.Context, now time.Time, from, to int64) error {
 	f.mu.Lock()
 	for at := from; at <= to; at++ {
@@ -225,29 +227,33 @@ func (f *Feed) emit(ctx context.Context, now time.Time, from, to int64) error {
 
 func (f *Feed) emission(p int, now time.Time, from, to int64) *window.Emission {
 	ms := now.UnixMilli()
-	e := &window.Emission{Version: window.Version, Partition: uint32(p), Epoch: window.Epoch, Offset: ms, Watermark: (to + 1) * 1000, Now: ms}
+	e := &window.Emission{Version: window.Version, Partition: uint32(p), Epoch: window.Epoch, Offset: ms,
+		Watermark: (to + 1) * 1000, Now: ms}
 	for _, s := range f.cfg.Sites {
 		for at := from; at <= now.Unix() && at >= f.began; at++ {
 			c := f.part(s, at, p)
-			r := window.Second{Site: s.Domain, At: at, Final: at <= to, Version: window.RowVersion(window.Epoch, at <= to, ms)}
-			if !r.Final && at == now.Unix() { // half of it has come by the middle of the second
+			r := window.Second{Site: s.Domain, At: at, Final: at <= to,
+				Version: window.RowVersion(window.Epoch, at <= to, ms)}
+			if !r.Final && at == now.Unix() { // in proportion to the time that has passed
 				share := func(n uint32) uint32 { return uint32(uint64(n) * uint64(now.Nanosecond()) / 1e9) }
 				c = Counts{share(c.Pageviews), min(c.Visitors, share(c.Events)), share(c.Events)}
 			}
-			r.Pageviews, r.Visitors, r.Events, r.Revision, r.Active = c.Pageviews, c.Visitors, c.Events, c.Events, 100+c.Visitors
+			r.Pageviews, r.Visitors, r.Events, r.Revision, r.Active = c.Pageviews, c.Visitors, c.Events,
+				c.Events, 100+c.Visitors
 			if r.Final && r.Events > 0 {
 				r.Revision++
 			}
 			e.Seconds = append(e.Seconds, r)
 		}
-		if s.Values > 0 && to >= from { // the lists once a second
+		if s.Values > 0 && to >= from { // lists are written once a second
 			e.Nows = append(e.Nows, f.lists(s, to, ms))
 		}
 	}
 	return e
 }
 
-// lists are where a site's visitors are: much the same each second, so that a frame's size says little of chance.
+// lists are those of a site's active visitors. They hardly differ between seconds, so that frames have the
+// same size.
 func (f *Feed) lists(s Site, at, ms int64) window.Now {
 	n := window.Now{Site: s.Domain, At: at, Version: window.RowVersion(window.Epoch, false, ms)}
 	long := strings.Repeat("x", s.Long)
@@ -255,7 +261,8 @@ func (f *Feed) lists(s Site, at, ms int64) window.Now {
 		c := uint32(100+s.Values-i) + uint32(at%2)
 		n.Pages = append(n.Pages, window.Count{Name: fmt.Sprintf("/articles/%d%s", i, long), Active: c})
 		n.Sources = append(n.Sources, window.Count{Name: fmt.Sprintf("source-%d%s", i, long), Active: c})
-		n.Countries = append(n.Countries, window.Count{Name: string([]byte{'A' + byte(i/26%26), 'A' + byte(i%26)}), Active: c})
+		country := string([]byte{'A' + byte(i/26%26), 'A' + byte(i%26)})
+		n.Countries = append(n.Countries, window.Count{Name: country, Active: c})
 	}
 	if s.Values >= window.MaxCounts {
 		n.RestPages, n.RestSources = unlisted, unlisted
@@ -264,7 +271,7 @@ func (f *Feed) lists(s Site, at, ms int64) window.Now {
 	return n
 }
 
-// produce tries again as an aggregator does. A copy of a record is harmless: its rows have the same versions.
+// produce retries as an aggregator does. A duplicate record is harmless: its rows have the same versions.
 func (f *Feed) produce(ctx context.Context, partition int, at time.Time, value []byte) error {
 	for {
 		_, err := f.cfg.Broker.Produce(ctx, topic.Windows, partition, at, value)
@@ -272,9 +279,6 @@ func (f *Feed) produce(ctx context.Context, partition int, at time.Time, value [
 			return err
 		}
 		f.cfg.Broker.Refresh()
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-		}
+		_ = retry.Sleep(ctx, 100*time.Millisecond)
 	}
 }

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Runs every Go fuzzer for a number of executions and says how many there were in all.
-# usage: run.sh EXECUTIONS [NAME], of each fuzzer, or only of those whose "package name" matches the expression NAME.
+# usage: run.sh EXECUTIONS [NAME]
+# NAME is a regular expression; fuzzers run whose "package name" matches it.
 #
-# By count and not by time: at the end of a time Go's fuzzing engine now and then takes its own deadline for a failure of the target ("context
-# deadline exceeded", golang/go#75804). A count has no deadline, so there is nothing to forgive and whatever fails here has failed. A target
-# that hangs is ended by Go itself after ten seconds an input.
+# The limit is a count and not a time: Go's fuzzing engine sometimes reports its own deadline as a failure
+# of the target ("context deadline exceeded", golang/go#75804). Go ends a target that hangs after ten seconds
+# an input.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 executions=${1:?say how many executions of each fuzzer}
@@ -21,7 +22,8 @@ while read -r package name; do
   [[ "$package $name" =~ $only ]] || continue
   printf '%-20s %-14s ' "$package" "$name"
   fuzzers=$((fuzzers + 1)) begin=$SECONDS
-  if go test -run '^$' -fuzz "^$name\$" -fuzztime "${executions}x" -fuzzminimizetime 1000x -timeout 0 "$package" >"$out" 2>&1; then
+  if go test -run '^$' -fuzz "^$name\$" -fuzztime "${executions}x" -fuzzminimizetime 1000x -timeout 0 \
+    "$package" >"$out" 2>&1; then
     verdict=ok
   else
     verdict=FAILED
@@ -32,11 +34,12 @@ while read -r package name; do
   printf '%10d executions in %4d s  %s\n' "${done:-0}" $((SECONDS - begin)) "$verdict"
   if [ "$verdict" = FAILED ]; then
     cat "$out"
-  elif [ "${done:-0}" -lt "$executions" ]; then # green without having run isn't
+  elif [ "${done:-0}" -lt "$executions" ]; then # go test succeeds, too, when a fuzzer ends early
     echo "fuzz: $package $name ended early"
     failed+=("$package $name")
   fi
-done < <(grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*_test\.go:func | |' | sort)
+done < <(grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . |
+  sed 's|/[^/]*_test\.go:func | |' | sort)
 
 echo "fuzz: $total executions of $fuzzers fuzzers, ${#failed[@]} failed"
 if [ "$fuzzers" = 0 ]; then

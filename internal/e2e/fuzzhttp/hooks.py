@@ -1,17 +1,17 @@
-"""Has most of the generated beacons name the site that there is: of one that doesn't exist only the refusal would be tried.
+"""Makes most of the generated beacons name an existing site; otherwise only refusals are tested.
 
-A value that breaks the schema stays as it is, and so does every fourth other one.
+A value that violates the schema is not changed, and neither is every fourth other value.
 """
 
 import schemathesis
 
 
-def keep(value):
+def unchanged(value):
     return not isinstance(value, str) or not value or hash(value) % 4 == 0
 
 
 def page(url):
-    return url if keep(url) or len(url) > 1900 else "http://localhost/" + url
+    return url if unchanged(url) or len(url) > 1900 else "http://localhost/" + url
 
 
 @schemathesis.hook
@@ -21,7 +21,9 @@ def map_body(context, body):
             return beacon
         payload = beacon.get("payload")
         if isinstance(payload, dict):
-            return beacon if keep(payload.get("website")) else {**beacon, "payload": {**payload, "website": "localhost"}}
+            if unchanged(payload.get("website")):
+                return beacon
+            return {**beacon, "payload": {**payload, "website": "localhost"}}
         changed = {k: page(v) for k, v in beacon.items() if k in ("url", "u")}
         return {**beacon, **changed, "domain": "localhost"} if changed else beacon
 
@@ -30,6 +32,6 @@ def map_body(context, body):
 
 @schemathesis.hook
 def map_query(context, query):
-    if not isinstance(query, dict) or keep(query.get("url")):
+    if not isinstance(query, dict) or unchanged(query.get("url")):
         return query
     return {**query, "url": page(query["url"]), "site": "localhost"}

@@ -1,8 +1,8 @@
-// Package kafkatest runs real Apache Kafka for tests: one or three nodes (KRaft, broker and controller in one) on 127.0.0.1 as child
-// processes that can be killed, paused and started again.
+// Package kafkatest runs real Apache Kafka for tests: one or three nodes (KRaft, broker and controller in
+// one) on 127.0.0.1, as child processes that can be killed, paused and restarted.
 //
-// It needs a Java runtime and the jars of pom.xml, which `make kafka` fetches. Without them Start fails with ErrUnavailable, so that a
-// test can say loudly that it was left out. No node outlives the process that started it.
+// It needs a Java runtime and the jars of pom.xml, which `make kafka` fetches. Without them Start fails with
+// ErrUnavailable, so that a test can be skipped with a reason. No node outlives the process that started it.
 package kafkatest
 
 import (
@@ -19,32 +19,34 @@ import (
 	"sync"
 )
 
-// ErrUnavailable says that there is no Java or that there are no jars here. The error's text says what to do.
+// ErrUnavailable means that Java or the jars are missing. The error's text says what to do.
 var ErrUnavailable = errors.New("no Apache Kafka here")
 
-// Config says which cluster to start.
+// Config is that of a cluster.
 type Config struct {
-	Dir    string            // for property files, logs and data; kept when the cluster stops
-	Nodes  int               // 1 or 3; 1 when 0
-	Libs   string            // the jars; NOWCAST_KAFKA_LIBS or this package's libs when ""
-	HeapMB int               // of each node; 256 when 0
-	Props  map[string]string // settings over the default ones; "" leaves one out
+	Dir    string            // for property files, logs and data; Stop doesn't remove it
+	Nodes  int               // 1 or 3; default 1
+	Libs   string            // directory of the jars; default NOWCAST_KAFKA_LIBS or this package's libs
+	HeapMB int               // of each node; default 256
+	Props  map[string]string // settings of server.properties; "" removes a default
 
-	// Doors are more ways into each node, one a name, for clients whose connections are to be disturbed: Proxy starts a proxy before the
-	// address upstream and returns its own, which the node then advertises to whoever comes by that door.
+	// Doors are additional listeners of each node, for clients whose connections go through a proxy. For
+	// each node and door Proxy starts a proxy of the address upstream and returns the proxy's address,
+	// which the listener advertises.
 	Doors []string
 	Proxy func(door, upstream string) (advertised string, err error)
 }
 
-// Cluster is a running one.
+// Cluster is a running cluster.
 type Cluster struct {
 	Nodes []*Node
 }
 
-// A cluster is known by its data folder alone, so that all may have one id.
+// clusterID is that of all clusters: a cluster is identified by its data directory.
 const clusterID = "MkU3OEVBNTcwNTJENDM2Qg"
 
-// Start formats new data folders and returns once each node says that it has started, which takes 3 s for one and 7 s for three nodes.
+// Start formats the data directories and waits until all nodes have started, which takes about 3 s for one
+// node and 7 s for three.
 func Start(c Config) (*Cluster, error) {
 	if c.Nodes == 0 {
 		c.Nodes = 1
@@ -64,14 +66,14 @@ func Start(c Config) (*Cluster, error) {
 	}
 	for try := 0; ; try++ {
 		k, err := start(c)
-		// Between the choice of a free port and its use somebody else may take it.
+		// Another program may take a free port before the node does.
 		if err == nil || !errors.Is(err, errPort) || try == 2 {
 			return k, err
 		}
 	}
 }
 
-// libs finds the jars.
+// libs returns the directory of the jars.
 func libs(dir string) (string, error) {
 	if _, err := exec.LookPath("java"); err != nil {
 		return "", fmt.Errorf("%w: install a Java runtime (17 or newer)", ErrUnavailable)
@@ -89,7 +91,8 @@ func libs(dir string) (string, error) {
 		}
 	}
 	if jars, _ := filepath.Glob(filepath.Join(dir, "kafka_*.jar")); len(jars) == 0 {
-		return "", fmt.Errorf("%w: no jars in %s; run `make kafka`, or name their folder in NOWCAST_KAFKA_LIBS", ErrUnavailable, dir)
+		return "", fmt.Errorf("%w: no jars in %s; run `make kafka` or set NOWCAST_KAFKA_LIBS to their place",
+			ErrUnavailable, dir)
 	}
 	return dir, nil
 }
@@ -134,14 +137,16 @@ func start(c Config) (*Cluster, error) {
 	return k, nil
 }
 
-// properties are a node's settings. A broker that dies is noticed within 3 s instead of 9, and no topic is made by asking for it.
+// properties are a node's server.properties. The controller notices a dead broker within 3 s instead of 9,
+// and no topic is created automatically.
 func properties(c Config, n *Node, controller int, voters string) string {
 	copies, insync := strconv.Itoa(min(3, c.Nodes)), strconv.Itoa(min(2, c.Nodes))
+	listeners := fmt.Sprintf("PLAINTEXT://%s,CONTROLLER://127.0.0.1:%d", n.Addr, controller)
 	p := map[string]string{
 		"process.roles":                                    "broker,controller",
 		"node.id":                                          strconv.Itoa(n.ID),
 		"controller.quorum.voters":                         voters,
-		"listeners":                                        fmt.Sprintf("PLAINTEXT://%s,CONTROLLER://127.0.0.1:%d", n.Addr, controller),
+		"listeners":                                        listeners,
 		"advertised.listeners":                             "PLAINTEXT://" + n.Addr,
 		"controller.listener.names":                        "CONTROLLER",
 		"listener.security.protocol.map":                   "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
@@ -159,7 +164,7 @@ func properties(c Config, n *Node, controller int, voters string) string {
 		"share.coordinator.state.topic.replication.factor": copies,
 		"share.coordinator.state.topic.min.isr":            insync,
 		"group.initial.rebalance.delay.ms":                 "0",
-		"log.cleaner.dedupe.buffer.size":                   "8388608", // the default takes half of so small a heap
+		"log.cleaner.dedupe.buffer.size":                   "8388608", // the default is half of the heap
 	}
 	for _, d := range n.doors {
 		p["listeners"] += fmt.Sprintf(",%s://%s", d.name, d.addr)
@@ -179,7 +184,7 @@ func properties(c Config, n *Node, controller int, voters string) string {
 	return strings.Join(lines, "")
 }
 
-// Addrs are the addresses for clients, of running nodes and others.
+// Addrs are the addresses of all nodes for clients.
 func (k *Cluster) Addrs() []string {
 	var all []string
 	for _, n := range k.Nodes {
@@ -188,7 +193,7 @@ func (k *Cluster) Addrs() []string {
 	return all
 }
 
-// Door gives the addresses for clients that come by a door.
+// Door returns the addresses of a door's proxies.
 func (k *Cluster) Door(name string) []string {
 	var all []string
 	for _, n := range k.Nodes {
@@ -201,7 +206,7 @@ func (k *Cluster) Door(name string) []string {
 	return all
 }
 
-// Stop kills all nodes at once. Their data stays: Node.Start starts them again.
+// Stop kills all nodes at once. Their data remains: Node.Start restarts them.
 func (k *Cluster) Stop() {
 	_ = k.each(func(n *Node) error {
 		n.Kill()
@@ -229,7 +234,7 @@ func freePorts(n int) ([]int, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close() // only at the end, or the next one would be the same
+		defer l.Close() // not before the others are chosen, or a port could be chosen twice
 		all = append(all, l.Addr().(*net.TCPAddr).Port)
 	}
 	return all, nil

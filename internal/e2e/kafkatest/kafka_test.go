@@ -24,10 +24,12 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*connPool).discover"))
 }
 
-// What the parts that touch Kafka promise, on the real one. Its nodes are slow to start, so the tests share a cluster.
+// The packages that use Kafka keep their promises on a real one. Nodes are slow to start, so the tests
+// share a cluster.
 func TestOneNode(t *testing.T) {
 	k := start(t, kafkatest.Config{Dir: t.TempDir(), Props: map[string]string{
-		"log.initial.task.delay.ms": "100", "log.retention.check.interval.ms": "300", "log.cleaner.backoff.ms": "200"}})
+		"log.initial.task.delay.ms": "100", "log.retention.check.interval.ms": "300",
+		"log.cleaner.backoff.ms": "200"}})
 	t.Run("Ensure", func(t *testing.T) { ensure(t, k) })
 	t.Run("Follow", func(t *testing.T) { follow(t, k) })
 	t.Run("Prompt", func(t *testing.T) { prompt(t, k) })
@@ -42,7 +44,7 @@ func start(t *testing.T, c kafkatest.Config) *kafkatest.Cluster {
 	t.Helper()
 	k, err := kafkatest.Start(c)
 	if errors.Is(err, kafkatest.ErrUnavailable) {
-		t.Skipf("LEFT OUT, not proven on real Kafka: %v", err)
+		t.Skipf("LEFT OUT, not tested on real Kafka: %v", err)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -57,8 +59,8 @@ func client(t *testing.T, k *kafkatest.Cluster) *broker.Client {
 	return c
 }
 
-// make1 makes a topic with one partition.
-func make1(t *testing.T, c *broker.Client, name string, settings map[string]string) {
+// makeTopic makes a topic with one partition.
+func makeTopic(t *testing.T, c *broker.Client, name string, settings map[string]string) {
 	t.Helper()
 	spec := topic.Spec{Name: name, Partitions: 1, Replication: 1, Settings: settings}
 	if err := c.Ensure(t.Context(), []topic.Spec{spec}, nil); err != nil {
@@ -68,6 +70,7 @@ func make1(t *testing.T, c *broker.Client, name string, settings map[string]stri
 
 var errEnough = errors.New("enough")
 
+// within polls a condition for 30 s.
 func within(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
@@ -79,7 +82,7 @@ func within(t *testing.T, what string, ok func() bool) {
 
 func ensure(t *testing.T, k *kafkatest.Cluster) {
 	var wg sync.WaitGroup
-	for range 4 { // roles that start together
+	for range 4 { // as roles that start together
 		wg.Go(func() {
 			c := client(t, k)
 			if err := c.Ensure(t.Context(), topic.Specs(4, 1), func(err error) { t.Log(err) }); err != nil {
@@ -97,7 +100,8 @@ func ensure(t *testing.T, k *kafkatest.Cluster) {
 	}
 	specs := topic.Specs(4, 1)
 	specs[0].Settings["retention.ms"] = "1"
-	if err := c.Ensure(t.Context(), specs, nil); !errors.Is(err, broker.ErrMismatch) || !strings.Contains(err.Error(), "retention.ms=2592000000 and needs 1:") {
+	if err := c.Ensure(t.Context(), specs, nil); !errors.Is(err, broker.ErrMismatch) ||
+		!strings.Contains(err.Error(), "retention.ms=2592000000 and needs 1:") {
 		t.Errorf("other settings: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -106,7 +110,8 @@ func ensure(t *testing.T, k *kafkatest.Cluster) {
 	if err == nil || !strings.Contains(err.Error(), "fewer than 3 brokers") {
 		t.Errorf("three copies on one node: %v", err)
 	}
-	err = c.Ensure(t.Context(), []topic.Spec{{Name: "odd", Partitions: 1, Replication: 1, Settings: map[string]string{"no.such": "1"}}}, nil)
+	err = c.Ensure(t.Context(), []topic.Spec{{Name: "odd", Partitions: 1, Replication: 1,
+		Settings: map[string]string{"no.such": "1"}}}, nil)
 	if !errors.Is(err, kafka.InvalidConfiguration) {
 		t.Errorf("unknown setting: %v", err)
 	}
@@ -114,10 +119,11 @@ func ensure(t *testing.T, k *kafkatest.Cluster) {
 
 func follow(t *testing.T, k *kafkatest.Cluster) {
 	c := client(t, k)
-	make1(t, c, "follow", nil)
+	makeTopic(t, c, "follow", nil)
 	at := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
 	for i := range 5 {
-		base, err := c.Produce(t.Context(), "follow", 0, at.Add(time.Duration(i)*time.Second), fmt.Appendf(nil, "a%d", i), fmt.Appendf(nil, "b%d", i))
+		base, err := c.Produce(t.Context(), "follow", 0, at.Add(time.Duration(i)*time.Second),
+			fmt.Appendf(nil, "a%d", i), fmt.Appendf(nil, "b%d", i))
 		if err != nil || base != int64(2*i) {
 			t.Fatal(base, err)
 		}
@@ -125,8 +131,10 @@ func follow(t *testing.T, k *kafkatest.Cluster) {
 	for _, row := range []struct {
 		after time.Duration
 		want  int64
-	}{{-time.Hour, 0}, {0, 0}, {time.Second, 2}, {1500 * time.Millisecond, 4}, {4 * time.Second, 8}, {time.Hour, 10}} {
-		if off, err := c.OffsetAt(t.Context(), "follow", 0, at.Add(row.after)); off != row.want || err != nil {
+	}{{-time.Hour, 0}, {0, 0}, {time.Second, 2}, {1500 * time.Millisecond, 4}, {4 * time.Second, 8},
+		{time.Hour, 10}} {
+		if off, err := c.OffsetAt(t.Context(), "follow", 0, at.Add(row.after)); off != row.want ||
+			err != nil {
 			t.Errorf("offset at +%v: %d, %v", row.after, off, err)
 		}
 	}
@@ -134,14 +142,16 @@ func follow(t *testing.T, k *kafkatest.Cluster) {
 		t.Errorf("bounds %d %d, %v", first, end, err)
 	}
 	var got []string
-	err := c.Follow(t.Context(), broker.Follower{Topic: "follow", From: 3, Record: func(r broker.Record) error {
+	record := func(r broker.Record) error {
 		got = append(got, fmt.Sprintf("%d:%s:%d", r.Offset, r.Value, r.Time-at.UnixMilli()))
 		if r.Offset == 6 {
 			return errEnough
 		}
 		return nil
-	}})
-	if want := "3:b1:1000 4:a2:2000 5:b2:2000 6:a3:3000"; !errors.Is(err, errEnough) || strings.Join(got, " ") != want {
+	}
+	err := c.Follow(t.Context(), broker.Follower{Topic: "follow", From: 3, Record: record})
+	if want := "3:b1:1000 4:a2:2000 5:b2:2000 6:a3:3000"; !errors.Is(err, errEnough) ||
+		strings.Join(got, " ") != want {
 		t.Errorf("%v, %v", got, err)
 	}
 	if _, _, err := c.Bounds(t.Context(), "nowhere", 0); !broker.Retryable(err) {
@@ -149,10 +159,10 @@ func follow(t *testing.T, k *kafkatest.Cluster) {
 	}
 }
 
-// A follower has a record milliseconds after its acknowledgement, not at the end of its wait.
+// A follower receives a record within milliseconds of its acknowledgement, not at the end of MaxWait.
 func prompt(t *testing.T, k *kafkatest.Cluster) {
 	c := client(t, k)
-	make1(t, c, "prompt", nil)
+	makeTopic(t, c, "prompt", nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	seen, idle, done := make(chan time.Time), make(chan struct{}, 1), make(chan struct{})
 	go func() {
@@ -183,20 +193,22 @@ func prompt(t *testing.T, k *kafkatest.Cluster) {
 	<-done
 }
 
-// The broker refuses a node whose clock is ahead, and a record that is too big, for good.
+// The broker's refusal of a record from the future or of a too large one can't be retried.
 func refused(t *testing.T, k *kafkatest.Cluster) {
 	c := client(t, k)
-	if _, err := c.Produce(t.Context(), topic.Events, 0, time.Now().Add(time.Minute), []byte("x")); err == nil || broker.Retryable(err) {
+	if _, err := c.Produce(t.Context(), topic.Events, 0, time.Now().Add(time.Minute),
+		[]byte("x")); err == nil || broker.Retryable(err) {
 		t.Errorf("a minute ahead: %v", err)
 	}
-	if _, err := c.Produce(t.Context(), topic.Events, 0, time.Now(), make([]byte, 2<<20)); !errors.Is(err, kafka.MessageSizeTooLarge) || broker.Retryable(err) {
+	if _, err := c.Produce(t.Context(), topic.Events, 0, time.Now(), make([]byte, 2<<20)); !errors.Is(err,
+		kafka.MessageSizeTooLarge) || broker.Retryable(err) {
 		t.Errorf("2 MB: %v", err)
 	}
 }
 
 func gap(t *testing.T, k *kafkatest.Cluster) {
 	c := client(t, k)
-	make1(t, c, "gap", map[string]string{"retention.ms": "60000"})
+	makeTopic(t, c, "gap", map[string]string{"retention.ms": "60000"})
 	produce := func(n int, at time.Time) {
 		for range n {
 			if _, err := c.Produce(t.Context(), "gap", 0, at, []byte("x")); err != nil {
@@ -213,7 +225,8 @@ func gap(t *testing.T, k *kafkatest.Cluster) {
 	for _, row := range []struct{ from, to int64 }{{2, 7}, {99, 10}} {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		var got broker.Gap
-		_ = c.Follow(ctx, broker.Follower{Topic: "gap", From: row.from, Record: func(broker.Record) error { return nil }, Gap: func(g broker.Gap) { got = g; cancel() }})
+		_ = c.Follow(ctx, broker.Follower{Topic: "gap", From: row.from,
+			Record: func(broker.Record) error { return nil }, Gap: func(g broker.Gap) { got = g; cancel() }})
 		cancel()
 		if got != (broker.Gap{Topic: "gap", From: row.from, To: row.to}) {
 			t.Errorf("from %d: %v", row.from, got)
@@ -221,11 +234,12 @@ func gap(t *testing.T, k *kafkatest.Cluster) {
 	}
 }
 
-// Compaction leaves holes and empty batches: a follower passes them.
+// Compaction leaves gaps between offsets and empty batches, which a follower skips.
 func compacted(t *testing.T, k *kafkatest.Cluster) {
 	c := client(t, k)
-	make1(t, c, "compacted", map[string]string{"cleanup.policy": "compact", "segment.ms": "200", "min.cleanable.dirty.ratio": "0.001", "delete.retention.ms": "100",
-		"min.compaction.lag.ms": "0", "max.compaction.lag.ms": "500"})
+	makeTopic(t, c, "compacted", map[string]string{"cleanup.policy": "compact", "segment.ms": "200",
+		"min.cleanable.dirty.ratio": "0.001", "delete.retention.ms": "100", "min.compaction.lag.ms": "0",
+		"max.compaction.lag.ms": "500"})
 	put := func(key, value string) (off int64) {
 		v := []byte(value)
 		if value == "" {
@@ -244,7 +258,7 @@ func compacted(t *testing.T, k *kafkatest.Cluster) {
 	put("gone", "")
 	last := int64(0)
 	read := func() (n int, a string) {
-		end := put("roll", "x") // only segments that are no longer written to are compacted
+		end := put("roll", "x") // closes the segment: an active one isn't compacted
 		_ = c.Follow(t.Context(), broker.Follower{Topic: "compacted", Record: func(r broker.Record) error {
 			n++
 			if string(r.Key) == "a" {
@@ -289,19 +303,20 @@ func sites(t *testing.T, k *kafkatest.Cluster) {
 		t.Fatal(err)
 	}
 	if _, ok := a.Lookup("example.com"); !ok {
-		t.Error("who makes a site doesn't see it")
+		t.Error("the registry that made the site doesn't know it")
 	}
 	_, secret, err := a.NewKey(t.Context(), "reader", false, []string{"example.com"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	within(t, "the other sees site and key", func() bool {
+	within(t, "the other registry knows site and key", func() bool {
 		_, site := b.Lookup("example.com")
 		_, key := b.Authenticate(secret)
 		return site && key
 	})
 	c := client(t, k)
-	if _, err := c.ProduceKeyed(t.Context(), topic.Sites, []byte("secret"), []byte(hex.EncodeToString(make([]byte, 32)))); err != nil {
+	if _, err := c.ProduceKeyed(t.Context(), topic.Sites, []byte("secret"),
+		[]byte(hex.EncodeToString(make([]byte, 32)))); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Delete(t.Context(), "example.com"); err != nil {
@@ -313,15 +328,16 @@ func sites(t *testing.T, k *kafkatest.Cluster) {
 	}
 }
 
-// A follower outlives a broker that is killed and started again, and misses nothing.
+// A follower survives a broker that is killed, stopped and paused, and misses no record.
 func restart(t *testing.T, k *kafkatest.Cluster) {
 	c := client(t, k)
-	make1(t, c, "restart", nil)
+	makeTopic(t, c, "restart", nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	got, done := make(chan string, 100), make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = c.Follow(ctx, broker.Follower{Topic: "restart", Record: func(r broker.Record) error { got <- string(r.Value); return nil }})
+		record := func(r broker.Record) error { got <- string(r.Value); return nil }
+		_ = c.Follow(ctx, broker.Follower{Topic: "restart", Record: record})
 	}()
 	produce := func(v string) {
 		within(t, "an acknowledgement of "+v, func() bool {
@@ -366,7 +382,8 @@ func restart(t *testing.T, k *kafkatest.Cluster) {
 	<-done
 }
 
-// With three nodes a hung leader and a killed one cost seconds and no acknowledged record.
+// With three nodes, a paused leader and a killed one delay records by seconds and lose no acknowledged
+// record.
 func TestThreeNodes(t *testing.T) {
 	k := start(t, kafkatest.Config{Nodes: 3, Dir: t.TempDir()})
 	c := client(t, k)
@@ -381,12 +398,13 @@ func TestThreeNodes(t *testing.T) {
 	defer cancel()
 	for p := range 3 {
 		wg.Go(func() {
-			_ = c.Follow(ctx, broker.Follower{Topic: topic.Events, Partition: p, Record: func(r broker.Record) error {
+			record := func(r broker.Record) error {
 				mu.Lock()
 				defer mu.Unlock()
 				seen[string(r.Value)] = true
 				return nil
-			}})
+			}
+			_ = c.Follow(ctx, broker.Follower{Topic: topic.Events, Partition: p, Record: record})
 		})
 	}
 	everywhere := func(what string) {
@@ -409,12 +427,13 @@ func TestThreeNodes(t *testing.T) {
 			defer mu.Unlock()
 			return seen[fmt.Sprint(what, 0)] && seen[fmt.Sprint(what, 1)] && seen[fmt.Sprint(what, 2)]
 		})
-		t.Logf("%s: acknowledged in all partitions after %v, read after %v", what, acked.Round(time.Millisecond), time.Since(from).Round(time.Millisecond))
+		t.Logf("%s: acknowledged in all partitions after %v, read after %v", what,
+			acked.Round(time.Millisecond), time.Since(from).Round(time.Millisecond))
 	}
-	// Two of three copies have to be in sync, so a second fault is no test before the first one is healed.
+	// Two of three replicas have to be in sync, so a fault is healed before the next one.
 	healed := func() {
 		t.Helper()
-		within(t, "all copies are in sync", func() bool {
+		within(t, "all replicas are in sync", func() bool {
 			n, err := c.InSyncReplicas(ctx, topic.Events)
 			return err == nil && n == 3
 		})

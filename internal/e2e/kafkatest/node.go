@@ -16,11 +16,11 @@ import (
 	"time"
 )
 
-// Node is one Kafka process, or the place of one that has ended.
+// Node is a Kafka node, whether its process is running or not.
 type Node struct {
 	ID   int    // from 1
 	Addr string // for clients, host:port
-	Log  string // file with what the process says; a start begins it anew
+	Log  string // file with the output of the process; a start truncates it
 
 	libs, props, data string
 	heap              int
@@ -28,24 +28,25 @@ type Node struct {
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd
-	gone chan struct{}
-	held int // a socket that keeps the port while the process is away; 0: none
+	done chan struct{} // closed when the process has ended
+	held int           // a socket that reserves the port while no process runs; 0: none
 }
 
-// door is one more listener of a node, and the address under which its clients know it.
+// door is an additional listener of a node with the address of its proxy.
 type door struct{ name, addr, advertised string }
 
 var errPort = errors.New("port is taken")
 
-// Quick to start rather than fast in the long run.
+// jvm are options for a fast start.
 var jvm = []string{"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Djava.awt.headless=true"}
 
-// How long a start may take; a loaded machine with three nodes has needed 30 s.
+// startLimit bounds a start; a loaded machine with three nodes has needed 30 s.
 const startLimit = 90 * time.Second
 
 func newNode(c Config, id, port int) *Node {
 	file := func(ext string) string { return filepath.Join(c.Dir, strconv.Itoa(id)+ext) }
-	return &Node{ID: id, Addr: fmt.Sprintf("127.0.0.1:%d", port), Log: file(".log"), libs: c.Libs, props: file(".properties"), data: file(".data"), heap: c.HeapMB}
+	return &Node{ID: id, Addr: fmt.Sprintf("127.0.0.1:%d", port), Log: file(".log"), libs: c.Libs,
+		props: file(".properties"), data: file(".data"), heap: c.HeapMB}
 }
 
 func (n *Node) java(args ...string) *exec.Cmd {
@@ -54,19 +55,19 @@ func (n *Node) java(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// format prepares a new data folder.
+// format formats the data directory, unless it is formatted already.
 func (n *Node) format() error {
 	if exists(filepath.Join(n.data, "meta.properties")) {
 		return nil
 	}
-	out, err := n.java("-cp", n.libs+"/*", "kafka.tools.StorageTool", "format", "-t", clusterID, "-c", n.props).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("format Kafka's data folder: %w: %s", err, out)
+	cmd := n.java("-cp", n.libs+"/*", "kafka.tools.StorageTool", "format", "-t", clusterID, "-c", n.props)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("format Kafka's data directory: %w: %s", err, out)
 	}
 	return nil
 }
 
-// Start starts the process and waits until it says that it has started.
+// Start starts the process and waits until it has started.
 func (n *Node) Start() error {
 	if err := n.Launch(); err != nil {
 		return err
@@ -74,12 +75,12 @@ func (n *Node) Start() error {
 	return n.Wait()
 }
 
-// Launch starts the process and doesn't wait.
+// Launch starts the process without waiting.
 func (n *Node) Launch() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.cmd != nil {
-		return fmt.Errorf("start Kafka node %d: it is running", n.ID)
+		return fmt.Errorf("start Kafka node %d: already running", n.ID)
 	}
 	n.release()
 	f, err := os.Create(n.Log)
@@ -88,21 +89,22 @@ func (n *Node) Launch() error {
 	}
 	defer f.Close()
 	const logger = "-Dorg.slf4j.simpleLogger."
-	cmd := n.java(fmt.Sprintf("-Xmx%dm", n.heap), logger+"showDateTime=true", logger+"dateTimeFormat=HH:mm:ss.SSS", "-cp", n.libs+"/*", "kafka.Kafka", n.props)
+	cmd := n.java(fmt.Sprintf("-Xmx%dm", n.heap), logger+"showDateTime=true",
+		logger+"dateTimeFormat=HH:mm:ss.SSS", "-cp", n.libs+"/*", "kafka.Kafka", n.props)
 	cmd.Stdout, cmd.Stderr = f, f
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start Kafka node %d: %w", n.ID, err)
 	}
-	gone := make(chan struct{})
-	go func() { defer close(gone); _ = cmd.Wait() }()
-	n.cmd, n.gone = cmd, gone
+	done := make(chan struct{})
+	go func() { defer close(done); _ = cmd.Wait() }()
+	n.cmd, n.done = cmd, done
 	return nil
 }
 
-// Wait waits until a launched process says that it has started.
+// Wait waits until a launched process has started.
 func (n *Node) Wait() error {
 	n.mu.Lock()
-	gone := n.gone
+	done := n.done
 	n.mu.Unlock()
 	for end := time.Now().Add(startLimit); time.Now().Before(end); {
 		b, err := os.ReadFile(n.Log)
@@ -113,32 +115,32 @@ func (n *Node) Wait() error {
 			return nil
 		}
 		select {
-		case <-gone:
+		case <-done:
 			if bytes.Contains(b, []byte("Address already in use")) {
 				return fmt.Errorf("start Kafka node %d: %w", n.ID, errPort)
 			}
-			return fmt.Errorf("start Kafka node %d: it ended: %s", n.ID, b[max(0, len(b)-2000):])
+			return fmt.Errorf("start Kafka node %d: process ended: %s", n.ID, b[max(0, len(b)-2000):])
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 	return fmt.Errorf("start Kafka node %d: not within %v, see %s", n.ID, startLimit, n.Log)
 }
 
-// Kill ends the process without a word, as kill -9 or a power cut does.
+// Kill sends SIGKILL: the process ends at once, as in a power cut.
 func (n *Node) Kill() { n.end(syscall.SIGKILL) }
 
-// Term ends the process in order: its partitions get other leaders first.
+// Term sends SIGTERM: the process moves the leadership of its partitions before it ends.
 func (n *Node) Term() { n.end(syscall.SIGTERM) }
 
-// Pause stops the process where it is: its connections stay open and nothing answers.
+// Pause sends SIGSTOP: connections stay open without answers. It waits until all threads have stopped.
 func (n *Node) Pause() {
 	n.signal(syscall.SIGSTOP)
 	for end := time.Now().Add(time.Second); !n.paused() && time.Now().Before(end); {
-		time.Sleep(time.Millisecond) // a thread that runs goes on for a moment, and may answer
+		time.Sleep(time.Millisecond)
 	}
 }
 
-// paused says whether all threads of the process have stopped, as far as this system tells.
+// paused reports whether all threads of the process have stopped; true without /proc.
 func (n *Node) paused() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -155,7 +157,7 @@ func (n *Node) paused() bool {
 	return true
 }
 
-// Resume lets a paused process go on.
+// Resume continues a paused process.
 func (n *Node) Resume() { n.signal(syscall.SIGCONT) }
 
 func (n *Node) signal(s syscall.Signal) {
@@ -173,12 +175,13 @@ func (n *Node) end(s syscall.Signal) {
 		return
 	}
 	_ = n.cmd.Process.Signal(s)
-	<-n.gone
+	<-n.done
 	n.cmd = nil
 	n.hold()
 }
 
-// hold keeps the port for this node without listening on it: another Kafka that got it meanwhile would take what is meant for this one.
+// hold reserves the node's port by a socket that doesn't listen. Another Kafka on that port would receive
+// the requests of this node's clients.
 func (n *Node) hold() {
 	addr, err := netip.ParseAddrPort(n.Addr)
 	if err != nil {
@@ -189,7 +192,8 @@ func (n *Node) hold() {
 		return
 	}
 	_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}); err != nil {
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Port: int(addr.Port()),
+		Addr: addr.Addr().As4()}); err != nil {
 		_ = syscall.Close(fd)
 		return
 	}

@@ -1,0 +1,185 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"nowcast/internal/broker"
+	"nowcast/internal/event"
+	"nowcast/internal/retry"
+	"nowcast/internal/topic"
+)
+
+const (
+	clockInterval = 30 * time.Second // between two comparisons
+	clockTimeout  = clockInterval / 3
+	maxClockLag   = 2 * time.Second // behind the log's newest timestamp
+	clockRecords  = 32              // newest records of a partition that are compared
+	clockListen   = 2 * time.Second // for a record of another node; each writes four a second
+	clockPause    = 3 * time.Second // between two measurements of a clock that is ahead
+)
+
+// clockLog shows the timestamps that other nodes write.
+type clockLog interface {
+	Bounds(ctx context.Context, topic string, partition int) (first, end int64, err error)
+	Follow(ctx context.Context, f broker.Follower) error
+}
+
+// errRead ends Follow.
+var errRead = errors.New("read all that is needed")
+
+// clock compares this machine's clock with the timestamps that other nodes write to partition 0. A clock
+// that is behind makes every window late. The brokers refuse the records of one that is ahead by more
+// than 5 s.
+type clock struct {
+	log     clockLog
+	node    uint64
+	slog    *slog.Logger
+	refused chan struct{}          // see notifyRefused
+	ahead   atomic.Int64           // ns at the newest measurement; 0 if unknown
+	behind  atomic.Pointer[string] // reason why the clock is unusable, nil if it is usable
+}
+
+func newClock(log clockLog, node uint64, logger *slog.Logger) *clock {
+	return &clock{log: log, node: node, slog: logger, refused: make(chan struct{}, 1)}
+}
+
+// run compares the clock at the start and every clockInterval, and measures by how much it is ahead when
+// the log refuses a timestamp, until ctx ends.
+func (c *clock) run(ctx context.Context) {
+	ticker := time.NewTicker(clockInterval)
+	defer ticker.Stop()
+	c.compare(ctx)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			c.compare(ctx)
+		case <-c.refused:
+			c.measureAhead(ctx)
+		}
+	}
+}
+
+// notifyRefused tells run that the log refused a timestamp.
+func (c *clock) notifyRefused() {
+	select {
+	case c.refused <- struct{}{}:
+	default:
+	}
+}
+
+// behindReason is the reason why the clock is too far behind, "" if it isn't.
+func (c *clock) behindReason() string {
+	if reason := c.behind.Load(); reason != nil {
+		return *reason
+	}
+	return ""
+}
+
+// aheadReason explains that the brokers refuse this machine's timestamps.
+func (c *clock) aheadReason() string {
+	if ahead := time.Duration(c.ahead.Load()); ahead > 0 {
+		return fmt.Sprintf("this machine's clock is %.1f s ahead of the log's newest timestamp, "+
+			"and the brokers refuse more than 5 s: set it right (NTP)", ahead.Seconds())
+	}
+	return "this machine's clock is ahead of the brokers' by more than 5 s: set it right (NTP)"
+}
+
+func (c *clock) compare(ctx context.Context) {
+	lag, err := c.lag(ctx)
+	switch {
+	case err != nil:
+		if ctx.Err() == nil {
+			c.slog.Warn("can't compare the clock with the log's, trying again", "error", err)
+		}
+	case lag > maxClockLag:
+		reason := fmt.Sprintf("this machine's clock is %s behind the log's newest timestamp: "+
+			"set it right (NTP)", lag.Round(time.Millisecond))
+		c.behind.Store(&reason)
+	default:
+		c.behind.Store(nil)
+	}
+}
+
+func (c *clock) measureAhead(ctx context.Context) {
+	lead, err := c.lead(ctx)
+	if err != nil && ctx.Err() == nil {
+		c.slog.Warn("can't measure by how much the clock is ahead of the log's, trying again", "error", err)
+	}
+	c.ahead.Store(int64(lead))
+	_ = retry.Sleep(ctx, clockPause)
+}
+
+// lag returns by how much the clock is behind the newest timestamp of another node, 0 if it isn't or no
+// other node has written lately.
+func (c *clock) lag(ctx context.Context) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, clockTimeout)
+	defer cancel()
+	first, end, err := c.log.Bounds(ctx, topic.Events, 0)
+	if err != nil {
+		return 0, fmt.Errorf("read the log's newest timestamp: %w", err)
+	}
+	from := max(first, end-clockRecords)
+	if from >= end {
+		return 0, nil
+	}
+	var newest int64
+	var d event.Decoder
+	err = c.log.Follow(ctx, broker.Follower{
+		Topic: topic.Events, From: from,
+		Record: func(r broker.Record) error {
+			if h, err := d.Reset(r.Value); err == nil && h.Node != c.node {
+				newest = max(newest, r.Time)
+			}
+			if r.Offset+1 >= end {
+				return errRead
+			}
+			return nil
+		},
+		Batch: func(next, _ int64) error {
+			if next >= end {
+				return errRead
+			}
+			return nil
+		},
+	})
+	if err != nil && !errors.Is(err, errRead) {
+		return 0, fmt.Errorf("read the log's newest timestamp: %w", err)
+	}
+	if newest == 0 {
+		return 0, nil
+	}
+	return max(0, time.Until(time.UnixMilli(newest))), nil
+}
+
+// lead returns by how much the clock is ahead of another node's, by a record that arrives within
+// clockListen; 0 if it isn't or no such record arrives. Older records may be as old as the difference, so
+// they aren't used.
+func (c *clock) lead(ctx context.Context) (lead time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, clockListen)
+	defer cancel()
+	_, end, err := c.log.Bounds(ctx, topic.Events, 0)
+	if err == nil {
+		var d event.Decoder
+		err = c.log.Follow(ctx, broker.Follower{
+			Topic: topic.Events, From: end,
+			Record: func(r broker.Record) error {
+				if h, err := d.Reset(r.Value); err == nil && h.Node != c.node {
+					lead = max(0, time.Since(time.UnixMilli(r.Time)))
+					return errRead
+				}
+				return nil
+			},
+		})
+	}
+	if err != nil && !errors.Is(err, errRead) && ctx.Err() == nil {
+		return 0, fmt.Errorf("wait for another node's timestamp: %w", err)
+	}
+	return lead, nil
+}

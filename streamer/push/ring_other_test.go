@@ -1,0 +1,5 @@
+//go:build !linux
+
+package push
+
+func hasIOURing() bool { return false }
