@@ -47,7 +47,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	m := &metrics{
 		events: counter("events_total",
-			"Events read, by what became of them: counted, late, stale or repeated.", "lane", "result"),
+			"Events read, by what became of them: counted, late, stale or duplicate.", "lane", "result"),
 		envelopes: counter("envelopes_total", "Records of the events topic: read, retried (dropped) or "+
 			"unreadable (dead letter; those of the windows topic too).", "lane", "result"),
 		lag: gauge("lag_records",
@@ -159,7 +159,7 @@ func (m *metrics) partition(lane, topic string, partition int) partitionMetrics 
 	event := func(result string) prometheus.Counter { return m.events.WithLabelValues(lane, result) }
 	envelope := func(result string) prometheus.Counter { return m.envelopes.WithLabelValues(lane, result) }
 	return partitionMetrics{all: m, lane: lane, topic: topic, partition: p,
-		counted: event("counted"), late: event("late"), stale: event("stale"), duplicate: event("repeated"),
+		counted: event("counted"), late: event("late"), stale: event("stale"), duplicate: event("duplicate"),
 		read: envelope("read"), retried: envelope("retried"), unreadable: envelope("unreadable"),
 		lost: m.lost.WithLabelValues(lane, topic), newest: m.lagSeconds.add(lane, topic, p)}
 }

@@ -1,4 +1,4 @@
 INSERT INTO ledger
 (
-    site, minute, kpart, koff, received, counted, late, stale, repeated, dropped, version
+    site, minute, kpart, koff, received, counted, late, stale, duplicate, dropped, version
 )

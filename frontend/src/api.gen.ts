@@ -293,7 +293,7 @@ export interface paths {
         /**
          * What became of a site's beacons
          * @description By minute of receipt and in total. Each beacon that was received ended in one of the others, so `received` is always the sum of `counted`,
-         *     `late`, `stale`, `repeated` and all of `dropped`. It needs a key or a session that may read the site, also where the site is public.
+         *     `late`, `stale`, `duplicate` and all of `dropped`. It needs a key or a session that may read the site, also where the site is public.
          */
         get: operations["getLedger"];
         put?: never;
@@ -558,7 +558,7 @@ export interface components {
             /** @description In history, not in live windows: so late that they can't be told from ones that are there already. */
             stale: number;
             /** @description The same event id within five minutes; counted once. */
-            repeated: number;
+            duplicate: number;
             /** @description Left out, by reason. */
             dropped: {
                 [key: string]: number;

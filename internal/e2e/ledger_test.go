@@ -14,12 +14,12 @@ import (
 
 // beacons are the outcomes of a ledger.
 type beacons struct {
-	Received, Counted, Late, Stale, Repeated int
-	Dropped                                  map[string]int
+	Received, Counted, Late, Stale, Duplicate int
+	Dropped                                   map[string]int
 }
 
 func (b beacons) sum() int {
-	n := b.Counted + b.Late + b.Stale + b.Repeated
+	n := b.Counted + b.Late + b.Stale + b.Duplicate
 	for _, d := range b.Dropped {
 		n += d
 	}
@@ -106,7 +106,7 @@ func TestLedgerOfBeacons(t *testing.T) {
 	if err != nil || a.status != http.StatusBadRequest {
 		t.Fatal(err, a)
 	}
-	wantOne := beacons{Received: 19, Counted: 13, Repeated: 4, Dropped: map[string]int{"bot": 2}}
+	wantOne := beacons{Received: 19, Counted: 13, Duplicate: 4, Dropped: map[string]int{"bot": 2}}
 	wantTwo := beacons{Received: 2, Counted: 1, Dropped: map[string]int{"bot": 1}}
 	l.ledgerIs(t, one, wantOne)
 	l.ledgerIs(t, two, wantTwo)

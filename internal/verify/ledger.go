@@ -80,7 +80,7 @@ func (o *outcomes) allDropped() (n uint64) {
 func (o *outcomes) balanced() bool { return o.received == o.events()+o.allDropped() }
 
 func (o *outcomes) String() string {
-	return fmt.Sprintf("%d received, %d counted, %d late, %d stale, %d repeated, %d dropped",
+	return fmt.Sprintf("%d received, %d counted, %d late, %d stale, %d duplicate, %d dropped",
 		o.received, o.counted, o.late, o.stale, o.duplicate, o.allDropped())
 }
 
@@ -91,7 +91,7 @@ func (o *outcomes) differs(got *outcomes) string {
 	all.compare("counted", got.counted, o.counted)
 	all.compare("late", got.late, o.late)
 	all.compare("stale", got.stale, o.stale)
-	all.compare("repeated", got.duplicate, o.duplicate)
+	all.compare("duplicate", got.duplicate, o.duplicate)
 	reasons := slices.AppendSeq(slices.Collect(maps.Keys(o.dropped)), maps.Keys(got.dropped))
 	slices.Sort(reasons)
 	for _, reason := range slices.Compact(reasons) {
@@ -104,7 +104,7 @@ func (o *outcomes) differs(got *outcomes) string {
 }
 
 func (o *outcomes) imbalance() string {
-	return fmt.Sprintf("it doesn't add up: %d received, but %d counted, late, stale, repeated or dropped",
+	return fmt.Sprintf("it doesn't add up: %d received, but %d counted, late, stale, duplicate or dropped",
 		o.received, o.events()+o.allDropped())
 }
 

@@ -147,7 +147,7 @@ func TestDifferences(t *testing.T) {
 			inTopic, "the record is about partition 3"},
 
 		{"ledger row removed", removed(ledger, 0), inLedger,
-			missing + ": 7 received, 4 counted, 1 late, 0 stale, 1 repeated, 1 dropped"},
+			missing + ": 7 received, 4 counted, 1 late, 0 stale, 1 duplicate, 1 dropped"},
 		{"ledger row doubled", doubled(ledger, 0), inLedger, "received is 14, recounted 7"},
 		{"ledger row unbalanced", altered(ledger, 0, ledgerLate, uint64(2)), inLedger,
 			"late is 2, recounted 1, it doesn't add up: 7 received, but 8 counted"},
@@ -169,7 +169,7 @@ func TestDifferences(t *testing.T) {
 			found(t, altered(windows, 1, windowFirst+i, uint32(7)), inWindows, name+" is 7, recounted ")
 		})
 	}
-	for i, name := range []string{"received", "counted", "late", "stale", "repeated"} {
+	for i, name := range []string{"received", "counted", "late", "stale", "duplicate"} {
 		t.Run("ledger's "+name, func(t *testing.T) {
 			found(t, altered(ledger, 0, ledgerFirst+i, uint64(99)), inLedger, name+" is 99, recounted ")
 		})

@@ -158,14 +158,14 @@ type LedgerMinute struct {
 	// Dropped Left out, by reason.
 	Dropped map[string]int `json:"dropped"`
 
+	// Duplicate The same event id within five minutes; counted once.
+	Duplicate int `json:"duplicate"`
+
 	// Late In history, not in live windows: their second was final when they reached the log.
 	Late int `json:"late"`
 
 	// Received Beacons that were answered 202, one for each of their sites, and those of which that isn't known to the sender. The sum of the others.
 	Received int `json:"received"`
-
-	// Repeated The same event id within five minutes; counted once.
-	Repeated int `json:"repeated"`
 
 	// Settled False for the newest two minutes: more is on its way.
 	Settled bool `json:"settled"`
@@ -215,14 +215,14 @@ type Outcomes struct {
 	// Dropped Left out, by reason.
 	Dropped map[string]int `json:"dropped"`
 
+	// Duplicate The same event id within five minutes; counted once.
+	Duplicate int `json:"duplicate"`
+
 	// Late In history, not in live windows: their second was final when they reached the log.
 	Late int `json:"late"`
 
 	// Received Beacons that were answered 202, one for each of their sites, and those of which that isn't known to the sender. The sum of the others.
 	Received int `json:"received"`
-
-	// Repeated The same event id within five minutes; counted once.
-	Repeated int `json:"repeated"`
 
 	// Stale In history, not in live windows: so late that they can't be told from ones that are there already.
 	Stale int `json:"stale"`

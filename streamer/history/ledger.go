@@ -14,12 +14,12 @@ import (
 // Outcomes counts the beacons of a site by what became of them. Each beacon counts in Received and in
 // exactly one other field.
 type Outcomes struct {
-	Received uint64            `json:"received"`
-	Counted  uint64            `json:"counted"`
-	Late     uint64            `json:"late"`
-	Stale    uint64            `json:"stale"`
-	Repeated uint64            `json:"repeated"`
-	Dropped  map[string]uint64 `json:"dropped"` // by reason
+	Received  uint64            `json:"received"`
+	Counted   uint64            `json:"counted"`
+	Late      uint64            `json:"late"`
+	Stale     uint64            `json:"stale"`
+	Duplicate uint64            `json:"duplicate"`
+	Dropped   map[string]uint64 `json:"dropped"` // by reason
 }
 
 // LedgerMinute counts the beacons received within one minute. Minutes without a beacon are left out.
@@ -85,7 +85,7 @@ func (e *Engine) ledger(ctx context.Context, s Site, r LedgerRange) (Ledger, err
 	return out, e.db.run(ctx, stmt, func(rows driver.Rows) error {
 		var at uint32
 		var x Outcomes
-		err := rows.Scan(&at, &x.Received, &x.Counted, &x.Late, &x.Stale, &x.Repeated, &x.Dropped)
+		err := rows.Scan(&at, &x.Received, &x.Counted, &x.Late, &x.Stale, &x.Duplicate, &x.Dropped)
 		if err != nil {
 			return fmt.Errorf("read row: %w", err)
 		}
@@ -104,7 +104,7 @@ func (o *Outcomes) add(x Outcomes) {
 	o.Counted += x.Counted
 	o.Late += x.Late
 	o.Stale += x.Stale
-	o.Repeated += x.Repeated
+	o.Duplicate += x.Duplicate
 	for reason, n := range x.Dropped {
 		o.Dropped[reason] += n
 	}

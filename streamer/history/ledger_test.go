@@ -78,7 +78,7 @@ func TestLedgerOfRows(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 30, 0, time.UTC)
 	b, err := db.PrepareBatch(
 		t.Context(),
-		"INSERT INTO ledger (site, minute, kpart, koff, received, counted, late, stale, repeated, "+
+		"INSERT INTO ledger (site, minute, kpart, koff, received, counted, late, stale, duplicate, "+
 			"dropped, version)",
 	)
 	if err != nil {
@@ -115,20 +115,20 @@ func TestLedgerOfRows(t *testing.T) {
 	e := newEngine(t, db, Config{Now: func() time.Time { return now }})
 	for r, want := range map[LedgerRange]string{
 		{Minutes: true}: `{"from":"2026-11-23T11:00:00Z","to":"2026-11-23T12:00:31Z",` +
-			`"total":{"received":17,"counted":8,"late":2,"stale":1,"repeated":1,"dropped":{"bot":3,` +
+			`"total":{"received":17,"counted":8,"late":2,"stale":1,"duplicate":1,"dropped":{"bot":3,` +
 			`"prefetch":2}},` +
 			`"minutes":[{"at":"2026-11-23T11:58:00Z","received":3,"counted":1,"late":1,"stale":1,` +
-			`"repeated":0,"dropped":{},"settled":true},` +
-			`{"at":"2026-11-23T11:59:00Z","received":2,"counted":2,"late":0,"stale":0,"repeated":0,` +
+			`"duplicate":0,"dropped":{},"settled":true},` +
+			`{"at":"2026-11-23T11:59:00Z","received":2,"counted":2,"late":0,"stale":0,"duplicate":0,` +
 			`"dropped":{},"settled":false},` +
-			`{"at":"2026-11-23T12:00:00Z","received":12,"counted":5,"late":1,"stale":0,"repeated":1,` +
+			`{"at":"2026-11-23T12:00:00Z","received":12,"counted":5,"late":1,"stale":0,"duplicate":1,` +
 			`"dropped":{"bot":3,"prefetch":2},"settled":false}]}`,
 		{From: "2026-11-23T12:00:10Z", To: "2026-11-23T12:00:20Z"}: `{"from":"2026-11-23T12:00:00Z",` +
 			`"to":"2026-11-23T12:00:21Z","total":{"received":12,"counted":5,"late":1,"stale":0,` +
-			`"repeated":1,"dropped":{"bot":3,"prefetch":2}},"minutes":[]}`,
+			`"duplicate":1,"dropped":{"bot":3,"prefetch":2}},"minutes":[]}`,
 		{From: "2026-11-22", To: "2026-11-22"}: `{"from":"2026-11-22T00:00:00Z",` +
 			`"to":"2026-11-23T00:00:00Z","total":{"received":0,"counted":0,"late":0,"stale":0,` +
-			`"repeated":0,"dropped":{}},"minutes":[]}`,
+			`"duplicate":0,"dropped":{}},"minutes":[]}`,
 	} {
 		l, err := e.Ledger(t.Context(), public, Site{"ledger.example", ""}, r)
 		if err != nil {

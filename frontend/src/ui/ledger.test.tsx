@@ -3,13 +3,13 @@ import { expect, test } from "vitest";
 import type { Outcomes } from "../api";
 import { LedgerTable, outcomeRows } from "./ledger";
 
-const none: Outcomes = { received: 0, counted: 0, late: 0, stale: 0, repeated: 0, dropped: {} };
+const none: Outcomes = { received: 0, counted: 0, late: 0, stale: 0, duplicate: 0, dropped: {} };
 const some: Outcomes = {
   received: 12_345,
   counted: 12_000,
   late: 2,
   stale: 0,
-  repeated: 40,
+  duplicate: 40,
   dropped: { bot: 300, brand_new: 3 },
 };
 
@@ -18,7 +18,7 @@ test("every beacon is in one row, and rows of 0 are left out", () => {
   expect(rows.map((l) => [l.id, l.value])).toEqual([
     ["counted", 12_000],
     ["dropped bot", 300],
-    ["repeated", 40],
+    ["duplicate", 40],
     ["dropped brand_new", 3],
     ["late", 2],
   ]);

@@ -32,7 +32,7 @@ export function outcomeRows(o: Outcomes): OutcomeRow[] {
   const others = [
     { id: "late", name: "Late: in history, not in the live numbers", value: o.late },
     { id: "stale", name: "Very late: in history unless it is there already", value: o.stale },
-    { id: "repeated", name: "Repeated: the same event sent again, counted once", value: o.repeated },
+    { id: "duplicate", name: "Duplicate: the same event sent again, counted once", value: o.duplicate },
     ...dropped,
   ];
   return [

@@ -1,6 +1,6 @@
 SELECT
     site, intDiv(toInt64(toUnixTimestamp(minute)), 60), koff,
-    received, counted, late, stale, repeated, dropped, version
+    received, counted, late, stale, duplicate, dropped, version
 FROM ledger FINAL
 WHERE kpart = {partition:UInt16}
     AND minute >= fromUnixTimestamp({from:Int64})

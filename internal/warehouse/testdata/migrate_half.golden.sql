@@ -70,3 +70,8 @@ SETTINGS
     ttl_only_drop_parts = 1;
 
 INSERT INTO migrations (version, name) VALUES (6, 'ledger');
+
+-- The ledger's word for an event id that was seen before is "duplicate", as everywhere else.
+ALTER TABLE ledger RENAME COLUMN IF EXISTS repeated TO duplicate;
+
+INSERT INTO migrations (version, name) VALUES (7, 'ledger_duplicate');

@@ -4,7 +4,7 @@ SELECT
     sum(counted),
     sum(late),
     sum(stale),
-    sum(repeated),
+    sum(duplicate),
     sumMap(dropped)
 FROM ledger FINAL
 WHERE site = {site:String} AND minute >= toStartOfMinute(toDateTime({from:Int64}, 'UTC')) AND minute < toDateTime({to:Int64}, 'UTC')

@@ -219,7 +219,7 @@ describe("errors", () => {
 
 describe("ledger", () => {
   const LEDGER = `GET /api/v1/sites/${SITE}/ledger`;
-  const outcomes = { received: 10, counted: 8, late: 0, stale: 0, repeated: 2, dropped: {} };
+  const outcomes = { received: 10, counted: 8, late: 0, stale: 0, duplicate: 2, dropped: {} };
 
   test("a viewer without a session doesn't request it", async () => {
     await open(HISTORY);
