@@ -208,7 +208,7 @@ func (h *Handlers) DeleteLink(c *gin.Context, domain, id string) {
 	h.remove(c, func() error { return h.sites.DeleteLink(c.Request.Context(), strings.ToLower(domain), id) })
 }
 
-// view is how a site is shown to whom a request comes from: only admins see a site's rules and origins.
+// view returns the representation of sites for a request: only admins see the rules and origins of a site.
 func (h *Handlers) view(c *gin.Context) func(site.Site) api.Site {
 	if h.access.AuthorizeAdmin(c) == nil {
 		return adminSite

@@ -66,9 +66,7 @@ func testSlowReader(t *testing.T, cfg Config) {
 	defer func() { close(stop); <-done }()
 	skipped, frames, views := 0, 0, uint32(0)
 	last := from
-	lines := bufio.NewScanner(res.Body)
-	lines.Buffer(nil, 1<<20)
-	err = streamertest.Read(lines, func(m streamertest.Message) bool {
+	err = streamertest.Read(res.Body, func(m streamertest.Message) bool {
 		if m.Event == "snapshot" || m.Second == nil {
 			return true
 		}

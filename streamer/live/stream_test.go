@@ -15,8 +15,9 @@ func TestSnapshotThenEverySecondOnce(t *testing.T) { both(t, testSnapshotThenEve
 
 func testSnapshotThenEverySecondOnce(t *testing.T, cfg Config) {
 	w := newWorld(t)
+	w.Final(1) // a server that is ready has a final second
 	base := w.streamer(cfg)
-	w.Final(5)
+	w.Final(4)
 	s, res := w.open(base, nil)
 	if h := res.Header; h.Get("Content-Type") != "text/event-stream" ||
 		h.Get("Cache-Control") != "no-cache, no-transform" || h.Get("X-Accel-Buffering") != "no" {

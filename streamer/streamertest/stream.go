@@ -1,15 +1,16 @@
 package streamertest
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
+	"nowcast/internal/sse"
 	"nowcast/streamer/frame"
 )
 
@@ -81,28 +82,25 @@ func EventID(final int64, revision uint32) string {
 	return frame.ID{LastSecond: final, Revision: revision}.String()
 }
 
-// Read reads messages until the stream ends or ok returns false. It returns the stream's error.
-func Read(from *bufio.Scanner, ok func(Message) bool) error {
-	var m Message
-	for from.Scan() {
-		switch field, value, _ := strings.Cut(from.Text(), ": "); field {
-		case "event":
-			m.Event = value
-		case "id":
-			m.ID = value
-		case "data":
-			m.Data = value
-			if err := json.Unmarshal([]byte(value), &m.Frame); err != nil {
-				return fmt.Errorf("decode %s: %w", value, err)
-			}
-		case "":
-			if m.Data != "" && !ok(m) {
-				return nil
-			}
-			m = Message{}
+// Read reads messages until the stream ends or ok returns false. It returns the error that ended the stream;
+// nil at its end.
+func Read(body io.Reader, ok func(Message) bool) error {
+	for events := sse.NewReader(body); ; {
+		e, err := events.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		m := Message{Event: e.Name, ID: e.ID, Data: e.Data}
+		if err := json.Unmarshal([]byte(e.Data), &m.Frame); err != nil {
+			return fmt.Errorf("decode %s: %w", e.Data, err)
+		}
+		if !ok(m) {
+			return nil
 		}
 	}
-	return from.Err()
 }
 
 // Stream is the messages of one connection.
@@ -133,9 +131,7 @@ func Open(t *testing.T, url string, header http.Header) (*Stream, *http.Response
 		defer close(done)
 		defer close(s.Messages)
 		defer res.Body.Close()
-		lines := bufio.NewScanner(res.Body)
-		lines.Buffer(nil, 1<<20)
-		_ = Read(lines, func(m Message) bool { s.Messages <- m; return true })
+		_ = Read(res.Body, func(m Message) bool { s.Messages <- m; return true })
 	}()
 	t.Cleanup(func() { cancel(); <-done; http.DefaultTransport.(*http.Transport).CloseIdleConnections() })
 	return s, res
