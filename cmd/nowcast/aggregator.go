@@ -83,8 +83,8 @@ func (c *aggregatorCmd) Run(ctx context.Context, std *stdio, log *slog.Logger) e
 		}
 		defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
 	}
-	if err := h.aggregator(aggregator.Config{Windows: windows, Store: store, Instance: c.Instance}, kafka,
-		db); err != nil {
+	cfg := aggregator.Config{Windows: windows, Store: store, Instance: c.Instance}
+	if err := addAggregator(h, cfg, kafka, db); err != nil {
 		return err
 	}
 	return h.run(ctx)
@@ -114,7 +114,8 @@ func (c *aggregatorCmd) rewind(ctx context.Context, std *stdio, log *slog.Logger
 	return nil
 }
 
-func (h *host) aggregator(cfg aggregator.Config, kafka *broker.Client, db *warehouse.DB) error {
+// addAggregator adds the role to the process.
+func addAggregator(h *host, cfg aggregator.Config, kafka *broker.Client, db *warehouse.DB) error {
 	s, err := aggregator.New(cfg, aggregator.Deps{Broker: kafka, Warehouse: db, Log: h.log,
 		Metrics: h.metrics})
 	if err != nil {

@@ -89,7 +89,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	}
 	defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
 	sites := h.sites(kafka)
-	live, err := h.streamer(c.streamerFlags, l, streamer.Deps{Broker: kafka, Warehouse: db, Sites: sites})
+	live, err := addStreamer(h, c.streamerFlags, l, streamer.Deps{Broker: kafka, Warehouse: db, Sites: sites})
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	if len(c.Kafka) == 0 {
 		work.Instance = "all" // the only member: after a kill -9 it gets its partitions back at once
 	}
-	if err := h.aggregator(work, kafka, db); err != nil {
+	if err := addAggregator(h, work, kafka, db); err != nil {
 		return err
 	}
 	disk, err := c.openSpool(dir.file("spool"), log)
@@ -105,7 +105,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 		return err
 	}
 	defer disk.Close() //nolint:errcheck // what was acknowledged is synced
-	beacons, err := h.ingest(&c.webFlags, c.geoFlags, &c.limitFlags, kafka, sites, disk)
+	beacons, err := addIngest(h, &c.webFlags, c.geoFlags, &c.limitFlags, kafka, sites, disk)
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	live.Routes(e)
 	h.prepare("first start", "making the first site and the admin key",
 		func(ctx context.Context) error { return firstStart(ctx, dir, sites) })
-	h.group.Add("greeting", func(ctx context.Context) error { return h.greet(ctx, std.out, dir, c.url(l)) })
+	h.group.Add("greeting", func(ctx context.Context) error { return greet(ctx, h, std.out, dir, c.url(l)) })
 	h.serve("http", l, e, ingest.EventPath)
 	h.group.Add("viewers", live.Drain)
 	return h.run(ctx)
@@ -175,7 +175,7 @@ func firstStart(ctx context.Context, dir *dataDir, sites *site.Registry) error {
 }
 
 // greet prints the dashboard's address and how to send a first page view, once the process is ready.
-func (h *host) greet(ctx context.Context, w io.Writer, dir *dataDir, url string) error {
+func greet(ctx context.Context, h *host, w io.Writer, dir *dataDir, url string) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for ready := false; !ready; ready, _ = h.health.Ready() {

@@ -90,7 +90,7 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer disk.Close() //nolint:errcheck // what was acknowledged is synced
-	service, err := h.ingest(&c.webFlags, c.geoFlags, &c.limitFlags, kafka, h.sites(kafka), disk)
+	service, err := addIngest(h, &c.webFlags, c.geoFlags, &c.limitFlags, kafka, h.sites(kafka), disk)
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,8 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 	return h.run(ctx)
 }
 
-func (h *host) ingest(f *webFlags, geo geoFlags, limits *limitFlags, kafka *broker.Client,
+// addIngest adds the role to the process.
+func addIngest(h *host, f *webFlags, geo geoFlags, limits *limitFlags, kafka *broker.Client,
 	sites *site.Registry, disk *spool.Spool) (*ingest.Service, error) {
 	cfg := ingest.Config{TrustedProxies: f.proxies(), Script: tracker(h.log), GeoFile: geo.GeoFile}
 	limits.apply(&cfg)

@@ -93,7 +93,7 @@ func (c *streamerCmd) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
 	deps := streamer.Deps{Broker: kafka, Warehouse: db, Sites: h.sites(kafka)}
-	service, err := h.streamer(c.streamerFlags, l, deps)
+	service, err := addStreamer(h, c.streamerFlags, l, deps)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,8 @@ func (c *streamerCmd) Run(ctx context.Context, log *slog.Logger) error {
 	return h.run(ctx)
 }
 
-func (h *host) streamer(f streamerFlags, l net.Listener, deps streamer.Deps) (*streamer.Service, error) {
+// addStreamer adds the role to the process.
+func addStreamer(h *host, f streamerFlags, l net.Listener, deps streamer.Deps) (*streamer.Service, error) {
 	deps.Log, deps.Metrics = h.log, h.metrics
 	name, _ := build()
 	s, err := streamer.New(streamer.Config{

@@ -10,6 +10,7 @@ package broker
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -37,6 +38,9 @@ type Client struct {
 	kafka       *kafka.Client
 	transport   *kafka.Transport
 	refreshedAt atomic.Int64 // unix ns of the newest Refresh that dropped connections
+
+	// recheckAfter is the pause between fetches after which a topic may have been recreated and filled.
+	recheckAfter time.Duration
 }
 
 // New makes a client and dials nothing.
@@ -54,7 +58,7 @@ func New(c Config) *Client {
 	return &Client{
 		addrs:     slices.Clone(c.Addrs),
 		kafka:     &kafka.Client{Addr: kafka.TCP(c.Addrs...), Timeout: c.Timeout, Transport: t},
-		transport: t,
+		transport: t, recheckAfter: 2 * time.Second,
 	}
 }
 
@@ -116,4 +120,60 @@ func probe(ctx context.Context, conn net.Conn) error {
 		return err
 	}
 	return conn.SetDeadline(time.Time{})
+}
+
+// Produce appends values to a partition with the timestamp at, and returns the first one's offset once all
+// in-sync replicas have them. It tries once. After an error the values may or may not be in the log. The
+// values must not change afterwards: a request that was given up can still be on its way.
+func (c *Client) Produce(
+	ctx context.Context, topic string, partition int, at time.Time, values ...[]byte,
+) (base int64, err error) {
+	return c.produce(ctx, topic, partition, &records{at: at, values: values})
+}
+
+// ProduceKeyed appends one record with a key to partition 0, as Produce does; a nil value is a tombstone.
+func (c *Client) ProduceKeyed(
+	ctx context.Context,
+	topic string,
+	key, value []byte,
+) (offset int64, err error) {
+	return c.produce(ctx, topic, 0, &records{at: time.Now(), key: key, values: [][]byte{value}})
+}
+
+func (c *Client) produce(ctx context.Context, topic string, partition int, r *records) (int64, error) {
+	answer, err := c.kafka.Produce(ctx, &kafka.ProduceRequest{
+		Topic: topic, Partition: partition, RequiredAcks: kafka.RequireAll, Records: r})
+	if err == nil {
+		err = answer.Error
+	}
+	if errors.Is(err, kafka.NotEnoughReplicasAfterAppend) {
+		err = fmt.Errorf("%w: %w", ErrNotEnoughReplicas, err)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("produce to %s/%d: %w", topic, partition, err)
+	}
+	return answer.BaseOffset, nil
+}
+
+// records is a kafka.RecordReader over values with one timestamp and one key.
+type records struct {
+	at     time.Time
+	key    []byte
+	values [][]byte
+	next   int
+}
+
+func (r *records) ReadRecord() (*kafka.Record, error) {
+	if r.next == len(r.values) {
+		return nil, io.EOF
+	}
+	record := &kafka.Record{Time: r.at}
+	if r.key != nil {
+		record.Key = kafka.NewBytes(r.key)
+	}
+	if v := r.values[r.next]; v != nil {
+		record.Value = kafka.NewBytes(v)
+	}
+	r.next++
+	return record, nil
 }

@@ -250,14 +250,14 @@ func TestFollowRecreated(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, x.want)
 		}
 	}
-	// While it runs.
+	// While it runs, and after every fetch instead of after a pause.
+	c.recheckAfter = 0
 	for name, n := range map[string]int{"shorter": 3, "grown": 30} {
 		remade := false
 		err := follow(Follower{RecreationGrace: grace, Batch: func(next, end int64) error {
 			if !remade && next >= end {
 				remade = true
 				remake(n)
-				time.Sleep(2 * time.Second)
 			}
 			return nil
 		}}, ignore)

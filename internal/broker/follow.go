@@ -190,8 +190,7 @@ func (c *Client) checkEnd(ctx context.Context, r *reader) error {
 // It fails with ErrTopicRecreated when the timestamp differs. Where retention has removed that record it
 // reports nothing.
 func (c *Client) checkPrevious(ctx context.Context, r *reader) error {
-	const pause = 2 * time.Second
-	if r.RecreationGrace == 0 || r.previousTime == 0 || time.Since(r.confirmedAt) < pause {
+	if r.RecreationGrace == 0 || r.previousTime == 0 || time.Since(r.confirmedAt) < c.recheckAfter {
 		return nil
 	}
 	answer, err := c.fetch(ctx, r, r.next-1, minFetch, 0)
@@ -286,4 +285,47 @@ func readAll(buf []byte, b kafka.Bytes) ([]byte, error) {
 	buf = buf[:n]
 	_, err := io.ReadFull(b, buf)
 	return buf, err
+}
+
+// Bounds returns a partition's first offset and the offset that its next record will get.
+func (c *Client) Bounds(ctx context.Context, topic string, partition int) (first, end int64, err error) {
+	o, err := c.offsets(ctx, topic, partition, kafka.FirstOffsetOf(partition), kafka.LastOffsetOf(partition))
+	return o.FirstOffset, o.LastOffset, err
+}
+
+// OffsetAt returns the first offset whose record's timestamp is at or after at, or the partition's end if
+// none is.
+func (c *Client) OffsetAt(ctx context.Context, topic string, partition int, at time.Time) (int64, error) {
+	o, err := c.offsets(ctx, topic, partition, kafka.TimeOffsetOf(partition, at))
+	if err != nil {
+		return 0, err
+	}
+	for offset := range o.Offsets { // kafka-go keys the answer by offset; -1 means that no record is that new
+		if offset >= 0 {
+			return offset, nil
+		}
+	}
+	_, end, err := c.Bounds(ctx, topic, partition)
+	return end, err
+}
+
+func (c *Client) offsets(
+	ctx context.Context, topic string, partition int, requests ...kafka.OffsetRequest,
+) (kafka.PartitionOffsets, error) {
+	ctx, cancel := context.WithTimeout(ctx, promptTimeout)
+	defer cancel()
+	r, err := c.kafka.ListOffsets(ctx, &kafka.ListOffsetsRequest{
+		Topics: map[string][]kafka.OffsetRequest{topic: requests}})
+	if err == nil {
+		err = ErrUnknownTopic
+		for _, o := range r.Topics[topic] {
+			if o.Partition == partition {
+				if o.Error == nil {
+					return o, nil
+				}
+				err = o.Error
+			}
+		}
+	}
+	return kafka.PartitionOffsets{}, fmt.Errorf("list offsets of %s/%d: %w", topic, partition, err)
 }

@@ -133,7 +133,7 @@ func TestKeys(t *testing.T) {
 	w.soon("it opens nothing any more", func() bool { _, ok := a.Authenticate(secret); return !ok })
 }
 
-// All who start at once agree on one secret, and so does whoever starts later.
+// All who start at once agree on one secret, and so do those that start later.
 func TestSecret(t *testing.T) {
 	w := newWorld(t)
 	var all []*Registry

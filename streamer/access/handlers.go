@@ -127,13 +127,13 @@ func (h *Handlers) evictLinkCookies(c *gin.Context, added string) {
 	}
 }
 
-const invalidLink = "this share link isn't valid (any more); ask whoever gave it to you for a new one"
+const invalidLink = "this share link isn't valid (any more); ask for a new one"
 
 const invalidLinkPage = `<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Link not valid · Nowcast</title>
 <h1>This share link isn’t valid (any more)</h1>
-<p>Ask whoever gave it to you for a new one.</p>
+<p>Ask for a new one.</p>
 `
 
 // noLink gives the same answer for a link that never existed and for one that was revoked.

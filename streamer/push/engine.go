@@ -70,12 +70,12 @@ type Engine struct {
 type endReason string
 
 const (
-	reasonLeft      endReason = "gone"     // the viewer closed its connection
-	reasonStalled   endReason = "blocked"  // the viewer took no byte for Config.Stall
-	reasonLifetime  endReason = "lifetime" // Viewer.Deadline has passed
-	reasonRevoked   endReason = "revoked"  // the viewer's credential lets it read no more
-	reasonRestarted endReason = "anew"     // the board that the frames came from has ended
-	reasonDrained   endReason = "drained"  // this instance stops
+	reasonLeft      endReason = "gone"      // the viewer closed its connection
+	reasonStalled   endReason = "blocked"   // the viewer took no byte for Config.Stall
+	reasonLifetime  endReason = "lifetime"  // Viewer.Deadline has passed
+	reasonRevoked   endReason = "revoked"   // the viewer's credential lets it read no more
+	reasonRestarted endReason = "restarted" // the board that the frames came from has ended
+	reasonDrained   endReason = "drained"   // this instance stops
 )
 
 // New validates cfg, registers the metrics and opens the shards' descriptors. Run serves.

@@ -154,7 +154,7 @@ func TestEnds(t *testing.T) {
 	}{
 		{"lifetime", "slot=1&lifetime=50ms", func(*world, *atomic.Bool) {}},
 		{"revoked", "slot=1&credential=a", func(_ *world, revoked *atomic.Bool) { revoked.Store(true) }},
-		{"anew", "slot=1", func(w *world, _ *atomic.Bool) { w.engine.EndAll() }},
+		{"restarted", "slot=1", func(w *world, _ *atomic.Bool) { w.engine.EndAll() }},
 		{"drained", "slot=1", func(w *world, _ *atomic.Bool) { w.engine.Drain(t.Context(), time.Second) }},
 		{"drained", "slot=1", func(w *world, _ *atomic.Bool) { w.stop() }},
 	} {
