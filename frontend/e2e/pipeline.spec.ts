@@ -169,13 +169,13 @@ test("only a session sees the ledger", async ({ page }) => {
     });
   await page.goto(`${nowcast.url}/${site}/history`);
   await expect(page.getByTestId("total-pageviews")).toBeVisible();
-  await expect(page.getByText("What became of beacons")).toHaveCount(0);
+  await expect(page.getByText("Beacon outcomes")).toHaveCount(0);
   await page.goto(nowcast.loginUrl);
   await expect
     .poll(
       async () => {
         await page.goto(`${nowcast.url}/${site}/history`);
-        await expect(page.getByText("What became of beacons")).toBeVisible();
+        await expect(page.getByText("Beacon outcomes")).toBeVisible();
         // Without a stored beacon there is no table, and the page wouldn't load one in time.
         const table = page.getByRole("table").filter({ hasText: "Received" }).last();
         return table.textContent({ timeout: 2_000 }).catch(() => "");

@@ -45,7 +45,7 @@ test("an admin creates a share link and revokes it", async ({ page, browser, con
   await expect(viewer.getByRole("button", { name: "Share", exact: true })).toHaveCount(0);
   await viewer.getByRole("link", { name: "History" }).click();
   await expect(viewer.getByTestId("total-pageviews")).toBeVisible();
-  await expect(viewer.getByText("What became of beacons")).toHaveCount(0);
+  await expect(viewer.getByText("Beacon outcomes")).toHaveCount(0);
   await viewer.goto(`${nowcast.url}/`);
   await expect(viewer.getByRole("link", { name: site })).toBeVisible();
   await expect(viewer.getByText("secret.example.com")).toHaveCount(0);

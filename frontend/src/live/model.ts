@@ -1,22 +1,16 @@
 /**
  * The reducer of a live stream: the model is a value, and each snapshot or frame makes the next one.
  *
- * It is pure: it reads no clock, no network and no view. stream.ts judges whether the model is still fresh.
+ * It is pure: it reads no clock, no network and no view. stream.ts decides when the model is stale.
  */
 import type { components } from "../api.gen";
-
-/** The visitors of a filtered stream: those whose newest page (source, country, device) has this value. */
-export interface Filter {
-  page?: string;
-  source?: string;
-  country?: string;
-  device?: string;
-}
 
 export type Second = components["schemas"]["Second"];
 export type Now = components["schemas"]["Now"];
 /** A frame of a filtered stream names its filter, and has neither a second nor lists. */
-export type Frame = components["schemas"]["Frame"] & { filter?: Filter; upper_bound?: boolean };
+export type Frame = components["schemas"]["Frame"];
+/** The visitors of a filtered stream: those whose newest page (source, country, device) has this value. */
+export type Filter = NonNullable<Frame["filter"]>;
 export type Snapshot = Frame & { seconds?: Second[] };
 
 /** A second of the chart. `merged` marks an even share of a merged frame, whose sum alone is exact. */

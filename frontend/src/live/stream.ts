@@ -114,7 +114,7 @@ export class LiveStream {
   private resumePoints = new Map<string, ResumePoint>();
   private awaitingSnapshot: Set<string>; // sites whose next snapshot replaces their model
   private lastReadAt = 0;
-  private newsAt = 0; // when the newest numbers arrived
+  private numbersArrivedAt = 0;
   private clockOffset = 0; // from the monotonic clock to the true time
   private clockVerified = false; // the server's Date confirmed clockOffset
   private lastTick = { monotonic: 0, wallClock: 0 };
@@ -289,13 +289,13 @@ export class LiveStream {
     a.frames++;
     if (now - a.startedAt > STABLE_AFTER) this.backoff = MIN_BACKOFF;
     if (replace || model.timestamp > previous.timestamp) {
-      this.newsAt = now;
+      this.numbersArrivedAt = now;
       if (m.event === "message" && !this.hidden) this.addDelay(now, now + this.clockOffset - model.timestamp);
     }
     const models = new Map(this.live.models).set(site, model);
     const stale = this.isStale() || model.timestamp === 0;
     const connection: Connection = stale ? this.staleConnection() : { state: "live" };
-    this.update({ ...withFirst(sites, models), delay: this.delayPercentiles(), connection });
+    this.update({ ...withPrimaryModel(sites, models), delay: this.delayPercentiles(), connection });
   }
 
   /** Moves the resume point on to this message, unless seconds before it are only known merged. */
@@ -317,7 +317,7 @@ export class LiveStream {
     const now = this.env.monotonic();
     if (this.options.filter) return now - this.lastReadAt >= HEARTBEAT_TIMEOUT;
     const slow = this.hidden || this.options.rate === "5s";
-    return now - this.newsAt >= (slow ? STALE_AFTER_AT_5S : STALE_AFTER);
+    return now - this.numbersArrivedAt >= (slow ? STALE_AFTER_AT_5S : STALE_AFTER);
   }
 
   private staleConnection(): Connection {
@@ -381,7 +381,7 @@ export class LiveStream {
   }
 }
 
-const withFirst = (sites: readonly string[], models: ReadonlyMap<string, Model>) => ({
+const withPrimaryModel = (sites: readonly string[], models: ReadonlyMap<string, Model>) => ({
   models,
   model: models.get(sites[0] ?? "") ?? emptyModel,
 });
@@ -389,7 +389,7 @@ const withFirst = (sites: readonly string[], models: ReadonlyMap<string, Model>)
 /** The state of a stream before its first frame. */
 export function initialLive({ sites }: Options): Live {
   return {
-    ...withFirst(sites, new Map(sites.map((s) => [s, emptyModel]))),
+    ...withPrimaryModel(sites, new Map(sites.map((s) => [s, emptyModel]))),
     connection: { state: "connecting" },
     delay: null,
   };

@@ -66,7 +66,7 @@ function describe(c: Connection, dataAge: number, hasData: boolean, timezone: st
     case "busy":
       return ["text-warn", `busy, trying again${countdown(c.retryAt)}`];
     case "stale":
-      return ["text-soft", hasData ? `stale since ${formatTime(c.since, timezone)}` : "waiting for the log"];
+      return ["text-soft", hasData ? `stale since ${formatTime(c.since, timezone)}` : "waiting for data"];
     case "refused":
       return ["text-bad", describeRefusal(c.status)];
   }

@@ -15,7 +15,7 @@ const shortcuts: [string, string][] = [
 /** The list of keyboard shortcuts; shortcuts.ts handles them. */
 export function Help({ onClose }: { onClose: () => void }) {
   return (
-    <Dialog title="Keys" onClose={onClose}>
+    <Dialog title="Keyboard shortcuts" onClose={onClose}>
       <dl className="grid grid-cols-[auto_1fr] gap-x-6 gap-y-2">
         {shortcuts.map(([key, action]) => (
           <div key={key} className="contents">

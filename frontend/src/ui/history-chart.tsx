@@ -78,7 +78,7 @@ export function HistoryChart({ metric, grain, buckets, values, previousValues, p
         >
           <div className="text-soft">
             {grain === "time:hour" ? tipBucket.slice(0, 16) : formatBucket(tipBucket, grain)}
-            {tip.index === partialIndex && " · still growing"}
+            {tip.index === partialIndex && " · incomplete"}
           </div>
           <div className="mt-1 text-sm font-semibold">
             {format(values[tip.index])}{" "}

@@ -97,11 +97,11 @@ export function LedgerCard({ site, range, refresh }: { site: string; range: Date
   return (
     <section aria-labelledby="ledger" className="card p-4">
       <h2 id="ledger" className="font-semibold">
-        What became of beacons
+        Beacon outcomes
       </h2>
       <p className="mt-1 mb-3 text-xs text-soft">
-        {range.label}. Everything that trackers sent to this site, whatever the filters above; only who has a
-        key sees this. The newest two minutes are still growing.
+        {range.label}. All beacons sent to this site, regardless of the filters above. Visible only with a
+        key. The newest two minutes are incomplete.
       </p>
       {error && <Notice kind="error">{error.message}</Notice>}
       <div className={`min-h-24 transition-opacity duration-150 ${dimmed}`}>

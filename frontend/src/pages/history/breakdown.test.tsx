@@ -79,7 +79,7 @@ describe("breakdowns", () => {
         ["is", "visit:country", ["DE"]],
         ["contains", "event:page", ["blog"], { case_sensitive: false }],
       ]);
-      expect(dialog().getByText("Nothing is called that.")).toBeTruthy();
+      expect(dialog().getByText("No matches.")).toBeTruthy();
       await change("Search Pages", " ");
       expect(queries(api, "event:page").at(-1)?.body.filters).toEqual([["is", "visit:country", ["DE"]]]);
     });

@@ -131,7 +131,7 @@ describe("keyboard", () => {
   test("? shows the keys, and a dialog has no shortcuts", async () => {
     await open(HISTORY);
     await press("?");
-    const help = screen.getByRole("dialog", { name: "Keys" });
+    const help = screen.getByRole("dialog", { name: "Keyboard shortcuts" });
     expect(within(help).getByText("Previous and next period")).toBeTruthy();
     await press("l", help);
     expect(address()).toBe(HISTORY);

@@ -48,7 +48,7 @@ export const breakdownCards: BreakdownCard[] = [
   { name: "Events", tabs: [{ id: "event:name", name: "Events", metric: "events" }] },
 ];
 
-const dimensionNames: Record<string, string> = {
+const historyDimensionNames: Record<string, string> = {
   "event:page": "Page",
   "visit:entry_page": "Entry page",
   "visit:exit_page": "Exit page",
@@ -66,7 +66,7 @@ const dimensionNames: Record<string, string> = {
 };
 
 export function dimensionName(dimension: string): string {
-  return dimensionNames[dimension] ?? dimension.replace(/^\w+:/, "").replaceAll("_", " ");
+  return historyDimensionNames[dimension] ?? dimension.replace(/^\w+:/, "").replaceAll("_", " ");
 }
 
 /** A dimension's value as the viewer reads it. */

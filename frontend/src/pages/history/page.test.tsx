@@ -90,7 +90,7 @@ describe("chart", () => {
       ["2026-11-23 14:00:00", "2"],
       ["2026-11-23 15:00:00", "–"],
     ]);
-    expect(screen.getByText(/The newest point is still growing/)).toBeTruthy();
+    expect(screen.getByText(/The newest point is incomplete/)).toBeTruthy();
   });
 
   test("a rate has no value in a missing bucket", async () => {
@@ -116,7 +116,7 @@ describe("chart", () => {
     await open(HISTORY);
     lastPlot().pointAt(14);
     await pass();
-    expect(screen.getByText("2026-11-23 14:00 · still growing")).toBeTruthy();
+    expect(screen.getByText("2026-11-23 14:00 · incomplete")).toBeTruthy();
     expect(screen.getByText("0 in the previous period")).toBeTruthy();
     lastPlot().pointAt(null);
     await pass();
@@ -163,7 +163,7 @@ describe("refresh", () => {
     const requests = api.received(QUERY).length;
     await pass(120_000);
     expect(api.received(QUERY)).toHaveLength(requests);
-    expect(screen.queryByText(/still growing/)).toBeNull();
+    expect(screen.queryByText(/incomplete/)).toBeNull();
   });
 });
 
@@ -223,7 +223,7 @@ describe("ledger", () => {
 
   test("a viewer without a session doesn't request it", async () => {
     await open(HISTORY);
-    expect(screen.queryByText("What became of beacons")).toBeNull();
+    expect(screen.queryByText("Beacon outcomes")).toBeNull();
     expect(api.received(LEDGER)).toEqual([]);
   });
 
@@ -242,7 +242,7 @@ describe("ledger", () => {
     test.each([401, 403])("isn't there if the server refuses it (%i)", async (status) => {
       api.on(LEDGER, () => failure(status, "no"));
       await open(HISTORY);
-      expect(screen.queryByText("What became of beacons")).toBeNull();
+      expect(screen.queryByText("Beacon outcomes")).toBeNull();
     });
 
     test("shows another error", async () => {

@@ -71,9 +71,8 @@ export function HistoryPage({ route, site, theme, isAuthenticated }: Props) {
         ))}
       </div>
       <p className="text-xs text-soft">
-        Times are in {formatTimeZone(timezone)}.{" "}
-        {range.partialBucket && "The newest point is still growing. "}A person who comes back on another day
-        counts again.
+        Times are in {formatTimeZone(timezone)}. {range.partialBucket && "The newest point is incomplete. "}A
+        person who comes back on another day counts again.
       </p>
       {isAuthenticated && site && <LedgerCard site={route.site} range={range} refresh={refresh} />}
     </div>

@@ -37,7 +37,7 @@ export function SearchDialog({ tab, route, base, onClose }: Props) {
         />
         {error && <Notice kind="error">{error.message}</Notice>}
         <div className="min-h-96">
-          <BarList rows={rows} empty={data ? "Nothing is called that." : "Loading…"} />
+          <BarList rows={rows} empty={data ? "No matches." : "Loading…"} />
         </div>
         {rows.length === limit && (
           <button type="button" className="button" onClick={() => setLimit(limit + MORE_ROWS)}>

@@ -51,7 +51,7 @@ export function SummaryCard({ route, metric, range, previousRange, summary, them
       >
         <div className="mb-2 flex flex-wrap items-center justify-between gap-2 text-xs text-soft">
           <span className="flex flex-wrap items-center gap-x-4 gap-y-1">
-            <LegendEntry name={range.label} /> <LegendEntry name={previousRange.label} dotted />
+            <LineLegend name={range.label} /> <LineLegend name={previousRange.label} dotted />
           </span>
           <button type="button" className="quiet target px-2 py-1" onClick={download}>
             CSV
@@ -75,7 +75,7 @@ export function SummaryCard({ route, metric, range, previousRange, summary, them
   );
 }
 
-function LegendEntry({ name, dotted = false }: { name: string; dotted?: boolean }) {
+function LineLegend({ name, dotted = false }: { name: string; dotted?: boolean }) {
   return (
     <span className="flex items-center gap-1.5">
       <svg aria-hidden="true" width="16" height="8" className={dotted ? "text-(--previous)" : "text-accent"}>

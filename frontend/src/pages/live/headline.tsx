@@ -27,7 +27,7 @@ export function Headline({ model, testId = "visitors" }: { model: Model; testId?
   );
 }
 
-const dimensionNames: Record<LiveDimension, string> = {
+const liveDimensionNames: Record<LiveDimension, string> = {
   page: "Page",
   source: "Source",
   country: "Country",
@@ -38,7 +38,7 @@ const dimensionNames: Record<LiveDimension, string> = {
 export function FilteredHeadline({ route, total }: { route: Route; total: number | null }) {
   const { model, connection } = useLive(route.site, route.liveFilter);
   const [dimension, value] = Object.entries(route.liveFilter)[0] as [LiveDimension, string];
-  const name = dimensionNames[dimension];
+  const name = liveDimensionNames[dimension];
   return (
     <div>
       <div className={isDimmed(connection) ? "opacity-50" : ""}>

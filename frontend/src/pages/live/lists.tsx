@@ -16,7 +16,7 @@ interface ListInfo {
 
 const lists: ListInfo[] = [
   { id: "pages", dimension: "page", name: "Pages", empty: "Nobody is on a page now." },
-  { id: "sources", dimension: "source", name: "Sources", empty: "Nobody came from elsewhere." },
+  { id: "sources", dimension: "source", name: "Sources", empty: "No source yet." },
   { id: "countries", dimension: "country", name: "Countries", empty: "No country is known." },
   { id: "devices", dimension: "device", name: "Devices", empty: "No device is known." },
 ];
@@ -78,7 +78,7 @@ function List({ route, now, list }: { route: Route; now: Now; list: ListInfo }) 
         empty={list.empty}
         testId={`now-${list.id}`}
       />
-      {rest > 0 && <p className="mt-2 px-2 text-xs text-soft">and {formatShort(rest)} elsewhere</p>}
+      {rest > 0 && <p className="mt-2 px-2 text-xs text-soft">{formatShort(rest)} more in other values</p>}
     </>
   );
 }

@@ -32,9 +32,7 @@ export function Onboarding({ site }: { site: string }) {
         {status && <span className="text-soft">{status}</span>}
       </div>
       {site === "localhost" && (
-        <Notice>
-          Any page that you serve from localhost counts here: this site was made so that you can try at once.
-        </Notice>
+        <Notice>Pages served from localhost are counted here, so that you can try Nowcast.</Notice>
       )}
     </div>
   );

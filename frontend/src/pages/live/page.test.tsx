@@ -62,7 +62,7 @@ test("a snapshot shows visitors, the newest second, the chart and the lists", as
   expect(order("pages")).toEqual(["/pricing", "/"]);
   expect(list("countries").getByText("Germany")).toBeTruthy();
   expect(list("countries").getByText("Unknown")).toBeTruthy();
-  expect(screen.getByText("and 7 elsewhere")).toBeTruthy();
+  expect(screen.getByText("7 more in other values")).toBeTruthy();
   expect(screen.getByTitle("3 (25%)")).toBeTruthy(); // of 12: the list's rest is part of the whole
   const row = screen.getByRole("table").querySelector("tbody tr");
   expect(row?.textContent).toBe(`${new Date(T * 1000).toISOString().slice(11, 19)}44`);
@@ -204,7 +204,7 @@ describe("a quiet site", () => {
       result(body.dimensions[0] === "time:day" ? "2026-11-20" : "2026-11-20 17:04:00"),
     );
     await quiet();
-    expect(screen.getByText("The last one was here on 2026-11-20 at 17:04.")).toBeTruthy();
+    expect(screen.getByText("Last visit: on 2026-11-20 at 17:04.")).toBeTruthy();
     expect(api.received("POST /api/v2/query")[1]?.body).toMatchObject({
       date_range: ["2026-11-20", "2026-11-20"],
       order_by: [["time:minute", "desc"]],
@@ -216,7 +216,7 @@ describe("a quiet site", () => {
       body.dimensions[0] === "time:day" ? result("2026-11-20") : failure(400),
     );
     await quiet();
-    expect(screen.getByText("The last one was here on 2026-11-20.")).toBeTruthy();
+    expect(screen.getByText("Last visit: on 2026-11-20.")).toBeTruthy();
   });
 
   test("shows its number while the last visit loads", async () => {
@@ -229,7 +229,7 @@ describe("a quiet site", () => {
     await quiet();
     expect(screen.getByRole("heading", { level: 1 }).textContent).toBe("Waiting for the first page view…");
     expect(screen.getByText(/data-domain="x\.example"/)).toBeTruthy();
-    expect(screen.queryByText(/serve from localhost/)).toBeNull();
+    expect(screen.queryByText(/served from localhost/)).toBeNull();
     api.stream.last.frame({ ...frame(T + 1, 1), visitors: 1 });
     await pass();
     expect(number()).toBe("1");

@@ -46,7 +46,7 @@ export function LivePage({ route, site, live, theme }: Props) {
           <Announcement visitors={model.visitors} />
           <p className="mt-2 min-h-5 text-soft">
             {quiet && lastVisit
-              ? `The last one was here ${lastVisit}.`
+              ? `Last visit: ${lastVisit}.`
               : model.newestSecond && describeSecond(model.newestSecond)}
           </p>
         </div>
@@ -54,8 +54,8 @@ export function LivePage({ route, site, live, theme }: Props) {
           <div className="mb-1 flex flex-wrap items-baseline justify-between gap-2 text-xs text-soft">
             <span>Page views of the last 5 minutes, a bar a second</span>
             <span className="flex items-center gap-3">
-              <LegendEntry name="final" />
-              <LegendEntry name="provisional" hatched />
+              <PatternLegend name="final" />
+              <PatternLegend name="provisional" hatched />
             </span>
           </div>
           <LiveChart model={model} timezone={timezone} dimmed={dimmed} theme={theme} />
@@ -78,7 +78,7 @@ function describeSecond({ pageviews, visitors }: Second): string {
   return `${views} · ${formatShort(visitors)} ${visitors === 1 ? "person" : "people"}`;
 }
 
-function LegendEntry({ name, hatched = false }: { name: string; hatched?: boolean }) {
+function PatternLegend({ name, hatched = false }: { name: string; hatched?: boolean }) {
   return (
     <span className="flex items-center gap-1.5">
       <svg aria-hidden="true" width="10" height="10" className="text-accent">
