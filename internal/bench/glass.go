@@ -20,7 +20,7 @@ import (
 )
 
 // benchGlass times probes from just before a beacon is sent until a viewer's frame shows it: idle, under
-// load, and beside clients that ask heavy queries as well.
+// load, and beside clients that send heavy queries as well.
 func benchGlass(ctx context.Context, s *server) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

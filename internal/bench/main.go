@@ -6,7 +6,7 @@
 //	bench beacons     durable beacons a second by single posts, beside the same server's cheapest route
 //	bench ingest      the ingest role on a real Kafka, beside a gin route that does nothing and one with
 //	                  kafka-go's Writer
-//	bench overload    twice what ingest can take, for SPAN (1m): its answers, its memory, its recovery
+//	bench overload    twice the capacity of ingest, for SPAN (1m): its answers, its memory, its recovery
 //	bench idle        memory of all processes when nothing happens
 //	bench aggregator  that role on a long log in a real Kafka: CPU of the windows lane beside a loop that
 //	                  only fetches, warm-up, rows/s into ClickHouse, time from a kill -9 to a frame

@@ -20,7 +20,7 @@ func benchViewers(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet("bench viewers", flag.ContinueOnError)
 	n := f.Int("n", 100_000, "viewers in all")
 	each := f.Int("each", 16_700, "viewers of one streamer, at most 19,900")
-	span := f.Duration("span", 10*time.Minute, "how long they are carried")
+	span := f.Duration("span", 10*time.Minute, "how long they are followed")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func benchViewers(ctx context.Context, args []string) error {
 		}
 		logf("%d viewers after %v", i**each+own, time.Since(begin).Round(time.Second))
 	}
-	return all.carry(ctx, *n, *span, empty)
+	return all.follow(ctx, *n, *span, empty)
 }
 
 func (f *fleet) stop() {
@@ -79,9 +79,9 @@ func (f *fleet) cpu() (d time.Duration) {
 	return d
 }
 
-func (f *fleet) ask(question string) (all viewerReport, err error) {
+func (f *fleet) command(name string) (all viewerReport, err error) {
 	for _, v := range f.viewers {
-		r, err := v.ask(question)
+		r, err := v.command(name)
 		if err != nil {
 			return all, err
 		}
@@ -91,10 +91,10 @@ func (f *fleet) ask(question string) (all viewerReport, err error) {
 	return all, nil
 }
 
-// carry follows n viewers for span. It fails if one of them was cut, or if a frame is neither received nor
-// said to be skipped. emptyKB is the memory without viewers.
-func (f *fleet) carry(ctx context.Context, n int, span time.Duration, emptyKB int) error {
-	if _, err := f.ask("reset"); err != nil {
+// follow follows n viewers for span. It fails if one of them was cut, or if a frame is neither received nor
+// reported as skipped. emptyKB is the memory without viewers.
+func (f *fleet) follow(ctx context.Context, n int, span time.Duration, emptyKB int) error {
+	if _, err := f.command("reset"); err != nil {
 		return err
 	}
 	begin, cpu, peak := time.Now(), f.cpu(), 0
@@ -102,13 +102,13 @@ func (f *fleet) carry(ctx context.Context, n int, span time.Duration, emptyKB in
 	for at := begin; time.Since(begin) < span && ctx.Err() == nil; {
 		_ = retry.Sleep(ctx, min(time.Minute, span-time.Since(begin)))
 		var err error
-		if r, err = f.ask("report"); err != nil {
+		if r, err = f.command("report"); err != nil {
 			return err
 		}
 		resident := f.residentKB()
 		peak = max(peak, resident)
-		fmt.Printf("%6.0f s  %d viewers, %d cut, %.2f frames a viewer and second, %d skipped as they say, "+
-			"%d MB resident\n",
+		fmt.Printf("%6.0f s  %d viewers, %d cut, %.2f frames a viewer and second, "+
+			"%d skipped (reported by frames), %d MB resident\n",
 			time.Since(begin).Seconds(), r.Joined, r.Lost,
 			float64(r.Frames-last.Frames)/float64(max(1, r.Joined))/time.Since(at).Seconds(), r.Skipped,
 			resident>>10)
@@ -116,10 +116,10 @@ func (f *fleet) carry(ctx context.Context, n int, span time.Duration, emptyKB in
 	}
 	took := time.Since(begin)
 	cpu = f.cpu() - cpu
-	fmt.Printf("%-34s %d by %d streamers for %v, %d cut\n", "viewers carried", r.Joined, len(f.servers),
+	fmt.Printf("%-34s %d by %d streamers for %v, %d cut\n", "viewers", r.Joined, len(f.servers),
 		took.Round(time.Second), r.Lost)
 	fmt.Printf("%-34s %.3f\n", "frames a viewer and second", float64(r.Frames)/float64(n)/took.Seconds())
-	fmt.Printf("%-34s %d (%.2f %% of what was due)\n", "skipped, as the frames say", r.Skipped,
+	fmt.Printf("%-34s %d (%.2f %% of what was due)\n", "skipped (reported by frames)", r.Skipped,
 		100*float64(r.Skipped)/float64(max(1, r.Frames+r.Skipped)))
 	fmt.Printf("%-34s %d MB, before them %d MB: %.2f KB a viewer\n", "resident at most", peak>>10,
 		emptyKB>>10, float64(peak-emptyKB)/float64(n))
@@ -130,7 +130,7 @@ func (f *fleet) carry(ctx context.Context, n int, span time.Duration, emptyKB in
 	}
 	// Frames of the last 5 s may still be on their way.
 	if due := int64(took.Seconds()-5) * int64(n); r.Frames+r.Skipped < due {
-		return fmt.Errorf("%d frames came and %d were skipped, as they say: %d were due", r.Frames,
+		return fmt.Errorf("%d frames were received and %d reported as skipped: %d were due", r.Frames,
 			r.Skipped, due)
 	}
 	return ctx.Err()

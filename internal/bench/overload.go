@@ -11,8 +11,8 @@ import (
 	"nowcast/internal/retry"
 )
 
-// benchOverload sends twice what ingest can take for SPAN, and prints its answers, its memory, and the
-// latencies at half of what it can take 3 s afterwards.
+// benchOverload sends twice the capacity of ingest for SPAN, and prints its answers, its memory, and the
+// latencies at half of the capacity 3 s afterwards.
 func benchOverload(ctx context.Context) error {
 	span, err := time.ParseDuration(cmp.Or(os.Getenv("SPAN"), "1m"))
 	if err != nil {
@@ -30,7 +30,7 @@ func benchOverload(ctx context.Context) error {
 	defer s.stop()
 	const warm = 8 * time.Second
 	capacity := blast{addr: s.addr, site: ingestSite, conns: 256, span: warm}.run(ctx).rate(warm)
-	fmt.Printf("%-34s %.0f beacons/s\n", "it can take", capacity)
+	fmt.Printf("%-34s %.0f beacons/s\n", "capacity", capacity)
 	resident := residentKB(s.pid)
 	peak := resident
 	var watch sync.WaitGroup

@@ -87,7 +87,7 @@ func (m *figures) measureViewers(ctx context.Context, s *frameServer, n int, spa
 		return err
 	}
 	m.memory = float64(after-before) / float64(n)
-	if _, err = v.ask("reset"); err != nil {
+	if _, err = v.command("reset"); err != nil {
 		return err
 	}
 	cpu := s.cpu()
@@ -95,7 +95,7 @@ func (m *figures) measureViewers(ctx context.Context, s *frameServer, n int, spa
 		return err
 	}
 	cpu = s.cpu() - cpu - idle
-	if r, err = v.ask("report"); err != nil {
+	if r, err = v.command("report"); err != nil {
 		return err
 	}
 	if r.Joined != n {

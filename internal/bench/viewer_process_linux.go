@@ -35,7 +35,7 @@ type viewerJob struct {
 	JoinedBy string // text of the message that makes a viewer count as joined; "": the first message
 }
 
-// viewerReport counts since the start, or the question "reset" (Frames, Bytes, Skipped and Seconds).
+// viewerReport counts since the start, or the command "reset" (Frames, Bytes, Skipped and Seconds).
 type viewerReport struct {
 	Joined, Failed, Lost   int
 	Took                   time.Duration // until all had joined
@@ -66,8 +66,8 @@ const (
 
 const maxDialling = 128
 
-// viewerProcessMain reads a viewerJob from the first line of stdin. Each further line is a question that it
-// answers by a viewerReport: "report", or "reset", which has the counts begin at zero as well.
+// viewerProcessMain reads a viewerJob from the first line of stdin. Each further line is a command, which it
+// answers with a viewerReport: "report", or "reset", which first sets the counts to zero.
 func viewerProcessMain(ctx context.Context, _ []string) error {
 	in := bufio.NewScanner(os.Stdin)
 	in.Buffer(nil, 1<<20)
@@ -82,18 +82,18 @@ func viewerProcessMain(ctx context.Context, _ []string) error {
 	if v.epoll, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {
 		return err
 	}
-	questions := make(chan string)
+	commands := make(chan string)
 	go func() {
-		defer close(questions)
+		defer close(commands)
 		for in.Scan() {
-			questions <- in.Text()
+			commands <- in.Text()
 		}
 	}()
-	return v.run(ctx, questions)
+	return v.run(ctx, commands)
 }
 
-// run connects and reads until ctx ends or the questions do.
-func (v *viewerProcess) run(ctx context.Context, questions <-chan string) error {
+// run connects and reads until ctx or the commands end.
+func (v *viewerProcess) run(ctx context.Context, commands <-chan string) error {
 	begin := time.Now()
 	events := make([]syscall.EpollEvent, 1024)
 	for ctx.Err() == nil {
@@ -111,11 +111,11 @@ func (v *viewerProcess) run(ctx context.Context, questions <-chan string) error 
 			v.report.Took = time.Since(begin)
 		}
 		select {
-		case q, open := <-questions:
+		case command, open := <-commands:
 			if !open {
 				return nil
 			}
-			if q == "reset" {
+			if command == "reset" {
 				r := &v.report
 				r.Frames, r.Bytes, r.Skipped, r.Seconds = 0, 0, 0, map[int64]arrival{}
 			}

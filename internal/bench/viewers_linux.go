@@ -48,7 +48,7 @@ func startViewers(ctx context.Context, s *frameServer, n, first int) (*viewers, 
 		}
 	}
 	for {
-		r, err := v.ask("report")
+		r, err := v.command("report")
 		if err != nil {
 			return v, r, err
 		}
@@ -91,20 +91,20 @@ func (v *viewers) start(ctx context.Context, job viewerJob) error {
 	return json.NewEncoder(c.in).Encode(job)
 }
 
-// ask asks every process ("report" or "reset") and adds up the answers.
-func (v *viewers) ask(question string) (all viewerReport, err error) {
+// command sends a command ("report" or "reset") to every process and adds up the reports.
+func (v *viewers) command(name string) (all viewerReport, err error) {
 	for _, c := range v.processes {
-		if _, err := fmt.Fprintln(c.in, question); err != nil {
-			return all, fmt.Errorf("ask viewers: %w", err)
+		if _, err := fmt.Fprintln(c.in, name); err != nil {
+			return all, fmt.Errorf("command viewers: %w", err)
 		}
 	}
 	for _, c := range v.processes {
 		if !c.out.Scan() {
-			return all, fmt.Errorf("ask viewers: no answer: %w", c.out.Err())
+			return all, fmt.Errorf("command viewers: no report: %w", c.out.Err())
 		}
 		var r viewerReport
 		if err := json.Unmarshal(c.out.Bytes(), &r); err != nil {
-			return all, fmt.Errorf("ask viewers: %w", err)
+			return all, fmt.Errorf("command viewers: %w", err)
 		}
 		all.add(r)
 	}

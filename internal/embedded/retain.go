@@ -18,8 +18,8 @@ import (
 const (
 	retainEvery = time.Minute
 	// The broker holds about 80 bytes of memory for each record (an idle Nowcast writes 4 a second and
-	// partition). The log has to keep what the aggregator reads at its start (11 minutes) and what
-	// ClickHouse has missed.
+	// partition). The log has to keep what the aggregator reads at its start (fold.WarmUp, 16 minutes) and
+	// what ClickHouse has missed.
 	recordLimit    = 100_000   // records of a partition
 	recordLimitAge = time.Hour // younger records stay, also above recordLimit
 )
