@@ -21,8 +21,8 @@ type serverFlags struct {
 	DataDir string `default:"./.nowcast" placeholder:"DIR" help:"Where to find the admin key (${default})."`
 }
 
-// call sends request as JSON, with the key, and reads the answer into response; either may be nil. An error
-// of the server's has its own sentence as text.
+// call sends request as JSON with the key and decodes the response; either may be nil. An error response
+// becomes an error with the server's sentence.
 func (f *serverFlags) call(ctx context.Context, method, path string, request, response any) error {
 	base, err := url.Parse(f.Server)
 	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
@@ -58,9 +58,8 @@ func (f *serverFlags) call(ctx context.Context, method, path string, request, re
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return fmt.Errorf(
-			"%s doesn't answer (%w): start it with `nowcast all`, or name another with --server", f.Server,
-			err)
+		return fmt.Errorf("%s doesn't answer (%w): start it with `nowcast all`, "+
+			"or name another with --server", f.Server, err)
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, 16<<20))
@@ -70,7 +69,8 @@ func (f *serverFlags) call(ctx context.Context, method, path string, request, re
 	if res.StatusCode >= 300 {
 		var e api.Error
 		if json.Unmarshal(b, &e) != nil || e.Error == "" {
-			e.Error = fmt.Sprintf("%s answers %s: is it a nowcast?", f.Server, res.Status)
+			e.Error = fmt.Sprintf("%s answered %s; is that the address of a Nowcast server?", f.Server,
+				res.Status)
 		}
 		return fmt.Errorf("%s", e.Error)
 	}

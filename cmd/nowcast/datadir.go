@@ -35,9 +35,8 @@ func openDataDir(path string) (*dataDir, error) {
 	if err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("data dir %s is in use by another nowcast: stop that one, or give this "+
-				"one another "+
-				"--data-dir, --listen and --ops-listen", path)
+			return nil, fmt.Errorf("data dir %s is in use by another nowcast: stop that one, "+
+				"or give this one another --data-dir, --listen and --ops-listen", path)
 		}
 		return nil, unusable(err)
 	}

@@ -17,7 +17,8 @@ type healthCmd struct{ opsFlags }
 
 // Help implements kong.HelpProvider.
 func (healthCmd) Help() string {
-	return `Ends with 0 when it is ready, else with 1 and the reasons: what containers and scripts ask.
+	return `Exits with 0 if the process is ready, else with 1 and prints why. For health checks of
+containers and scripts.
 
 Example:
 
@@ -52,7 +53,8 @@ func (c *healthCmd) Run(ctx context.Context, std *stdio) error {
 		Reasons map[string]string
 	}
 	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&answer); err != nil {
-		return fmt.Errorf("what answers at %s is no nowcast (%w): give its --ops-listen", c.OpsListen, err)
+		return fmt.Errorf("%s is not the ops address of a nowcast (%w): give its --ops-listen",
+			c.OpsListen, err)
 	}
 	if !answer.Ready {
 		var reasons []string

@@ -93,7 +93,8 @@ type host struct {
 	health  *process.Health
 	metrics *prometheus.Registry
 	group   process.Group
-	topics  <-chan struct{} // closed when the topics fit; nil before kafka
+	// closed when the topics exist with the right settings; nil before kafka
+	topicsReady <-chan struct{}
 }
 
 // newHost serves the ops address, so that /readyz answers from the process's first moment to its last.
@@ -112,23 +113,22 @@ func newHost(log *slog.Logger, f opsFlags) (*host, error) {
 // serve answers on l; fastPaths are answered past net/http where the request is plain.
 func (h *host) serve(name string, l net.Listener, handler http.Handler, fastPaths ...string) {
 	h.group.Add(name, func(ctx context.Context) error {
-		return httpserver.Serve(ctx, l, handler, drainTime,
-			fastPaths...)
+		return httpserver.Serve(ctx, l, handler, drainTime, fastPaths...)
 	})
 }
 
 // add adds a part that reports whether it is ready. A part that is added after kafka starts once the topics
-// fit.
+// exist with the right settings.
 func (h *host) add(name string, part interface {
 	Run(context.Context) error
 	Ready() (bool, string)
 }) {
 	h.health.Probe(name, part.Ready)
-	topics := h.topics
+	topicsReady := h.topicsReady
 	h.group.Add(name, func(ctx context.Context) error {
-		if topics != nil {
+		if topicsReady != nil {
 			select {
-			case <-topics:
+			case <-topicsReady:
 			case <-ctx.Done():
 				return nil
 			}
@@ -168,15 +168,15 @@ func (h *host) prepare(name, reason string, work func(context.Context) error) {
 // topic has to exist, and the others get as many partitions and replicas as it has.
 func (h *host) kafka(addrs []string, partitions int) *broker.Client {
 	c := newBroker(addrs)
-	made := make(chan struct{})
-	h.topics = made
+	ready := make(chan struct{})
+	h.topicsReady = ready
 	h.prepare("kafka", "waiting for Kafka to answer", func(ctx context.Context) error {
 		err := h.untilDone(ctx, "kafka", "Kafka at "+fmt.Sprint(addrs),
 			func(ctx context.Context, onError func(error)) error {
 				return ensureTopics(ctx, c, partitions, onError)
 			})
 		if err == nil {
-			close(made)
+			close(ready)
 		}
 		return err
 	})
@@ -205,7 +205,7 @@ func newBroker(addrs []string) *broker.Client {
 	return broker.New(broker.Config{Addrs: addrs, Topics: topics})
 }
 
-// untilDone repeats try until it succeeds, fails with an error that waiting can't cure, or ctx ends. /readyz
+// untilDone repeats try until it succeeds, fails with a permanent error, or ctx ends. /readyz
 // shows what it waits for at once, the log every few seconds.
 func (h *host) untilDone(ctx context.Context, component, what string,
 	try func(ctx context.Context, onError func(error)) error) error {
@@ -215,11 +215,11 @@ func (h *host) untilDone(ctx context.Context, component, what string,
 	for {
 		limited, cancel := context.WithTimeout(ctx, attempt)
 		reason := errors.New("no answer yet")
-		say := func(err error) {
+		setReason := func(err error) {
 			reason = err
 			h.health.Set(component, fmt.Sprintf("waiting for %s: %v", what, err))
 		}
-		err := try(limited, say)
+		err := try(limited, setReason)
 		timedOut := limited.Err() != nil
 		cancel()
 		switch {
@@ -229,7 +229,7 @@ func (h *host) untilDone(ctx context.Context, component, what string,
 			if errors.Is(err, broker.ErrMismatch) || !broker.Retryable(err) {
 				return err
 			}
-			say(err)
+			setReason(err)
 		}
 		if time.Since(last) >= attempt && time.Since(start) > time.Second {
 			last = time.Now()

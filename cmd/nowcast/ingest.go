@@ -43,9 +43,8 @@ Examples:
 // Validate implements kong's validation.
 func (f *spoolFlags) Validate() error {
 	if f.SpoolSize < 16 || f.SpoolFree < 0 || f.SpoolAge < time.Minute {
-		return fmt.Errorf("the spool needs a --spool-size of at least 16 MB, a --spool-free of at least " +
-			"0 and a " +
-			"--spool-age of at least 1m")
+		return fmt.Errorf("the spool needs a --spool-size of at least 16 MB, a --spool-free of at least 0 " +
+			"and a --spool-age of at least 1m")
 	}
 	return nil
 }
@@ -119,7 +118,7 @@ type limitFlags struct {
 	AddressBurst float64 `placeholder:"N" help:"How many of them at once; without it, five seconds' worth."`
 	SiteRate     float64 `placeholder:"N" help:"Events a second that one site may get from each process, 0 for any number; more get 429 (0)."`
 	SiteBurst    float64 `placeholder:"N" help:"How many of them at once; without it, five seconds' worth."`
-	RespectDNT   bool    `name:"respect-dnt" help:"Don't count who asks for that by Do Not Track (DNT: 1) or Global Privacy Control (Sec-GPC: 1)."`
+	RespectDNT   bool    `name:"respect-dnt" help:"Don't count visitors who send DNT: 1 or Sec-GPC: 1."`
 }
 
 func (f *limitFlags) validate() error {
@@ -146,7 +145,7 @@ func (f *limitFlags) apply(cfg *ingest.Config) {
 func tracker(log *slog.Logger) []byte {
 	b, err := frontend.Tracker()
 	if err != nil {
-		log.Warn("there is no tracker in this program", "error", err)
+		log.Warn("tracker not built in", "error", err)
 	}
 	return b
 }

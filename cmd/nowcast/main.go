@@ -47,7 +47,7 @@ type grammar struct {
 	LogLevel slog.Level `default:"info" placeholder:"LEVEL" help:"What to log: debug, info, warn or error (${default})."`
 
 	All        allCmd        `cmd:"" help:"Run everything on this machine."`
-	Ingest     ingestCmd     `cmd:"" help:"Take beacons and put them into the log."`
+	Ingest     ingestCmd     `cmd:"" help:"Receive beacons and write them to the log."`
 	Aggregator aggregatorCmd `cmd:"" help:"Turn the log into windows and into rows of ClickHouse."`
 	Streamer   streamerCmd   `cmd:"" help:"Serve live streams, history, the dashboard and administration."`
 	Topics     topicsCmd     `cmd:"" help:"Make the topics that are missing and check the others."`
@@ -57,7 +57,7 @@ type grammar struct {
 	Verify     verifyCmd     `cmd:"" help:"Recount a span from the log and compare it with what was streamed and stored."`
 	Load       loadCmd       `cmd:"" help:"Send a realistic stream of visitors and measure the answers."`
 	Health     healthCmd     `cmd:"" help:"Ask a running nowcast whether it is ready."`
-	Version    versionCmd    `cmd:"" help:"Say which version this is."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
 // Help is shown by `nowcast --help`.
@@ -70,13 +70,13 @@ Begin with:
 	nowcast all`
 }
 
-// usageError is a call that can't be meant.
+// usageError is an invalid command line.
 type usageError struct {
 	error
 	command string
 }
 
-// run does what args say. It is a *usageError when they can't be meant.
+// run parses and runs a command line; an invalid one is a *usageError.
 func run(ctx context.Context, args []string, std *stdio) error {
 	var g grammar
 	helped := false
@@ -112,7 +112,7 @@ func report(w io.Writer, err error) int {
 	case err == nil:
 		return 0
 	case errors.As(err, &u):
-		fmt.Fprintf(w, "nowcast: %v\nRun \"%s --help\" for how it is meant.\n", u.error, u.command)
+		fmt.Fprintf(w, "nowcast: %v\nRun \"%s --help\" for usage.\n", u.error, u.command)
 		return 2
 	}
 	fmt.Fprintf(w, "nowcast: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))

@@ -229,7 +229,7 @@ func TestHealth(t *testing.T) {
 		{`{"ready":true,"reasons":{}}`, "ready", 0},
 		{`{"ready":false,"reasons":{"sites":"reading","kafka":"away"}}`,
 			"not ready: kafka: away; sites: reading", 1},
-		{`hello`, "is no nowcast", 1},
+		{`hello`, "is not the ops address of a nowcast", 1},
 	} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter,
 			_ *http.Request) {

@@ -16,7 +16,7 @@ import (
 type siteCmd struct {
 	Add    siteAddCmd    `cmd:"" help:"Add a site."`
 	List   siteListCmd   `cmd:"" help:"List the sites."`
-	Set    siteSetCmd    `cmd:"" help:"Change a site; what isn't given stays."`
+	Set    siteSetCmd    `cmd:"" help:"Change a site; settings without a flag stay."`
 	Remove siteRemoveCmd `cmd:"" help:"Remove a site: its beacons are dropped from then on, its history stays until it expires."`
 }
 

@@ -18,7 +18,7 @@ import (
 type streamerFlags struct {
 	PublicURL   string `name:"public-url" placeholder:"URL" help:"Where browsers reach the dashboard, as https://stats.example.com; without it, the address that is listened on."`
 	DefaultSite string `placeholder:"DOMAIN" help:"The site of streams that name none; without it, the first one made."`
-	AdminKey    string `placeholder:"KEY" help:"An admin key beside those in the log, the same on every streamer of a cluster; best given as NOWCAST_ADMIN_KEY."`
+	AdminKey    string `placeholder:"KEY" help:"An admin key in addition to those in the log, the same on every streamer of a cluster; best given as NOWCAST_ADMIN_KEY."`
 	viewerFlags
 }
 
@@ -136,7 +136,7 @@ func (f *streamerFlags) url(l net.Listener) string {
 func dashboard(log *slog.Logger) fs.FS {
 	f, err := frontend.Dashboard()
 	if err != nil {
-		log.Warn("there is no dashboard in this program", "error", err)
+		log.Warn("dashboard not built in", "error", err)
 		return nil
 	}
 	return f

@@ -21,8 +21,8 @@ type topicsCmd struct {
 
 // Help implements kong.HelpProvider.
 func (topicsCmd) Help() string {
-	return `Makes the topics that are missing. It refuses a topic that exists with settings that it
-can't have, and says which command mends it. It is safe to run again at any time.
+	return `Makes the topics that are missing, refuses an existing topic with wrong settings, and prints the
+command that corrects it. It is safe to run again at any time.
 
 Example:
 
@@ -53,8 +53,7 @@ func (c *topicsCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error
 			c.Kafka, c.Timeout, err)
 	}
 	if err := k.Ensure(limited, specs, func(err error) {
-		log.Debug("waiting for topics", "error",
-			err)
+		log.Debug("waiting for topics", "error", err)
 	}); err != nil {
 		return err
 	}

@@ -31,8 +31,8 @@ type verifyCmd struct {
 
 // Help implements kong.HelpProvider.
 func (verifyCmd) Help() string {
-	return `Counts a span again from the log, by brute force and in code of its own. It compares each
-second of each site and partition with what was streamed (the windows topic) and stored (ClickHouse's
+	return `Recounts a span from the log, by brute force and with its own code. It compares each second
+of each site and partition with what was streamed (the windows topic) and stored (ClickHouse's
 tables windows and events), and each minute with the ledger (received is the sum of counted, late,
 stale, duplicate and dropped). It lists late events with their reason. Progress goes to stderr. It only
 reads.
@@ -81,7 +81,7 @@ func (c *verifyCmd) Run(ctx context.Context, std *stdio) error {
 	defer db.Close() //nolint:errcheck // it was only read
 	p := &progress{w: std.err}
 	report, err := verify.Run(ctx, verify.Config{Sites: c.Site, From: c.From.Time, To: c.To.Time,
-		Wait: c.Wait, Progress: p.say}, verify.Deps{Broker: kafka, Warehouse: db})
+		Wait: c.Wait, Progress: p.print}, verify.Deps{Broker: kafka, Warehouse: db})
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
@@ -121,8 +121,7 @@ func endpointsOf(dataDir string, kafka []string, clickhouse string) (endpoints, 
 	b, err := os.ReadFile(filepath.Join(dataDir, "endpoints.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return e, fmt.Errorf("no nowcast all runs on data dir %s: start it, name another with --data-dir, "+
-			"or give --kafka "+
-			"and --clickhouse", dataDir)
+			"or give --kafka and --clickhouse", dataDir)
 	}
 	var running endpoints
 	if err == nil {
@@ -146,7 +145,7 @@ type progress struct {
 	last time.Time
 }
 
-func (p *progress) say(x verify.Progress) {
+func (p *progress) print(x verify.Progress) {
 	if now := time.Now(); p.last.IsZero() {
 		p.last = now
 	} else if now.Sub(p.last) >= time.Second {

@@ -48,7 +48,7 @@ func build() (name, commit string) {
 func buildInfo() prometheus.Collector {
 	name, commit := build()
 	g := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "nowcast_build_info", Help: "1; which version this is.",
+		Name: "nowcast_build_info", Help: "Always 1; labels name the build.",
 		ConstLabels: prometheus.Labels{"version": name, "commit": commit, "go": runtime.Version()},
 	})
 	g.Set(1)
