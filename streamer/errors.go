@@ -38,7 +38,7 @@ func (s *Service) fail(c *gin.Context, err error) {
 		api.Refuse(c, http.StatusUnprocessableEntity, "%v", err)
 	case errors.As(err, &unavailable):
 		if cause := errors.Unwrap(unavailable); cause != nil {
-			s.log.Warn("answer a question about history", "error", cause)
+			s.log.Warn("run history query", "error", cause)
 		}
 		api.RefuseUnavailable(c, "%v", err)
 	case errors.Is(err, live.ErrNotReady):

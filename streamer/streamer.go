@@ -1,6 +1,5 @@
-// Package streamer is the reading side of Nowcast: it composes the live view (live), answers about history
-// (history), the administration (admin) and the dashboard's files under one set of routes and one control of
-// access (access).
+// Package streamer wires the live view, history, administration and access control, and routes requests to
+// them.
 package streamer
 
 import (
@@ -27,7 +26,7 @@ import (
 //go:embed openapi.yaml
 var contract []byte
 
-// Config is that of the parts, and what only their composition needs.
+// Config configures the parts.
 type Config struct {
 	Access    access.Config
 	Limits    access.Limits
@@ -55,7 +54,7 @@ type Service struct {
 	dashboard dashboard
 }
 
-// handlers compose the contract of the parts.
+// handlers implements api.ServerInterface by embedding the handlers of the parts.
 type handlers struct {
 	*accessHandlers
 	*adminHandlers
@@ -101,7 +100,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	return s, nil
 }
 
-// storedSeconds gives the live view the seconds of history in the terms of a board.
+// storedSeconds adapts history.Engine to live's history interface.
 type storedSeconds struct{ engine *history.Engine }
 
 func (s storedSeconds) Seconds(ctx context.Context, domain string, from, to int64) ([]board.Second, error) {
@@ -117,8 +116,8 @@ func (s storedSeconds) Seconds(ctx context.Context, domain string, from, to int6
 	return out, nil
 }
 
-// Routes adds the streamer's side of the contract, the login and, where r is the whole engine, the dashboard
-// on every other path.
+// Routes adds the routes of openapi.yaml except ingest's, the login, and, if r is a *gin.Engine, the
+// dashboard for all other paths.
 func (s *Service) Routes(r gin.IRouter) {
 	api.RegisterHandlersWithOptions(r, s.handlers, api.GinServerOptions{
 		Middlewares:  []api.MiddlewareFunc{func(c *gin.Context) { s.access.RequireSites(c) }},

@@ -1,8 +1,8 @@
 // Package access decides who may read a site and who may change what.
 //
 // A request carries credentials: a key, a session, a ticket, a share link, or none. Each credential proves a
-// principal: the key or the share link behind it. Authorize finds the principal by whose right a request
-// reads a site. Open streams keep that principal and ask MayRead again, so that removing a key, a link or a
+// principal: the key or the share link behind it. Authorize finds the principal that authorizes a request to
+// read a site. Open streams keep that principal and ask MayRead again, so that removing a key, a link or a
 // site ends them within moments.
 //
 // Only the sites topic and the operator's key (Config.AdminKey) grant rights. Sessions, link cookies and
@@ -80,8 +80,8 @@ func (a *Control) RequireSites(c *gin.Context) bool {
 	return ready
 }
 
-// Authorize finds the site of a domain ("": the default site) and the principal by whose right the request
-// may read it. Of several credentials, the first that may read the site counts, in the order of
+// Authorize finds the site of a domain ("": the default site) and the principal that authorizes the request
+// to read it. Of several credentials, the first that may read the site counts, in the order of
 // Control.credentials.
 //
 // It sets the CORS headers of the answer, also when it returns a *Denied error.
@@ -108,7 +108,7 @@ func (a *Control) authorize(c *gin.Context, domain string, credentials func() []
 	all := credentials()
 	refusedByOrigin := false
 	for _, cred := range all {
-		if !exists || !a.reads(cred, domain) {
+		if !exists || !a.allows(cred, domain) {
 			continue
 		}
 		if foreign == "" || !cred.inURL() {
@@ -123,7 +123,7 @@ func (a *Control) authorize(c *gin.Context, domain string, credentials func() []
 func (a *Control) denied(
 	r *http.Request, all []Credential, domain string, exists, refusedByOrigin bool, foreign string,
 ) *Denied {
-	showsKey := slices.ContainsFunc(all, func(cred Credential) bool {
+	hasKey := slices.ContainsFunc(all, func(cred Credential) bool {
 		return cred.kind == KeyCredential || cred.kind == SessionCredential
 	})
 	switch {
@@ -132,7 +132,7 @@ func (a *Control) denied(
 			"an admin can let them by `nowcast site set %s --origins`", foreign, domain, domain)
 	case len(all) == 0:
 		return unauthenticated(r)
-	case !showsKey: // the answer must not tell whether the site exists
+	case !hasKey: // the answer must not tell whether the site exists
 		return forbidden("this ticket or share link is for another site; ask for one for this site")
 	case !exists:
 		return &Denied{Kind: NotFound,
@@ -177,8 +177,8 @@ func (a *Control) AuthorizeAll(c *gin.Context, domains []string) ([]string, []ap
 	return names, principals, nil
 }
 
-// AuthorizeKey is Authorize for what a public site or a share link does not open: the request must show a
-// key that may read the site.
+// AuthorizeKey is Authorize for what a public site or a share link does not open: the request must present
+// a key that may read the site.
 func (a *Control) AuthorizeKey(c *gin.Context, domain string) (site.Site, error) {
 	key, ok := a.key(c.Request)
 	if !ok {
@@ -195,8 +195,8 @@ func (a *Control) AuthorizeKey(c *gin.Context, domain string) (site.Site, error)
 	return st, nil
 }
 
-// AuthorizeAdmin returns an error unless the request shows an admin key. A session counts only for requests
-// of our own pages, because browsers send cookies with requests of any page.
+// AuthorizeAdmin returns an error unless the request presents an admin key. A session counts only for
+// requests of our own pages, because browsers send cookies with requests of any page.
 func (a *Control) AuthorizeAdmin(c *gin.Context) error {
 	key, ok := a.key(c.Request)
 	switch {
@@ -210,8 +210,8 @@ func (a *Control) AuthorizeAdmin(c *gin.Context) error {
 	return nil
 }
 
-// Principal is the key that a request shows, also where the site is public; the Public principal if it shows
-// none.
+// Principal is the key that a request presents, also where the site is public; the Public principal if it
+// presents none.
 func (a *Control) Principal(r *http.Request) api.Principal {
 	key, ok := a.key(r)
 	if !ok {
@@ -225,7 +225,7 @@ func (a *Control) ReadableSites(r *http.Request) []site.Site {
 	var readable []site.Site
 	all := a.credentials(r)
 	for _, st := range a.sites.Sites() {
-		opens := func(cred Credential) bool { return a.reads(cred, st.Domain) }
+		opens := func(cred Credential) bool { return a.allows(cred, st.Domain) }
 		if st.Public || slices.ContainsFunc(all, opens) {
 			readable = append(readable, st)
 		}
@@ -253,8 +253,9 @@ func (a *Control) MayRead(p api.Principal, domain string) bool {
 	return false
 }
 
-// reads reports whether a credential opens a site: a ticket opens only the sites it names.
-func (a *Control) reads(cred Credential, domain string) bool {
+// allows reports whether a credential authorizes reading a site; a ticket does so only for the sites it
+// names.
+func (a *Control) allows(cred Credential, domain string) bool {
 	if cred.kind == TicketCredential && !slices.Contains(cred.sites, domain) {
 		return false
 	}

@@ -14,10 +14,10 @@ import (
 type Credential struct {
 	kind      CredentialKind
 	principal api.Principal // the key or the link behind it
-	sites     []string      // of a ticket: the sites that it opens
+	sites     []string      // of a ticket: the sites that it names
 }
 
-// CredentialKind says what a request shows.
+// CredentialKind says what a request presents.
 type CredentialKind uint8
 
 // The kinds of credentials.
@@ -70,7 +70,7 @@ func keyPrincipal(key site.Key, expires int64) api.Principal {
 	return api.Principal{Kind: api.KeyPrincipal, ID: key.ID, Expires: expires}
 }
 
-// key is the key that a request shows in its Authorization header or, without one, by its session.
+// key is the key that a request presents in its Authorization header or, without one, by its session.
 func (a *Control) key(r *http.Request) (site.Key, bool) {
 	if secret := bearer(r); secret != "" {
 		return a.signer.authenticate(secret)

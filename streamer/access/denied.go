@@ -29,7 +29,7 @@ func forbidden(format string, args ...any) *Denied {
 	return &Denied{Kind: Forbidden, Reason: fmt.Sprintf(format, args...)}
 }
 
-// unauthenticated names the credential that the request shows and that is not valid.
+// unauthenticated names the credential that the request presents and that is not valid.
 func unauthenticated(r *http.Request) *Denied {
 	q := r.URL.Query()
 	switch {

@@ -184,7 +184,7 @@ func (h *Handlers) CreateTicket(c *gin.Context, _ api.CreateTicketParams) {
 		c.JSON(http.StatusCreated, api.Ticket{Ticket: value, Expires: t.expires.UTC()})
 		return
 	}
-	h.fail(c, forbidden("what you show may not read all of these sites, or one of them doesn't exist; "+
+	h.fail(c, forbidden("your key or link may not read all of these sites, or one of them doesn't exist; "+
 		"name only sites that it may read"))
 }
 
@@ -219,5 +219,5 @@ func readTicketRequest(c *gin.Context) (t ticket, ok bool) {
 // accepts one, so that a page can open every site in the same way.
 func (h *Handlers) mayIssue(cred Credential, domain string) bool {
 	st, exists := h.control.sites.Lookup(domain)
-	return exists && (st.Public || h.control.reads(cred, domain))
+	return exists && (st.Public || h.control.allows(cred, domain))
 }

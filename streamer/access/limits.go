@@ -19,7 +19,7 @@ type Limits struct {
 
 // The errors of Acquire.
 var (
-	ErrFull           = errors.New("this instance has as many viewers as it may have")
+	ErrFull           = errors.New("this instance has reached its limit of viewers")
 	ErrAddressLimit   = errors.New("there are too many streams from this address; close some")
 	ErrPrincipalLimit = errors.New("there are too many streams with this key; close some")
 	ErrStopping       = errors.New("this instance is about to stop")

@@ -74,7 +74,7 @@ func intersect(h http.Header, allowed []string) {
 
 // Preflight answers the OPTIONS request that a browser sends before a page of another origin sends a key or
 // JSON. Where the address does not name the site, it answers whether the page may read any site; the request
-// itself is then judged by its site.
+// itself is then authorized for its site.
 func (a *Control) Preflight(c *gin.Context) {
 	if !a.RequireSites(c) {
 		return

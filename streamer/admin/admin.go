@@ -33,8 +33,8 @@ func New(sites *site.Registry, access authorizer, fail func(*gin.Context, error)
 	return &Handlers{sites: sites, access: access, fail: fail}
 }
 
-// isAdmin reports whether an admin asks; otherwise it has refused the request.
-func (h *Handlers) isAdmin(c *gin.Context) bool {
+// requireAdmin refuses the request and returns false unless it has an admin key or session.
+func (h *Handlers) requireAdmin(c *gin.Context) bool {
 	err := h.access.AuthorizeAdmin(c)
 	if err != nil {
 		h.fail(c, err)
@@ -42,8 +42,8 @@ func (h *Handlers) isAdmin(c *gin.Context) bool {
 	return err == nil
 }
 
-// reply answers with what no cache may keep.
-func reply(c *gin.Context, status int, body any) {
+// writeUncached writes JSON that must not be cached.
+func writeUncached(c *gin.Context, status int, body any) {
 	c.Header("Cache-Control", "no-store")
 	c.JSON(status, body)
 }
@@ -55,7 +55,7 @@ func (h *Handlers) ListSites(c *gin.Context) {
 	for _, st := range h.access.ReadableSites(c.Request) {
 		out.Sites = append(out.Sites, show(st))
 	}
-	reply(c, http.StatusOK, out)
+	writeUncached(c, http.StatusOK, out)
 }
 
 // GetSite is GET /api/v1/sites/{domain}.
@@ -65,13 +65,13 @@ func (h *Handlers) GetSite(c *gin.Context, domain string) {
 		h.fail(c, err)
 		return
 	}
-	reply(c, http.StatusOK, h.view(c)(st))
+	writeUncached(c, http.StatusOK, h.view(c)(st))
 }
 
 // CreateSite is POST /api/v1/sites.
 func (h *Handlers) CreateSite(c *gin.Context) {
 	var in api.SiteCreate
-	if !h.isAdmin(c) || !api.Decode(c, &in) {
+	if !h.requireAdmin(c) || !api.Decode(c, &in) {
 		return
 	}
 	domain, err := site.Domain(in.Domain)
@@ -85,7 +85,7 @@ func (h *Handlers) CreateSite(c *gin.Context) {
 		return
 	}
 	st := site.Site{Domain: domain}
-	change(&st, api.SiteUpdate{
+	applyUpdate(&st, api.SiteUpdate{
 		Public: in.Public, Timezone: in.Timezone, Rules: in.Rules, Origins: in.Origins,
 	})
 	h.put(c, st, http.StatusCreated)
@@ -94,7 +94,7 @@ func (h *Handlers) CreateSite(c *gin.Context) {
 // UpdateSite is PATCH /api/v1/sites/{domain}.
 func (h *Handlers) UpdateSite(c *gin.Context, domain string) {
 	var in api.SiteUpdate
-	if !h.isAdmin(c) || !api.Decode(c, &in) {
+	if !h.requireAdmin(c) || !api.Decode(c, &in) {
 		return
 	}
 	st, _, err := h.access.Authorize(c, domain)
@@ -102,7 +102,7 @@ func (h *Handlers) UpdateSite(c *gin.Context, domain string) {
 		h.fail(c, err)
 		return
 	}
-	change(&st, in)
+	applyUpdate(&st, in)
 	h.put(c, st, http.StatusOK)
 }
 
@@ -112,7 +112,7 @@ func (h *Handlers) put(c *gin.Context, st site.Site, status int) {
 		return
 	}
 	st, _ = h.sites.Lookup(st.Domain)
-	c.JSON(status, adminSite(st))
+	writeUncached(c, status, adminSite(st))
 }
 
 // DeleteSite is DELETE /api/v1/sites/{domain}.
@@ -122,7 +122,7 @@ func (h *Handlers) DeleteSite(c *gin.Context, domain string) {
 
 // remove answers a DELETE.
 func (h *Handlers) remove(c *gin.Context, do func() error) {
-	if !h.isAdmin(c) {
+	if !h.requireAdmin(c) {
 		return
 	}
 	if err := do(); err != nil {
@@ -134,20 +134,20 @@ func (h *Handlers) remove(c *gin.Context, do func() error) {
 
 // ListKeys is GET /api/v1/keys.
 func (h *Handlers) ListKeys(c *gin.Context) {
-	if !h.isAdmin(c) {
+	if !h.requireAdmin(c) {
 		return
 	}
 	out := api.KeyList{Keys: []api.Key{}}
 	for _, k := range h.sites.Keys() {
-		out.Keys = append(out.Keys, key(k))
+		out.Keys = append(out.Keys, apiKey(k))
 	}
-	reply(c, http.StatusOK, out)
+	writeUncached(c, http.StatusOK, out)
 }
 
 // CreateKey is POST /api/v1/keys.
 func (h *Handlers) CreateKey(c *gin.Context) {
 	var in api.KeyCreate
-	if !h.isAdmin(c) || !api.Decode(c, &in) {
+	if !h.requireAdmin(c) || !api.Decode(c, &in) {
 		return
 	}
 	var sites []string
@@ -159,8 +159,8 @@ func (h *Handlers) CreateKey(c *gin.Context) {
 		h.fail(c, err)
 		return
 	}
-	k := key(made)
-	reply(c, http.StatusCreated, api.KeyCreated{
+	k := apiKey(made)
+	writeUncached(c, http.StatusCreated, api.KeyCreated{
 		Id: k.Id, Name: k.Name, Admin: k.Admin, Sites: k.Sites, Created: k.Created, Secret: secret,
 	})
 }
@@ -173,7 +173,7 @@ func (h *Handlers) DeleteKey(c *gin.Context, id string) {
 // ListLinks is GET /api/v1/sites/{domain}/links.
 func (h *Handlers) ListLinks(c *gin.Context, domain string) {
 	domain = strings.ToLower(domain)
-	if !h.isAdmin(c) {
+	if !h.requireAdmin(c) {
 		return
 	}
 	if _, ok := h.sites.Lookup(domain); !ok {
@@ -184,13 +184,13 @@ func (h *Handlers) ListLinks(c *gin.Context, domain string) {
 	for _, l := range h.sites.Links(domain) {
 		out.Links = append(out.Links, api.Link{Id: l.ID, Name: l.Name, Created: l.Created})
 	}
-	reply(c, http.StatusOK, out)
+	writeUncached(c, http.StatusOK, out)
 }
 
 // CreateLink is POST /api/v1/sites/{domain}/links.
 func (h *Handlers) CreateLink(c *gin.Context, domain string) {
 	var in api.LinkCreate
-	if !h.isAdmin(c) || !api.Decode(c, &in) {
+	if !h.requireAdmin(c) || !api.Decode(c, &in) {
 		return
 	}
 	l, secret, err := h.sites.NewLink(c.Request.Context(), strings.ToLower(domain), in.Name)
@@ -198,7 +198,7 @@ func (h *Handlers) CreateLink(c *gin.Context, domain string) {
 		h.fail(c, err)
 		return
 	}
-	reply(c, http.StatusCreated, api.LinkCreated{
+	writeUncached(c, http.StatusCreated, api.LinkCreated{
 		Id: l.ID, Name: l.Name, Created: l.Created, Secret: secret, Path: "/share/" + secret,
 	})
 }
@@ -234,27 +234,27 @@ func adminSite(st site.Site) api.Site {
 	return out
 }
 
-// change applies the fields that a request gives. A list that is given replaces the site's; an empty one
-// removes it.
-func change(st *site.Site, in api.SiteUpdate) {
-	set(&st.Public, in.Public)
-	set(&st.Timezone, in.Timezone)
-	set(&st.Origins, in.Origins)
+// applyUpdate applies the fields of a request. A list in the request replaces the site's; an empty one clears
+// it.
+func applyUpdate(st *site.Site, in api.SiteUpdate) {
+	setIfPresent(&st.Public, in.Public)
+	setIfPresent(&st.Timezone, in.Timezone)
+	setIfPresent(&st.Origins, in.Origins)
 	if in.Rules != nil {
-		set(&st.Rules.Hostnames, in.Rules.Hostnames)
-		set(&st.Rules.BlockedAddresses, in.Rules.BlockedAddresses)
-		set(&st.Rules.BlockedCountries, in.Rules.BlockedCountries)
-		set(&st.Rules.BlockedPaths, in.Rules.BlockedPaths)
+		setIfPresent(&st.Rules.Hostnames, in.Rules.Hostnames)
+		setIfPresent(&st.Rules.BlockedAddresses, in.Rules.BlockedAddresses)
+		setIfPresent(&st.Rules.BlockedCountries, in.Rules.BlockedCountries)
+		setIfPresent(&st.Rules.BlockedPaths, in.Rules.BlockedPaths)
 	}
 }
 
-func set[T any](to, from *T) {
-	if from != nil {
-		*to = *from
+func setIfPresent[T any](field, value *T) {
+	if value != nil {
+		*field = *value
 	}
 }
 
-func key(k site.Key) api.Key {
+func apiKey(k site.Key) api.Key {
 	out := api.Key{Id: k.ID, Name: k.Name, Admin: k.Admin, Created: k.Created}
 	if len(k.Sites) > 0 {
 		sites := slices.Clone(k.Sites)

@@ -18,14 +18,14 @@ func TestChange(t *testing.T) {
 	st := site.Site{
 		Timezone: "UTC", Rules: site.Rules{Hostnames: []string{"a"}, BlockedPaths: []string{"/x"}},
 	}
-	change(
+	applyUpdate(
 		&st,
 		api.SiteUpdate{Public: &public, Rules: &api.SiteRules{Hostnames: list("b"), BlockedPaths: list()}},
 	)
 	if !st.Public || st.Timezone != "UTC" || st.Rules.Hostnames[0] != "b" || len(st.Rules.BlockedPaths) != 0 {
 		t.Errorf("%+v", st)
 	}
-	change(&st, api.SiteUpdate{})
+	applyUpdate(&st, api.SiteUpdate{})
 	if !st.Public || len(st.Rules.Hostnames) != 1 {
 		t.Errorf("an empty change: %+v", st)
 	}

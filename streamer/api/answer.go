@@ -53,29 +53,29 @@ func isBrowser(r *http.Request) bool {
 // maxBody bounds a request's body, in bytes.
 const maxBody = 256 << 10
 
-// Decode reads a JSON body into `into`. It reports whether it could; otherwise it has refused the request
-// with 400.
+// Decode reads a JSON body into dst. It reports whether it could; otherwise it has refused the request with
+// 400.
 //
-// A type that implements json.Unmarshaler judges its fields, and its error is the answer. In any other type
-// a null anywhere is refused: encoding/json reads null as an absent field, and a key for no site would
-// become one for all.
-func Decode(c *gin.Context, into any) bool {
+// A type that implements json.Unmarshaler validates itself; its error is sent to the client. For any other
+// type, null is refused everywhere: encoding/json reads null as an absent field, so a key's `sites: null`
+// would mean all sites.
+func Decode(c *gin.Context, dst any) bool {
 	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))
 	if large := new(http.MaxBytesError); errors.As(err, &large) {
 		Refuse(c, http.StatusBadRequest, "the body is over %d KB; send less", maxBody>>10)
 		return false
 	}
-	_, judges := into.(json.Unmarshaler)
+	_, validatesItself := dst.(json.Unmarshaler)
 	readable := err == nil && json.Valid(body)
 	if err == nil {
-		err = json.Unmarshal(body, into)
+		err = json.Unmarshal(body, dst)
 	}
 	switch {
-	case err == nil && !judges && hasNull(body):
-		err = errors.New("null is no value here; leave the field out")
+	case err == nil && !validatesItself && hasNull(body):
+		err = errors.New("null is not allowed; leave the field out")
 	case err == nil:
 		return true
-	case judges && readable:
+	case validatesItself && readable:
 		Refuse(c, http.StatusBadRequest, "%v", err)
 		return false
 	}

@@ -8,7 +8,7 @@ package api
 // DirectSource is the name that queries and filters give to visits without a source.
 const DirectSource = "Direct / None"
 
-// Principal says by whose right a request reads a site. It is comparable and holds no secret, so that
+// Principal is what authorizes a request to read a site. It is comparable and holds no secret, so that
 // streams keep it and check it again while they are open. The zero Principal may do nothing.
 type Principal struct {
 	Kind    PrincipalKind
@@ -23,6 +23,6 @@ type PrincipalKind uint8
 const (
 	NoPrincipal   PrincipalKind = iota
 	Public                      // anybody, for a public site
-	KeyPrincipal                // an API key: shown itself, or behind a session or a ticket
-	LinkPrincipal               // a share link: shown itself, or behind a cookie or a ticket
+	KeyPrincipal                // an API key: in the request itself, or behind a session or ticket
+	LinkPrincipal               // a share link: in the request itself, or behind a cookie or ticket
 )

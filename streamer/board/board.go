@@ -105,7 +105,7 @@ type listsRow struct {
 	lists   Lists
 }
 
-// New makes a board of a topic with so many partitions.
+// New makes a board of a topic with that many partitions.
 func New(partitions int) *Board {
 	b := &Board{
 		partitions: make([]partition, partitions), sites: map[string]*Site{}, wake: make(chan struct{}, 1),
@@ -204,7 +204,7 @@ func (b *Board) applySecond(partition int, r *window.Second) {
 		s.active[partition].set(b.partitions[partition].lastPassed, s.oldest(), newest)
 	}
 	if r.Events == 0 {
-		return // the row tells the number of active visitors only
+		return // the row has only the number of active visitors
 	}
 	s.applyRow(r.At, row{partition, r.Version, r.Pageviews, r.Visitors, r.Events, r.Revision})
 }

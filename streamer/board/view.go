@@ -102,8 +102,8 @@ func (s *Site) Latest() View {
 	return v
 }
 
-// AsOf is the site's state with a final second, the same on every instance: what each partition had said
-// when its watermark passed the second. The view has no provisional second.
+// AsOf is the site's state with a final second, the same on every instance: from the rows that each partition
+// had emitted when its watermark passed the second. The view has no provisional second.
 func (s *Site) AsOf(second int64) View {
 	s.board.mu.RLock()
 	defer s.board.mu.RUnlock()

@@ -26,7 +26,7 @@ type Frame struct {
 	Seconds        *[]board.Second // nil: the frame isn't a snapshot
 }
 
-// Filter is the one value that a stream is about. The zero value is no filter.
+// Filter restricts a stream to the visitors with one value of a dimension. The zero value is no filter.
 type Filter struct {
 	Name, Value string // Name is page, source, country or device
 }

@@ -41,21 +41,21 @@ func execute(name string, data any) (statement, error) {
 // The data of the templates.
 type (
 	termData struct {
-		Value, Blank string // an SQL expression; the label of an empty value
-		Grain        string
+		Value, EmptyLabel string // an SQL expression; the label of an empty value
+		Grain             string
 	}
 	filterData struct {
 		Op         string // "is", "contains", "matches" or "not"
 		Negated    bool
-		Joint      string // AND, OR
+		Connective string // AND, OR
 		Dimension  termData
 		Param      string   // of is and contains: one parameter for all values
 		Params     []string // of matches: one parameter for each pattern
 		IgnoreCase bool
 		Filters    []filterData
 	}
-	columnData struct{ Column, Expression string }
-	data       struct {
+	columnData    struct{ Column, Expression string }
+	statementData struct {
 		Dimensions   []termData
 		Metrics      []string
 		Filters      []filterData
@@ -71,7 +71,7 @@ type builder struct {
 	plan
 	statement
 	visits bool
-	d      data
+	data   statementData
 	params int
 }
 
@@ -87,8 +87,8 @@ func (p plan) build() (statement, error) {
 		b.bind("midnight", p.span.From.UTC().Truncate(24*time.Hour).UnixMilli())
 		ofVisits := slices.ContainsFunc(p.Metrics, Metric.ofVisits)
 		ofEvents := slices.ContainsFunc(p.Metrics, func(m Metric) bool { return !m.ofVisits() })
-		b.d.Split = ofVisits && ofEvents && p.grain != none
-		b.d.VisitsOnly = !ofEvents
+		b.data.Split = ofVisits && ofEvents && p.grain != none
+		b.data.VisitsOnly = !ofEvents
 	}
 	for i, n := range p.Dimensions {
 		d, ok := lookup(n)
@@ -102,16 +102,16 @@ func (p plan) build() (statement, error) {
 				b.bind("first_day", civil(p.span.From).Format(time.DateOnly))
 			}
 		}
-		b.d.Dimensions = append(b.d.Dimensions, b.term(d))
+		b.data.Dimensions = append(b.data.Dimensions, b.term(d))
 	}
-	b.d.Metrics = p.columns()
+	b.data.Metrics = p.columns()
 	for _, f := range p.Filters {
-		b.d.Filters = append(b.d.Filters, b.filter(f))
+		b.data.Filters = append(b.data.Filters, b.filter(f))
 	}
 	b.orderBy()
 	b.bind("limit", p.Limit)
 	b.bind("offset", p.Offset)
-	s, err := execute(name, b.d)
+	s, err := execute(name, b.data)
 	b.sql = strings.TrimSpace(s.sql)
 	return b.statement, err
 }
@@ -137,11 +137,11 @@ func (b *builder) param(value any) string {
 
 // term returns the expression of a dimension's value, and passes its columns through.
 func (b *builder) term(d dimension) termData {
-	t := termData{Blank: d.Blank, Grain: d.Grain.String()}
+	t := termData{EmptyLabel: d.EmptyLabel, Grain: d.Grain.String()}
 	switch {
-	case d.Grain != none && b.d.Split:
+	case d.Grain != none && b.data.Split:
 		t.Value = "if(part = 0, e.ts, start)"
-	case d.Grain != none && b.d.VisitsOnly:
+	case d.Grain != none && b.data.VisitsOnly:
 		t.Value = "start"
 	case d.Grain != none && b.visits:
 		t.Value = "e.ts"
@@ -149,14 +149,14 @@ func (b *builder) term(d dimension) termData {
 		t.Value = "ts"
 	case d.Prop != "":
 		t.Value = "props[{" + b.param(d.Prop) + ":String}]"
-		b.carry("props")
+		b.selectColumn("props")
 	case d.Visit:
 		t.Value = "visit_" + d.Column
-		b.carryVisit(d.Column)
+		b.selectVisitColumn(d.Column)
 		return t
 	default:
 		t.Value = d.Column
-		b.carry(d.Column)
+		b.selectColumn(d.Column)
 	}
 	if b.visits && d.Grain == none {
 		t.Value = "e." + t.Value
@@ -164,15 +164,15 @@ func (b *builder) term(d dimension) termData {
 	return t
 }
 
-// carry passes a column of events through the stages of visits.sql.
-func (b *builder) carry(column string) {
-	if !slices.Contains(b.d.Columns, column) {
-		b.d.Columns = append(b.d.Columns, column)
+// selectColumn passes a column of events through the stages of visits.sql.
+func (b *builder) selectColumn(column string) {
+	if !slices.Contains(b.data.Columns, column) {
+		b.data.Columns = append(b.data.Columns, column)
 	}
 }
 
-func (b *builder) carryVisit(column string) {
-	if slices.ContainsFunc(b.d.VisitColumns, func(c columnData) bool { return c.Column == column }) {
+func (b *builder) selectVisitColumn(column string) {
+	if slices.ContainsFunc(b.data.VisitColumns, func(c columnData) bool { return c.Column == column }) {
 		return
 	}
 	c := columnData{column, "counted[1]." + column}
@@ -182,15 +182,15 @@ func (b *builder) carryVisit(column string) {
 	case "exit_page":
 		c.Expression, column = "views[-1].path", "path"
 	}
-	b.carry(column)
-	b.d.VisitColumns = append(b.d.VisitColumns, c)
+	b.selectColumn(column)
+	b.data.VisitColumns = append(b.data.VisitColumns, c)
 }
 
 func (b *builder) filter(f Filter) filterData {
 	out := filterData{Op: string(f.Op), IgnoreCase: f.IgnoreCase}
 	switch f.Op {
 	case And, Or:
-		out.Joint = strings.ToUpper(string(f.Op))
+		out.Connective = strings.ToUpper(string(f.Op))
 	case Not:
 		out.Negated = true
 	case IsNot, ContainsNot, MatchesNot:
@@ -221,7 +221,7 @@ func (b *builder) orderBy() {
 	add := func(column, direction string) {
 		if !seen[column] {
 			seen[column] = true
-			b.d.OrderBy = append(b.d.OrderBy, column+direction)
+			b.data.OrderBy = append(b.data.OrderBy, column+direction)
 		}
 	}
 	for _, o := range b.OrderBy {
@@ -238,7 +238,7 @@ func (b *builder) orderBy() {
 	for i := range b.Dimensions {
 		add(fmt.Sprintf("d%d", i), "")
 	}
-	if len(b.d.OrderBy) == 0 {
-		add(b.d.Metrics[0], "")
+	if len(b.data.OrderBy) == 0 {
+		add(b.data.Metrics[0], "")
 	}
 }

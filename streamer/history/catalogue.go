@@ -10,12 +10,12 @@ import (
 // A dimension is a property to group or filter by. Its column and label come from the table below and from
 // nowhere else, because they are written into SQL unquoted.
 type dimension struct {
-	Name   string
-	Column string // of `events`; "" for event:props:… and time
-	Blank  string // the label of an empty value
-	Visit  bool   // the value is the visit's: that of its first event, or of its first or last page view
-	Prop   string // key of event:props:…
-	Grain  grain  // of time
+	Name       string
+	Column     string // of `events`; "" for event:props:… and time
+	EmptyLabel string // the label of an empty value
+	Visit      bool   // the value is the visit's: that of its first event, or of its first or last page view
+	Prop       string // key of event:props:…
+	Grain      grain  // of time
 }
 
 const (
@@ -28,29 +28,29 @@ const (
 var dimensions = func() map[string]dimension {
 	m := map[string]dimension{}
 	for _, d := range []dimension{
-		{Name: "event:page", Column: "path", Blank: notSet},
-		{Name: "event:name", Column: "name", Blank: notSet},
-		{Name: "event:hostname", Column: "hostname", Blank: notSet},
-		{Name: "visit:entry_page", Column: "entry_page", Blank: notSet, Visit: true},
-		{Name: "visit:exit_page", Column: "exit_page", Blank: notSet, Visit: true},
-		{Name: "visit:source", Column: "source", Blank: api.DirectSource, Visit: true},
-		{Name: "visit:channel", Column: "channel", Blank: notSet, Visit: true},
-		{Name: "visit:referrer", Column: "referrer", Blank: api.DirectSource, Visit: true},
-		{Name: "visit:utm_source", Column: "utm_source", Blank: notSet, Visit: true},
-		{Name: "visit:utm_medium", Column: "utm_medium", Blank: notSet, Visit: true},
-		{Name: "visit:utm_campaign", Column: "utm_campaign", Blank: notSet, Visit: true},
-		{Name: "visit:utm_content", Column: "utm_content", Blank: notSet, Visit: true},
-		{Name: "visit:utm_term", Column: "utm_term", Blank: notSet, Visit: true},
-		{Name: "visit:country", Column: "country", Blank: notSet, Visit: true},
-		{Name: "visit:region", Column: "region", Blank: notSet, Visit: true},
-		{Name: "visit:city", Column: "city", Blank: notSet, Visit: true},
-		{Name: "visit:city_name", Column: "city", Blank: notSet, Visit: true}, // the name of Plausible
-		{Name: "visit:screen", Column: "screen", Blank: notSet, Visit: true},
-		{Name: "visit:device", Column: "device", Blank: notSet, Visit: true},
-		{Name: "visit:browser", Column: "browser", Blank: notSet, Visit: true},
-		{Name: "visit:browser_version", Column: "browser_version", Blank: notSet, Visit: true},
-		{Name: "visit:os", Column: "os", Blank: notSet, Visit: true},
-		{Name: "visit:os_version", Column: "os_version", Blank: notSet, Visit: true},
+		{Name: "event:page", Column: "path", EmptyLabel: notSet},
+		{Name: "event:name", Column: "name", EmptyLabel: notSet},
+		{Name: "event:hostname", Column: "hostname", EmptyLabel: notSet},
+		{Name: "visit:entry_page", Column: "entry_page", EmptyLabel: notSet, Visit: true},
+		{Name: "visit:exit_page", Column: "exit_page", EmptyLabel: notSet, Visit: true},
+		{Name: "visit:source", Column: "source", EmptyLabel: api.DirectSource, Visit: true},
+		{Name: "visit:channel", Column: "channel", EmptyLabel: notSet, Visit: true},
+		{Name: "visit:referrer", Column: "referrer", EmptyLabel: api.DirectSource, Visit: true},
+		{Name: "visit:utm_source", Column: "utm_source", EmptyLabel: notSet, Visit: true},
+		{Name: "visit:utm_medium", Column: "utm_medium", EmptyLabel: notSet, Visit: true},
+		{Name: "visit:utm_campaign", Column: "utm_campaign", EmptyLabel: notSet, Visit: true},
+		{Name: "visit:utm_content", Column: "utm_content", EmptyLabel: notSet, Visit: true},
+		{Name: "visit:utm_term", Column: "utm_term", EmptyLabel: notSet, Visit: true},
+		{Name: "visit:country", Column: "country", EmptyLabel: notSet, Visit: true},
+		{Name: "visit:region", Column: "region", EmptyLabel: notSet, Visit: true},
+		{Name: "visit:city", Column: "city", EmptyLabel: notSet, Visit: true},
+		{Name: "visit:city_name", Column: "city", EmptyLabel: notSet, Visit: true}, // the name of Plausible
+		{Name: "visit:screen", Column: "screen", EmptyLabel: notSet, Visit: true},
+		{Name: "visit:device", Column: "device", EmptyLabel: notSet, Visit: true},
+		{Name: "visit:browser", Column: "browser", EmptyLabel: notSet, Visit: true},
+		{Name: "visit:browser_version", Column: "browser_version", EmptyLabel: notSet, Visit: true},
+		{Name: "visit:os", Column: "os", EmptyLabel: notSet, Visit: true},
+		{Name: "visit:os_version", Column: "os_version", EmptyLabel: notSet, Visit: true},
 		{Name: "time", Grain: auto},
 		{Name: "time:second", Grain: second},
 		{Name: "time:minute", Grain: minute},
@@ -70,7 +70,7 @@ func lookup(name string) (dimension, bool) {
 		return d, true
 	}
 	if key, ok := strings.CutPrefix(name, props); ok && key != "" && len(key) <= maxProp {
-		return dimension{Name: name, Prop: key, Blank: noProp}, true
+		return dimension{Name: name, Prop: key, EmptyLabel: noProp}, true
 	}
 	return dimension{}, false
 }

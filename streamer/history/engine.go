@@ -72,9 +72,8 @@ func New(db querier, cfg Config) (*Engine, error) {
 			limit: cfg.Concurrent, perPrincipal: cfg.PerPrincipal, timeout: cfg.QueueTimeout,
 		},
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "nowcast_query_seconds",
-			Help: "Time that questions about history took, by outcome; " +
-				"those that found no place are busy.",
+			Name:    "nowcast_query_seconds",
+			Help:    "Duration of history queries, by outcome; busy: not admitted.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20},
 		}, []string{"outcome"}),
 	}

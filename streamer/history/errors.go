@@ -49,20 +49,20 @@ func (e *Unavailable) Unwrap() error { return e.err }
 
 // Error codes of ClickHouse that have a meaning here (src/Common/ErrorCodes.cpp).
 const (
-	codeUnknownTable        = 60
-	codeUnknownDatabase     = 81
-	codeTooManyRows         = 158
-	codeTimeout             = 159
-	codeTooSlow             = 160
-	codeSetTooBig           = 191
-	codeTooManyQueries      = 202
-	codeMemory              = 241
-	codeTooManyBytes        = 307
-	codeTooManyRowsOrBytes  = 396
-	codeBadRegexp           = 427
-	codeAccessDenied        = 497
-	codeAuthenticationFails = 516
-	codeCancelled           = 394
+	codeUnknownTable         = 60
+	codeUnknownDatabase      = 81
+	codeTooManyRows          = 158
+	codeTimeout              = 159
+	codeTooSlow              = 160
+	codeSetTooBig            = 191
+	codeTooManyQueries       = 202
+	codeMemory               = 241
+	codeTooManyBytes         = 307
+	codeTooManyRowsOrBytes   = 396
+	codeBadRegexp            = 427
+	codeAccessDenied         = 497
+	codeAuthenticationFailed = 516
+	codeCancelled            = 394
 )
 
 // classify gives an error of ClickHouse, or of the connection to it, its type.
@@ -82,7 +82,7 @@ func classify(err error) error {
 		codeTooManyRowsOrBytes:
 		return &TooBig{err}
 	case codeUnknownTable, codeUnknownDatabase, codeTooManyQueries, codeCancelled, codeAccessDenied,
-		codeAuthenticationFails:
+		codeAuthenticationFailed:
 		return &Unavailable{err: err}
 	}
 	return fmt.Errorf("ask ClickHouse: %w", err)

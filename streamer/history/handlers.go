@@ -13,7 +13,7 @@ import (
 type authorizer interface {
 	Authorize(c *gin.Context, domain string) (site.Site, api.Principal, error)
 	AuthorizeKey(c *gin.Context, domain string) (site.Site, error) // also of a public site only with a key
-	// the key that a request shows, else Public
+	// the key that a request presents, else Public
 	Principal(r *http.Request) api.Principal
 }
 
@@ -57,7 +57,7 @@ func (h *Handlers) PostQuery(c *gin.Context, _ api.PostQueryParams) {
 		return
 	}
 	if q.SiteID == "" {
-		api.Refuse(c, http.StatusBadRequest, "site_id: say which site")
+		api.Refuse(c, http.StatusBadRequest, "site_id is missing; name a site")
 		return
 	}
 	st, _, err := h.access.Authorize(c, q.SiteID)

@@ -127,10 +127,10 @@ type answer struct {
 	body   string
 }
 
-// ask sends a query and checks the answer against the contract.
-func (d *server) ask(ctx context.Context, key, question string) (answer, error) {
+// post sends a query and checks the answer against the contract.
+func (d *server) post(ctx context.Context, key, body string) (answer, error) {
 	req, err := http.NewRequestWithContext(
-		ctx, http.MethodPost, d.url+"/api/v2/query", strings.NewReader(question),
+		ctx, http.MethodPost, d.url+"/api/v2/query", strings.NewReader(body),
 	)
 	if err != nil {
 		return answer{}, err
@@ -152,7 +152,7 @@ func (d *server) ask(ctx context.Context, key, question string) (answer, error) 
 	if err != nil {
 		return answer{}, err
 	}
-	req.Body = io.NopCloser(bytes.NewReader([]byte(question)))
+	req.Body = io.NopCloser(bytes.NewReader([]byte(body)))
 	return answer{
 			res.StatusCode,
 			res.Header,
@@ -196,7 +196,7 @@ func (d *server) begin(key string) (stop func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if a, err := d.ask(ctx, key, d.heavy()); err == nil {
+		if a, err := d.post(ctx, key, d.heavy()); err == nil {
 			d.t.Errorf("a heavy query was answered: %d %.200s", a.status, a.body)
 		}
 	}()
@@ -215,13 +215,13 @@ func TestHeavyQueries(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := newServer(t, 200_000, c.cfg)
-			a, err := d.ask(t.Context(), "", d.heavy())
+			a, err := d.post(t.Context(), "", d.heavy())
 			if err != nil || a.status != http.StatusUnprocessableEntity ||
 				!strings.Contains(a.body, "ask for a shorter date_range, fewer dimensions") {
 				t.Errorf("%v, %d %.200s", err, a.status, a.body)
 			}
 			d.running(0)
-			if a, err := d.ask(t.Context(), "", d.light()); c.name == "time" &&
+			if a, err := d.post(t.Context(), "", d.light()); c.name == "time" &&
 				(err != nil || a.status != http.StatusOK) {
 				t.Errorf("the next one: %v, %d %.200s", err, a.status, a.body)
 			}
@@ -242,7 +242,7 @@ func TestBusy(t *testing.T) {
 	)
 	is := func(key string, status int, says string) {
 		t.Helper()
-		a, err := d.ask(t.Context(), key, d.light())
+		a, err := d.post(t.Context(), key, d.light())
 		if err != nil || a.status != status || !strings.Contains(a.body, says) ||
 			status == http.StatusTooManyRequests && a.header.Get("Retry-After") != "2" {
 			t.Errorf("%v, %d %v %.200s, want %d with %q", err, a.status, a.header, a.body, status, says)

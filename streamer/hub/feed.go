@@ -9,10 +9,10 @@ import (
 
 // Feed makes the frames of the viewers with one FeedKey. The hub's lock guards its fields.
 type Feed struct {
-	hub   *Hub
-	key   FeedKey
-	sites []feedSite
-	sinks map[Sink]int // by number of viewers
+	hub           *Hub
+	key           FeedKey
+	sites         []feedSite
+	viewersBySink map[Sink]int // number of the feed's viewers of each sink
 
 	sentThrough int64 // newest final second in any frame
 	lastFrameAt time.Time
@@ -36,10 +36,10 @@ type catchUpKey struct {
 type feedSite struct {
 	*board.Site
 	lists board.ListMerger
-	sent  siteState // by the newest frame
+	sent  siteState // as of the newest frame
 }
 
-// siteState is what viewers see of a site beside its final seconds.
+// siteState is what viewers see of a site besides its final seconds.
 type siteState struct {
 	activeVisitors uint32
 	provisional    board.Second
@@ -63,7 +63,7 @@ type Cursor struct {
 
 func newFeed(h *Hub, k FeedKey) *Feed {
 	f := &Feed{
-		hub: h, key: k, sinks: map[Sink]int{},
+		hub: h, key: k, viewersBySink: map[Sink]int{},
 		sentThrough: k.Rate.boundary(h.board.LastFinal()), lastWriteAt: h.now(),
 	}
 	for _, name := range k.sites() {
@@ -91,7 +91,7 @@ func (f *Feed) deliver(frames []Frame) {
 	if len(frames) == 0 {
 		return
 	}
-	for s := range f.sinks {
+	for s := range f.viewersBySink {
 		s.Deliver(f, frames)
 	}
 }

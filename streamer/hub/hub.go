@@ -38,7 +38,7 @@ var (
 	ErrBehind = errors.New("this instance is a few seconds behind the previous one")
 )
 
-// Sink brings frames to its viewers. Deliver must not block and must not call the hub.
+// Sink delivers frames to its viewers. Deliver must not block and must not call the hub.
 type Sink interface {
 	Deliver(*Feed, []Frame)
 }
@@ -55,7 +55,7 @@ type Hub struct {
 	deferred map[*Feed]struct{} // feeds that changed before their MinInterval was over
 }
 
-// New makes a hub of a board; Run works.
+// New makes a hub of a board; Run makes the frames.
 func New(b *board.Board) *Hub {
 	return &Hub{
 		board: b, now: time.Now,
@@ -181,7 +181,7 @@ func (h *Hub) Join(k FeedKey, from Resume, s Sink, begin func(Snapshot)) error {
 			h.feedsOf[s.Site] = append(h.feedsOf[s.Site], f)
 		}
 	}
-	f.sinks[s]++
+	f.viewersBySink[s]++
 	begin(f.snapshot(from))
 	return nil
 }
@@ -190,10 +190,10 @@ func (h *Hub) Join(k FeedKey, from Resume, s Sink, begin func(Snapshot)) error {
 func (h *Hub) leave(f *Feed, s Sink) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if f.sinks[s]--; f.sinks[s] <= 0 {
-		delete(f.sinks, s)
+	if f.viewersBySink[s]--; f.viewersBySink[s] <= 0 {
+		delete(f.viewersBySink, s)
 	}
-	if h.closed || len(f.sinks) > 0 {
+	if h.closed || len(f.viewersBySink) > 0 {
 		return
 	}
 	delete(h.feeds, f.key)

@@ -18,7 +18,7 @@ import (
 
 const (
 	maxGap     = time.Hour       // the longest absence that history fills
-	gapTimeout = 3 * time.Second // of the questions to Kafka and history for one gap
+	gapTimeout = 3 * time.Second // of the requests to Kafka and ClickHouse for one gap
 )
 
 // history answers with the seconds of a site in (from, to] that had events, in order. The bounds are in Unix
@@ -47,39 +47,40 @@ func (g *gapFiller) resume(
 		return r
 	}
 	final := b.LastFinal()
-	held, from := final-board.SnapshotSeconds, r.ID.LastSecond // the board holds the seconds after held
+	boardStart := final - board.SnapshotSeconds // the board holds the seconds after it
+	from := r.ID.LastSecond
 	for i := range domains {
 		if sent := r.ID.SiteSecond(i); sent > 0 {
 			from = min(from, sent)
 		}
 	}
-	if from >= held || from < final-int64(maxGap/time.Second) || g.history == nil {
+	if from >= boardStart || from < final-int64(maxGap/time.Second) || g.history == nil {
 		return r
 	}
 	ctx, cancel := context.WithTimeout(ctx, gapTimeout)
 	defer cancel()
-	seconds, err := g.read(ctx, b, domains, from, held)
-	g.metrics.gaps.WithLabelValues(outcome(err)).Inc()
+	seconds, err := g.readSeconds(ctx, b, domains, from, boardStart)
+	g.metrics.gaps.WithLabelValues(gapResult(err)).Inc()
 	if err != nil {
 		g.log.Debug("fill gap", "error", err)
 		return r
 	}
-	r.Gap, r.GapThrough = seconds, held
+	r.Gap, r.GapThrough = seconds, boardStart
 	return r
 }
 
-func outcome(err error) string {
+func gapResult(err error) string {
 	if err != nil {
 		return "reset"
 	}
 	return "filled"
 }
 
-// read returns the seconds in (from, to] of each site.
-func (g *gapFiller) read(
+// readSeconds returns the seconds in (from, to] of each site.
+func (g *gapFiller) readSeconds(
 	ctx context.Context, b *board.Board, domains []string, from, to int64,
 ) ([][]board.Second, error) {
-	if err := g.stored(ctx, b, to); err != nil {
+	if err := g.checkStored(ctx, b, to); err != nil {
 		return nil, err
 	}
 	out := make([][]board.Second, len(domains))
@@ -92,9 +93,9 @@ func (g *gapFiller) read(
 	return out, nil
 }
 
-// stored returns an error unless ClickHouse has every row up to a final second. The aggregator's store lane
-// commits an offset after ClickHouse has acknowledged the rows before it.
-func (g *gapFiller) stored(ctx context.Context, b *board.Board, second int64) error {
+// checkStored returns an error unless ClickHouse has every row up to a final second. The aggregator's store
+// lane commits an offset after ClickHouse has acknowledged the rows before it.
+func (g *gapFiller) checkStored(ctx context.Context, b *board.Board, second int64) error {
 	passed := b.WatermarkOffsets(second)
 	committed, err := g.committed(ctx, len(passed))
 	if err != nil {

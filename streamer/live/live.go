@@ -56,7 +56,7 @@ type Deps struct {
 
 // authorizer decides which sites a request may read. Its errors say what to do.
 type authorizer interface {
-	// AuthorizeAll returns the canonical domains, each once, and by whose right the request reads each.
+	// AuthorizeAll returns the canonical domains, each once, and the principals in the same order.
 	AuthorizeAll(c *gin.Context, domains []string) ([]string, []api.Principal, error)
 	MayRead(p api.Principal, domain string) bool
 }
@@ -97,7 +97,7 @@ func New(cfg Config, d Deps) (*Server, error) {
 	}
 	s.push, err = push.New(push.Config{
 		Stall: cfg.Stall, HandlersOnly: cfg.Transport == Handlers, DisableIOURing: cfg.Transport == Epoll,
-		Authorized: func(text string) bool { return holds(s.access, text) },
+		Authorized: func(text string) bool { return stillAuthorized(s.access, text) },
 		Release:    func(slot push.Slot) { s.limits.Release(slot.Addr, slot.Key) },
 	}, d.Metrics)
 	if err != nil {
@@ -106,8 +106,8 @@ func New(cfg Config, d Deps) (*Server, error) {
 	return s, nil
 }
 
-// Run tails the windows topic and serves viewers until ctx ends. It fails when the system refuses what
-// writing to viewers needs.
+// Run tails the windows topic and serves viewers until ctx ends. It fails if a system call for
+// writing to viewers fails.
 func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -147,14 +147,15 @@ func (s *Server) Drain(ctx context.Context) error {
 
 // Visitors returns the active visitors of a site. Its error wraps ErrNotReady.
 func (s *Server) Visitors(domain string) (uint32, error) {
-	current, err := s.current()
+	current, err := s.readyBoard()
 	if err != nil {
 		return 0, err
 	}
 	return current.board.ActiveVisitors(domain), nil
 }
 
-func (s *Server) current() (*boardAndHub, error) {
+// readyBoard returns the board and its hub. Its error wraps ErrNotReady.
+func (s *Server) readyBoard() (*boardAndHub, error) {
 	current := s.tail.current.Load()
 	if ready, reason := s.Ready(); current == nil || !ready {
 		return nil, fmt.Errorf("%w (%s)", ErrNotReady, reason)
@@ -179,7 +180,7 @@ func (s *Server) StreamEvents(c *gin.Context, p api.StreamEventsParams) {
 		return
 	}
 	key.Sites = hub.JoinSites(domains)
-	current, err := s.current()
+	current, err := s.readyBoard()
 	if err != nil {
 		api.RefuseStream(c, "%v", err)
 		return
@@ -191,7 +192,7 @@ func (s *Server) StreamEvents(c *gin.Context, p api.StreamEventsParams) {
 		return
 	}
 	lifetime := float64(s.cfg.Lifetime) * (0.9 + 0.2*rand.Float64()) //nolint:gosec // jitter, no secret
-	v := push.Viewer{Feed: key, Credential: grant{domains, principals}.String(),
+	v := push.Viewer{Feed: key, Authorization: authorization{domains, principals}.String(),
 		Slot: push.Slot{Addr: addr, Key: principal}, Deadline: time.Now().Add(time.Duration(lifetime))}
 	if id := lastEventID(p); id != "" {
 		v.Resume = s.gaps.resume(c.Request.Context(), current.board, id, key, domains)

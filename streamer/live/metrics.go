@@ -23,8 +23,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		refused: prometheus.NewCounterVec(opts("streams_refused_total",
 			"Streams that were not opened, by reason."), []string{"reason"}),
 		gaps: prometheus.NewCounterVec(opts("gaps_total",
-			"Viewers that came back for more than the live windows hold, "+
-				"by how it was answered (filled, reset)."),
+			"Reconnections after a longer absence than the live windows cover, by result (filled, reset)."),
 			[]string{"answer"}),
 	}
 	for _, c := range []prometheus.Collector{m.unreadable, m.fetchErrors, m.refused, m.gaps} {

@@ -17,8 +17,7 @@ const (
 	defaultRate    = "1s"
 )
 
-// streamKey reads what a stream shows; its Sites are left to the caller. The error is a sentence for the
-// client.
+// streamKey parses the query into a FeedKey; the caller sets Sites. The error is a sentence for the client.
 func streamKey(p api.StreamEventsParams) (k hub.FeedKey, err error) {
 	name := defaultRate
 	if p.Rate != nil {
@@ -43,7 +42,7 @@ func streamKey(p api.StreamEventsParams) (k hub.FeedKey, err error) {
 	return k, nil
 }
 
-// readFilter reads the one value that a stream is about. A filtered stream has no lists.
+// readFilter parses the filter. A filtered stream has no lists.
 func readFilter(k *hub.FeedKey, p api.StreamEventsParams) error {
 	for _, f := range []struct {
 		name  string
@@ -55,8 +54,8 @@ func readFilter(k *hub.FeedKey, p api.StreamEventsParams) error {
 		case *f.value == "" || len(*f.value) > maxFilterBytes:
 			return fmt.Errorf("%s has to have 1 to %d bytes", f.name, maxFilterBytes)
 		case k.Filter.Name != "":
-			return fmt.Errorf("give one of page, source, country and device: " +
-				"the live lists know no combinations; history does")
+			return fmt.Errorf("send only one of page, source, country and device; " +
+				"POST /api/v2/query combines filters")
 		}
 		k.Filter, k.ListValue, k.Top = frame.Filter{Name: f.name, Value: *f.value}, *f.value, 0
 		if f.name == "source" && *f.value == api.DirectSource {

@@ -29,9 +29,9 @@ type tail struct {
 	metrics *metrics
 	current atomic.Pointer[boardAndHub] // nil until the number of partitions is known
 
-	mu      sync.Mutex
-	pending int    // partitions that have not reached the end that they had at the start
-	reason  string // why the board is not complete; "" when it is
+	mu         sync.Mutex
+	catchingUp int    // partitions not yet read to their initial end
+	reason     string // why the board is not complete; "" when it is
 }
 
 // boardAndHub are what is read of one incarnation of the topic, and the frames made of it.
@@ -40,15 +40,15 @@ type boardAndHub struct {
 	hub   *hub.Hub
 }
 
-// run reads until ctx ends. Where reading fails it starts again with a new board, after a call of restarted.
-func (t *tail) run(ctx context.Context, restarted func()) error {
+// run reads until ctx ends. Where reading fails it starts again with a new board, after a call of onRestart.
+func (t *tail) run(ctx context.Context, onRestart func()) error {
 	for {
 		err := t.read(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		t.setReason(fmt.Sprintf("reading the windows from Kafka: %v", err))
-		restarted()
+		onRestart()
 		if errors.Is(err, broker.ErrTopicRecreated) {
 			t.log.Error("read windows topic: it was deleted and created again; starting with its new log",
 				"error", err)
@@ -92,7 +92,7 @@ func (t *tail) read(ctx context.Context) error {
 	h := hub.New(b)
 	t.current.Store(&boardAndHub{b, h})
 	t.mu.Lock()
-	t.pending = len(starts)
+	t.catchingUp = len(starts)
 	t.mu.Unlock()
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -125,7 +125,7 @@ func (t *tail) follow(ctx context.Context, b *board.Board, p int, at offsets) er
 		Batch: func(next, _ int64) error {
 			if !caughtUp && next >= at.end {
 				caughtUp = true
-				t.reached()
+				t.partitionCaughtUp()
 			}
 			return nil
 		},
@@ -136,11 +136,11 @@ func (t *tail) follow(ctx context.Context, b *board.Board, p int, at offsets) er
 	})
 }
 
-// reached counts a partition that has been read to the end that it had at the start.
-func (t *tail) reached() {
+// partitionCaughtUp counts a partition that has been read to the end that it had at the start.
+func (t *tail) partitionCaughtUp() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.pending--; t.pending == 0 {
+	if t.catchingUp--; t.catchingUp == 0 {
 		t.reason = ""
 	}
 }

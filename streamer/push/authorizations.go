@@ -2,10 +2,10 @@ package push
 
 import "sync"
 
-// credentialTable interns credentials: each distinct one has a number for as long as a viewer refers to
-// it, so that a viewer's entry holds no pointer. It has as many numbers as keys, links and public sites
-// are in use at the same time.
-type credentialTable struct {
+// authorizationTable interns authorizations: each distinct one has a number for as long as a viewer refers to
+// it, so that a viewer's entry holds no pointer. It has as many numbers as distinct
+// authorizations are in use at the same time.
+type authorizationTable struct {
 	mu    sync.Mutex
 	ids   map[string]int32
 	texts []string // by id
@@ -13,8 +13,8 @@ type credentialTable struct {
 	free  []int32
 }
 
-// acquire returns the number of a credential; release gives the reference back.
-func (t *credentialTable) acquire(text string) int32 {
+// acquire returns the number of an authorization; release gives the reference back.
+func (t *authorizationTable) acquire(text string) int32 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ids == nil {
@@ -34,7 +34,7 @@ func (t *credentialTable) acquire(text string) int32 {
 	return id
 }
 
-func (t *credentialTable) release(id int32) {
+func (t *authorizationTable) release(id int32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.refs[id]--; t.refs[id] == 0 {
@@ -44,9 +44,9 @@ func (t *credentialTable) release(id int32) {
 	}
 }
 
-// revoked returns the numbers of the credentials that authorized refuses. It calls authorized without
+// revoked returns the numbers of the authorizations that authorized refuses. It calls authorized without
 // holding the lock.
-func (t *credentialTable) revoked(authorized func(string) bool) (ids []int32) {
+func (t *authorizationTable) revoked(authorized func(string) bool) (ids []int32) {
 	t.mu.Lock()
 	texts := make(map[int32]string, len(t.ids))
 	for text, id := range t.ids {

@@ -34,9 +34,9 @@ type Config struct {
 	HandlersOnly   bool          // every viewer is served by a net/http handler
 	DisableIOURing bool          // frames are sent by write(2) also where the kernel has io_uring
 
-	// Authorized reports whether a credential still lets its viewers read; nil: it always does. It is
-	// called every RecheckInterval (0: 2 s) for each credential in use.
-	Authorized      func(credential string) bool
+	// Authorized reports whether an authorization is still valid; nil: it always is. It is called every
+	// RecheckInterval (0: 2 s) for each authorization in use.
+	Authorized      func(authorization string) bool
 	RecheckInterval time.Duration
 
 	Release func(Slot) // is called once for each viewer when its stream ends; nil: it isn't
@@ -47,38 +47,38 @@ type Slot struct{ Addr, Key uint64 }
 
 // Viewer is a stream that may be opened.
 type Viewer struct {
-	Feed       hub.FeedKey
-	Resume     hub.Resume
-	Credential string    // passed to Config.Authorized
-	Deadline   time.Time // the stream ends then, so that viewers spread over new instances
-	Slot       Slot
+	Feed          hub.FeedKey
+	Resume        hub.Resume
+	Authorization string    // passed to Config.Authorized
+	Deadline      time.Time // the stream ends then, so that viewers spread over new instances
+	Slot          Slot
 }
 
 // Engine serves viewers. It outlives the hubs whose frames it sends.
 type Engine struct {
-	cfg         Config
-	now         func() time.Time // the clock of stalls and deadlines
-	metrics     *metrics
-	credentials credentialTable
-	shards      []*shard
-	nextShard   atomic.Uint32
-	viewers     atomic.Int64
-	handlers    handlerSet
+	cfg            Config
+	now            func() time.Time // the clock of stalls and deadlines
+	metrics        *metrics
+	authorizations authorizationTable
+	shards         []*shard
+	nextShard      atomic.Uint32
+	viewers        atomic.Int64
+	handlers       handlerSet
 }
 
 // endReason is the label of a stream's end in streams_ended_total.
 type endReason string
 
 const (
-	reasonLeft      endReason = "gone"      // the viewer closed its connection
-	reasonStalled   endReason = "blocked"   // the viewer took no byte for Config.Stall
+	reasonGone      endReason = "gone"      // the viewer closed its connection
+	reasonBlocked   endReason = "blocked"   // the viewer took no byte for Config.Stall
 	reasonLifetime  endReason = "lifetime"  // Viewer.Deadline has passed
-	reasonRevoked   endReason = "revoked"   // the viewer's credential lets it read no more
+	reasonRevoked   endReason = "revoked"   // the viewer's authorization is no longer valid
 	reasonRestarted endReason = "restarted" // the board that the frames came from has ended
 	reasonDrained   endReason = "drained"   // this instance stops
 )
 
-// New validates cfg, registers the metrics and opens the shards' descriptors. Run serves.
+// New validates cfg, registers the metrics and opens the shards' descriptors; it starts nothing.
 func New(cfg Config, reg prometheus.Registerer) (*Engine, error) {
 	cfg.Stall = cmp.Or(cfg.Stall, 30*time.Second)
 	cfg.Shards = cmp.Or(cfg.Shards, runtime.GOMAXPROCS(0))
@@ -125,7 +125,7 @@ func (e *Engine) Run(ctx context.Context) error {
 // Viewers is the number of open streams.
 func (e *Engine) Viewers() int { return int(e.viewers.Load()) }
 
-// recheckUntil ends, until ctx ends, the streams whose credential lets them read no more.
+// recheckUntil ends, until ctx ends, the streams whose authorization is no longer valid.
 func (e *Engine) recheckUntil(ctx context.Context) {
 	tick := time.NewTicker(e.cfg.RecheckInterval)
 	defer tick.Stop()
@@ -143,9 +143,9 @@ func (e *Engine) recheck() {
 	if e.cfg.Authorized == nil {
 		return
 	}
-	for _, id := range e.credentials.revoked(e.cfg.Authorized) {
-		ofCredential := func(h *handler) bool { return h.credential == id }
-		e.endEach(op{kind: opRevoke, credential: id}, reasonRevoked, ofCredential)
+	for _, id := range e.authorizations.revoked(e.cfg.Authorized) {
+		matches := func(h *handler) bool { return h.authorization == id }
+		e.endEach(op{kind: opRevoke, authorization: id}, reasonRevoked, matches)
 	}
 }
 

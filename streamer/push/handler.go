@@ -13,9 +13,9 @@ import (
 // handler is the stream of a viewer with a goroutine of its own, which is net/http's. It is the hub.Sink
 // of that viewer.
 type handler struct {
-	credential int32
-	ended      chan endReason // receives the reason for which the stream is to end
-	wake       chan struct{}  // has a value when frames wait
+	authorization int32
+	ended         chan endReason // receives the reason for which the stream is to end
+	wake          chan struct{}  // has a value when frames wait
 
 	mu     sync.Mutex
 	frames []hub.Frame
@@ -104,11 +104,11 @@ func (s *handlerSet) endOne() {
 // handle serves a viewer until its stream ends. An error says that nothing has been written.
 func (e *Engine) handle(w http.ResponseWriter, r *http.Request, from *hub.Hub, v Viewer) error {
 	h := &handler{
-		credential: e.credentials.acquire(v.Credential),
-		ended:      make(chan endReason, 1),
-		wake:       make(chan struct{}, 1),
+		authorization: e.authorizations.acquire(v.Authorization),
+		ended:         make(chan endReason, 1),
+		wake:          make(chan struct{}, 1),
 	}
-	defer e.credentials.release(h.credential)
+	defer e.authorizations.release(h.authorization)
 	var snapshot hub.Snapshot
 	if err := from.Join(v.Feed, v.Resume, h, func(s hub.Snapshot) { snapshot = s }); err != nil {
 		return err
@@ -131,7 +131,7 @@ func (e *Engine) handle(w http.ResponseWriter, r *http.Request, from *hub.Hub, v
 // serve writes frames until the stream ends, and returns the reason.
 func (h *handler) serve(ctx context.Context, m *metrics, w *flushWriter, first hub.Snapshot) endReason {
 	if w.write([]byte(preamble), first.Bytes) != nil {
-		return reasonLeft
+		return reasonGone
 	}
 	feed := first.Feed
 	sent := m.ofRate(feed.Rate())
@@ -140,7 +140,7 @@ func (h *handler) serve(ctx context.Context, m *metrics, w *flushWriter, first h
 		select {
 		case <-ctx.Done():
 			if !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-				return reasonLeft
+				return reasonGone
 			}
 			_ = w.write(reconnectField())
 			return reasonLifetime
@@ -155,7 +155,7 @@ func (h *handler) serve(ctx context.Context, m *metrics, w *flushWriter, first h
 			m.conflated.Inc()
 			at.Missed = missed
 			if b := feed.CatchUp(&at); b != nil && w.write(b) != nil {
-				return reasonLeft
+				return reasonGone
 			}
 		}
 		for i := range frames {
@@ -164,7 +164,7 @@ func (h *handler) serve(ctx context.Context, m *metrics, w *flushWriter, first h
 				continue
 			}
 			if w.write(b) != nil {
-				return reasonLeft
+				return reasonGone
 			}
 			sent.frames.Inc()
 			sent.bytes.Add(float64(len(b)))

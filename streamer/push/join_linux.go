@@ -96,12 +96,12 @@ func dup(conn net.Conn) (fd int, err error) {
 func (s *shard) join(j *pendingJoin) {
 	lifetime := max(0, j.viewer.Deadline.Sub(s.engine.now()))
 	e := entry{
-		sentThrough: j.snapshot.Through,
-		slot:        j.viewer.Slot,
-		fd:          int32(j.fd), //nolint:gosec // a descriptor
-		group:       s.groupOf(j.snapshot.Feed),
-		credential:  s.engine.credentials.acquire(j.viewer.Credential),
-		deadline:    s.clock() + uint32(lifetime/time.Second), //nolint:gosec // see clock
+		sentThrough:   j.snapshot.Through,
+		slot:          j.viewer.Slot,
+		fd:            int32(j.fd), //nolint:gosec // a descriptor
+		group:         s.groupOf(j.snapshot.Feed),
+		authorization: s.engine.authorizations.acquire(j.viewer.Authorization),
+		deadline:      s.clock() + uint32(lifetime/time.Second), //nolint:gosec // see clock
 	}
 	i := s.viewers.insert(e)
 	s.viewers.groups[e.group].viewers.Inc()
@@ -110,12 +110,12 @@ func (s *shard) join(j *pendingJoin) {
 		Fd:     i, Pad: s.viewers.entries[i].generation,
 	}
 	if err := unix.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, j.fd, &ev); err != nil {
-		s.end(i, reasonLeft)
+		s.end(i, reasonGone)
 		return
 	}
 	sent, err := unix.Writev(j.fd, [][]byte{j.head, j.snapshot.Bytes})
 	if err != nil && !errors.Is(err, unix.EAGAIN) {
-		s.end(i, reasonLeft)
+		s.end(i, reasonGone)
 		return
 	}
 	_ = unix.SetsockoptInt(j.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer)

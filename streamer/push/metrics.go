@@ -37,7 +37,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			"Frames merged into a later one because the viewer was slow."),
 		conflated: counter("conflated_frames_total",
 			"Frames made for one viewer because it was slow or joined between two frames."),
-		writeBlocks: counter("write_blocks_total", "Writes that a viewer's connection couldn't take whole."),
+		writeBlocks: counter("write_blocks_total", "Writes that a socket accepted only in part."),
 		ended:       vec("streams_ended_total", "Streams that ended, by reason.", "reason"),
 		age: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "nowcast", Subsystem: "streamer", Name: "frame_age_seconds",

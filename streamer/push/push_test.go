@@ -132,7 +132,7 @@ func goRun(run func(context.Context)) (stop func()) {
 func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	rate, _ := hub.ParseRate("1s")
-	v := Viewer{Feed: hub.FeedKey{Sites: "x", Rate: rate}, Credential: q.Get("credential")}
+	v := Viewer{Feed: hub.FeedKey{Sites: "x", Rate: rate}, Authorization: q.Get("authorization")}
 	v.Feed.Top, _ = strconv.Atoi(q.Get("top"))
 	v.Slot.Key, _ = strconv.ParseUint(q.Get("slot"), 10, 64)
 	lifetime, err := time.ParseDuration(q.Get("lifetime"))

@@ -39,7 +39,7 @@ type opKind uint8
 const (
 	opDeliver opKind = iota // frames of a feed
 	opJoin                  // a new viewer
-	opRevoke                // end the streams of a credential
+	opRevoke                // end the streams of an authorization
 	opEndAll                // end all streams
 	opEndOne                // end one stream, to drain
 	opStop                  // end all streams and the thread
@@ -47,12 +47,12 @@ const (
 
 // op is one step of a shard's thread.
 type op struct {
-	kind       opKind
-	feed       *hub.Feed
-	frames     []hub.Frame
-	missed     uint32 // frames before these that no viewer was sent
-	credential int32
-	join       *pendingJoin
+	kind          opKind
+	feed          *hub.Feed
+	frames        []hub.Frame
+	missed        uint32 // frames before these that no viewer was sent
+	authorization int32
+	join          *pendingJoin
 }
 
 // pendingJoin is a viewer whose connection was taken from net/http and who has not been written to yet.

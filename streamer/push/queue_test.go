@@ -112,9 +112,9 @@ func TestQueueCopiesFrames(t *testing.T) {
 	}
 }
 
-// A credential has one number for as long as a viewer refers to it; numbers are used again.
-func TestCredentialTable(t *testing.T) {
-	var c credentialTable
+// An authorization has one number for as long as a viewer refers to it; numbers are used again.
+func TestAuthorizationTable(t *testing.T) {
+	var c authorizationTable
 	a, b := c.acquire("a"), c.acquire("b")
 	if a == b || c.acquire("a") != a {
 		t.Fatal(a, b)

@@ -119,7 +119,7 @@ func (s *shard) handle(ev unix.EpollEvent) {
 		return
 	}
 	if ev.Events&(unix.EPOLLHUP|unix.EPOLLERR|unix.EPOLLRDHUP) != 0 {
-		s.end(ev.Fd, reasonLeft)
+		s.end(ev.Fd, reasonGone)
 		return
 	}
 	if ev.Events&unix.EPOLLOUT != 0 && e.stalledAt != 0 {
@@ -136,7 +136,7 @@ func (s *shard) do(o *op) bool {
 		s.join(o.join)
 		<-s.joinSlots
 	case opRevoke:
-		s.endAll(reasonRevoked, func(e *entry) bool { return e.credential == o.credential })
+		s.endAll(reasonRevoked, func(e *entry) bool { return e.authorization == o.authorization })
 	case opEndAll:
 		s.endAll(reasonRestarted, nil)
 	case opEndOne:
@@ -152,8 +152,8 @@ func (s *shard) do(o *op) bool {
 func (s *shard) end(i int32, reason endReason) {
 	e := &s.viewers.entries[i]
 	switch reason {
-	case reasonLeft:
-	case reasonStalled:
+	case reasonGone:
+	case reasonBlocked:
 		discard := unix.Linger{Onoff: 1} // the kernel drops what it hasn't sent, and resets the connection
 		_ = unix.SetsockoptLinger(int(e.fd), unix.SOL_SOCKET, unix.SO_LINGER, &discard)
 	default:
@@ -165,11 +165,11 @@ func (s *shard) end(i int32, reason endReason) {
 	delete(s.pending, i)
 	g := &s.viewers.groups[e.group]
 	g.viewers.Dec()
-	feed, credential, slot := g.feed, e.credential, e.slot
+	feed, authorization, slot := g.feed, e.authorization, e.slot
 	s.viewers.remove(i)
 	feed.Leave(&s.ops)
 	s.engine.metrics.countEnd(reason)
-	s.engine.credentials.release(credential)
+	s.engine.authorizations.release(authorization)
 	s.engine.release(slot)
 }
 
@@ -206,7 +206,7 @@ func (s *shard) sweep() {
 		switch {
 		case e.fd == none:
 		case e.stalledAt != 0 && now-e.stalledAt > limit:
-			s.end(int32(i), reasonStalled) //nolint:gosec // see table.insert
+			s.end(int32(i), reasonBlocked) //nolint:gosec // see table.insert
 		case now >= e.deadline:
 			s.end(int32(i), reasonLifetime) //nolint:gosec // see table.insert
 		}

@@ -229,11 +229,11 @@ func TestSweep(t *testing.T) {
 	}{
 		{"takes all", entry{deadline: 3600}, time.Minute, ""},
 		{"stalled for Stall", entry{deadline: 3600, stalledAt: 1}, 10 * time.Second, ""},
-		{"stalled for longer", entry{deadline: 3600, stalledAt: 1}, 11 * time.Second, reasonStalled},
+		{"stalled for longer", entry{deadline: 3600, stalledAt: 1}, 11 * time.Second, reasonBlocked},
 		{"progress since", entry{deadline: 3600, stalledAt: 5}, 14 * time.Second, ""},
 		{"before its deadline", entry{deadline: 60}, 58 * time.Second, ""},
 		{"at its deadline", entry{deadline: 60}, 59 * time.Second, reasonLifetime},
-		{"stalled at its deadline", entry{deadline: 60, stalledAt: 1}, 59 * time.Second, reasonStalled},
+		{"stalled at its deadline", entry{deadline: 60, stalledAt: 1}, 59 * time.Second, reasonBlocked},
 	} {
 		fd, _ := pair(t)
 		own, err := unix.Dup(int(fd))
@@ -249,7 +249,7 @@ func TestSweep(t *testing.T) {
 		if ended := e.fd == none; ended != (row.reason != "") {
 			t.Errorf("%s: ended is %v", row.name, ended)
 		}
-		for _, reason := range []endReason{reasonStalled, reasonLifetime} {
+		for _, reason := range []endReason{reasonBlocked, reasonLifetime} {
 			want := 0.0
 			if reason == row.reason {
 				want = 1
@@ -274,7 +274,7 @@ func TestEventOfFormerViewer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.end(0, reasonLeft)
+	s.end(0, reasonGone)
 	s.join(&pendingJoin{two, nil, snapshot, Viewer{Deadline: time.Now().Add(time.Hour)}})
 	s.engine.viewers.Add(1)
 	if s.handle(event); s.viewers.entries[0].fd != int32(two) {

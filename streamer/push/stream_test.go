@@ -153,7 +153,7 @@ func TestEnds(t *testing.T) {
 		end           func(w *world, revoked *atomic.Bool)
 	}{
 		{"lifetime", "slot=1&lifetime=50ms", func(*world, *atomic.Bool) {}},
-		{"revoked", "slot=1&credential=a", func(_ *world, revoked *atomic.Bool) { revoked.Store(true) }},
+		{"revoked", "slot=1&authorization=a", func(_ *world, revoked *atomic.Bool) { revoked.Store(true) }},
 		{"restarted", "slot=1", func(w *world, _ *atomic.Bool) { w.engine.EndAll() }},
 		{"drained", "slot=1", func(w *world, _ *atomic.Bool) { w.engine.Drain(t.Context(), time.Second) }},
 		{"drained", "slot=1", func(w *world, _ *atomic.Bool) { w.stop() }},
@@ -162,7 +162,7 @@ func TestEnds(t *testing.T) {
 			eachTransport(t, func(t *testing.T, _ string, cfg Config) {
 				var revoked atomic.Bool
 				cfg.RecheckInterval = time.Millisecond
-				cfg.Authorized = func(credential string) bool { return credential != "a" || !revoked.Load() }
+				cfg.Authorized = func(text string) bool { return text != "a" || !revoked.Load() }
 				w := start(t, cfg)
 				c, _ := w.open(row.query)
 				row.end(w, &revoked)
@@ -193,15 +193,15 @@ func (c *client) expectReconnect() {
 	}
 }
 
-// A credential that is revoked ends the streams that it opened, and no others.
-func TestRevokedCredential(t *testing.T) {
+// An authorization that is revoked ends the streams that it opened, and no others.
+func TestRevokedAuthorization(t *testing.T) {
 	eachTransport(t, func(t *testing.T, _ string, cfg Config) {
 		var revoked atomic.Bool
 		cfg.RecheckInterval = time.Millisecond
-		cfg.Authorized = func(credential string) bool { return credential == "b" || !revoked.Load() }
+		cfg.Authorized = func(text string) bool { return text == "b" || !revoked.Load() }
 		w := start(t, cfg)
-		a, _ := w.open("credential=a&slot=1")
-		b, _ := w.open("credential=b&slot=2")
+		a, _ := w.open("authorization=a&slot=1")
+		b, _ := w.open("authorization=b&slot=2")
 		revoked.Store(true)
 		a.expectReconnect()
 		w.finalize()

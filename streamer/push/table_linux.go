@@ -12,16 +12,16 @@ const none = -1
 // entry is a viewer. It holds no pointer, so that the garbage collector doesn't scan the table of
 // 100,000 viewers.
 type entry struct {
-	sentThrough int64 // newest final second that the viewer has been sent
-	slot        Slot
-	fd          int32 // none: the entry is free
-	generation  int32 // distinguishes the events of this viewer from those of the former one
-	group       int32
-	next, prev  int32 // the neighbours in the group's list
-	credential  int32
-	missed      uint32 // frames not sent since sentThrough
-	deadline    uint32 // on the shard's clock
-	stalledAt   uint32 // last progress of the write that is pending, on the shard's clock; 0: none is
+	sentThrough   int64 // newest final second that the viewer has been sent
+	slot          Slot
+	fd            int32 // none: the entry is free
+	generation    int32 // distinguishes the events of this viewer from those of the former one
+	group         int32
+	next, prev    int32 // the neighbours in the group's list
+	authorization int32
+	missed        uint32 // frames not sent since sentThrough
+	deadline      uint32 // on the shard's clock
+	stalledAt     uint32 // last progress of the write that is pending, on the shard's clock; 0: none is
 }
 
 // group is the list of a feed's viewers on one shard.

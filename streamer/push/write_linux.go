@@ -89,7 +89,7 @@ func (s *shard) flush() {
 	s.ring.flush()
 	for _, f := range s.ring.failed {
 		if f.err != nil {
-			s.end(f.viewer, reasonLeft)
+			s.end(f.viewer, reasonGone)
 		} else {
 			s.stall(f.viewer, f.b[f.n:])
 		}
@@ -103,7 +103,7 @@ func (s *shard) send(i int32, b []byte) {
 	n, err := write(s.viewers.entries[i].fd, b)
 	switch {
 	case err != nil:
-		s.end(i, reasonLeft)
+		s.end(i, reasonGone)
 	case n < len(b):
 		s.stall(i, b[n:])
 	}
@@ -122,7 +122,7 @@ func (s *shard) resume(i int32) {
 	e := &s.viewers.entries[i]
 	n, err := write(e.fd, s.pending[i])
 	if err != nil {
-		s.end(i, reasonLeft)
+		s.end(i, reasonGone)
 		return
 	}
 	if n > 0 {

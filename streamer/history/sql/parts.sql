@@ -14,7 +14,7 @@ LIMIT {limit:UInt32} OFFSET {offset:UInt32}
 
 {{- define "dimension"}}
     {{- if .Grain}}{{template "time" .}}
-    {{- else}}if({{.Value}} = '', '{{.Blank}}', {{.Value}})
+    {{- else}}if({{.Value}} = '', '{{.EmptyLabel}}', {{.Value}})
     {{- end}}
 {{- end}}
 
@@ -34,7 +34,7 @@ LIMIT {limit:UInt32} OFFSET {offset:UInt32}
 {{- end}}
 
 {{- define "filter"}}
-    {{- if .Joint}}({{range $i, $f := .Filters}}{{if $i}} {{$.Joint}} {{end}}{{template "filter" $f}}{{end}})
+    {{- if .Connective}}({{range $i, $f := .Filters}}{{if $i}} {{$.Connective}} {{end}}{{template "filter" $f}}{{end}})
     {{- else if .Negated}}NOT ({{template "comparison" .}})
     {{- else}}{{template "comparison" .}}
     {{- end}}
