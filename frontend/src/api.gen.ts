@@ -13,7 +13,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Take one beacon, in the dialect of the Plausible Events API */
+        /** Receive one beacon, in the dialect of the Plausible Events API */
         post: operations["postEvent"];
         delete?: never;
         options?: never;
@@ -31,9 +31,9 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Take one beacon, in the dialect of Umami
-         * @description Of the types only `event` is kept. The others are understood, and answered as Umami does. The visitor is told apart by their
-         *     address and user agent: `payload.ip`, `payload.userAgent`, `payload.timestamp` and `payload.id` are ignored.
+         * Receive one beacon, in the dialect of Umami
+         * @description Only `event` is stored. Other types are accepted and ignored. A visitor is identified by address and user agent:
+         *     `payload.ip`, `payload.userAgent`, `payload.timestamp` and `payload.id` are ignored.
          */
         post: operations["postUmami"];
         delete?: never;
@@ -51,7 +51,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Take up to 1,000 beacons of one visitor, in the dialect of Umami */
+        /** Receive up to 1,000 beacons of one visitor, in the dialect of Umami */
         post: operations["postUmamiBatch"];
         delete?: never;
         options?: never;
@@ -68,7 +68,7 @@ export interface paths {
         };
         /**
          * Count a page view where no script runs
-         * @description The answer is always a transparent GIF of 43 bytes that no cache keeps.
+         * @description The response is a transparent GIF of 43 bytes, sent with `Cache-Control: no-store`.
          */
         get: operations["getPixel"];
         put?: never;
@@ -109,9 +109,9 @@ export interface paths {
          * Stream one site live, or several
          * @description A stream has `retry`, then `event: snapshot`, then unnamed events. An ID is `epoch-second-revision` and is valid on every
          *     instance. The snapshot has the seconds after the given ID, for up to an hour; an ID that is older or unknown is answered
-         *     with `event: reset` and a full snapshot.
+         *     with a `reset` event, then a full snapshot; discard earlier data.
          *
-         *     With several sites, each frame names its site. With a filter, the stream counts the active visitors with one value.
+         *     With several sites, each frame names its site. With a filter, the stream counts only the active visitors with that value.
          *
          *     An instance that is full, starting or about to stop answers a browser with 200 and only `retry`, because an EventSource
          *     does not reconnect after any other status. Other clients receive 503.
@@ -252,7 +252,7 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Revoke a share link, which ends what was opened by it */
+        /** Revoke a share link and close the streams opened with it */
         delete: operations["deleteLink"];
         options?: never;
         head?: never;
@@ -292,8 +292,8 @@ export interface paths {
         };
         /**
          * What became of a site's beacons
-         * @description By minute of receipt and in total. Each beacon that was received ended in one of the others, so `received` is always the sum of `counted`,
-         *     `late`, `stale`, `duplicate` and all of `dropped`. It needs a key or a session that may read the site, also where the site is public.
+         * @description By minute of receipt and in total. Each received beacon has exactly one outcome, so `received` is always the sum of `counted`,
+         *     `late`, `stale`, `duplicate` and all of `dropped`. The request needs a key or a session that may read the site, also where the site is public.
          */
         get: operations["getLedger"];
         put?: never;
@@ -351,21 +351,21 @@ export interface components {
         };
         /**
          * @description Keys are long or short (`name|n`, `url|u`, `domain|d`, `referrer|r`, `props|p|meta|m`, `interactive|i`, `hashMode|h`, `revenue|$`,
-         *     `id|eid`). What isn't of a property's type and isn't needed is ignored.
+         *     `id|eid`). Optional properties of a wrong type are ignored.
          */
         Beacon: ({
             /** @description `pageview`, `engagement` or an event's own name of at most 120 characters. */
             name?: string | number | null | boolean;
             /** @description A page, at most 2,000 bytes; no `data:`. */
             url?: string | null | boolean;
-            /** @description One site or a comma list; without it the URL's host. */
+            /** @description Domain, or several separated by commas; default: the host of the URL. */
             domain?: unknown;
             /** @description A string, the referring page. */
             referrer?: unknown;
             /** @description An object, or a string that holds one: at most 30 scalars, keys of 300 bytes, values of 2,000. */
             props?: unknown;
             /**
-             * @description `false`: a custom event doesn't end a bounce.
+             * @description `false`, of a custom event: the visit still counts as a bounce.
              * @default true
              */
             interactive: unknown;
@@ -390,7 +390,7 @@ export interface components {
                 url?: string | null;
                 referrer?: string | null;
                 hostname?: string | null;
-                /** @description Goes before `Accept-Language`. */
+                /** @description Overrides `Accept-Language`. */
                 language?: string | null;
                 /** @description Of a custom event, cut to 50 characters; without it, a page view. */
                 name?: string | null;
@@ -400,7 +400,7 @@ export interface components {
                 data?: {
                     [key: string]: unknown;
                 } | null;
-                /** @description Ours: the event's own id; the same id within five minutes counts once. */
+                /** @description Nowcast's extension: the event's own id; the same id within five minutes counts once. */
                 eid?: string | null;
             } & {
                 [key: string]: unknown;
@@ -413,7 +413,7 @@ export interface components {
             cache: string;
             /**
              * Format: uuid
-             * @description The nil UUID: nobody is told who a visitor is.
+             * @description Always the nil UUID; visitor ids are never returned.
              */
             sessionId: string;
             /** Format: uuid */
@@ -466,7 +466,9 @@ export interface components {
             /** @description Distinct within a second; of merged seconds, their sum. */
             visitors: number;
             events: number;
+            /** @description True once the second can't change. */
             final: boolean;
+            /** @description Events so far, plus 1 when final; for a site, summed over its partitions. */
             revision?: number;
         };
         /** @description The pages, sources, countries and devices of the active visitors. */
@@ -534,6 +536,7 @@ export interface components {
             };
         };
         QueryRow: {
+            /** @description null: a mean or share without values. */
             metrics: (number | null)[];
             dimensions: string[];
         };
@@ -549,17 +552,17 @@ export interface components {
             };
         };
         Outcomes: {
-            /** @description Beacons that were answered 202, one for each of their sites, and those of which that isn't known to the sender. The sum of the others. */
+            /** @description Beacons in the log, one for each site, also if the client got no response or a 503. Sum of the others. */
             received: number;
             /** @description In live windows and in history. */
             counted: number;
-            /** @description In history, not in live windows: their second was final when they reached the log. */
+            /** @description In history, in no live window: their second was final when they reached the log. */
             late: number;
-            /** @description In history, not in live windows: so late that they can't be told from ones that are there already. */
+            /** @description In history, in no live window: so late that a retry can't be recognized. */
             stale: number;
             /** @description The same event id within five minutes; counted once. */
             duplicate: number;
-            /** @description Left out, by reason. */
+            /** @description Not counted, by reason. */
             dropped: {
                 [key: string]: number;
             };
@@ -570,7 +573,7 @@ export interface components {
              * @description When the minute of receipt began.
              */
             at: string;
-            /** @description False for the newest two minutes: more is on its way. */
+            /** @description False while the counts may still grow (two minutes). */
             settled: boolean;
         };
         Ledger: {
@@ -578,7 +581,7 @@ export interface components {
             from: string;
             /**
              * Format: date-time
-             * @description Itself excluded.
+             * @description Exclusive.
              */
             to: string;
             total: components["schemas"]["Outcomes"];
@@ -605,17 +608,17 @@ export interface components {
             origins?: components["schemas"]["SiteOrigins"];
         };
         /**
-         * @description Whose pages may read a site that isn't public in a browser, as `https://app.example.com` or `https://*.example.com` (all that is under it); at
-         *     most 100. Without any, pages of the site's own domain and of what is under it may. Shown to admins only. In a change, an
-         *     empty list is the default again.
+         * @description Origins whose pages may read a private site in a browser, as `https://app.example.com` or `https://*.example.com` (its
+         *     subdomains); at most 100. Without any, pages of the site's own domain and its subdomains may. Shown to admins only. In a
+         *     change, an empty list restores that default.
          */
         SiteOrigins: string[];
         /**
-         * @description Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays and an empty one
-         *     takes the rules away.
+         * @description Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays, and
+         *     an empty list removes the rules.
          */
         SiteRules: {
-            /** @description Only pages of these hosts count, as `example.com` (and its www) or `*.example.com` (all that is under it); none, all hosts. */
+            /** @description Only pages of these hosts count, as `example.com` (and its www) or `*.example.com` (its subdomains); none, all hosts. */
             hostnames?: string[];
             /** @description Of visitors, as `192.0.2.1` or `192.0.2.0/24`. */
             blocked_addresses?: string[];
@@ -658,7 +661,7 @@ export interface components {
         };
         LinkCreated: components["schemas"]["Link"] & {
             secret: string;
-            /** @description Of the address to give away, below this server's. */
+            /** @description Path of the link; append it to the server's origin. */
             path: string;
         };
         TicketCreate: {
@@ -735,7 +738,7 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description A key is needed. */
+        /** @description No valid credential (key, session, ticket or share link). */
         Unauthorized: {
             headers: {
                 [name: string]: unknown;
@@ -744,7 +747,7 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description This key may not do that. */
+        /** @description The credential doesn't allow this. */
         Forbidden: {
             headers: {
                 [name: string]: unknown;
@@ -753,7 +756,7 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description There is no such thing. */
+        /** @description Not found. */
         NotFound: {
             headers: {
                 [name: string]: unknown;
@@ -771,7 +774,7 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description The query would take too much; ask for a shorter range or fewer dimensions. */
+        /** @description The query exceeds the limits; ask for a shorter range or fewer dimensions. */
         TooLarge: {
             headers: {
                 [name: string]: unknown;
@@ -802,18 +805,18 @@ export interface components {
         };
     };
     parameters: {
-        /** @description Of `POST /api/v1/tickets`, in the place of a key. */
+        /** @description A ticket from `POST /api/v1/tickets`, instead of a key. */
         TicketQuery: string;
-        /** @description The secret of a share link (`ncl_…`), in the place of a key. */
+        /** @description The secret of a share link (`ncl_…`), instead of a key. */
         ShareQuery: string;
         /** @description The `cache` of an earlier answer. It is the same for everybody and is ignored. */
         UmamiCache: string;
     };
     requestBodies: never;
     headers: {
-        /** @description How many were understood and not counted. */
+        /** @description Number of accepted but uncounted beacons (one for each site). */
         Dropped: string;
-        /** @description Seconds. */
+        /** @description Seconds to wait before retrying. */
         RetryAfter: string;
     };
     pathItems: never;
@@ -824,7 +827,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description `true` counts nothing and shows the visitor's address as it was seen. */
+                /** @description `true`: the event isn't counted; the response is the client's IP address as the server determined it. */
                 "X-Debug-Request"?: string;
             };
             path?: never;
@@ -837,7 +840,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The answer to a request with `X-Debug-Request`, showing the address that was seen. */
+            /** @description The response to a request with `X-Debug-Request`, the client's IP address as the server determined it. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -847,9 +850,9 @@ export interface operations {
                 };
             };
             /**
-             * @description Every in-sync replica of the log has it; or, while the log is away, this instance's disk, and the log will. With
-             *     `x-plausible-dropped` the beacon was understood and not counted for that many of its sites (a bot, an unknown site, what the
-             *     site's rules refuse).
+             * @description Acknowledged by every in-sync replica of the log or, while Kafka is unavailable, synced to this instance's spool and sent
+             *     later. With `x-plausible-dropped` the beacon was accepted but not counted for that many of its sites (a bot, an unknown site,
+             *     what the site's rules refuse).
              */
             202: {
                 headers: {
@@ -908,7 +911,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It is acknowledged as by `/api/event`; or it is a bot's, or not kept, and then `x-plausible-dropped` says so. */
+            /** @description Acknowledged as by `/api/event`, or dropped (a bot, a type that isn't stored); see `x-plausible-dropped`. */
             200: {
                 headers: {
                     "x-plausible-dropped": components["headers"]["Dropped"];
@@ -959,7 +962,7 @@ export interface operations {
     getPixel: {
         parameters: {
             query?: {
-                /** @description One site or a comma list; without it the URL's host. */
+                /** @description Domain, or several separated by commas; default: the host of the URL. */
                 site?: string;
                 /** @description The page; without it, the one that shows the image, by `Referer`. */
                 url?: string;
@@ -972,7 +975,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is acknowledged as by `/api/event`, or dropped; `x-plausible-dropped` says for how many sites. */
+            /** @description Acknowledged as by `/api/event`, or dropped; `x-plausible-dropped` says for how many sites. */
             200: {
                 headers: {
                     "x-plausible-dropped": components["headers"]["Dropped"];
@@ -992,7 +995,7 @@ export interface operations {
                     "image/gif": unknown;
                 };
             };
-            /** @description Too many events from this address, or for this site (then it is the image). */
+            /** @description Too many events from this address, or for this site. The limit of an address has a JSON body, that of a site the image. */
             429: {
                 headers: {
                     "Retry-After": components["headers"]["RetryAfter"];
@@ -1107,11 +1110,11 @@ export interface operations {
                 country?: string;
                 /** @description Only the active visitors with this kind of device, as Desktop. */
                 device?: string;
-                /** @description Of `POST /api/v1/tickets`, in the place of a key. */
+                /** @description A ticket from `POST /api/v1/tickets`, instead of a key. */
                 ticket?: components["parameters"]["TicketQuery"];
-                /** @description The secret of a share link (`ncl_…`), in the place of a key. */
+                /** @description The secret of a share link (`ncl_…`), instead of a key. */
                 share?: components["parameters"]["ShareQuery"];
-                /** @description 1s sends a frame for every second. The faster two send frames on change, the slower two merge seconds. */
+                /** @description 1s: a frame for each second. 100ms and 250ms: another one when numbers change, at most that often. 5s and 30s: one for that many seconds. */
                 rate?: "100ms" | "250ms" | "1s" | "5s" | "30s";
                 /** @description How many values each list in `now` has. */
                 top?: number;
@@ -1146,9 +1149,9 @@ export interface operations {
         parameters: {
             query: {
                 site_id: string;
-                /** @description Of `POST /api/v1/tickets`, in the place of a key. */
+                /** @description A ticket from `POST /api/v1/tickets`, instead of a key. */
                 ticket?: components["parameters"]["TicketQuery"];
-                /** @description The secret of a share link (`ncl_…`), in the place of a key. */
+                /** @description The secret of a share link (`ncl_…`), instead of a key. */
                 share?: components["parameters"]["ShareQuery"];
             };
             header?: never;
@@ -1157,7 +1160,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A bare integer. */
+            /** @description The number, as a JSON integer. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1176,9 +1179,9 @@ export interface operations {
     postQuery: {
         parameters: {
             query?: {
-                /** @description Of `POST /api/v1/tickets`, in the place of a key. */
+                /** @description A ticket from `POST /api/v1/tickets`, instead of a key. */
                 ticket?: components["parameters"]["TicketQuery"];
-                /** @description The secret of a share link (`ncl_…`), in the place of a key. */
+                /** @description The secret of a share link (`ncl_…`), instead of a key. */
                 share?: components["parameters"]["ShareQuery"];
             };
             header?: never;
@@ -1218,7 +1221,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Also without a key, then with `authenticated` false. */
+            /** @description The session; without a valid key or session, `authenticated` is false. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1227,6 +1230,7 @@ export interface operations {
                     "application/json": components["schemas"]["Session"];
                 };
             };
+            503: components["responses"]["Unavailable"];
         };
     };
     listSites: {
@@ -1238,7 +1242,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description By creation. */
+            /** @description Ordered by creation time. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1247,6 +1251,7 @@ export interface operations {
                     "application/json": components["schemas"]["SiteList"];
                 };
             };
+            503: components["responses"]["Unavailable"];
         };
     };
     createSite: {
@@ -1262,7 +1267,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description It is there, on this instance; on others within a second. */
+            /** @description Created; visible to other instances within a second. */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -1301,6 +1306,7 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            503: components["responses"]["Unavailable"];
         };
     };
     deleteSite: {
@@ -1314,7 +1320,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is gone. */
+            /** @description Deleted. */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -1369,7 +1375,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description By creation. */
+            /** @description Ordered by creation time. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1399,7 +1405,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The only answer that ever holds the secret. */
+            /** @description Created. The secret can't be retrieved again. */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -1427,7 +1433,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is gone. */
+            /** @description Deleted. */
             204: {
                 headers: {
                     [name: string]: unknown;
@@ -1443,7 +1449,7 @@ export interface operations {
     createTicket: {
         parameters: {
             query?: {
-                /** @description The secret of a share link (`ncl_…`), in the place of a key. */
+                /** @description The secret of a share link (`ncl_…`), instead of a key. */
                 share?: components["parameters"]["ShareQuery"];
             };
             header?: never;
@@ -1476,9 +1482,9 @@ export interface operations {
             query?: {
                 /** @description The first day (2026-11-01, by the site's clock) or time (RFC 3339). Without from and to, the last hour. */
                 from?: string;
-                /** @description The last day or time, itself included. */
+                /** @description The last day or time, inclusive. */
                 to?: string;
-                /** @description By minute, for at most 7 days, or only the total. */
+                /** @description `minute`: total and each minute, at most 7 days; `total`: only the total. */
                 by?: "minute" | "total";
             };
             header?: never;
@@ -1516,7 +1522,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description By creation. */
+            /** @description Ordered by creation time. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1527,6 +1533,7 @@ export interface operations {
             };
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            503: components["responses"]["Unavailable"];
         };
     };
     createKey: {
@@ -1542,7 +1549,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The only answer that ever holds the secret. */
+            /** @description Created. The secret can't be retrieved again. */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -1568,7 +1575,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is gone. */
+            /** @description Deleted. */
             204: {
                 headers: {
                     [name: string]: unknown;

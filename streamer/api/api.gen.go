@@ -142,7 +142,7 @@ type Ledger struct {
 	// Minutes Minutes without a beacon are left out.
 	Minutes []LedgerMinute `json:"minutes"`
 
-	// To Itself excluded.
+	// To Exclusive.
 	To    time.Time `json:"to"`
 	Total Outcomes  `json:"total"`
 }
@@ -155,22 +155,22 @@ type LedgerMinute struct {
 	// Counted In live windows and in history.
 	Counted int `json:"counted"`
 
-	// Dropped Left out, by reason.
+	// Dropped Not counted, by reason.
 	Dropped map[string]int `json:"dropped"`
 
 	// Duplicate The same event id within five minutes; counted once.
 	Duplicate int `json:"duplicate"`
 
-	// Late In history, not in live windows: their second was final when they reached the log.
+	// Late In history, in no live window: their second was final when they reached the log.
 	Late int `json:"late"`
 
-	// Received Beacons that were answered 202, one for each of their sites, and those of which that isn't known to the sender. The sum of the others.
+	// Received Beacons in the log, one for each site, also if the client got no response or a 503. Sum of the others.
 	Received int `json:"received"`
 
-	// Settled False for the newest two minutes: more is on its way.
+	// Settled False while the counts may still grow (two minutes).
 	Settled bool `json:"settled"`
 
-	// Stale In history, not in live windows: so late that they can't be told from ones that are there already.
+	// Stale In history, in no live window: so late that a retry can't be recognized.
 	Stale int `json:"stale"`
 }
 
@@ -197,7 +197,7 @@ type LinkCreated struct {
 	// Name What it is for.
 	Name string `json:"name"`
 
-	// Path Of the address to give away, below this server's.
+	// Path Path of the link; append it to the server's origin.
 	Path   string `json:"path"`
 	Secret string `json:"secret"`
 }
@@ -212,19 +212,19 @@ type Outcomes struct {
 	// Counted In live windows and in history.
 	Counted int `json:"counted"`
 
-	// Dropped Left out, by reason.
+	// Dropped Not counted, by reason.
 	Dropped map[string]int `json:"dropped"`
 
 	// Duplicate The same event id within five minutes; counted once.
 	Duplicate int `json:"duplicate"`
 
-	// Late In history, not in live windows: their second was final when they reached the log.
+	// Late In history, in no live window: their second was final when they reached the log.
 	Late int `json:"late"`
 
-	// Received Beacons that were answered 202, one for each of their sites, and those of which that isn't known to the sender. The sum of the others.
+	// Received Beacons in the log, one for each site, also if the client got no response or a 503. Sum of the others.
 	Received int `json:"received"`
 
-	// Stale In history, not in live windows: so late that they can't be told from ones that are there already.
+	// Stale In history, in no live window: so late that a retry can't be recognized.
 	Stale int `json:"stale"`
 }
 
@@ -282,8 +282,10 @@ type QueryResponse struct {
 
 // QueryRow defines model for QueryRow.
 type QueryRow struct {
-	Dimensions []string   `json:"dimensions"`
-	Metrics    []*float32 `json:"metrics"`
+	Dimensions []string `json:"dimensions"`
+
+	// Metrics null: a mean or share without values.
+	Metrics []*float32 `json:"metrics"`
 }
 
 // Session defines model for Session.
@@ -303,16 +305,16 @@ type Site struct {
 	Created time.Time `json:"created"`
 	Domain  string    `json:"domain"`
 
-	// Origins Whose pages may read a site that isn't public in a browser, as `https://app.example.com` or `https://*.example.com` (all that is under it); at
-	// most 100. Without any, pages of the site's own domain and of what is under it may. Shown to admins only. In a change, an
-	// empty list is the default again.
+	// Origins Origins whose pages may read a private site in a browser, as `https://app.example.com` or `https://*.example.com` (its
+	// subdomains); at most 100. Without any, pages of the site's own domain and its subdomains may. Shown to admins only. In a
+	// change, an empty list restores that default.
 	Origins *SiteOrigins `json:"origins,omitempty"`
 
 	// Public Anybody may read it.
 	Public bool `json:"public"`
 
-	// Rules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays and an empty one
-	// takes the rules away.
+	// Rules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays, and
+	// an empty list removes the rules.
 	Rules *SiteRules `json:"rules,omitempty"`
 
 	// Timezone An IANA name.
@@ -323,14 +325,14 @@ type Site struct {
 type SiteCreate struct {
 	Domain string `json:"domain"`
 
-	// Origins Whose pages may read a site that isn't public in a browser, as `https://app.example.com` or `https://*.example.com` (all that is under it); at
-	// most 100. Without any, pages of the site's own domain and of what is under it may. Shown to admins only. In a change, an
-	// empty list is the default again.
+	// Origins Origins whose pages may read a private site in a browser, as `https://app.example.com` or `https://*.example.com` (its
+	// subdomains); at most 100. Without any, pages of the site's own domain and its subdomains may. Shown to admins only. In a
+	// change, an empty list restores that default.
 	Origins *SiteOrigins `json:"origins,omitempty"`
 	Public  *bool        `json:"public,omitempty"`
 
-	// Rules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays and an empty one
-	// takes the rules away.
+	// Rules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays, and
+	// an empty list removes the rules.
 	Rules    *SiteRules `json:"rules,omitempty"`
 	Timezone *string    `json:"timezone,omitempty"`
 }
@@ -340,13 +342,13 @@ type SiteList struct {
 	Sites []Site `json:"sites"`
 }
 
-// SiteOrigins Whose pages may read a site that isn't public in a browser, as `https://app.example.com` or `https://*.example.com` (all that is under it); at
-// most 100. Without any, pages of the site's own domain and of what is under it may. Shown to admins only. In a change, an
-// empty list is the default again.
+// SiteOrigins Origins whose pages may read a private site in a browser, as `https://app.example.com` or `https://*.example.com` (its
+// subdomains); at most 100. Without any, pages of the site's own domain and its subdomains may. Shown to admins only. In a
+// change, an empty list restores that default.
 type SiteOrigins = []string
 
-// SiteRules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays and an empty one
-// takes the rules away.
+// SiteRules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays, and
+// an empty list removes the rules.
 type SiteRules struct {
 	// BlockedAddresses Of visitors, as `192.0.2.1` or `192.0.2.0/24`.
 	BlockedAddresses *[]string `json:"blocked_addresses,omitempty"`
@@ -357,20 +359,20 @@ type SiteRules struct {
 	// BlockedPaths Of pages, as `/admin/**`; `*` is anything up to the next slash, `**` anything at all.
 	BlockedPaths *[]string `json:"blocked_paths,omitempty"`
 
-	// Hostnames Only pages of these hosts count, as `example.com` (and its www) or `*.example.com` (all that is under it); none, all hosts.
+	// Hostnames Only pages of these hosts count, as `example.com` (and its www) or `*.example.com` (its subdomains); none, all hosts.
 	Hostnames *[]string `json:"hostnames,omitempty"`
 }
 
 // SiteUpdate defines model for SiteUpdate.
 type SiteUpdate struct {
-	// Origins Whose pages may read a site that isn't public in a browser, as `https://app.example.com` or `https://*.example.com` (all that is under it); at
-	// most 100. Without any, pages of the site's own domain and of what is under it may. Shown to admins only. In a change, an
-	// empty list is the default again.
+	// Origins Origins whose pages may read a private site in a browser, as `https://app.example.com` or `https://*.example.com` (its
+	// subdomains); at most 100. Without any, pages of the site's own domain and its subdomains may. Shown to admins only. In a
+	// change, an empty list restores that default.
 	Origins *SiteOrigins `json:"origins,omitempty"`
 	Public  *bool        `json:"public,omitempty"`
 
-	// Rules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays and an empty one
-	// takes the rules away.
+	// Rules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays, and
+	// an empty list removes the rules.
 	Rules    *SiteRules `json:"rules,omitempty"`
 	Timezone *string    `json:"timezone,omitempty"`
 }
@@ -436,13 +438,13 @@ type StreamEventsParams struct {
 	// Device Only the active visitors with this kind of device, as Desktop.
 	Device *string `form:"device,omitempty" json:"device,omitempty"`
 
-	// Ticket Of `POST /api/v1/tickets`, in the place of a key.
+	// Ticket A ticket from `POST /api/v1/tickets`, instead of a key.
 	Ticket *TicketQuery `form:"ticket,omitempty" json:"ticket,omitempty"`
 
-	// Share The secret of a share link (`ncl_…`), in the place of a key.
+	// Share The secret of a share link (`ncl_…`), instead of a key.
 	Share *ShareQuery `form:"share,omitempty" json:"share,omitempty"`
 
-	// Rate 1s sends a frame for every second. The faster two send frames on change, the slower two merge seconds.
+	// Rate 1s: a frame for each second. 100ms and 250ms: another one when numbers change, at most that often. 5s and 30s: one for that many seconds.
 	Rate *StreamEventsParamsRate `form:"rate,omitempty" json:"rate,omitempty"`
 
 	// Top How many values each list in `now` has.
@@ -461,10 +463,10 @@ type GetLedgerParams struct {
 	// From The first day (2026-11-01, by the site's clock) or time (RFC 3339). Without from and to, the last hour.
 	From *string `form:"from,omitempty" json:"from,omitempty"`
 
-	// To The last day or time, itself included.
+	// To The last day or time, inclusive.
 	To *string `form:"to,omitempty" json:"to,omitempty"`
 
-	// By By minute, for at most 7 days, or only the total.
+	// By `minute`: total and each minute, at most 7 days; `total`: only the total.
 	By *GetLedgerParamsBy `form:"by,omitempty" json:"by,omitempty"`
 }
 
@@ -475,25 +477,25 @@ type GetLedgerParamsBy string
 type GetRealtimeVisitorsParams struct {
 	SiteId string `form:"site_id" json:"site_id"`
 
-	// Ticket Of `POST /api/v1/tickets`, in the place of a key.
+	// Ticket A ticket from `POST /api/v1/tickets`, instead of a key.
 	Ticket *TicketQuery `form:"ticket,omitempty" json:"ticket,omitempty"`
 
-	// Share The secret of a share link (`ncl_…`), in the place of a key.
+	// Share The secret of a share link (`ncl_…`), instead of a key.
 	Share *ShareQuery `form:"share,omitempty" json:"share,omitempty"`
 }
 
 // CreateTicketParams defines parameters for CreateTicket.
 type CreateTicketParams struct {
-	// Share The secret of a share link (`ncl_…`), in the place of a key.
+	// Share The secret of a share link (`ncl_…`), instead of a key.
 	Share *ShareQuery `form:"share,omitempty" json:"share,omitempty"`
 }
 
 // PostQueryParams defines parameters for PostQuery.
 type PostQueryParams struct {
-	// Ticket Of `POST /api/v1/tickets`, in the place of a key.
+	// Ticket A ticket from `POST /api/v1/tickets`, instead of a key.
 	Ticket *TicketQuery `form:"ticket,omitempty" json:"ticket,omitempty"`
 
-	// Share The secret of a share link (`ncl_…`), in the place of a key.
+	// Share The secret of a share link (`ncl_…`), instead of a key.
 	Share *ShareQuery `form:"share,omitempty" json:"share,omitempty"`
 }
 
@@ -618,7 +620,7 @@ type ServerInterface interface {
 	// CreateLink Make a share link
 	// (POST /api/v1/sites/{domain}/links)
 	CreateLink(c *gin.Context, domain string)
-	// DeleteLink Revoke a share link, which ends what was opened by it
+	// DeleteLink Revoke a share link and close the streams opened with it
 	// (DELETE /api/v1/sites/{domain}/links/{id})
 	DeleteLink(c *gin.Context, domain string, id string)
 	// GetRealtimeVisitors Active visitors, those of the last five minutes
