@@ -32,7 +32,7 @@ func testFull(t *testing.T, how live.Config) {
 	b.Next()
 	res, body := w.get("GET", base+"/api/events?site=open.example.com", "", "")
 	if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" ||
-		!strings.Contains(body, "as many viewers") {
+		!strings.Contains(body, "limit of viewers") {
 		t.Errorf("%d %s", res.StatusCode, body)
 	}
 	res, body = w.get(

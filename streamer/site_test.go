@@ -66,7 +66,7 @@ func TestNullIsRefused(t *testing.T) {
 	} {
 		res, body := w.do(row.method, row.path, row.body, "Authorization", "Bearer "+adminSecret)
 		if res.StatusCode != http.StatusBadRequest ||
-			!strings.Contains(body, "null is no value") {
+			!strings.Contains(body, "null is not allowed") {
 			t.Errorf("%s %s %s: %s %s", row.method, row.path, row.body, res.Status, body)
 		}
 	}

@@ -44,8 +44,8 @@ func TestTickets(t *testing.T) {
 		{`{"sites":["own.example.com"],"ttl":-9223372036854775808}`, shown{bearer: own}, 400,
 			"ttl has to be 5 to 300"},
 		{`{"sites":"own.example.com"}`, shown{bearer: own}, 400, "JSON"},
-		{`{"sites":["own.example.com"],"ttl":null}`, shown{bearer: own}, 400, "null is no value"},
-		{`{"sites":[null]}`, shown{bearer: own}, 400, "null is no value"},
+		{`{"sites":["own.example.com"],"ttl":null}`, shown{bearer: own}, 400, "null is not allowed"},
+		{`{"sites":[null]}`, shown{bearer: own}, 400, "null is not allowed"},
 		{`{`, shown{bearer: own}, 400, "JSON"},
 	} {
 		status, _, body := w.ask("POST", "/api/v1/tickets", row.body, row.v)

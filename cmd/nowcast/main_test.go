@@ -106,7 +106,7 @@ func TestWrongUsageEndsWith2(t *testing.T) {
 	} {
 		code, out, errs := nowcast(t, strings.Fields(row.args)...)
 		if code != 2 || out != "" || !strings.Contains(errs, row.want) ||
-			!strings.Contains(errs, `--help" for how`) ||
+			!strings.Contains(errs, `--help" for usage`) ||
 			strings.Count(errs, "\n") != 2 {
 			t.Errorf("nowcast %s: %d, want 2 with %q\n%s%s", row.args, code, row.want, out, errs)
 		}
