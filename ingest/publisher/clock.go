@@ -36,16 +36,16 @@ var errRead = errors.New("read all that is needed")
 // that is behind makes every window late. The brokers refuse the records of one that is ahead by more
 // than 5 s.
 type clock struct {
-	log     clockLog
+	events  clockLog
 	node    uint64
-	slog    *slog.Logger
+	logger  *slog.Logger
 	refused chan struct{}          // see notifyRefused
 	ahead   atomic.Int64           // ns at the newest measurement; 0 if unknown
 	behind  atomic.Pointer[string] // reason why the clock is unusable, nil if it is usable
 }
 
-func newClock(log clockLog, node uint64, logger *slog.Logger) *clock {
-	return &clock{log: log, node: node, slog: logger, refused: make(chan struct{}, 1)}
+func newClock(events clockLog, node uint64, logger *slog.Logger) *clock {
+	return &clock{events: events, node: node, logger: logger, refused: make(chan struct{}, 1)}
 }
 
 // run compares the clock at the start and every clockInterval, and measures by how much it is ahead when
@@ -96,7 +96,7 @@ func (c *clock) compare(ctx context.Context) {
 	switch {
 	case err != nil:
 		if ctx.Err() == nil {
-			c.slog.Warn("can't compare the clock with the log's, trying again", "error", err)
+			c.logger.Warn("can't compare the clock with the log's, trying again", "error", err)
 		}
 	case lag > maxClockLag:
 		reason := fmt.Sprintf("this machine's clock is %s behind the log's newest timestamp: "+
@@ -110,7 +110,7 @@ func (c *clock) compare(ctx context.Context) {
 func (c *clock) measureAhead(ctx context.Context) {
 	lead, err := c.lead(ctx)
 	if err != nil && ctx.Err() == nil {
-		c.slog.Warn("can't measure by how much the clock is ahead of the log's, trying again", "error", err)
+		c.logger.Warn("can't measure by how much the clock is ahead of the log's, trying again", "error", err)
 	}
 	c.ahead.Store(int64(lead))
 	_ = retry.Sleep(ctx, clockPause)
@@ -121,7 +121,7 @@ func (c *clock) measureAhead(ctx context.Context) {
 func (c *clock) lag(ctx context.Context) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, clockTimeout)
 	defer cancel()
-	first, end, err := c.log.Bounds(ctx, topic.Events, 0)
+	first, end, err := c.events.Bounds(ctx, topic.Events, 0)
 	if err != nil {
 		return 0, fmt.Errorf("read the log's newest timestamp: %w", err)
 	}
@@ -131,7 +131,7 @@ func (c *clock) lag(ctx context.Context) (time.Duration, error) {
 	}
 	var newest int64
 	var d event.Decoder
-	err = c.log.Follow(ctx, broker.Follower{
+	err = c.events.Follow(ctx, broker.Follower{
 		Topic: topic.Events, From: from,
 		Record: func(r broker.Record) error {
 			if h, err := d.Reset(r.Value); err == nil && h.Node != c.node {
@@ -164,10 +164,10 @@ func (c *clock) lag(ctx context.Context) (time.Duration, error) {
 func (c *clock) lead(ctx context.Context) (lead time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, clockListen)
 	defer cancel()
-	_, end, err := c.log.Bounds(ctx, topic.Events, 0)
+	_, end, err := c.events.Bounds(ctx, topic.Events, 0)
 	if err == nil {
 		var d event.Decoder
-		err = c.log.Follow(ctx, broker.Follower{
+		err = c.events.Follow(ctx, broker.Follower{
 			Topic: topic.Events, From: end,
 			Record: func(r broker.Record) error {
 				if h, err := d.Reset(r.Value); err == nil && h.Node != c.node {
