@@ -123,7 +123,7 @@ func (h *host) add(name string, part interface {
 	Run(context.Context) error
 	Ready() (bool, string)
 }) {
-	h.health.Probe(name, part.Ready)
+	h.health.AddProbe(name, part.Ready)
 	topics := h.topics
 	h.group.Add(name, func(ctx context.Context) error {
 		if topics != nil {

@@ -37,7 +37,7 @@ func TestOps(t *testing.T) {
 		}
 	}
 	ok, reason := true, ""
-	health.Probe("tail", func() (bool, string) { return ok, reason })
+	health.AddProbe("tail", func() (bool, string) { return ok, reason })
 	for _, row := range []struct {
 		name  string
 		do    func()
