@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -187,17 +188,11 @@ func (r Rewind) span(ctx context.Context, l *lane, name string, p int) (s span, 
 	return s, nil
 }
 
-// timeOf returns the timestamp of a record.
-func timeOf(ctx context.Context, b *broker.Client, name string, p int, offset int64) (at time.Time,
-	err error) {
-	found := errors.New("found")
-	err = b.Follow(ctx, broker.Follower{Topic: name, Partition: p, From: offset,
-		Record: func(x broker.Record) error {
-			at = time.UnixMilli(x.Time)
-			return found
-		}})
-	if errors.Is(err, found) {
-		err = nil
+// timeOf returns the timestamp of a record, or of the next one if it can't be read any more.
+func timeOf(ctx context.Context, b *broker.Client, name string, p int, offset int64) (time.Time, error) {
+	next := broker.Range{Topic: name, Partition: p, From: offset, To: math.MaxInt64}
+	for x, err := range broker.ReadRange(ctx, b, next) {
+		return time.UnixMilli(x.Time), err
 	}
-	return at, err
+	return time.Time{}, nil
 }

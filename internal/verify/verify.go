@@ -16,7 +16,6 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -195,32 +194,20 @@ func (r *run) offsets(ctx context.Context, p int) (from, to int64, headLost bool
 	return from, min(to, end), headLost, nil
 }
 
-var errEnd = errors.New("end")
-
 // read calls each with the records of a partition in [from, to).
 func (r *run) read(ctx context.Context, name string, p int, from, to int64,
 	each func(broker.Record) error) error {
-	if from >= to {
-		return nil
+	span := broker.Range{Topic: name, Partition: p, From: from, To: to,
+		Gap: func(g broker.Gap) { r.report.note("%s", g) }}
+	for x, err := range broker.ReadRange(ctx, r.log, span) {
+		if err == nil {
+			err = each(x)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	err := r.log.Follow(ctx, broker.Follower{Topic: name, Partition: p, From: from,
-		Record: func(x broker.Record) error {
-			if x.Offset >= to {
-				return errEnd
-			}
-			return each(x)
-		},
-		Batch: func(next, _ int64) error {
-			if next >= to {
-				return errEnd
-			}
-			return nil
-		},
-		Gap: func(g broker.Gap) { r.report.note("%s", g) }})
-	if errors.Is(err, errEnd) {
-		return nil
-	}
-	return err
+	return nil
 }
 
 // wait waits until the store lane has committed the given offsets, up to Config.Wait. Everything before a
