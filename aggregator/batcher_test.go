@@ -82,8 +82,8 @@ func TestBatcherBounds(t *testing.T) {
 			defer mu.Unlock()
 			answer, hung = err, h
 		}
-		b := newBatcher(&laneDeps{name: "store", log: slog.New(slog.DiscardHandler), metrics: m}, "events", nil,
-			func() *blank {
+		b := newBatcher(&laneDeps{name: "store", log: slog.New(slog.DiscardHandler), metrics: m}, "events",
+			nil, func() *blank {
 				return &blank{send: func(ctx context.Context, rows int, token string) error {
 					mu.Lock()
 					defer mu.Unlock()

@@ -45,8 +45,8 @@ type lane struct {
 // positions.
 func newLane(name string, cfg Config, deps Deps, m *metrics,
 	start func(*laneDeps, []group.Position) work, topics ...string) *lane {
-	l := &lane{laneDeps: &laneDeps{name: name, cfg: cfg, broker: deps.Broker, log: deps.Log.With("lane", name),
-		metrics: m, recreationGrace: broker.RecreationGrace}}
+	l := &lane{laneDeps: &laneDeps{name: name, cfg: cfg, broker: deps.Broker, metrics: m,
+		log: deps.Log.With("lane", name), recreationGrace: broker.RecreationGrace}}
 	l.member = group.New(group.Config{Group: topic.Group(name), Instance: cfg.Instance, Topics: topics,
 		Session:    cfg.Session,
 		Rebalanced: func(partitions []int) { m.assigned(name, partitions) },

@@ -56,8 +56,8 @@ func newPartitionReader(d *laneDeps, h envelopeHandler, c *fold.Classifier,
 	committed group.Position) *partitionReader {
 	p := committed.Partition
 	log := d.log.With("partition", p)
-	return &partitionReader{laneDeps: d, handler: h, classifier: c, partition: p, committed: committed, log: log,
-		failure:          readFailure{log: log, name: fmt.Sprintf("can't read %s/%d", topic.Events, p)},
+	return &partitionReader{laneDeps: d, handler: h, classifier: c, partition: p, committed: committed,
+		log: log, failure: readFailure{log: log, name: fmt.Sprintf("can't read %s/%d", topic.Events, p)},
 		partitionMetrics: d.metrics.partition(d.name, topic.Events, p)}
 }
 
