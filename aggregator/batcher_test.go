@@ -66,8 +66,8 @@ func TestBatcherEnds(t *testing.T) {
 	})
 }
 
-// TestBatcherBounds checks that three batches exist while ClickHouse is unavailable, that add blocks for more,
-// and that an unacknowledged batch moves no position.
+// TestBatcherBounds checks that three batches exist while ClickHouse is unavailable, that add blocks for
+// more, and that an unacknowledged batch moves no position.
 func TestBatcherBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const piece = maxBatchRows / 4

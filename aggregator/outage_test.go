@@ -302,7 +302,8 @@ func TestRecreatedAndGrown(t *testing.T) {
 			for id, positions := range before {
 				after := w.committed(id)
 				for _, p := range positions {
-					if got := after[topicPartition{p.Topic, p.Partition}]; p.Topic == name && got != p.Offset {
+					got := after[topicPartition{p.Topic, p.Partition}]
+					if p.Topic == name && got != p.Offset {
 						t.Errorf("%s: %s/%d is committed up to %d and was up to %d", id, p.Topic,
 							p.Partition, got, p.Offset)
 					}

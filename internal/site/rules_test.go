@@ -68,7 +68,7 @@ func TestRules(t *testing.T) {
 		"example.com",
 	); s.RuleSet() != nil ||
 		s.RuleSet().DropReason("", netip.Addr{}, "DE", "/private") != NotDropped {
-		t.Error("rules that were taken away")
+		t.Error("rules that were removed")
 	}
 }
 
