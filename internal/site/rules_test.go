@@ -57,7 +57,8 @@ func TestRules(t *testing.T) {
 		{"localhost", "8.8.8.8", "CH", "/admin/a/b", PathBlocked},
 		{"localhost", "8.8.8.8", "CH", "/admin", NotDropped},
 	} {
-		if got := s.RuleSet().DropReason(c.host, netip.MustParseAddr(c.addr), c.country, c.path); got != c.want {
+		got := s.RuleSet().DropReason(c.host, netip.MustParseAddr(c.addr), c.country, c.path)
+		if got != c.want {
 			t.Errorf("%v: %d", c, got)
 		}
 	}
