@@ -13,11 +13,11 @@
 // crash costs reading sixteen minutes of log again, and two instances that both believe to own a partition
 // write the same rows.
 //
-// While Kafka is away both lanes wait. While ClickHouse is away the store lane waits and falls behind in the
-// log; the windows lane doesn't depend on it. Losses are logged and counted: records that retention deleted
-// unread, and records that can't be decoded, whose positions go to nowcast.dead-letter.v1. A partition whose
-// rebuilt state isn't the committed one is halted, with the reason in Ready: no rows are better than wrong
-// rows.
+// While Kafka is unavailable both lanes wait. While ClickHouse is unavailable the store lane waits and falls
+// behind in the log; the windows lane doesn't depend on it. Losses are logged and counted: records that
+// retention deleted unread, and records that can't be decoded, whose positions go to nowcast.dead-letter.v1.
+// A partition whose rebuilt state isn't the committed one is halted, with the reason in Ready: no rows are
+// better than wrong rows.
 package aggregator
 
 import (
@@ -88,9 +88,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	if cfg.Store {
 		s.db = deps.Warehouse
-		start := func(l *lane, committed []group.Position) work {
-			return newStoreWork(l, deps.Warehouse,
-				committed)
+		start := func(d *laneDeps, committed []group.Position) work {
+			return newStoreWork(d, deps.Warehouse, committed)
 		}
 		s.lanes = append(s.lanes, newLane("store", cfg, deps, m, start, topic.Events, topic.Windows))
 	}

@@ -36,11 +36,12 @@ type rowBuffer interface {
 // partition is in ClickHouse.
 //
 // One batch fills while up to maxInFlight are inserted: with a single one either the lane or ClickHouse would
-// idle. When all are full, add blocks, so while ClickHouse is away the lane stands still in the log. A batch
-// moves positions once it and all batches before it are acknowledged: nothing before a position is missing.
+// idle. When all are full, add blocks, so while ClickHouse is unavailable the lane stands still in the log. A
+// batch moves positions once it and all batches before it are acknowledged: nothing before a position is
+// missing.
 type batcher[T rowBuffer] struct {
-	*lane
-	name      string // of the table
+	*laneDeps
+	table     string
 	db        inserter
 	newBuffer func() T
 	changed   chan struct{} // notifies run that a batch may be due
@@ -52,11 +53,11 @@ type batcher[T rowBuffer] struct {
 	filling   *batch[T]
 	inFlight  []*batch[T] // in order, each until it and all before it are acknowledged
 	free      []T         // reset buffers of full batches, since growing a buffer costs more than filling it
-	positions map[partitionOf]group.Position
+	positions map[topicPartition]group.Position
 	logged    logEvery
 }
 
-type partitionOf struct {
+type topicPartition struct {
 	topic     string
 	partition int
 }
@@ -64,24 +65,24 @@ type partitionOf struct {
 type batch[T rowBuffer] struct {
 	rows      T
 	bytes     int
-	hash      *xxhash.Digest                 // of the records whose rows it has
-	positions map[partitionOf]group.Position // reached with it
+	hash      *xxhash.Digest                    // of the records whose rows it has
+	positions map[topicPartition]group.Position // reached with it
 
 	attemptStart time.Time // of the running attempt; zero: none runs
 	lastError    string    // of the last attempt
 	acknowledged bool
 }
 
-func newBatcher[T rowBuffer](l *lane, name string, db inserter, newBuffer func() T) *batcher[T] {
-	b := &batcher[T]{lane: l, name: name, db: db, newBuffer: newBuffer, changed: make(chan struct{}, 1),
-		positions: map[partitionOf]group.Position{}}
+func newBatcher[T rowBuffer](d *laneDeps, table string, db inserter, newBuffer func() T) *batcher[T] {
+	b := &batcher[T]{laneDeps: d, table: table, db: db, newBuffer: newBuffer, changed: make(chan struct{}, 1),
+		positions: map[topicPartition]group.Position{}}
 	b.notFull.L = &b.mu
 	b.filling = b.newBatch()
 	return b
 }
 
 func (b *batcher[T]) newBatch() *batch[T] {
-	f := &batch[T]{hash: xxhash.New(), positions: map[partitionOf]group.Position{}}
+	f := &batch[T]{hash: xxhash.New(), positions: map[topicPartition]group.Position{}}
 	if n := len(b.free); n > 0 {
 		f.rows, b.free = b.free[n-1], b.free[:n-1]
 	} else {
@@ -98,7 +99,7 @@ func (b *batcher[T]) add(ctx context.Context, position group.Position, record []
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.filling.isFull() {
-		b.metrics.waits.WithLabelValues(b.name).Inc()
+		b.metrics.waits.WithLabelValues(b.table).Inc()
 		defer wakeOn(ctx, &b.notFull)()
 		for b.filling.isFull() {
 			if ctx.Err() != nil {
@@ -114,7 +115,7 @@ func (b *batcher[T]) add(ctx context.Context, position group.Position, record []
 		f.bytes += len(record)
 		_, _ = f.hash.Write(record) // never fails
 	}
-	f.positions[partitionOf{position.Topic, position.Partition}] = position
+	f.positions[topicPartition{position.Topic, position.Partition}] = position
 	if f.isFull() {
 		notify(b.changed)
 	}
@@ -134,22 +135,22 @@ func (b *batcher[T]) run(ctx, draining context.Context) {
 			due = true
 		case <-b.changed:
 		}
-		if f := b.take(due); f != nil {
+		if f := b.nextBatch(due); f != nil {
 			due = false
 			tick.Reset(maxBatchAge)
 			inserts.Go(func() { b.insert(draining, f) })
 		}
 	}
 	inserts.Wait()
-	if f := b.take(true); f != nil { // includes rows that were added during the last inserts
+	if f := b.nextBatch(true); f != nil { // includes rows that were added during the last inserts
 		b.insert(draining, f)
 	}
 }
 
-// take returns the filling batch if it is full and fewer than maxInFlight are inserted, or if it is due and
-// none is. A batch that is only due waits for the others, so that a slow ClickHouse gets fewer inserts
+// nextBatch returns the filling batch if it is full and fewer than maxInFlight are inserted, or if it is due
+// and none is. A batch that is only due waits for the others, so that a slow ClickHouse gets fewer inserts
 // instead of smaller ones.
-func (b *batcher[T]) take(due bool) *batch[T] {
+func (b *batcher[T]) nextBatch(due bool) *batch[T] {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	f, n := b.filling, len(b.inFlight)
@@ -167,7 +168,7 @@ func (b *batcher[T]) insert(ctx context.Context, f *batch[T]) {
 	if rows := f.rows.rows(); rows > 0 {
 		// ClickHouse silently drops other rows under a known token, so the token contains a hash of the
 		// records.
-		token := fmt.Sprintf("%s/%d/%d/%016x%s", b.name, window.Epoch, rows, f.hash.Sum64(), b.tokenSuffix)
+		token := fmt.Sprintf("%s/%d/%d/%016x%s", b.table, window.Epoch, rows, f.hash.Sum64(), b.tokenSuffix)
 		for backoff := (retry.Backoff{Min: 50 * time.Millisecond, Max: 2 * time.Second}); ; {
 			start := time.Now()
 			b.setAttempt(f, start)
@@ -176,15 +177,15 @@ func (b *batcher[T]) insert(ctx context.Context, f *batch[T]) {
 			cancel()
 			b.setAttempt(f, time.Time{})
 			if err == nil {
-				b.metrics.insert.WithLabelValues(b.name).Observe(time.Since(start).Seconds())
-				b.metrics.stored.WithLabelValues(b.name).Add(float64(rows))
+				b.metrics.insert.WithLabelValues(b.table).Observe(time.Since(start).Seconds())
+				b.metrics.stored.WithLabelValues(b.table).Add(float64(rows))
 				b.stored.Add(int64(rows))
 				break
 			}
 			if ctx.Err() != nil {
 				return
 			}
-			b.metrics.retries.WithLabelValues(b.name).Inc()
+			b.metrics.retries.WithLabelValues(b.table).Inc()
 			b.failed(f, err)
 			_ = backoff.Wait(ctx) // insert fails once ctx has ended
 		}
@@ -220,7 +221,7 @@ func (b *batcher[T]) failed(f *batch[T], err error) {
 	f.lastError = "can't insert into ClickHouse: " + err.Error()
 	if b.logged.due() {
 		b.log.Warn("can't insert into ClickHouse, trying again",
-			"table", b.name, "rows", f.rows.rows(), "error", err)
+			"table", b.table, "rows", f.rows.rows(), "error", err)
 	}
 }
 

@@ -38,7 +38,7 @@ func (k *blank) insert(ctx context.Context, _ inserter, token string) error {
 func TestBatcherEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stored := 0
-		b := newBatcher(&lane{name: "store", log: slog.New(slog.DiscardHandler),
+		b := newBatcher(&laneDeps{name: "store", log: slog.New(slog.DiscardHandler),
 			metrics: newMetrics(prometheus.NewRegistry())}, "events", nil, func() *blank {
 			return &blank{send: func(_ context.Context, rows int, _ string) error {
 				time.Sleep(10 * time.Second)
@@ -66,8 +66,8 @@ func TestBatcherEnds(t *testing.T) {
 	})
 }
 
-// TestBatcherBounds checks that three batches exist while ClickHouse is away, that add blocks for more, and
-// that an unacknowledged batch moves no position.
+// TestBatcherBounds checks that three batches exist while ClickHouse is unavailable, that add blocks for
+// more, and that an unacknowledged batch moves no position.
 func TestBatcherBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const piece = maxBatchRows / 4
@@ -82,8 +82,8 @@ func TestBatcherBounds(t *testing.T) {
 			defer mu.Unlock()
 			answer, hung = err, h
 		}
-		b := newBatcher(&lane{name: "store", log: slog.New(slog.DiscardHandler), metrics: m}, "events", nil,
-			func() *blank {
+		b := newBatcher(&laneDeps{name: "store", log: slog.New(slog.DiscardHandler), metrics: m}, "events",
+			nil, func() *blank {
 				return &blank{send: func(ctx context.Context, rows int, token string) error {
 					mu.Lock()
 					defer mu.Unlock()
@@ -194,7 +194,7 @@ type call struct {
 func newDesk(t *testing.T) *desk {
 	d := &desk{t: t, metrics: newMetrics(prometheus.NewRegistry()), calls: make(chan call, 10),
 		ended: make(chan struct{})}
-	d.batcher = newBatcher(&lane{name: "store", log: slog.New(slog.DiscardHandler), metrics: d.metrics},
+	d.batcher = newBatcher(&laneDeps{name: "store", log: slog.New(slog.DiscardHandler), metrics: d.metrics},
 		"events", nil, func() *blank {
 			return &blank{send: func(ctx context.Context, rows int, token string) error {
 				c := call{rows, token, make(chan error, 1)}

@@ -104,7 +104,7 @@ func (l *benchLane) run(tb testing.TB, records []broker.Record) (events int) {
 		e := &l.reader.envelope
 		events += len(e.Events)
 		finals, _ := l.windows.Apply(e)
-		l.pending.take(finals, e.Offset, l.windows.Classifier)
+		l.pending.add(finals, e.Offset, l.windows.Classifier)
 		if r.Time/100 != l.interval {
 			l.interval = r.Time / 100
 			out, n := l.pending.emit(time.UnixMilli(r.Time))
@@ -249,7 +249,7 @@ func (s *benchSites) change(n int) {
 		s.next++
 	}
 	finals, _ := s.windows.Apply(&e)
-	s.pending.take(finals, e.Offset, s.windows.Classifier)
+	s.pending.add(finals, e.Offset, s.windows.Classifier)
 }
 
 // emission returns how long an emission takes after 100 sites have changed.

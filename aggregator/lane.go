@@ -21,34 +21,39 @@ type work interface {
 	unready() string // the reason why it isn't ready, or ""
 }
 
-// lane is a consumer group and the dependencies that its work shares.
-type lane struct {
-	name            string
+// laneDeps are the dependencies that the parts of a lane or of a rewind share.
+type laneDeps struct {
+	name            string // of the lane
 	cfg             Config
 	broker          *broker.Client
 	log             *slog.Logger
 	metrics         *metrics
-	member          *group.Member
 	tokenSuffix     string        // makes the insert tokens of a rewind unique
 	recreationGrace time.Duration // see broker.Follower
+}
+
+// lane is a member of a consumer group and its work.
+type lane struct {
+	*laneDeps
+	member *group.Member
 
 	mu   sync.Mutex
-	work work
+	work work // on the partitions of the newest generation; nil before the first one
 }
 
 // newLane wires a lane. start makes the work on the partitions of a generation, from their committed
 // positions.
-func newLane(name string, cfg Config, deps Deps, m *metrics, start func(*lane, []group.Position) work,
-	topics ...string) *lane {
-	l := &lane{name: name, cfg: cfg, broker: deps.Broker, log: deps.Log.With("lane", name), metrics: m,
-		recreationGrace: broker.RecreationGrace}
+func newLane(name string, cfg Config, deps Deps, m *metrics,
+	start func(*laneDeps, []group.Position) work, topics ...string) *lane {
+	l := &lane{laneDeps: &laneDeps{name: name, cfg: cfg, broker: deps.Broker, metrics: m,
+		log: deps.Log.With("lane", name), recreationGrace: broker.RecreationGrace}}
 	l.member = group.New(group.Config{Group: topic.Group(name), Instance: cfg.Instance, Topics: topics,
 		Session:    cfg.Session,
 		Rebalanced: func(partitions []int) { m.assigned(name, partitions) },
 		Start: func(_ []int, committed []group.Position) group.Work {
 			l.mu.Lock()
 			defer l.mu.Unlock()
-			l.work = start(l, committed)
+			l.work = start(l.laneDeps, committed)
 			return l.work
 		}}, deps.Broker, l.log)
 	return l
@@ -64,14 +69,14 @@ func (l *lane) unready() string {
 }
 
 // drain returns a context that outlives ctx by Config.Drain, for writes that are under way when ctx ends.
-func (l *lane) drain(ctx context.Context) (context.Context, context.CancelFunc) {
+func (d *laneDeps) drain(ctx context.Context) (context.Context, context.CancelFunc) {
 	draining, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var timer *time.Timer
 	var mu sync.Mutex
 	stop := context.AfterFunc(ctx, func() {
 		mu.Lock()
 		defer mu.Unlock()
-		timer = time.AfterFunc(l.cfg.Drain, cancel)
+		timer = time.AfterFunc(d.cfg.Drain, cancel)
 	})
 	return draining, func() {
 		stop()
@@ -85,13 +90,13 @@ func (l *lane) drain(ctx context.Context) (context.Context, context.CancelFunc) 
 }
 
 // follow reads a partition until ctx ends, a callback fails, or the span of a rewind is read.
-func (l *lane) follow(ctx context.Context, f broker.Follower) error {
-	f.RecreationGrace = l.recreationGrace
-	switch err := l.broker.Follow(ctx, f); {
+func (d *laneDeps) follow(ctx context.Context, f broker.Follower) error {
+	f.RecreationGrace = d.recreationGrace
+	switch err := d.broker.Follow(ctx, f); {
 	case errors.Is(err, errSpanEnd):
 		return nil
 	case errors.Is(err, broker.ErrTopicRecreated):
-		return l.recreated(err, f.Topic)
+		return d.recreated(err, f.Topic)
 	default:
 		return err
 	}
@@ -99,15 +104,15 @@ func (l *lane) follow(ctx context.Context, f broker.Follower) error {
 
 // recreated adds to an error the command that repairs a group after its topic was deleted and created again.
 // The lane can't tell which offset it should go on from, so it waits for an operator.
-func (l *lane) recreated(err error, topic string) error {
+func (d *laneDeps) recreated(err error, topic string) error {
 	return fmt.Errorf("%w; if the topic was deleted and created again, stop the aggregators, "+
 		"run kafka-consumer-groups.sh --bootstrap-server HOST:PORT --group nowcast-%s --delete-offsets "+
-		"--topic %s and start them: they begin at its first record", err, l.name, topic)
+		"--topic %s and start them: they begin at its first record", err, d.name, topic)
 }
 
-// letter is the value of a record of nowcast.dead-letter.v1. It names an unreadable record, which stays in
-// its topic.
-type letter struct {
+// deadLetterRecord is the value of a record of nowcast.dead-letter.v1. It names an unreadable record, which
+// stays in its topic.
+type deadLetterRecord struct {
 	Lane      string `json:"lane"`
 	Topic     string `json:"topic"`
 	Partition int    `json:"partition"`
@@ -116,20 +121,20 @@ type letter struct {
 }
 
 // deadLetter reports an unreadable record to the dead-letter topic and retries until that is acknowledged or
-// ctx ends: only then may the position behind the record be committed. A crash can repeat a letter under the
-// same key.
-func (l *lane) deadLetter(ctx context.Context, source string, partition int, offset int64,
+// ctx ends: only then may the position behind the record be committed. A crash can repeat a dead letter
+// under the same key.
+func (d *laneDeps) deadLetter(ctx context.Context, source string, partition int, offset int64,
 	reason error) error {
-	l.log.Error("a record can't be read and is left out",
+	d.log.Error("a record can't be read and is left out",
 		"topic", source, "partition", partition, "offset", offset, "error", reason)
-	value, err := json.Marshal(letter{l.name, source, partition, offset, reason.Error()})
+	value, err := json.Marshal(deadLetterRecord{d.name, source, partition, offset, reason.Error()})
 	if err != nil {
 		return fmt.Errorf("write dead letter: %w", err)
 	}
-	key := fmt.Appendf(nil, "%s/%s/%d/%d", l.name, source, partition, offset)
+	key := fmt.Appendf(nil, "%s/%s/%d/%d", d.name, source, partition, offset)
 	var backoff retry.Backoff
 	for logged := (logEvery{}); ; {
-		_, err := l.broker.ProduceKeyed(ctx, topic.DeadLetter, key, value)
+		_, err := d.broker.ProduceKeyed(ctx, topic.DeadLetter, key, value)
 		if err == nil {
 			return nil
 		}
@@ -137,10 +142,10 @@ func (l *lane) deadLetter(ctx context.Context, source string, partition int, off
 			return ctx.Err()
 		}
 		if logged.due() {
-			l.log.Warn("can't write dead letter, trying again", "error", err)
+			d.log.Warn("can't write dead letter, trying again", "error", err)
 		}
-		l.metrics.retries.WithLabelValues(topic.DeadLetter).Inc()
-		l.broker.Refresh()
+		d.metrics.retries.WithLabelValues(topic.DeadLetter).Inc()
+		d.broker.Refresh()
 		_ = backoff.Wait(ctx) // ProduceKeyed fails once ctx has ended
 	}
 }

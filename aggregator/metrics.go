@@ -164,7 +164,7 @@ func (m *metrics) partition(lane, topic string, partition int) partitionMetrics 
 		lost: m.lost.WithLabelValues(lane, topic), newest: m.lagSeconds.add(lane, topic, p)}
 }
 
-// record is called before a record is consumed, which may take as long as a sink is away.
+// record is called before a record is consumed, which may take as long as a sink is unavailable.
 func (p *partitionMetrics) record(at int64) { p.newest.Store(at) }
 
 func (p *partitionMetrics) fetched(next, end int64) {

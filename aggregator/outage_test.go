@@ -34,7 +34,7 @@ func TestProducesRefused(t *testing.T) {
 	w.until(5*time.Second, "committed", func() string {
 		c := w.committed("nowcast-windows")
 		for p := range partitions {
-			if c[partitionOf{topic.Events, p}] != int64(len(w.log[p])) {
+			if c[topicPartition{topic.Events, p}] != int64(len(w.log[p])) {
 				return fmt.Sprint(c)
 			}
 		}
@@ -88,8 +88,8 @@ func TestProducesRefused(t *testing.T) {
 		}
 		return ""
 	})
-	if after := w.committed("nowcast-windows"); after[partitionOf{topic.Events,
-		0}] != before[partitionOf{topic.Events, 0}] {
+	if after := w.committed("nowcast-windows"); after[topicPartition{topic.Events,
+		0}] != before[topicPartition{topic.Events, 0}] {
 		t.Errorf("committed %v during the outage, %v before", after, before)
 	}
 	refused.Remove()
@@ -157,7 +157,7 @@ func (w *world) recreate(name string) {
 }
 
 // commit sets a group's offsets, as of before a topic was recreated.
-func (w *world) commit(group string, offsets map[partitionOf]int64, metadata string) {
+func (w *world) commit(group string, offsets map[topicPartition]int64, metadata string) {
 	w.t.Helper()
 	var positions []broker.Position
 	for p, offset := range offsets {
@@ -212,8 +212,8 @@ func TestRecreatedWhileRunning(t *testing.T) {
 			stop()
 			// The broker forgets positions in a deleted topic; the command does so for a broker that
 			// doesn't.
-			w.commit("nowcast-store", map[partitionOf]int64{{name, 0}: -1, {name, 1}: -1}, "")
-			w.commit("nowcast-windows", map[partitionOf]int64{{name, 0}: -1, {name, 1}: -1}, "")
+			w.commit("nowcast-store", map[topicPartition]int64{{name, 0}: -1, {name, 1}: -1}, "")
+			w.commit("nowcast-windows", map[topicPartition]int64{{name, 0}: -1, {name, 1}: -1}, "")
 			again := newSink(t)
 			w.lanes(Config{Windows: name == topic.Events, Store: true}, again)
 			if name == topic.Events {
@@ -284,7 +284,7 @@ func TestRecreatedAndGrown(t *testing.T) {
 			w.recreate(name)
 			for id, positions := range before { // where the broker doesn't forget them with the topic
 				for _, p := range positions {
-					w.commit(id, map[partitionOf]int64{{p.Topic, p.Partition}: p.Offset}, p.Metadata)
+					w.commit(id, map[topicPartition]int64{{p.Topic, p.Partition}: p.Offset}, p.Metadata)
 				}
 			}
 			w.clock += 1000
@@ -302,7 +302,8 @@ func TestRecreatedAndGrown(t *testing.T) {
 			for id, positions := range before {
 				after := w.committed(id)
 				for _, p := range positions {
-					if got := after[partitionOf{p.Topic, p.Partition}]; p.Topic == name && got != p.Offset {
+					got := after[topicPartition{p.Topic, p.Partition}]
+					if p.Topic == name && got != p.Offset {
 						t.Errorf("%s: %s/%d is committed up to %d and was up to %d", id, p.Topic,
 							p.Partition, got, p.Offset)
 					}
@@ -318,7 +319,7 @@ func TestRecreatedWhileStopped(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			at := map[partitionOf]int64{{name, 0}: 1000, {name, 1}: 1000}
+			at := map[topicPartition]int64{{name, 0}: 1000, {name, 1}: 1000}
 			w.commit("nowcast-store", at, fmt.Sprintf("watermark=%d", w.clock))
 			w.commit("nowcast-windows", at, fmt.Sprintf("watermark=%d", w.clock))
 			w.traffic(1, 10, time.Minute)
@@ -380,9 +381,9 @@ func TestLostHead(t *testing.T) {
 		lane, topic string
 		want        int64
 	}{
-		{"store", topic.Events, first - before[partitionOf{topic.Events, 0}]},
-		{"windows", topic.Events, first - windows[partitionOf{topic.Events, 0}]},
-		{"store", topic.Windows, end - 1 - before[partitionOf{topic.Windows, 1}]},
+		{"store", topic.Events, first - before[topicPartition{topic.Events, 0}]},
+		{"windows", topic.Events, first - windows[topicPartition{topic.Events, 0}]},
+		{"store", topic.Windows, end - 1 - before[topicPartition{topic.Windows, 1}]},
 	} {
 		if got := testutil.ToFloat64(m.lost.WithLabelValues(c.lane, c.topic)); got != float64(c.want) ||
 			c.want <= 0 {

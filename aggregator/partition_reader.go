@@ -30,7 +30,7 @@ type envelopeHandler interface {
 // partitionReader reads one partition of the events topic for a lane. It first reads the warm-up, the part of
 // the log that rebuilds the state at the committed position, and then goes live from there.
 type partitionReader struct {
-	*lane
+	*laneDeps
 	handler    envelopeHandler
 	classifier *fold.Classifier
 	partition  int
@@ -52,13 +52,13 @@ type partitionReader struct {
 	envelope fold.Envelope
 }
 
-func newPartitionReader(l *lane, h envelopeHandler, c *fold.Classifier,
+func newPartitionReader(d *laneDeps, h envelopeHandler, c *fold.Classifier,
 	committed group.Position) *partitionReader {
 	p := committed.Partition
-	log := l.log.With("partition", p)
-	return &partitionReader{lane: l, handler: h, classifier: c, partition: p, committed: committed, log: log,
-		failure:          readFailure{log: log, name: fmt.Sprintf("can't read %s/%d", topic.Events, p)},
-		partitionMetrics: l.metrics.partition(l.name, topic.Events, p)}
+	log := d.log.With("partition", p)
+	return &partitionReader{laneDeps: d, handler: h, classifier: c, partition: p, committed: committed,
+		log: log, failure: readFailure{log: log, name: fmt.Sprintf("can't read %s/%d", topic.Events, p)},
+		partitionMetrics: d.metrics.partition(d.name, topic.Events, p)}
 }
 
 // position returns a position of the events topic, with the watermark there as metadata.
@@ -112,9 +112,8 @@ func retryStart(ctx context.Context, start func(context.Context) (int64, error),
 	}
 }
 
-// start returns the offset where the warm-up begins. All that matters at a watermark was received less than
-// fold.WarmUp before it, and no event is later than its record: so the warm-up begins at the first record of
-// that time.
+// start returns the offset of the first record with a timestamp within fold.WarmUp before the committed
+// watermark. The state depends only on events received since, and no event is later than its record.
 func (r *partitionReader) start(ctx context.Context) (int64, error) {
 	first, _, err := r.broker.Bounds(ctx, topic.Events, r.partition)
 	if err != nil || r.committed.Offset < 0 {

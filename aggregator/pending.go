@@ -34,8 +34,8 @@ func newPending(partition int, f *fold.Fold) *pending {
 		emittedWatermark: fold.None}
 }
 
-// take adds the rows that the envelope at offset made final.
-func (p *pending) take(finals []window.Second, offset int64, c *fold.Classifier) {
+// add adds the rows that the envelope at offset made final.
+func (p *pending) add(finals []window.Second, offset int64, c *fold.Classifier) {
 	p.finals = append(p.finals, finals...)
 	p.next, p.watermark, p.logTime = offset+1, c.Watermark(), c.LogTime()
 }
@@ -44,9 +44,9 @@ func (p *pending) take(finals []window.Second, offset int64, c *fold.Classifier)
 // again.
 func (p *pending) dropFinals() { p.finals = p.finals[:0] }
 
-// any reports whether there is anything to emit. That includes a watermark that has passed the end of a
-// second.
-func (p *pending) any() bool {
+// hasChanges reports whether there is anything to emit. That includes a watermark that has passed the end of
+// a second.
+func (p *pending) hasChanges() bool {
 	return len(p.finals) > 0 || p.passedSecond() || p.fold.Pending()
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -44,10 +45,10 @@ func (r Rewind) Run(ctx context.Context, deps Deps) (RewindProgress, error) {
 	if err := deps.Warehouse.Migrate(ctx); err != nil {
 		return RewindProgress{}, err
 	}
-	l := &lane{name: "store", cfg: Config{Drain: defaultDrain}, broker: deps.Broker, log: deps.Log,
+	d := &laneDeps{name: "store", cfg: Config{Drain: defaultDrain}, broker: deps.Broker, log: deps.Log,
 		metrics: newMetrics(prometheus.NewRegistry()), recreationGrace: broker.RecreationGrace,
 		tokenSuffix: "/" + rand.Text()} // else ClickHouse would drop rows that were deleted since
-	spans, err := r.spans(ctx, l)
+	spans, err := r.spans(ctx, d)
 	if err != nil {
 		return RewindProgress{}, err
 	}
@@ -59,12 +60,12 @@ func (r Rewind) Run(ctx context.Context, deps Deps) (RewindProgress, error) {
 		records += s.end - s.readFrom
 	}
 	var read atomic.Int64
-	w := newStoreWork(l, deps.Warehouse, committed)
+	w := newStoreWork(d, deps.Warehouse, committed)
 	for _, p := range w.partitions {
-		p.reader.span = spans[partitionOf{topic.Events, p.partition}].countedBy(&read)
+		p.reader.span = spans[topicPartition{topic.Events, p.partition}].countedBy(&read)
 	}
 	for _, t := range w.tails {
-		t.span = spans[partitionOf{topic.Windows, t.committed.Partition}].countedBy(&read)
+		t.span = spans[topicPartition{topic.Windows, t.committed.Partition}].countedBy(&read)
 	}
 	progress := func() RewindProgress {
 		return RewindProgress{Read: read.Load(), Records: records,
@@ -127,15 +128,15 @@ func (s span) count(offset int64) error {
 }
 
 // spans finds what to read of each partition of both topics.
-func (r Rewind) spans(ctx context.Context, l *lane) (map[partitionOf]span, error) {
-	partitions, err := l.broker.Partitions(ctx, topic.Events)
+func (r Rewind) spans(ctx context.Context, d *laneDeps) (map[topicPartition]span, error) {
+	partitions, err := d.broker.Partitions(ctx, topic.Events)
 	if err != nil {
 		return nil, err
 	}
-	spans := map[partitionOf]span{}
+	spans := map[topicPartition]span{}
 	for p := range partitions {
 		for _, name := range []string{topic.Events, topic.Windows} {
-			if spans[partitionOf{name, p}], err = r.span(ctx, l, name, p); err != nil {
+			if spans[topicPartition{name, p}], err = r.span(ctx, d, name, p); err != nil {
 				return nil, fmt.Errorf("rewind %s/%d: %w", name, p, err)
 			}
 		}
@@ -144,12 +145,12 @@ func (r Rewind) spans(ctx context.Context, l *lane) (map[partitionOf]span, error
 }
 
 // span finds what to read of a partition.
-func (r Rewind) span(ctx context.Context, l *lane, name string, p int) (s span, err error) {
-	first, end, err := l.broker.Bounds(ctx, name, p)
+func (r Rewind) span(ctx context.Context, d *laneDeps, name string, p int) (s span, err error) {
+	first, end, err := d.broker.Bounds(ctx, name, p)
 	if err != nil {
 		return s, err
 	}
-	if s.writeFrom, err = l.broker.OffsetAt(ctx, name, p, r.From); err != nil {
+	if s.writeFrom, err = d.broker.OffsetAt(ctx, name, p, r.From); err != nil {
 		return s, err
 	}
 	s.writeFrom = min(max(s.writeFrom, first), end)
@@ -159,45 +160,39 @@ func (r Rewind) span(ctx context.Context, l *lane, name string, p int) (s span, 
 	}
 	at := r.From
 	if s.writeFrom > first {
-		before, err := timeOf(ctx, l.broker, name, p, s.writeFrom-1)
+		before, err := timeOf(ctx, d.broker, name, p, s.writeFrom-1)
 		if err != nil {
 			return s, err
 		}
 		at = before
 	}
-	if s.readFrom, err = l.broker.OffsetAt(ctx, name, p, at.Add(-rewindWarmUp)); err != nil {
+	if s.readFrom, err = d.broker.OffsetAt(ctx, name, p, at.Add(-rewindWarmUp)); err != nil {
 		return s, err
 	}
 	if s.readFrom = min(s.readFrom, s.writeFrom); s.readFrom > first || first == 0 || first == end {
 		return s, nil
 	}
-	oldest, err := timeOf(ctx, l.broker, name, p, first)
+	oldest, err := timeOf(ctx, d.broker, name, p, first)
 	if err != nil {
 		return s, err
 	}
 	from := oldest.Add(rewindWarmUp)
-	if s.writeFrom, err = l.broker.OffsetAt(ctx, name, p, from); err != nil {
+	if s.writeFrom, err = d.broker.OffsetAt(ctx, name, p, from); err != nil {
 		return s, err
 	}
 	s.writeFrom = min(s.writeFrom, end)
-	l.log.Warn("the log doesn't reach back far enough to judge its first records again: "+
+	d.log.Warn("the log doesn't reach back far enough to judge its first records again: "+
 		"their rows are left as they are",
 		"topic", name, "partition", p, "log begins", oldest.UTC().Format(time.RFC3339),
 		"written from", from.UTC().Format(time.RFC3339))
 	return s, nil
 }
 
-// timeOf returns the timestamp of a record.
-func timeOf(ctx context.Context, b *broker.Client, name string, p int, offset int64) (at time.Time,
-	err error) {
-	found := errors.New("found")
-	err = b.Follow(ctx, broker.Follower{Topic: name, Partition: p, From: offset,
-		Record: func(x broker.Record) error {
-			at = time.UnixMilli(x.Time)
-			return found
-		}})
-	if errors.Is(err, found) {
-		err = nil
+// timeOf returns the timestamp of a record, or of the next one if it can't be read any more.
+func timeOf(ctx context.Context, b *broker.Client, name string, p int, offset int64) (time.Time, error) {
+	next := broker.Range{Topic: name, Partition: p, From: offset, To: math.MaxInt64}
+	for x, err := range broker.ReadRange(ctx, b, next) {
+		return time.UnixMilli(x.Time), err
 	}
-	return at, err
+	return time.Time{}, nil
 }

@@ -20,12 +20,12 @@ func TestRewindSpan(t *testing.T) {
 		w.clock += 60_000
 		w.send(0, w.view(1, "/"))
 	}
-	l := &lane{broker: w.kafka, log: slog.New(slog.NewTextHandler(testLog{t}, nil))}
+	d := &laneDeps{broker: w.kafka, log: slog.New(slog.NewTextHandler(testLog{t}, nil))}
 	at := func(minute int64) time.Time { return time.UnixMilli(begin + minute*60_000) }
 	check := func(from time.Time, want span) {
 		t.Helper()
 		want.limited = true
-		if got, err := (Rewind{From: from}).span(t.Context(), l, topic.Events, 0); got != want || err != nil {
+		if got, err := (Rewind{From: from}).span(t.Context(), d, topic.Events, 0); got != want || err != nil {
 			t.Errorf("%+v %v, want %+v", got, err, want)
 		}
 	}
@@ -35,7 +35,7 @@ func TestRewindSpan(t *testing.T) {
 	check(at(0), span{readFrom: 0, writeFrom: 0, end: 120})
 	check(at(5), span{readFrom: 0, writeFrom: 4, end: 120})
 	check(at(500), span{readFrom: 98, writeFrom: 120, end: 120})
-	if got, err := (Rewind{From: at(0)}).span(t.Context(), l, topic.Events, 1); err != nil ||
+	if got, err := (Rewind{From: at(0)}).span(t.Context(), d, topic.Events, 1); err != nil ||
 		!got.ends(got.readFrom) {
 		t.Errorf("an empty partition: %+v %v", got, err)
 	}

@@ -26,7 +26,7 @@ type sink struct {
 	t *testing.T
 
 	mu     sync.Mutex
-	away   error  // what an insert fails with
+	down   error  // what an insert fails with
 	only   string // the table whose inserts fail; of all when empty
 	hung   bool   // an insert takes until its caller gives up
 	lose   int    // so many inserts are done and not acknowledged
@@ -41,10 +41,10 @@ func newSink(t *testing.T) *sink {
 }
 
 // set changes how the sink answers inserts.
-func (s *sink) set(away error, hung bool, lose int) {
+func (s *sink) set(down error, hung bool, lose int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.away, s.hung, s.lose = away, hung, lose
+	s.down, s.hung, s.lose = down, hung, lose
 }
 
 func (s *sink) rows(table string) map[string]string {
@@ -57,17 +57,17 @@ func (s *sink) PrepareBatch(ctx context.Context, query string,
 	_ ...driver.PrepareBatchOption) (driver.Batch, error) {
 	words := strings.FieldsFunc(query, func(r rune) bool { return strings.ContainsRune(" \n(),", r) })
 	s.mu.Lock()
-	away, hung := s.away, s.hung
+	down, hung := s.down, s.hung
 	if s.only != "" && s.only != words[2] {
-		away = nil
+		down = nil
 	}
 	s.mu.Unlock()
 	if hung {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	if away != nil {
-		return nil, away
+	if down != nil {
+		return nil, down
 	}
 	return &sinkBatch{sink: s, token: tokenOf(ctx), table: words[2],
 		columns: columnsOf(s.t, words[2], words[3:])}, nil

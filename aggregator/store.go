@@ -25,7 +25,7 @@ const storeIdlePause = 500 * time.Millisecond
 // storeWork is the store lane's work on the partitions of one generation: their events, the ledger and their
 // windows.
 type storeWork struct {
-	*lane
+	*laneDeps
 	events     *batcher[*eventRows]
 	ledger     *batcher[*ledgerRows]
 	windows    *batcher[*windowRows]
@@ -34,25 +34,25 @@ type storeWork struct {
 	haltReason atomic.Pointer[string] // of the last halted partition
 }
 
-func newStoreWork(l *lane, db inserter, committed []group.Position) *storeWork {
-	w := &storeWork{lane: l,
-		events:  newBatcher(l, "events", db, func() *eventRows { return &eventRows{} }),
-		ledger:  newBatcher(l, "ledger", db, func() *ledgerRows { return &ledgerRows{} }),
-		windows: newBatcher(l, "windows", db, func() *windowRows { return &windowRows{} })}
+func newStoreWork(d *laneDeps, db inserter, committed []group.Position) *storeWork {
+	w := &storeWork{laneDeps: d,
+		events:  newBatcher(d, "events", db, func() *eventRows { return &eventRows{} }),
+		ledger:  newBatcher(d, "ledger", db, func() *ledgerRows { return &ledgerRows{} }),
+		windows: newBatcher(d, "windows", db, func() *windowRows { return &windowRows{} })}
 	for _, p := range committed {
 		if p.Topic == topic.Events {
 			e := &eventsPartition{partition: p.Partition,
 				classifier: fold.NewClassifier(fold.StandardRules()),
 				eventRows:  w.events, ledgerRows: w.ledger}
-			e.reader = newPartitionReader(l, e, e.classifier, p)
+			e.reader = newPartitionReader(d, e, e.classifier, p)
 			e.reader.idlePause = storeIdlePause
 			w.partitions = append(w.partitions, e)
 		} else {
-			log := l.log.With("topic", p.Topic, "partition", p.Partition)
-			w.tails = append(w.tails, &windowsTail{lane: l, log: log, committed: p, rows: w.windows,
+			log := d.log.With("topic", p.Topic, "partition", p.Partition)
+			w.tails = append(w.tails, &windowsTail{laneDeps: d, log: log, committed: p, rows: w.windows,
 				failure: readFailure{log: log,
 					name: fmt.Sprintf("can't read %s/%d", p.Topic, p.Partition)},
-				partitionMetrics: l.metrics.partition(l.name, topic.Windows, p.Partition)})
+				partitionMetrics: d.metrics.partition(d.name, topic.Windows, p.Partition)})
 		}
 	}
 	return w
@@ -180,7 +180,7 @@ func (p *eventsPartition) store(ctx context.Context, e *fold.Envelope, record []
 // windowsTail stores the final rows of one partition of the windows topic in the table `windows`. It has no
 // state, so it needs no warm-up.
 type windowsTail struct {
-	*lane
+	*laneDeps
 	log              *slog.Logger
 	committed        group.Position
 	rows             *batcher[*windowRows]

@@ -40,8 +40,8 @@ func (w *world) lanes(cfg Config, db inserter) (s *Service, m *metrics, stop fun
 	s, m = &Service{log: deps.Log}, newMetrics(registry)
 	if cfg.Windows {
 		s.lanes = append(s.lanes, newLane("windows", cfg, deps, m,
-			func(l *lane, committed []group.Position) work {
-				x := newWindowsWork(l, committed).(*windowsWork)
+			func(d *laneDeps, committed []group.Position) work {
+				x := newWindowsWork(d, committed).(*windowsWork)
 				for _, p := range x.partitions {
 					p.maxFinals = cmp.Or(w.maxFinals, p.maxFinals)
 				}
@@ -50,8 +50,8 @@ func (w *world) lanes(cfg Config, db inserter) (s *Service, m *metrics, stop fun
 	}
 	if cfg.Store {
 		s.lanes = append(s.lanes, newLane("store", cfg, deps, m,
-			func(l *lane, committed []group.Position) work {
-				return newStoreWork(l, db, committed)
+			func(d *laneDeps, committed []group.Position) work {
+				return newStoreWork(d, db, committed)
 			}, topic.Events, topic.Windows))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -149,11 +149,11 @@ func (w *world) positions(id string) []group.Position {
 }
 
 // committed returns the offsets of a group.
-func (w *world) committed(id string) map[partitionOf]int64 {
+func (w *world) committed(id string) map[topicPartition]int64 {
 	w.t.Helper()
-	offsets := map[partitionOf]int64{}
+	offsets := map[topicPartition]int64{}
 	for _, p := range w.positions(id) {
-		offsets[partitionOf{p.Topic, p.Partition}] = p.Offset
+		offsets[topicPartition{p.Topic, p.Partition}] = p.Offset
 	}
 	return offsets
 }
@@ -182,12 +182,12 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// TestStoreAway checks that windows are emitted as usual while ClickHouse is away, and that the missing
-// rows are stored afterwards.
-func TestStoreAway(t *testing.T) {
+// TestStoreUnavailable checks that windows are emitted as usual while ClickHouse is unavailable, and that the
+// missing rows are stored afterwards.
+func TestStoreUnavailable(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		away error
+		down error
 		hung bool
 	}{{"fails", errors.New("connection refused"), false}, {"hangs", nil, true}} {
 		t.Run(c.name, func(t *testing.T) {
@@ -197,7 +197,7 @@ func TestStoreAway(t *testing.T) {
 			service, m, stop := w.lanes(Config{Windows: true, Store: true, Drain: 300 * time.Millisecond}, s)
 			w.traffic(1, 40, 20*time.Minute)
 			w.stored(s)
-			s.set(c.away, c.hung, 0)
+			s.set(c.down, c.hung, 0)
 			w.traffic(2, 20, time.Minute)
 			if !c.hung {
 				w.until(5*time.Second, "unready", func() string {
@@ -242,9 +242,9 @@ func TestStoreAway(t *testing.T) {
 				var p int
 				var offset int64
 				_, _ = fmt.Sscanf(key, "%d/%d/", &p, &offset)
-				if _, has := got[key]; !has && offset < offsets[partitionOf{topic.Events, p}] {
+				if _, has := got[key]; !has && offset < offsets[topicPartition{topic.Events, p}] {
 					t.Errorf("%s isn't stored, and %d is committed", key,
-						offsets[partitionOf{topic.Events, p}])
+						offsets[topicPartition{topic.Events, p}])
 				}
 			}
 			s.set(nil, false, 0)
@@ -331,7 +331,7 @@ func TestStoreDeadLetter(t *testing.T) {
 	}
 	w.until(5*time.Second, "committed", func() string {
 		c := w.committed("nowcast-store")
-		if c[partitionOf{topic.Windows, 0}] != 3 || c[partitionOf{topic.Events, 1}] != 3 {
+		if c[topicPartition{topic.Windows, 0}] != 3 || c[topicPartition{topic.Events, 1}] != 3 {
 			return fmt.Sprint(c)
 		}
 		return ""

@@ -24,10 +24,10 @@ const produceTimeout = 5 * time.Second
 // windowsWork is the windows lane's work on the partitions of one generation.
 type windowsWork struct{ partitions []*windowsPartition }
 
-func newWindowsWork(l *lane, committed []group.Position) work {
+func newWindowsWork(d *laneDeps, committed []group.Position) work {
 	w := &windowsWork{}
 	for _, p := range committed {
-		w.partitions = append(w.partitions, newWindowsPartition(l, p))
+		w.partitions = append(w.partitions, newWindowsPartition(d, p))
 	}
 	return w
 }
@@ -69,7 +69,7 @@ func (w *windowsWork) unready() string {
 // windowsPartition is the windows lane of one partition: one goroutine reads and folds, another emits what is
 // pending.
 type windowsPartition struct {
-	*lane
+	*laneDeps
 	partition int
 	reader    *partitionReader
 	changed   chan struct{} // notifies emitLoop
@@ -85,18 +85,18 @@ type windowsPartition struct {
 	haltReason   string // why reading has ended for good; what is pending is still emitted
 
 	// Of the emitting goroutine.
-	unacknowledged [][]byte       // records of the emission that is being written
-	sending        group.Position // reached once they are acknowledged
-	logged         logEvery
+	unacknowledged         [][]byte       // records of the emission that is being written
+	unacknowledgedPosition group.Position // reached once they are acknowledged
+	logged                 logEvery
 }
 
-func newWindowsPartition(l *lane, committed group.Position) *windowsPartition {
+func newWindowsPartition(d *laneDeps, committed group.Position) *windowsPartition {
 	windows := fold.NewWindows(fold.StandardRules())
-	w := &windowsPartition{lane: l, partition: committed.Partition, changed: make(chan struct{}, 1),
+	w := &windowsPartition{laneDeps: d, partition: committed.Partition, changed: make(chan struct{}, 1),
 		maxFinals: maxFinals, windows: windows, pending: newPending(committed.Partition, windows.Fold),
 		reason: "reading the last minutes of the log again"}
 	w.notFull.L = &w.mu
-	w.reader = newPartitionReader(l, w, w.windows.Classifier, committed)
+	w.reader = newPartitionReader(d, w, w.windows.Classifier, committed)
 	return w
 }
 
@@ -149,10 +149,10 @@ func (w *windowsPartition) apply(ctx context.Context, e *fold.Envelope, _ []byte
 	} else {
 		finals, outcome = w.windows.Apply(e)
 	}
-	w.pending.take(finals, e.Offset, w.windows.Classifier)
+	w.pending.add(finals, e.Offset, w.windows.Classifier)
 	if !w.live {
 		w.pending.dropFinals()
-	} else if w.pending.any() {
+	} else if w.pending.hasChanges() {
 		notify(w.changed)
 	}
 	return outcome, nil
@@ -181,7 +181,7 @@ func (w *windowsPartition) goLive() {
 	// A watermark that goLive has raised only passes seconds that were final before.
 	p, c := w.pending, w.windows.Classifier
 	w.windows.Fold.Advance(c.Watermark(), 0)
-	p.take(w.windows.Fold.End(p.next-1, c.LogTime()), p.next-1, c)
+	p.add(w.windows.Fold.End(p.next-1, c.LogTime()), p.next-1, c)
 	p.dropFinals()
 	w.live, w.reason = true, ""
 	notify(w.changed)
@@ -195,13 +195,13 @@ func (w *windowsPartition) emitLoop(ctx, draining context.Context) {
 		return now.Truncate(emitInterval).Add(emitInterval).Sub(now)
 	}
 	var last time.Time
-	var again <-chan time.Time
+	var retryTimer <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-w.changed:
-		case <-again:
+		case <-retryTimer:
 		}
 		if time.Since(last) < emitInterval {
 			if retry.Sleep(ctx, untilNext()) != nil {
@@ -211,8 +211,8 @@ func (w *windowsPartition) emitLoop(ctx, draining context.Context) {
 		if w.emit(draining) {
 			last = time.Now()
 		}
-		if again = nil; w.hasPending() {
-			again = time.After(untilNext())
+		if retryTimer = nil; w.hasPending() {
+			retryTimer = time.After(untilNext())
 		}
 	}
 }
@@ -221,7 +221,7 @@ func (w *windowsPartition) emitLoop(ctx, draining context.Context) {
 func (w *windowsPartition) hasPending() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.live && w.pending.any()
+	return w.live && w.pending.hasChanges()
 }
 
 // emit writes all that is due, one record after the other, until all are acknowledged or ctx ends. It reports
@@ -254,7 +254,7 @@ func (w *windowsPartition) emit(ctx context.Context) (wrote bool) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.acknowledged, w.reason = w.sending, ""
+	w.acknowledged, w.reason = w.unacknowledgedPosition, ""
 	return true
 }
 
@@ -271,7 +271,8 @@ func (w *windowsPartition) collect() bool {
 	if len(records) == 0 {
 		return false
 	}
-	w.unacknowledged, w.sending = records, position(w.partition, p.next, p.watermark)
+	w.unacknowledged = records
+	w.unacknowledgedPosition = position(w.partition, p.next, p.watermark)
 	w.metrics.emitted.WithLabelValues("final").Add(float64(n.finals))
 	w.metrics.emitted.WithLabelValues("provisional").Add(float64(n.provisional))
 	w.metrics.emitted.WithLabelValues("now").Add(float64(n.lists))

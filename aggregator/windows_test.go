@@ -158,7 +158,7 @@ func TestPendingThins(t *testing.T) {
 		e := fold.Envelope{Offset: offset, Time: at,
 			Header: event.Header{Node: 1, Sequence: uint64(offset), Low: at - 1}, Events: events}
 		finals, _ := w.Apply(&e)
-		p.take(finals, offset, w.Classifier)
+		p.add(finals, offset, w.Classifier)
 	}
 	view := func(at int64, visitor uint64) event.Event {
 		return event.Event{Time: at, Visitor: visitor, Kind: event.Pageview, Site: "x", Path: "/"}
@@ -172,15 +172,15 @@ func TestPendingThins(t *testing.T) {
 		t.Errorf("%+v in %d records", n, len(records))
 	}
 	send(at+30, view(at+30, 5))
-	if _, n := p.emit(now.Add(emitInterval)); n != (counts{0, 1, 0}) || !p.any() {
+	if _, n := p.emit(now.Add(emitInterval)); n != (counts{0, 1, 0}) || !p.hasChanges() {
 		t.Errorf("%+v, want the row and the list not twice within a second", n)
 	}
-	if _, n := p.emit(now.Add(listInterval)); n != (counts{0, 0, 1}) || p.any() {
+	if _, n := p.emit(now.Add(listInterval)); n != (counts{0, 0, 1}) || p.hasChanges() {
 		t.Errorf("%+v after a second, want the list", n)
 	}
 	send(at+40, view(at+40, 6))
 	send(at + 2000)
-	if _, n := p.emit(now.Add(2 * listInterval)); n != (counts{1, 0, 1}) || p.any() {
+	if _, n := p.emit(now.Add(2 * listInterval)); n != (counts{1, 0, 1}) || p.hasChanges() {
 		t.Errorf("%+v, want no provisional row of a second that is over", n)
 	}
 }
@@ -196,7 +196,7 @@ func TestPendingCuts(t *testing.T) {
 			At: 1_795_435_200, Events: 1, Final: true, Version: 1 << 52})
 	}
 	r.Begin(event.Header{Node: 1, Sequence: 1, Low: 1_795_435_201_000}, 1_795_435_201_000)
-	p.take(finals, 7, r)
+	p.add(finals, 7, r)
 	records, _ := p.emit(time.Now())
 	rows := 0
 	for i, b := range records {

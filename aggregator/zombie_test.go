@@ -17,10 +17,10 @@ import (
 )
 
 // worker works on partitions without a consumer group, so that several can own the same ones.
-func (w *world) worker(name string, start func(*lane) work) work {
-	l := &lane{name: name, cfg: Config{Drain: time.Second}, broker: w.kafka,
+func (w *world) worker(name string, start func(*laneDeps) work) work {
+	d := &laneDeps{name: name, cfg: Config{Drain: time.Second}, broker: w.kafka,
 		log: slog.New(slog.NewTextHandler(testLog{w.t}, nil)), metrics: newMetrics(prometheus.NewRegistry())}
-	x := start(l)
+	x := start(d)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { x.Run(ctx) })
@@ -105,7 +105,7 @@ func TestZombies(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	start := func(at []group.Position) work {
-		return w.worker("windows", func(l *lane) work { return newWindowsWork(l, at) })
+		return w.worker("windows", func(d *laneDeps) work { return newWindowsWork(d, at) })
 	}
 	first := start(nothing(topic.Events))
 	w.traffic(1, 150, 30*time.Minute)
@@ -160,9 +160,9 @@ func TestStoreZombies(t *testing.T) {
 	w := newWorld(t)
 	both := newSink(t) // finds two contents of one row
 	start := func(s *sink, at []group.Position) work {
-		return w.worker("store", func(l *lane) work { return newStoreWork(l, s, at) })
+		return w.worker("store", func(d *laneDeps) work { return newStoreWork(d, s, at) })
 	}
-	w.worker("windows", func(l *lane) work { return newWindowsWork(l, nothing(topic.Events)) })
+	w.worker("windows", func(d *laneDeps) work { return newWindowsWork(d, nothing(topic.Events)) })
 	one, two := newSink(t), newSink(t)
 	first := start(one, nothing(topic.Events, topic.Windows))
 	start(both, nothing(topic.Events, topic.Windows))

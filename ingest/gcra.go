@@ -43,9 +43,9 @@ type gcraGroup struct {
 	_                  [56]byte            // pads the group to whole cache lines, against false sharing
 }
 
-// take takes n events of a key, all or none. If that is over the limit it returns how long until it
-// isn't. n counts as at most the burst less one: a request takes one event before its n more, and could
-// else never pass.
+// take counts n events of a key, all or none. If the limit refuses them it returns how long the key has to
+// wait. n is capped at the burst minus one, because the request itself has taken one event already: a
+// larger n would be refused for ever.
 func (t *gcraTable) take(key uint64, limit gcra, n, now int64) (wait time.Duration, ok bool) {
 	cost := limit.interval * min(n, max(1, limit.tolerance/limit.interval-1))
 	g := &t.groups[key%gcraGroups]

@@ -1,11 +1,11 @@
 // Package ingest takes beacons over HTTP and puts them into the log as events.
 //
 // A beacon that is answered 202 "ok" is in the log: acknowledged by every in-sync replica, once, in the
-// partition of its visitor, with the time at which it came. While the log is away, such a beacon is on
-// this machine's disk (Deps.Spool) and is sent to the log later, the same. If neither acknowledges within
-// Config.AckTimeout, the answer is 503 with Retry-After. Its event may still reach the log, so a client
-// sends it again with the same event id, and readers count an id once. An invalid beacon is answered 400
-// and leaves nothing in the log.
+// partition of its visitor, with the time at which it came. While the log doesn't acknowledge, such a
+// beacon is on this machine's disk (Deps.Spool), from which it is sent to the log later as the same record.
+// If neither acknowledges within Config.AckTimeout, the answer is 503 with Retry-After. Its event may still
+// reach the log, so a client sends it again with the same event id, and readers count an id once. An
+// invalid beacon is answered 400 and leaves nothing in the log.
 package ingest
 
 import (
@@ -66,7 +66,7 @@ type Deps struct {
 	Sites   *site.Registry
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
-	Spool   *spool.Spool // nil: beacons that come while the log is away are answered 503
+	Spool   *spool.Spool // nil: beacons are answered 503 while the log doesn't acknowledge
 }
 
 // Service is the ingest role.

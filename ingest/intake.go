@@ -170,7 +170,7 @@ func siteDropReason(s *site.Site, b *dialect.Beacon, e *event.Event, addr netip.
 	if host == "" {
 		host = b.Hostname
 	}
-	switch s.RuleSet().Refuses(host, addr, e.Country, e.Path) {
+	switch s.RuleSet().DropReason(host, addr, e.Country, e.Path) {
 	case site.HostnameNotListed:
 		return "hostname"
 	case site.AddressBlocked:

@@ -72,8 +72,7 @@ func (l *rateLimiter) hashAddress(addr netip.Addr) uint64 {
 	return siphash.Hash(l.addressKey[0], l.addressKey[1], appendAddress(b[:0], addr))
 }
 
-// takeAddress takes n events from an address. If that is over its limit it returns how long until it
-// isn't.
+// takeAddress counts n events from an address, as gcraTable.take does.
 func (l *rateLimiter) takeAddress(addr netip.Addr, n int, at time.Time) (wait time.Duration, ok bool) {
 	if l.addresses == nil {
 		return 0, true
@@ -81,7 +80,7 @@ func (l *rateLimiter) takeAddress(addr netip.Addr, n int, at time.Time) (wait ti
 	return l.addresses.take(l.hashAddress(addr), l.addressRate, int64(n), int64(at.Sub(l.startedAt)))
 }
 
-// takeSite takes one event for a site. If that is over its limit it returns how long until it isn't.
+// takeSite counts one event for a site, as gcraTable.take does.
 func (l *rateLimiter) takeSite(domain string, at time.Time) (wait time.Duration, ok bool) {
 	if l.sites == nil {
 		return 0, true
@@ -112,7 +111,7 @@ func newSenderLimiter(limits *rateLimiter, trustedProxies []netip.Prefix, m *met
 	return &senderLimiter{limits, trustedProxies, m, make(chan struct{}, maxLargeBodies)}
 }
 
-// wrap limits a handler before it reads the body. A request counts as one event; the handler takes
+// wrap limits a handler before it reads the body. A request counts as one event; the handler counts
 // further ones by allow.
 func (l *senderLimiter) wrap(h beaconHandler) gin.HandlerFunc {
 	return func(c *gin.Context) {
@@ -139,8 +138,8 @@ func (l *senderLimiter) wrap(h beaconHandler) gin.HandlerFunc {
 	}
 }
 
-// allow takes n more events from the sender of a request. If that is over its limit it answers and
-// returns false.
+// allow counts n more events of the sender of a request. If the limit refuses them, it answers and returns
+// false.
 //
 // The loopback address has no limit, unless a proxy named it: a proxy on this machine that isn't trusted
 // would share one limit among all visitors, and load generators would measure the limit.

@@ -44,16 +44,16 @@ type saltRecord struct {
 // tomorrow for the last hour. The topic keeps salts for a few days. When a salt is gone from both, the
 // ids of its day can't be traced to addresses any more.
 type salts struct {
-	log     saltLog
-	slog    *slog.Logger
+	topic   saltLog
+	logger  *slog.Logger
 	mu      sync.Mutex // held to replace byDay
 	byDay   atomic.Pointer[map[day]sipKey]
 	readAll atomic.Bool   // the topic was read to its end once
 	wake    chan struct{} // see notify
 }
 
-func newSalts(log saltLog, logger *slog.Logger) *salts {
-	s := &salts{log: log, slog: logger, wake: make(chan struct{}, 1)}
+func newSalts(records saltLog, logger *slog.Logger) *salts {
+	s := &salts{topic: records, logger: logger, wake: make(chan struct{}, 1)}
 	s.byDay.Store(&map[day]sipKey{})
 	return s
 }
@@ -104,15 +104,15 @@ func (s *salts) run(ctx context.Context) {
 // follow reads the topic from its start. After an error it starts again.
 func (s *salts) follow(ctx context.Context) {
 	for ctx.Err() == nil {
-		first, end, err := s.log.Bounds(ctx, topic.Salts, 0)
+		first, end, err := s.topic.Bounds(ctx, topic.Salts, 0)
 		if err == nil {
 			_ = s.batchRead(first, end) // an empty topic has no batch to read
-			err = s.log.Follow(ctx, broker.Follower{
+			err = s.topic.Follow(ctx, broker.Follower{
 				Topic: topic.Salts, From: first, Record: s.read, Batch: s.batchRead,
 			})
 		}
 		if ctx.Err() == nil {
-			s.slog.Warn("can't follow the salts, trying again", "error", err)
+			s.logger.Warn("can't follow the salts, trying again", "error", err)
 			_ = retry.Sleep(ctx, saltInterval)
 		}
 	}
@@ -138,7 +138,7 @@ func (s *salts) notify() {
 func (s *salts) read(r broker.Record) error {
 	d, key, ok := parseSalt(r.Value)
 	if !ok {
-		s.slog.Error("a record of the salts' topic is no salt, skipped", "offset", r.Offset)
+		s.logger.Error("a record of the salts' topic is no salt, skipped", "offset", r.Offset)
 		return nil
 	}
 	s.update(func(byDay map[day]sipKey) {
@@ -202,10 +202,10 @@ func (s *salts) offerMissing(ctx context.Context) {
 		rec := saltRecord{Day: at.UTC().Format(time.DateOnly), Salt: hex.EncodeToString(raw[:])}
 		v, err := json.Marshal(rec)
 		if err == nil {
-			_, err = s.log.ProduceKeyed(ctx, topic.Salts, []byte(rec.Day), v)
+			_, err = s.topic.ProduceKeyed(ctx, topic.Salts, []byte(rec.Day), v)
 		}
 		if err != nil && ctx.Err() == nil {
-			s.slog.Warn("can't offer a salt, trying again", "day", rec.Day, "error", err)
+			s.logger.Warn("can't offer a salt, trying again", "day", rec.Day, "error", err)
 		}
 	}
 }

@@ -29,7 +29,7 @@ func newSaltMemory(records ...string) *saltMemory {
 	return m
 }
 
-var errDown = errors.New("the broker is away")
+var errDown = errors.New("the broker is down")
 
 func (m *saltMemory) Bounds(context.Context, string, int) (int64, int64, error) {
 	m.mu.Lock()

@@ -136,8 +136,8 @@ func (f *Fold) expire(v int32, listed, second int64) {
 	x.last = 0
 	s := f.sites.at(x.site)
 	s.active--
-	if s.departed != second {
-		s.departed = second
+	if s.lastDeparture != second {
+		s.lastDeparture = second
 		f.departed = append(f.departed, x.site)
 	}
 	if x.open > 0 {
@@ -146,7 +146,7 @@ func (f *Fold) expire(v int32, listed, second int64) {
 	s.provisionalActive--
 	f.touchLists(x.site, s)
 	for d := range dimensions {
-		f.release(&s.list, d, x.values[d])
+		f.release(&s.values, d, x.values[d])
 	}
 	f.visitors.remove(v)
 }

@@ -1,3 +1,29 @@
+// Package fold turns one partition's log into windows. It is pure: its output is a function of the envelopes
+// and their order. It uses no clock, no random number and no map order, so every reader of the same log
+// produces the same rows, however the log is cut into batches, and a crash loses nothing that the log doesn't
+// have.
+//
+//	envelope   ─► Classifier.Begin     drops a retried envelope, moves the watermark
+//	           ─► Fold.Advance         makes the seconds final that the watermark has passed
+//	each event ─► Classifier.Classify  counted, late, stale or duplicate
+//	           ─► Fold.Add             counts it in its second, if its class is Counted
+//	envelope   ─► Classifier.End       bounds the events of open seconds
+//	           ─► Fold.End             returns the rows that became final
+//
+// Windows are tumbling, one second of event time long. Each carries the active visitors of its site: those
+// seen in the last 300 windows. The terms are those of the Dataflow model (Akidau et al., VLDB 2015).
+//
+// The state after an envelope depends on less than WarmUp of watermark before it: a visitor is active for
+// five minutes after an event, the source of that event depends on the five minutes before it, and whether
+// that earlier event counted depends on the ids of the five minutes before that. One minute is spare. Reading
+// those records again rebuilds the state.
+//
+// Page views and custom events count as events and make their visitor active; page views also count as page
+// views. Engagement events, sent when a visitor leaves a page, count as neither and make nobody active. All
+// three kinds are classified alike, since all are stored.
+//
+// No method fails. Memory is bounded: too many events in open seconds push the watermark on, see
+// Rules.MaxOpenEvents.
 package fold
 
 import (
@@ -59,12 +85,12 @@ type site struct {
 	provisionalActive uint32    // visitors; at 0 the site is forgotten once that is emitted
 	rows              [2]rowRef // of the two seconds in which the site was last counted
 	dirty             bool      // its lists changed since they were emitted
-	list              list
+	values            siteValues
 	changedAt         int64 // log time of the newest change of the lists, ms
 	changedOffset     int64 // offset of the envelope of that change
 	emittedAt         int64 // when the lists were emitted, by the caller's clock
 	touchedBy         int64 // newest envelope that changed the lists
-	departed          int64 // newest second in which the site lost an active visitor
+	lastDeparture     int64 // newest second in which the site lost an active visitor
 }
 
 // New returns the state at the start of a log.
@@ -164,7 +190,7 @@ func (f *Fold) Prefetch(events []event.Event) {
 		if l.site = f.findSite(events[i].Site, l.hash); l.site != absent {
 			l.slot = int32(f.visitors.home(events[i].Visitor, l.site))
 			sink += uint64(f.visitors.table[l.slot])
-			if values := f.sites.at(l.site).list.values; len(values) > 0 {
+			if values := f.sites.at(l.site).values.all; len(values) > 0 {
 				sink += uint64(values[0].key)
 			}
 		}
@@ -208,7 +234,7 @@ func (f *Fold) Add(i int) {
 		r.visitors++
 		x.open++
 	}
-	f.place(at, s, x, e)
+	f.countInLists(at, s, x, e)
 	if r.envelope != f.envelope {
 		r.envelope = f.envelope
 		if len(b.touched) == 0 {
@@ -291,7 +317,7 @@ func (f *Fold) findOrAddSite(name string, hash uint32) int32 {
 	i := f.findSite(name, hash)
 	if i == absent {
 		i = f.sites.add(site{name: strings.Clone(name), hash: hash, rows: noRows,
-			changedAt: None, emittedAt: None, departed: None})
+			changedAt: None, emittedAt: None, lastDeparture: None})
 		f.siteTable.add(hash, i)
 	}
 	return i

@@ -49,7 +49,7 @@ func lists(f *Fold, name string) (n window.Now) {
 		return n
 	}
 	n.Site = name
-	f.fill(&n, &f.sites.at(i).list)
+	f.fill(&n, &f.sites.at(i).values)
 	return n
 }
 

@@ -43,10 +43,11 @@ func (k valueKey) dimension() dimension { return dimension(k & (1<<dimensionBits
 
 func (k valueKey) name() int32 { return int32(k >> dimensionBits) }
 
-// list holds the values of a site, of all dimensions. Emitted lists are ordered by visitors and then by name.
-// The values are kept ordered by dimension and name, so that emitting compares numbers only.
-type list struct {
-	values []value // the first sorted ones are ordered; the rest was added since the list was last emitted
+// siteValues holds the values of a site, of all dimensions: the content of its four lists. Emitted lists are
+// ordered by visitors and then by name. The values are kept ordered by dimension and name, so that emitting
+// compares numbers only.
+type siteValues struct {
+	all    []value // the first sorted ones are ordered; the rest was added since the lists were last emitted
 	sorted int32
 	unused int32  // values without a visitor, see sweep
 	table  *table // values by key, once there are more than maxLinear
@@ -60,101 +61,101 @@ const (
 func (k valueKey) hash() uint32 { return uint32(k) * 0x9e3779b1 >> 8 }
 
 // find returns the index of a value, or absent.
-func (l *list) find(k valueKey) int32 {
-	if l.table == nil {
-		for i := range l.values {
-			if l.values[i].key == k {
+func (sv *siteValues) find(k valueKey) int32 {
+	if sv.table == nil {
+		for i := range sv.all {
+			if sv.all[i].key == k {
 				return int32(i)
 			}
 		}
 		return absent
 	}
-	slot, i := l.table.first(k.hash())
-	for i != absent && l.values[i].key != k {
-		slot, i = l.table.next(slot, k.hash())
+	slot, i := sv.table.first(k.hash())
+	for i != absent && sv.all[i].key != k {
+		slot, i = sv.table.next(slot, k.hash())
 	}
 	return i
 }
 
 // reindex rebuilds the table after values have moved.
-func (l *list) reindex() {
-	if len(l.values) <= maxLinear {
-		l.table = nil
+func (sv *siteValues) reindex() {
+	if len(sv.all) <= maxLinear {
+		sv.table = nil
 		return
 	}
-	if l.table == nil {
-		l.table = &table{}
+	if sv.table == nil {
+		sv.table = &table{}
 	}
-	l.table.clear()
-	for i := range l.values {
-		l.table.add(l.values[i].key.hash(), int32(i))
+	sv.table.clear()
+	for i := range sv.all {
+		sv.table.add(sv.all[i].key.hash(), int32(i))
 	}
 }
 
-// value returns a value of a list and adds it if it is missing.
-func (f *Fold) value(l *list, d dimension, text string) *value {
+// value returns a value of a site and adds it if it is missing.
+func (f *Fold) value(sv *siteValues, d dimension, text string) *value {
 	hash := hashOf(text)
 	n := f.names.find(text, hash)
 	if n != absent {
-		if i := l.find(keyOf(d, n)); i != absent {
-			return &l.values[i]
+		if i := sv.find(keyOf(d, n)); i != absent {
+			return &sv.all[i]
 		}
 	} else {
 		n = f.names.slab.add(name{text: strings.Clone(text), hash: hash})
 		f.names.table.add(hash, n)
 	}
 	f.names.slab.at(n).uses++
-	l.values = append(l.values, value{key: keyOf(d, n)})
-	l.unused++
-	switch i := len(l.values) - 1; {
-	case l.table != nil:
-		l.table.add(keyOf(d, n).hash(), int32(i))
+	sv.all = append(sv.all, value{key: keyOf(d, n)})
+	sv.unused++
+	switch i := len(sv.all) - 1; {
+	case sv.table != nil:
+		sv.table.add(keyOf(d, n).hash(), int32(i))
 	case i >= maxLinear:
-		l.reindex()
+		sv.reindex()
 	}
-	return &l.values[len(l.values)-1]
+	return &sv.all[len(sv.all)-1]
 }
 
 // release removes a visitor from the value with name n.
-func (f *Fold) release(l *list, d dimension, n int32) {
+func (f *Fold) release(sv *siteValues, d dimension, n int32) {
 	if n == absent {
 		return
 	}
-	v := &l.values[l.find(keyOf(d, n))]
+	v := &sv.all[sv.find(keyOf(d, n))]
 	v.active--
 	if v.active > 0 {
 		return
 	}
-	l.unused++
-	if int(l.unused) > maxUnused+len(l.values)/2 {
-		f.sweep(l)
+	sv.unused++
+	if int(sv.unused) > maxUnused+len(sv.all)/2 {
+		f.sweep(sv)
 	}
 }
 
 // sweep removes the unused values.
-func (f *Fold) sweep(l *list) {
-	if l.unused == 0 {
+func (f *Fold) sweep(sv *siteValues) {
+	if sv.unused == 0 {
 		return
 	}
-	used, sorted := l.values[:0], int32(0)
-	for i, v := range l.values {
+	used, sorted := sv.all[:0], int32(0)
+	for i, v := range sv.all {
 		if v.active == 0 {
 			f.names.release(v.key.name())
 			continue
 		}
 		used = append(used, v)
-		if i < int(l.sorted) {
+		if i < int(sv.sorted) {
 			sorted++
 		}
 	}
-	l.values, l.sorted, l.unused = used, sorted, 0
-	l.reindex()
+	sv.all, sv.sorted, sv.unused = used, sorted, 0
+	sv.reindex()
 }
 
 // sort orders the values: it sorts the new ones and merges them with the ordered ones from the end.
-func (f *Fold) sort(l *list) {
-	n := int(l.sorted)
-	if n == len(l.values) {
+func (f *Fold) sort(sv *siteValues) {
+	n := int(sv.sorted)
+	if n == len(sv.all) {
 		return
 	}
 	order := func(a, b value) int {
@@ -163,29 +164,29 @@ func (f *Fold) sort(l *list) {
 		}
 		return strings.Compare(f.names.text(a.key.name()), f.names.text(b.key.name()))
 	}
-	slices.SortFunc(l.values[n:], order)
-	f.mergeBuffer = append(f.mergeBuffer[:0], l.values[n:]...)
-	for to, j := len(l.values)-1, len(f.mergeBuffer)-1; j >= 0; to-- {
-		if n > 0 && order(l.values[n-1], f.mergeBuffer[j]) > 0 {
+	slices.SortFunc(sv.all[n:], order)
+	f.mergeBuffer = append(f.mergeBuffer[:0], sv.all[n:]...)
+	for to, j := len(sv.all)-1, len(f.mergeBuffer)-1; j >= 0; to-- {
+		if n > 0 && order(sv.all[n-1], f.mergeBuffer[j]) > 0 {
 			n--
-			l.values[to] = l.values[n]
+			sv.all[to] = sv.all[n]
 		} else {
-			l.values[to] = f.mergeBuffer[j]
+			sv.all[to] = f.mergeBuffer[j]
 			j--
 		}
 	}
-	l.sorted = int32(len(l.values))
-	l.reindex()
+	sv.sorted = int32(len(sv.all))
+	sv.reindex()
 }
 
-// place counts a visitor at the values of its latest event: latest by time, and of two at the same time the
-// later one in the log. A custom event counts like a page view: otherwise a visitor who sends only custom
-// events would stay on a page that is older than the warm-up.
+// countInLists counts a visitor at the values of its latest event: latest by time, and of two at the same
+// time the later one in the log. A custom event counts like a page view: otherwise a visitor who sends only
+// custom events would stay on a page that is older than the warm-up.
 //
 // The source is that of the latest event with a source, as long as the following event comes less than
 // Rules.Active seconds after it; then the visitor has no source (""). A source that lasted as long as the
 // visit would make the warm-up unbounded.
-func (f *Fold) place(at int32, s *site, x *visitor, e *event.Event) {
+func (f *Fold) countInLists(at int32, s *site, x *visitor, e *event.Event) {
 	if e.Time >= x.time {
 		if x.sourceAge != noSource {
 			x.sourceAge = uint32(min(int64(x.sourceAge)+e.Time-x.time, noSource-1))
@@ -214,13 +215,13 @@ func (f *Fold) setValue(at int32, s *site, x *visitor, d dimension, name string)
 	if old != absent && f.names.text(old) == name {
 		return
 	}
-	v := f.value(&s.list, d, name)
+	v := f.value(&s.values, d, name)
 	if v.active == 0 {
-		s.list.unused--
+		s.values.unused--
 	}
 	v.active++
 	x.values[d] = v.key.name()
-	f.release(&s.list, d, old)
+	f.release(&s.values, d, old)
 	f.touchLists(at, s)
 }
 
@@ -249,7 +250,7 @@ func (f *Fold) Lists(now, pace int64, l *window.Now, emit func()) {
 		s.dirty, s.emittedAt = false, now
 		l.Site, l.At = s.name, s.changedAt/1000
 		l.Version = window.RowVersion(window.Epoch, false, s.changedOffset)
-		f.fill(l, &s.list)
+		f.fill(l, &s.values)
 		emit()
 		if s.provisionalActive == 0 {
 			f.siteTable.remove(s.hash, i)
@@ -270,18 +271,18 @@ func (f *Fold) prefetchSites(sites []int32) {
 		if len(s.name) > 0 {
 			sink += uint64(s.name[0])
 		}
-		if len(s.list.values) > 0 {
-			sink += uint64(s.list.values[0].key)
+		if len(s.values.all) > 0 {
+			sink += uint64(s.values.all[0].key)
 		}
 	}
 	f.prefetchSink = sink
 }
 
-// fill copies the content of a list into n.
-func (f *Fold) fill(n *window.Now, l *list) {
-	f.sweep(l)
-	f.sort(l)
-	all := l.values
+// fill copies a site's lists into n.
+func (f *Fold) fill(n *window.Now, sv *siteValues) {
+	f.sweep(sv)
+	f.sort(sv)
+	all := sv.all
 	n.Pages, n.RestPages, all = f.top(n.Pages[:0], all, page)
 	n.Sources, n.RestSources, all = f.top(n.Sources[:0], all, source)
 	n.Countries, n.RestCountries, all = f.top(n.Countries[:0], all, country)

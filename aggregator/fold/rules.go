@@ -1,29 +1,3 @@
-// Package fold turns one partition's log into windows. It is pure: its output is a function of the envelopes
-// and their order. It uses no clock, no random number and no map order, so every reader of the same log
-// produces the same rows, however the log is cut into batches, and a crash loses nothing that the log doesn't
-// have.
-//
-//	envelope   ─► Classifier.Begin     drops a retried envelope, moves the watermark
-//	           ─► Fold.Advance         makes the seconds final that the watermark has passed
-//	each event ─► Classifier.Classify  counted, late, stale or duplicate
-//	           ─► Fold.Add             counts it in its second, if its class is Counted
-//	envelope   ─► Classifier.End       bounds the events of open seconds
-//	           ─► Fold.End             returns the rows that became final
-//
-// Windows are tumbling, one second of event time long. Each carries the active visitors of its site: those
-// seen in the last 300 windows. The terms are those of the Dataflow model (Akidau et al., VLDB 2015).
-//
-// The state after an envelope depends on less than WarmUp of watermark before it: a visitor is active for
-// five minutes after an event, the source of that event depends on the five minutes before it, and whether
-// that earlier event counted depends on the ids of the five minutes before that. One minute is spare. Reading
-// those records again rebuilds the state.
-//
-// Page views and custom events count as events and make their visitor active; page views also count as page
-// views. Engagement events, sent when a visitor leaves a page, count as neither and make nobody active. All
-// three kinds are classified alike, since all are stored.
-//
-// No method fails. Memory is bounded: too many events in open seconds push the watermark on, see
-// Rules.MaxOpenEvents.
 package fold
 
 import (

@@ -1,10 +1,10 @@
 // Package group is membership in a Kafka consumer group: it knows which partitions an instance owns and how
 // far they are done.
 //
-// The work on a partition goes on while the coordinator is away or moves: the member keeps its id, so that
-// costs no rebalance. Every committed position was in Work.Positions. A member that stops drains, commits and
-// leaves, so that others take over at once. A static member (KIP-345) doesn't leave: if it starts again
-// within the session it gets the same partitions, without a rebalance.
+// The work on a partition goes on while the coordinator is unavailable or moves: the member keeps its id, so
+// that costs no rebalance. Every committed position was in Work.Positions. A member that stops drains,
+// commits and leaves, so that others take over at once. A static member (KIP-345) doesn't leave: if it starts
+// again within the session it gets the same partitions, without a rebalance.
 //
 // A partition may have two owners: one that is cut off works until it learns of the new generation. So work
 // must be harmless when it is done twice.

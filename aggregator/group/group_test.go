@@ -347,7 +347,7 @@ func TestInstance(t *testing.T) {
 	t.Logf("back after %v", w.share(session, a, b))
 	same()
 	b.stop()
-	t.Logf("takeover from an instance that stays away: %v", w.share(session+2*time.Second, a))
+	t.Logf("takeover from an instance that doesn't come back: %v", w.share(session+2*time.Second, a))
 }
 
 // TestTwoOfOneName checks that of two members of one name the last one works, and that the first waits until

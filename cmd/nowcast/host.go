@@ -37,7 +37,7 @@ type (
 		TrustedProxies []network `placeholder:"CIDR" help:"Networks of proxies that may name a visitor's address by X-Forwarded-For."`
 	}
 	spoolFlags struct {
-		SpoolSize int64         `default:"1024" placeholder:"MB" help:"How much may wait on disk while Kafka is away (${default} MB); then beacons get 503."`
+		SpoolSize int64         `default:"1024" placeholder:"MB" help:"How much may wait on disk while Kafka is down (${default} MB); then beacons get 503."`
 		SpoolFree int64         `default:"256" placeholder:"MB" help:"How much of the disk has to stay free (${default} MB)."`
 		SpoolAge  time.Duration `default:"24h" placeholder:"TIME" help:"How old the oldest event on disk may become (${default})."`
 	}
@@ -123,7 +123,7 @@ func (h *host) add(name string, part interface {
 	Run(context.Context) error
 	Ready() (bool, string)
 }) {
-	h.health.Probe(name, part.Ready)
+	h.health.AddProbe(name, part.Ready)
 	topicsReady := h.topicsReady
 	h.group.Add(name, func(ctx context.Context) error {
 		if topicsReady != nil {

@@ -20,7 +20,7 @@ type ingestCmd struct {
 	limitFlags
 	opsFlags
 	kafkaFlags
-	SpoolDir string `placeholder:"DIR" help:"Where events are kept while Kafka is away, one directory for each instance; without it, beacons get 503 then."`
+	SpoolDir string `placeholder:"DIR" help:"Where events are kept while Kafka is down, one directory for each instance; without it, beacons get 503 then."`
 	spoolFlags
 }
 

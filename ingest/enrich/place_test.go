@@ -136,7 +136,7 @@ func TestGeoFileReplaced(t *testing.T) {
 			{"the same half", func() {}, "Hamburg", true, 1},
 			{"the rest of it", func() { write(t, path, bremen) }, "Bremen", false, 1},
 			{"damaged", func() { write(t, path, broken) }, "Bremen", true, 2},
-			{"away", func() { os.Remove(path) }, "Bremen", true, 2},
+			{"removed", func() { os.Remove(path) }, "Bremen", true, 2},
 			{"a directory", func() { os.Mkdir(path, 0o700) }, "Bremen", true, 2},
 			{"of something else", func() {
 				os.Remove(path)

@@ -2,9 +2,9 @@ package publisher
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -29,23 +29,20 @@ type clockLog interface {
 	Follow(ctx context.Context, f broker.Follower) error
 }
 
-// errRead ends Follow.
-var errRead = errors.New("read all that is needed")
-
 // clock compares this machine's clock with the timestamps that other nodes write to partition 0. A clock
 // that is behind makes every window late. The brokers refuse the records of one that is ahead by more
 // than 5 s.
 type clock struct {
-	log     clockLog
+	events  clockLog
 	node    uint64
-	slog    *slog.Logger
+	logger  *slog.Logger
 	refused chan struct{}          // see notifyRefused
 	ahead   atomic.Int64           // ns at the newest measurement; 0 if unknown
 	behind  atomic.Pointer[string] // reason why the clock is unusable, nil if it is usable
 }
 
-func newClock(log clockLog, node uint64, logger *slog.Logger) *clock {
-	return &clock{log: log, node: node, slog: logger, refused: make(chan struct{}, 1)}
+func newClock(events clockLog, node uint64, logger *slog.Logger) *clock {
+	return &clock{events: events, node: node, logger: logger, refused: make(chan struct{}, 1)}
 }
 
 // run compares the clock at the start and every clockInterval, and measures by how much it is ahead when
@@ -96,7 +93,7 @@ func (c *clock) compare(ctx context.Context) {
 	switch {
 	case err != nil:
 		if ctx.Err() == nil {
-			c.slog.Warn("can't compare the clock with the log's, trying again", "error", err)
+			c.logger.Warn("can't compare the clock with the log's, trying again", "error", err)
 		}
 	case lag > maxClockLag:
 		reason := fmt.Sprintf("this machine's clock is %s behind the log's newest timestamp: "+
@@ -110,7 +107,7 @@ func (c *clock) compare(ctx context.Context) {
 func (c *clock) measureAhead(ctx context.Context) {
 	lead, err := c.lead(ctx)
 	if err != nil && ctx.Err() == nil {
-		c.slog.Warn("can't measure by how much the clock is ahead of the log's, trying again", "error", err)
+		c.logger.Warn("can't measure by how much the clock is ahead of the log's, trying again", "error", err)
 	}
 	c.ahead.Store(int64(lead))
 	_ = retry.Sleep(ctx, clockPause)
@@ -121,36 +118,21 @@ func (c *clock) measureAhead(ctx context.Context) {
 func (c *clock) lag(ctx context.Context) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, clockTimeout)
 	defer cancel()
-	first, end, err := c.log.Bounds(ctx, topic.Events, 0)
+	first, end, err := c.events.Bounds(ctx, topic.Events, 0)
 	if err != nil {
 		return 0, fmt.Errorf("read the log's newest timestamp: %w", err)
 	}
 	from := max(first, end-clockRecords)
-	if from >= end {
-		return 0, nil
-	}
 	var newest int64
 	var d event.Decoder
-	err = c.log.Follow(ctx, broker.Follower{
-		Topic: topic.Events, From: from,
-		Record: func(r broker.Record) error {
-			if h, err := d.Reset(r.Value); err == nil && h.Node != c.node {
-				newest = max(newest, r.Time)
-			}
-			if r.Offset+1 >= end {
-				return errRead
-			}
-			return nil
-		},
-		Batch: func(next, _ int64) error {
-			if next >= end {
-				return errRead
-			}
-			return nil
-		},
-	})
-	if err != nil && !errors.Is(err, errRead) {
-		return 0, fmt.Errorf("read the log's newest timestamp: %w", err)
+	newestRecords := broker.Range{Topic: topic.Events, From: from, To: end}
+	for r, err := range broker.ReadRange(ctx, c.events, newestRecords) {
+		if err != nil {
+			return 0, fmt.Errorf("read the log's newest timestamp: %w", err)
+		}
+		if h, err := d.Reset(r.Value); err == nil && h.Node != c.node {
+			newest = max(newest, r.Time)
+		}
 	}
 	if newest == 0 {
 		return 0, nil
@@ -161,25 +143,31 @@ func (c *clock) lag(ctx context.Context) (time.Duration, error) {
 // lead returns by how much the clock is ahead of another node's, by a record that arrives within
 // clockListen; 0 if it isn't or no such record arrives. Older records may be as old as the difference, so
 // they aren't used.
-func (c *clock) lead(ctx context.Context) (lead time.Duration, err error) {
+func (c *clock) lead(ctx context.Context) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, clockListen)
 	defer cancel()
-	_, end, err := c.log.Bounds(ctx, topic.Events, 0)
-	if err == nil {
-		var d event.Decoder
-		err = c.log.Follow(ctx, broker.Follower{
-			Topic: topic.Events, From: end,
-			Record: func(r broker.Record) error {
-				if h, err := d.Reset(r.Value); err == nil && h.Node != c.node {
-					lead = max(0, time.Since(time.UnixMilli(r.Time)))
-					return errRead
-				}
-				return nil
-			},
-		})
-	}
-	if err != nil && !errors.Is(err, errRead) && ctx.Err() == nil {
+	lead, err := c.nextLead(ctx)
+	if err != nil && ctx.Err() == nil {
 		return 0, fmt.Errorf("wait for another node's timestamp: %w", err)
 	}
 	return lead, nil
+}
+
+// nextLead waits for the next record of another node.
+func (c *clock) nextLead(ctx context.Context) (time.Duration, error) {
+	_, end, err := c.events.Bounds(ctx, topic.Events, 0)
+	if err != nil {
+		return 0, err
+	}
+	var d event.Decoder
+	next := broker.Range{Topic: topic.Events, From: end, To: math.MaxInt64}
+	for r, err := range broker.ReadRange(ctx, c.events, next) {
+		if err != nil {
+			return 0, err
+		}
+		if h, err := d.Reset(r.Value); err == nil && h.Node != c.node {
+			return max(0, time.Since(time.UnixMilli(r.Time))), nil
+		}
+	}
+	return 0, nil
 }

@@ -26,7 +26,7 @@ func newMetrics(reg prometheus.Registerer, disk *spool.Spool) (*metrics, error) 
 			"Events, none of them acknowledged, that were given up: "+
 				"at a stop, or refused by the log for good."),
 		spooled: counter("spooled_events_total",
-			"Events that were acknowledged by this machine's disk, since the log was away."),
+			"Events that this machine's disk acknowledged, because the log didn't."),
 		untallied: counter("untallied_beacons_total",
 			"Dropped beacons that are missing in their site's ledger: too many waited for the log."),
 		envelopes: prometheus.NewHistogram(prometheus.HistogramOpts{

@@ -1,6 +1,6 @@
 // Package publisher puts events into the log by group commit. It collects the events of a partition in an
 // envelope, sends one envelope at a time in order, and acknowledges all events of an envelope at once.
-// While the log doesn't answer, it writes envelopes to disk (package spool) and acknowledges them from
+// While the log doesn't acknowledge, it writes envelopes to disk (package spool) and acknowledges them from
 // there.
 //
 // Promises to the readers of the log, for each node and partition: the sequence has no gaps; timestamps
@@ -33,7 +33,7 @@ const (
 	minRetryPause = 10 * time.Millisecond
 	maxRetryPause = 200 * time.Millisecond
 	stuckAfter    = 2 * time.Second // without an acknowledgement, until a partition counts as stuck
-	drainTimeout  = 5 * time.Second // at a stop
+	stopTimeout   = 5 * time.Second // for envelopes that are left at a stop
 )
 
 // Why an event isn't taken, or isn't acknowledged. All of them mean: send it again later.
@@ -62,16 +62,16 @@ type Stamp func(e *event.Event, visitorKey []byte, at int64) error
 // Deps are the parts that a Publisher works with. It neither starts nor closes them.
 type Deps struct {
 	Broker  brokerClient
-	Spool   *spool.Spool // nil: events that come while the log is away aren't acknowledged
+	Spool   *spool.Spool // nil: no event is acknowledged while the log is unavailable
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 }
 
 // Publisher puts events into the log. It is safe for concurrent use.
 type Publisher struct {
-	log     eventLog
+	events  eventLog
 	spool   *spool.Spool // nil: none
-	slog    *slog.Logger
+	logger  *slog.Logger
 	metrics *metrics
 	stamp   Stamp
 	node    uint64 // random for each Publisher; see event.Header
@@ -88,7 +88,7 @@ func New(stamp Stamp, deps Deps) (*Publisher, error) {
 	}
 	node := rand.Uint64() | 1
 	return &Publisher{
-		log: deps.Broker, spool: deps.Spool, slog: deps.Log, metrics: m, stamp: stamp, node: node,
+		events: deps.Broker, spool: deps.Spool, logger: deps.Log, metrics: m, stamp: stamp, node: node,
 		seed: maphash.MakeSeed(), clock: newClock(deps.Broker, node, deps.Log),
 	}, nil
 }
@@ -109,8 +109,8 @@ func (p *Publisher) Add(partition int, e *event.Event, visitorKey []byte) (*Enve
 
 // CountDropped tallies a beacon that is dropped for a reason; see event.Tally. A tally is sent with the
 // next envelope of any partition and isn't waited for. It is lost if the process dies before, or if there
-// is no room for it while the log is away; the metric nowcast_ingest_untallied_beacons_total counts the
-// latter.
+// is no room for it while the log doesn't acknowledge; the metric
+// nowcast_ingest_untallied_beacons_total counts the latter.
 func (p *Publisher) CountDropped(site, reason string) {
 	w := p.writers[maphash.String(p.seed, site)%uint64(len(p.writers))]
 	if !w.tallyDropped(site, reason) {
@@ -129,7 +129,7 @@ func (p *Publisher) Run(ctx context.Context) {
 		<-ctx.Done()
 		select {
 		case <-done:
-		case <-time.After(drainTimeout):
+		case <-time.After(stopTimeout):
 			cancel()
 		}
 	})
@@ -158,7 +158,7 @@ func (p *Publisher) Ready() (ok bool, reason string) {
 		if since > stuckAfter && errors.Is(sendErr, broker.ErrInvalidTimestamp) {
 			return false, p.clock.aheadReason()
 		}
-		if spoolErr != nil { // also counts while the log is back and takes what is on disk
+		if spoolErr != nil { // reported even if the log has begun to acknowledge
 			return false, fmt.Sprintf(
 				"the events of partition %d can't be put on disk, where they have to wait for the log: %v",
 				w.partition, spoolErr)
@@ -183,7 +183,7 @@ func (p *Publisher) Ready() (ok bool, reason string) {
 func (p *Publisher) deliver(ctx context.Context, partition int, e *Envelope, failed func(error)) {
 	backoff := retry.Backoff{Min: minRetryPause, Max: maxRetryPause}
 	for {
-		_, err := p.log.Produce(ctx, topic.Events, partition, time.UnixMilli(e.timestamp), e.data)
+		_, err := p.events.Produce(ctx, topic.Events, partition, time.UnixMilli(e.timestamp), e.data)
 		if err == nil {
 			p.metrics.observe(e.events)
 			e.finish(nil)
@@ -197,11 +197,11 @@ func (p *Publisher) deliver(ctx context.Context, partition int, e *Envelope, fai
 		}
 		p.metrics.retries.Inc()
 		if backoff.First() {
-			p.slog.Warn("the log didn't take an envelope, trying again until it does",
+			p.logger.Warn("the log didn't take an envelope, trying again until it does",
 				"partition", partition, "events", e.events, "error", err)
 		}
 		if !errors.Is(err, broker.ErrNotEnoughReplicas) {
-			p.log.Refresh()
+			p.events.Refresh()
 		}
 		_ = backoff.Wait(ctx)
 	}
@@ -216,22 +216,22 @@ func (p *Publisher) giveUp(partition int, e *Envelope, err error, refused bool) 
 	}
 	if first := e.finish(err); (first || refused) && e.events > 0 {
 		p.metrics.lost.Add(float64(e.events))
-		p.slog.Error("events are lost: the log didn't take their envelope",
+		p.logger.Error("events are lost: the log didn't take their envelope",
 			"partition", partition, "events", e.events, "error", err)
 	}
 }
 
 // sendRecovered sends what an earlier process left on disk, until the queue is empty or ctx ends.
 func (p *Publisher) sendRecovered(ctx context.Context, q *spool.Queue) {
-	var pace drainPace
-	p.slog.Info("sending what an earlier process left on disk",
+	var pacer replayPacer
+	p.logger.Info("sending what an earlier process left on disk",
 		"partition", q.Partition(), "envelopes", q.Len())
 	for ctx.Err() == nil {
 		head, ok := q.Head()
 		if !ok {
 			return
 		}
-		_ = retry.Sleep(ctx, pace.wait(head.At))
+		_ = retry.Sleep(ctx, pacer.wait(head.At))
 		if p.deliver(ctx, q.Partition(), spooledEnvelope(head), func(error) {}); ctx.Err() == nil {
 			q.Pop()
 		}

@@ -341,7 +341,7 @@ func TestRefusedForGood(t *testing.T) {
 	})
 }
 
-// TestDrain stops with a slow log: Run waits for it for at most drainTimeout and refuses events
+// TestDrain stops with a slow log: Run waits for it for at most stopTimeout and refuses events
 // meanwhile.
 func TestDrain(t *testing.T) {
 	publish(t, 1, func(m *memory, p *Publisher, stop func()) {
@@ -350,7 +350,7 @@ func TestDrain(t *testing.T) {
 		e := p.mustAdd(t, 0)
 		from := time.Now()
 		stop()
-		if !acked(e) || time.Since(from) > drainTimeout {
+		if !acked(e) || time.Since(from) > stopTimeout {
 			t.Errorf("after %s: acknowledged %v", time.Since(from), acked(e))
 		}
 	})
@@ -365,7 +365,7 @@ func TestDrain(t *testing.T) {
 			}
 		}()
 		stop()
-		if <-e.done; !errors.Is(e.err, errNotAcknowledged) || time.Since(from) != drainTimeout {
+		if <-e.done; !errors.Is(e.err, errNotAcknowledged) || time.Since(from) != stopTimeout {
 			t.Errorf("after %s: %v", time.Since(from), e.err)
 		}
 	})

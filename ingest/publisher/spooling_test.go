@@ -16,7 +16,7 @@ import (
 	"nowcast/internal/event"
 )
 
-var errAway = errors.New("the log is away")
+var errDown = errors.New("the log is down")
 
 // withSpool runs f in a synctest bubble, with a log in memory. open opens the spool as a process does at
 // its start.
@@ -39,15 +39,15 @@ func withSpool(t *testing.T, change func(*spool.Config),
 	})
 }
 
-// TestSpool lets the log be away for five minutes. The disk acknowledges events meanwhile. Once the log
-// is back, it gets them in order and at most drainFactor times as fast as they came, and then the writer
-// stops using the disk.
+// TestSpool keeps the log down for five minutes. The disk acknowledges events meanwhile. Once the log
+// is back, it gets them in order and at most maxReplaySpeed times as fast as they were written, and then the
+// writer stops using the disk.
 func TestSpool(t *testing.T) {
 	withSpool(t, nil, func(t *testing.T, m *memory, open func() *spool.Spool) {
 		disk := open()
 		p, stop := m.publisher(t, disk, 1)
 		time.Sleep(time.Second)
-		m.set(0, errAway)
+		m.set(0, errDown)
 		before := time.Now()
 		n := 0
 		for ; time.Since(before) < 5*time.Minute; n++ {
@@ -93,14 +93,14 @@ func TestSpool(t *testing.T) {
 	})
 }
 
-// TestSpoolRecovered restarts the process while the log is away: the last process sends what all of them
-// left on disk.
+// TestSpoolRecovered restarts the process while the log is unavailable: the last process sends what
+// all of them left on disk.
 func TestSpoolRecovered(t *testing.T) {
 	withSpool(t, nil, func(t *testing.T, m *memory, open func() *spool.Spool) {
 		n := 0
 		for range 3 {
 			disk := open()
-			m.set(0, errAway)
+			m.set(0, errDown)
 			p, stop := m.publisher(t, disk, 2)
 			time.Sleep(time.Second)
 			var all []*Envelope
@@ -143,7 +143,7 @@ func TestSpoolFull(t *testing.T) {
 		func(t *testing.T, m *memory, open func() *spool.Spool) {
 			disk := open()
 			p, stop := m.publisher(t, disk, 1)
-			m.set(0, errAway)
+			m.set(0, errDown)
 			var all []*Envelope
 			refused := 0
 			for range 1000 {
@@ -200,7 +200,7 @@ func TestSpoolBroken(t *testing.T) {
 			if err := os.RemoveAll(dir); err != nil {
 				t.Fatal(err)
 			}
-			m.set(0, errAway)
+			m.set(0, errDown)
 			var all []*Envelope
 			for range 20 {
 				e, err := p.Add(0, &event.Event{}, nil)
@@ -242,7 +242,7 @@ func TestSpoolFails(t *testing.T) {
 			if err := os.Mkdir(file, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			m.set(0, errAway)
+			m.set(0, errDown)
 			e := p.mustAdd(t, 0)
 			time.Sleep(30 * time.Second)
 			ok, reason := p.Ready()
@@ -250,7 +250,7 @@ func TestSpoolFails(t *testing.T) {
 				strings.Count(reason, "is a directory") != 1 || disk.Full() != nil {
 				t.Errorf("acknowledged %v, ready %v: %s (full: %v)", acked(e), ok, reason, disk.Full())
 			}
-			if _, sendErr, spoolErr := p.writers[0].stuck(); !errors.Is(sendErr, errAway) ||
+			if _, sendErr, spoolErr := p.writers[0].stuck(); !errors.Is(sendErr, errDown) ||
 				errors.Is(sendErr, syscall.EISDIR) || !errors.Is(spoolErr, syscall.EISDIR) {
 				t.Errorf("the log fails with %v, the disk with %v", sendErr, spoolErr)
 			}

@@ -44,8 +44,8 @@ func TestTalliesOfTicks(t *testing.T) {
 	})
 }
 
-// TestTalliesBounded drops beacons of many sites while the log is away: tallies stay bounded, and missing
-// ones are counted.
+// TestTalliesBounded drops beacons of many sites while the log is unavailable: tallies stay bounded, and
+// missing ones are counted.
 func TestTalliesBounded(t *testing.T) {
 	publish(t, 1, func(m *memory, p *Publisher, stop func()) {
 		m.set(0, broker.ErrNotEnoughReplicas)

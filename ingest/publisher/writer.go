@@ -32,7 +32,7 @@ type partitionWriter struct {
 	mu          sync.Mutex
 	lastTime    int64 // ms, the newest time that now returned
 	closedAt    int64 // ms, when the newest envelope was closed
-	gather      bool  // the newest envelope sent had several events
+	gathering   bool  // the last envelope had several events: wait gatherInterval before the next
 	sequence    uint64
 	open        *Envelope   // takes events; nil if there are none
 	queue       []*Envelope // closed ones in order; the first may be in flight
@@ -43,11 +43,11 @@ type partitionWriter struct {
 	inFlightSince   time.Time // first attempt to send the envelope in flight; zero if there is none
 	sendErr         error     // of its newest attempt
 	inFlightSpooled bool      // it is on disk
-	spooling        bool      // the log is away: closed envelopes go to disk, and from there to the log
-	spoolErr        error     // of the newest write to disk; nil if none is needed
+	spooling        bool      // closed envelopes go to disk, and from there to the log
+	spoolErr        error     // of the last write to disk; nil after a success or when not spooling
 
 	spool *spool.Queue // nil: none
-	pace  drainPace
+	pacer replayPacer
 }
 
 func newPartitionWriter(p *Publisher, partition int) *partitionWriter {
@@ -157,16 +157,17 @@ func (w *partitionWriter) run(ctx, sending context.Context) {
 	})
 	timer := time.NewTimer(time.Hour) // set below
 	defer timer.Stop()
-	stopping, busy := ctx.Done(), false
+	stopping := ctx.Done()
+	inFlight := false // an envelope is being sent
 	for {
-		spoolPause := w.spoolQueue(busy)
-		e, pause, done := w.next(busy)
+		spoolPause := w.spoolQueue(inFlight)
+		e, pause, done := w.next(inFlight)
 		if done {
 			break
 		}
 		if e != nil {
 			send <- e
-			busy = true
+			inFlight = true
 			continue
 		}
 		timer.Reset(min(spoolPause, pause))
@@ -175,46 +176,47 @@ func (w *partitionWriter) run(ctx, sending context.Context) {
 		case <-timer.C:
 		case <-sent:
 			w.removeSent(sending)
-			busy = false
+			inFlight = false
 		case <-stopping:
 			w.stop()
 			stopping = nil
 		}
 	}
 	cancelSend() // an envelope that is still in flight is on disk
-	if busy {
+	if inFlight {
 		<-sent
 	}
 	close(send)
 	sender.Wait()
 }
 
-// next closes the open envelope if it is due. It returns the envelope to send now, or else how long there
-// is nothing to do. done is true when all envelopes are sent after stop.
-func (w *partitionWriter) next(busy bool) (e *Envelope, pause time.Duration, done bool) {
+// next closes the open envelope if it is due. inFlight tells that an envelope is being sent. next returns
+// the envelope to send now, or else how long there is nothing to do. done is true when all envelopes are
+// sent after stop.
+func (w *partitionWriter) next(inFlight bool) (e *Envelope, pause time.Duration, done bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.spooling {
-		return w.nextSpooled(busy)
+		return w.nextSpooled(inFlight)
 	}
-	idle := !busy && len(w.queue) == 0
+	idle := !inFlight && len(w.queue) == 0
 	now := w.now()
 	if w.open != nil {
-		gather := time.Duration(0)
-		if idle && w.gather && !w.stopping {
-			gather = remaining(now, w.closedAt, gatherInterval)
+		gatherPause := time.Duration(0)
+		if idle && w.gathering && !w.stopping {
+			gatherPause = remaining(now, w.closedAt, gatherInterval)
 		}
-		if pause = remaining(now, w.open.openedAt, closeAfter); idle && gather <= 0 || pause <= 0 {
+		if pause = remaining(now, w.open.openedAt, closeAfter); idle && gatherPause <= 0 || pause <= 0 {
 			w.closeOpen()
 		} else if idle {
-			return nil, gather, false
+			return nil, gatherPause, false
 		}
 	} else if idle && !w.stopping && remaining(now, w.closedAt, tickInterval) <= 0 {
 		w.enqueue(w.newEnvelope(now, false))
 	}
 	switch {
-	case !busy && len(w.queue) > 0:
-		w.inFlightSince, w.sendErr, w.gather = time.Now(), nil, w.queue[0].events > 1
+	case !inFlight && len(w.queue) > 0:
+		w.inFlightSince, w.sendErr, w.gathering = time.Now(), nil, w.queue[0].events > 1
 		return w.queue[0], 0, false
 	case w.stopping && idle:
 		return nil, 0, true

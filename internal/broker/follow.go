@@ -44,15 +44,15 @@ type Follower struct {
 	Fail      func(error) // called when a fetch failed and is tried again
 
 	// RecreationGrace, when not 0, makes Follow fail with ErrTopicRecreated once the topic was deleted and
-	// made again. A log that seems too short has to seem so for as long as RecreationGrace: a new leader
-	// doesn't know the end at once, and one that is cut off doesn't know that it leads no more.
+	// made again. Follow fails only after the log has been too short for RecreationGrace: a new leader
+	// reports a stale end until its followers have fetched, and a partitioned old leader reports one until
+	// its session ends.
 	RecreationGrace time.Duration
 	KnownEnd        int64 // with RecreationGrace: an end that the log is known to have had
 	PreviousTime    int64 // with RecreationGrace: timestamp of the record before From, ms UTC; 0 when unknown
 }
 
-// RecreationGrace is long enough for a Follower: a broker that is cut off may answer wrongly until its
-// session ends.
+// RecreationGrace is long enough for a Follower: a partitioned old leader's session has ended by then.
 const RecreationGrace = 4 * time.Second
 
 // Bytes asked for in one fetch.
@@ -110,7 +110,7 @@ func (c *Client) read(ctx context.Context, r *reader, size int64) (end int64, st
 	}
 	fetchedAt := time.Now()
 	answer, err := c.fetch(ctx, r, r.next, size, r.MaxWait)
-	if err == nil && !r.longEnough(answer.HighWatermark) {
+	if err == nil && !r.reachesKnownEnd(answer.HighWatermark) {
 		err = c.checkEnd(ctx, r)
 	}
 	if err != nil {
@@ -143,7 +143,7 @@ func (c *Client) skip(ctx context.Context, r *reader) error {
 	if err != nil || r.next >= first && r.next <= end {
 		return err
 	}
-	if !r.longEnough(end) {
+	if !r.reachesKnownEnd(end) {
 		return c.checkEnd(ctx, r)
 	}
 	to := first
@@ -157,20 +157,20 @@ func (c *Client) skip(ctx context.Context, r *reader) error {
 	return nil
 }
 
-// longEnough reports whether a log that ends at end has everything that it is known to have had.
-func (r *reader) longEnough(end int64) bool {
+// reachesKnownEnd reports whether a log that ends at end has everything that it is known to have had.
+func (r *reader) reachesKnownEnd(end int64) bool {
 	return r.RecreationGrace == 0 || end >= max(r.KnownEnd, r.next)
 }
 
-// checkEnd asks where a log ends that seems too short. A fetch may report less than there is, until a new
-// leader has heard of its followers. The error is nil when the log is long enough after all, and
-// ErrTopicRecreated when it has been too short for RecreationGrace.
+// checkEnd lists the end offset of a log that a fetch showed as too short; until its followers have fetched,
+// a new leader reports a lower high watermark. The error is nil when the log reaches the known end after all,
+// and ErrTopicRecreated when it has been too short for RecreationGrace.
 func (c *Client) checkEnd(ctx context.Context, r *reader) error {
 	_, end, err := c.Bounds(ctx, r.Topic, r.Partition)
 	if err != nil {
 		return err
 	}
-	if r.longEnough(end) {
+	if r.reachesKnownEnd(end) {
 		return nil
 	}
 	c.Refresh()
@@ -186,9 +186,9 @@ func (c *Client) checkEnd(ctx context.Context, r *reader) error {
 }
 
 // checkPrevious reads the record before the next one again and compares its timestamp, before the first
-// fetch and after an error or a pause: nobody deletes a topic, makes it again and fills it without either.
-// It fails with ErrTopicRecreated when the timestamp differs. Where retention has removed that record it
-// reports nothing.
+// fetch and after an error or a pause: a recreated topic can't reach the old offset without an error or pause
+// of the reader. It fails with ErrTopicRecreated when the timestamp differs. Where retention has removed that
+// record it reports nothing.
 func (c *Client) checkPrevious(ctx context.Context, r *reader) error {
 	if r.RecreationGrace == 0 || r.previousTime == 0 || time.Since(r.confirmedAt) < c.recheckAfter {
 		return nil

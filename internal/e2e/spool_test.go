@@ -25,7 +25,7 @@ import (
 	"nowcast/internal/topic"
 )
 
-var outage = flag.Duration("outage", 12*time.Second, "how long Kafka is away in TestOutage")
+var outage = flag.Duration("outage", 12*time.Second, "how long Kafka is down in TestOutage")
 
 // singleNode is one broker and one ingest node with a spool.
 type singleNode struct {

@@ -111,7 +111,7 @@ func TestVerify(t *testing.T) {
 		{"event made up", sql("INSERT INTO events SELECT * REPLACE (koff + 1000000 AS koff, 0 AS kidx) " +
 			"FROM (SELECT * REPLACE (visitor + 2 AS visitor) FROM events WHERE site = {site} " +
 			"ORDER BY ts LIMIT 1 OFFSET 5)"),
-			verify.Difference{In: "ClickHouse events", What: "nothing in the log is behind it"}},
+			verify.Difference{In: "ClickHouse events", What: "no event of the log explains it"}},
 		{"window removed", sql("ALTER TABLE windows DELETE WHERE site = {site} " +
 			"AND (second, part) = (SELECT second, part FROM windows WHERE site = {site} " +
 			"ORDER BY second, part LIMIT 1)" + sync),
@@ -140,7 +140,7 @@ func TestVerify(t *testing.T) {
 		{"ledger row made up", sql("INSERT INTO ledger " +
 			"SELECT * REPLACE (minute - INTERVAL 3 MINUTE AS minute) FROM ledger " +
 			"WHERE site = {site} ORDER BY minute DESC LIMIT 1"),
-			verify.Difference{In: "ClickHouse ledger", What: "nothing in the log is behind it"}},
+			verify.Difference{In: "ClickHouse ledger", What: "no event of the log explains it"}},
 		{"ledger row of another partition",
 			sql("INSERT INTO ledger SELECT * REPLACE (kpart + 1000 AS kpart) " +
 				"FROM ledger WHERE site = {site} ORDER BY minute DESC LIMIT 1"),

@@ -22,54 +22,55 @@ import (
 // end when the client disconnects, the response isn't sent before the handler returns, and the body's
 // memory is reused after that. So the fast path suits handlers with short responses that return soon.
 //
-// A fastPath is the listener of the server that gets the other connections.
+// A fastPath is also the net.Listener of net/http's server: Accept returns the connections that left the
+// fast path.
 type fastPath struct {
 	net.Listener
-	handler http.Handler
-	paths   []string
-	base    context.Context //nolint:containedctx // of all requests, as http.Server.BaseContext is
-	others  chan accepted   // connections and errors for net/http's server
-	buffers sync.Pool       // of *requestBuffers
-	dates   dateCache
+	handler    http.Handler
+	paths      []string
+	base       context.Context   //nolint:containedctx // of all requests, as http.Server.BaseContext is
+	handedOver chan acceptResult // for net/http's server
+	buffers    sync.Pool         // of *exchangeBuffers
+	dates      dateCache
 
 	closing   atomic.Bool
 	closed    chan struct{}
 	closeOnce sync.Once
 	closeErr  error
 
-	mu    sync.Mutex
-	conns map[*fastConn]struct{}
-	open  sync.WaitGroup // goroutines: one a connection, and acceptLoop
+	mu         sync.Mutex
+	conns      map[*fastConn]struct{}
+	goroutines sync.WaitGroup // one a connection, and acceptLoop
 }
 
-// accepted is the result of a listener's Accept.
-type accepted struct {
+// acceptResult is the result of a listener's Accept.
+type acceptResult struct {
 	conn net.Conn
 	err  error
 }
 
-// requestBuffers holds one fast-path request and its response.
-type requestBuffers struct {
+// exchangeBuffers holds one fast-path request and its response.
+type exchangeBuffers struct {
 	in       [maxFastRequest]byte // the request as it arrived
 	request  fastRequest
 	response fastResponse
 }
 
 func newFastPath(base context.Context, l net.Listener, h http.Handler, paths []string) *fastPath {
-	f := &fastPath{Listener: l, handler: h, paths: paths, base: base, others: make(chan accepted),
+	f := &fastPath{Listener: l, handler: h, paths: paths, base: base, handedOver: make(chan acceptResult),
 		closed: make(chan struct{}), conns: map[*fastConn]struct{}{}}
 	f.buffers.New = func() any {
-		b := &requestBuffers{response: fastResponse{header: http.Header{}}}
+		b := &exchangeBuffers{response: fastResponse{header: http.Header{}}}
 		b.request.init(f.base)
 		return b
 	}
 	return f
 }
 
-// start begins to accept connections. Close ends that; then open counts down to zero.
+// start begins to accept connections. Close ends that; then goroutines counts down to zero.
 func (f *fastPath) start() {
 	if f.Listener != nil {
-		f.open.Go(f.acceptLoop)
+		f.goroutines.Go(f.acceptLoop)
 	}
 }
 
@@ -87,14 +88,14 @@ func (f *fastPath) acceptLoop() {
 		f.mu.Lock()
 		f.conns[c] = struct{}{}
 		f.mu.Unlock()
-		f.open.Go(c.serve)
+		f.goroutines.Go(c.serve)
 	}
 }
 
 // handOver passes a connection or an error to the caller of Accept.
 func (f *fastPath) handOver(conn net.Conn, err error) {
 	select {
-	case f.others <- accepted{conn, err}:
+	case f.handedOver <- acceptResult{conn, err}:
 	case <-f.closed:
 		if conn != nil {
 			_ = conn.Close()
@@ -105,7 +106,7 @@ func (f *fastPath) handOver(conn net.Conn, err error) {
 // Accept returns the next connection that left the fast path.
 func (f *fastPath) Accept() (net.Conn, error) {
 	select {
-	case a := <-f.others:
+	case a := <-f.handedOver:
 		return a.conn, a.err
 	case <-f.closed:
 		return nil, net.ErrClosed
@@ -137,13 +138,13 @@ func (f *fastPath) each(do func(*net.TCPConn)) {
 // fastConn is a connection on which every request so far took the fast path. It holds no buffer while it
 // is idle.
 type fastConn struct {
-	fast       *fastPath
-	tcp        *net.TCPConn
-	remoteAddr string
-	deadlineAt time.Time // when the read deadline was set
+	fast          *fastPath
+	tcp           *net.TCPConn
+	remoteAddr    string
+	deadlineSetAt time.Time // when the read deadline was set
 
-	buffers *requestBuffers // of the request that was read; nil if the socket holds something else
-	err     error           // of reading
+	buffers *exchangeBuffers // of the request that was read; nil if the socket holds something else
+	err     error            // of reading
 }
 
 var errClientClosed = errors.New("the client closed the connection")
@@ -173,8 +174,8 @@ func (c *fastConn) serveRequests() (other bool) {
 	for {
 		// Setting a deadline costs a timer, so a busy connection's deadline is renewed at most once a
 		// second.
-		if now := time.Now(); now.Sub(c.deadlineAt) > time.Second || timeout == headerTimeout {
-			c.deadlineAt = now
+		if now := time.Now(); now.Sub(c.deadlineSetAt) > time.Second || timeout == headerTimeout {
+			c.deadlineSetAt = now
 			if c.tcp.SetReadDeadline(now.Add(timeout)) != nil {
 				return false
 			}
@@ -198,7 +199,7 @@ func (c *fastConn) serveRequests() (other bool) {
 // tryRead takes a fast-path request out of the socket, and leaves any other bytes in it. It returns
 // false if the socket is empty: then RawConn.Read waits and calls it again.
 func (c *fastConn) tryRead(fd uintptr) bool {
-	b := c.fast.buffers.Get().(*requestBuffers)
+	b := c.fast.buffers.Get().(*exchangeBuffers)
 	n, err := ignoringEINTR(func() (int, error) {
 		n, _, err := syscall.Recvfrom(int(fd), b.in[:], syscall.MSG_PEEK)
 		return n, err

@@ -48,7 +48,8 @@ const (
 // Serve answers requests on l until ctx ends, and closes l. When ctx ends, Serve accepts no more
 // connections, cancels the contexts of the running requests, and waits for those requests for at most
 // drain; then it closes their connections. POST requests to fastPaths cost about half the CPU time;
-// fastPath says what their handler has to bear.
+// see
+// fastPath for the guarantees that a handler loses.
 func Serve(
 	ctx context.Context, l net.Listener, h http.Handler, drain time.Duration, fastPaths ...string,
 ) error {
@@ -99,7 +100,7 @@ func (s *server) run(ctx context.Context, drain time.Duration) error {
 	case err := <-ended:
 		s.cancelRequests()
 		s.closeConnections()
-		s.fast.open.Wait()
+		s.fast.goroutines.Wait()
 		return fmt.Errorf("serve %s: %w", s.addr, err)
 	case <-ctx.Done():
 	}
@@ -108,13 +109,13 @@ func (s *server) run(ctx context.Context, drain time.Duration) error {
 	defer cancel()
 	err := s.http.Shutdown(limited)
 	closed := errors.Is(<-ended, http.ErrServerClosed)
-	if err == nil && closed && waitUntil(&s.fast.open, limited.Done()) {
+	if err == nil && closed && waitUntil(&s.fast.goroutines, limited.Done()) {
 		return nil
 	}
 	s.closeConnections()
 	grace := time.NewTimer(closeGrace)
 	defer grace.Stop()
-	if waitUntil(&s.running, grace.C) && waitUntil(&s.fast.open, grace.C) {
+	if waitUntil(&s.running, grace.C) && waitUntil(&s.fast.goroutines, grace.C) {
 		return nil
 	}
 	return fmt.Errorf("serve %s: requests still run %s after their connections were closed",

@@ -162,7 +162,7 @@ func TestOutcomes(t *testing.T) {
 		case 1:
 			http.Error(w, "bad", http.StatusBadRequest)
 		case 2:
-			http.Error(w, "away", http.StatusServiceUnavailable)
+			http.Error(w, "down", http.StatusServiceUnavailable)
 		case 3:
 			http.Error(w, "?", http.StatusTeapot)
 		case 4:

@@ -28,8 +28,8 @@ func (h *Health) Set(component, reason string) {
 	}
 }
 
-// Probe adds a component whose state Ready asks probe for. probe must not block.
-func (h *Health) Probe(component string, probe func() (ok bool, reason string)) {
+// AddProbe adds a component. Ready calls probe for its state, so probe must not block.
+func (h *Health) AddProbe(component string, probe func() (ok bool, reason string)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.probes[component] = probe

@@ -37,7 +37,7 @@ func TestOps(t *testing.T) {
 		}
 	}
 	ok, reason := true, ""
-	health.Probe("tail", func() (bool, string) { return ok, reason })
+	health.AddProbe("tail", func() (bool, string) { return ok, reason })
 	for _, row := range []struct {
 		name  string
 		do    func()
@@ -45,9 +45,9 @@ func TestOps(t *testing.T) {
 		wants map[string]string
 	}{
 		{"ready", func() {}, 200, map[string]string{}},
-		{"set", func() { health.Set("log", "away") }, 503, map[string]string{"log": "away"}},
-		{"probe", func() { ok = false }, 503, map[string]string{"log": "away", "tail": "not ready"}},
-		{"reason", func() { reason = "behind" }, 503, map[string]string{"log": "away", "tail": "behind"}},
+		{"set", func() { health.Set("log", "down") }, 503, map[string]string{"log": "down"}},
+		{"probe", func() { ok = false }, 503, map[string]string{"log": "down", "tail": "not ready"}},
+		{"reason", func() { reason = "behind" }, 503, map[string]string{"log": "down", "tail": "behind"}},
 		{"again", func() { health.Set("log", ""); ok = true }, 200, map[string]string{}},
 	} {
 		row.do()

@@ -22,8 +22,8 @@ type Link struct {
 }
 
 const (
-	linkPrefix = "ncl_" // as keyPrefix, of links
-	maxLinks   = 100    // per site
+	linkSecretPrefix = "ncl_" // marks the secret of a share link
+	maxLinks         = 100    // per site
 )
 
 // Link finds a link by its id. A link ends with its site, also if a site of the same name is made later.
@@ -70,7 +70,7 @@ func (r *Registry) NewLink(ctx context.Context, domain, name string) (Link, stri
 	}
 	var id [6]byte
 	_, _ = rand.Read(id[:])
-	secret := newSecret(linkPrefix)
+	secret := newSecret(linkSecretPrefix)
 	l := Link{
 		ID:      hex.EncodeToString(id[:]),
 		Site:    domain,
@@ -81,7 +81,7 @@ func (r *Registry) NewLink(ctx context.Context, domain, name string) (Link, stri
 	if l.Created.Before(st.Created) { // the site was made by a process whose clock is ahead
 		l.Created = st.Created
 	}
-	return l, secret, r.set(ctx, linkKey+l.ID, l)
+	return l, secret, r.set(ctx, linkRecord+l.ID, l)
 }
 
 // DeleteLink removes a site's link. It fails with ErrNotFound.
@@ -89,14 +89,14 @@ func (r *Registry) DeleteLink(ctx context.Context, domain, id string) error {
 	if l, ok := r.Link(id); !ok || l.Site != domain {
 		return fmt.Errorf("link %s of %s: %w", shorten(id), shorten(domain), ErrNotFound)
 	}
-	return r.set(ctx, linkKey+id, nil)
+	return r.set(ctx, linkRecord+id, nil)
 }
 
 // deleteLinks removes all of a site's links, also those of an earlier site of that name.
 func (r *Registry) deleteLinks(ctx context.Context, domain string) error {
 	for _, l := range slices.Collect(maps.Values(r.state.Load().links)) {
 		if l.Site == domain {
-			if err := r.set(ctx, linkKey+l.ID, nil); err != nil {
+			if err := r.set(ctx, linkRecord+l.ID, nil); err != nil {
 				return err
 			}
 		}
@@ -104,12 +104,13 @@ func (r *Registry) deleteLinks(ctx context.Context, domain string) error {
 	return nil
 }
 
-// OpenLink finds the link of a secret, as Authenticate does a key.
-func (r *Registry) OpenLink(secret string) (Link, bool) {
-	if !strings.HasPrefix(secret, linkPrefix) {
+// AuthenticateLink finds the link of a secret. As with Authenticate, the time that it takes tells nothing
+// about the secret.
+func (r *Registry) AuthenticateLink(secret string) (Link, bool) {
+	if !strings.HasPrefix(secret, linkSecretPrefix) {
 		return Link{}, false
 	}
 	s := r.state.Load()
-	l, ok := s.linkHashes[hash(secret)]
+	l, ok := s.linkByHash[hash(secret)]
 	return l, ok && s.valid(l)
 }

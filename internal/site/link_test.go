@@ -26,8 +26,8 @@ func TestLinks(t *testing.T) {
 		strings.Contains(l.Hash, secret) {
 		t.Fatal(l, err)
 	}
-	w.soon("the other knows it", func() bool { got, ok := b.OpenLink(secret); return ok && got == l })
-	if _, ok := b.OpenLink(secret + "x"); ok {
+	w.soon("the other knows it", func() bool { got, ok := b.AuthenticateLink(secret); return ok && got == l })
+	if _, ok := b.AuthenticateLink(secret + "x"); ok {
 		t.Error("a wrong secret opens")
 	}
 	if _, ok := b.Authenticate(secret); ok {
@@ -56,7 +56,7 @@ func TestLinks(t *testing.T) {
 	}
 	w.soon(
 		"it opens nothing any more",
-		func() bool { _, ok := a.OpenLink(secret); _, byID := a.Link(l.ID); return !ok && !byID },
+		func() bool { _, ok := a.AuthenticateLink(secret); _, byID := a.Link(l.ID); return !ok && !byID },
 	)
 
 	for i := range maxLinks {
@@ -73,7 +73,7 @@ func TestLinks(t *testing.T) {
 	if err := a.Put(ctx, Site{Domain: "y.example.com"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := a.OpenLink(secret); ok || len(a.Links("y.example.com")) != 0 {
+	if _, ok := a.AuthenticateLink(secret); ok || len(a.Links("y.example.com")) != 0 {
 		t.Error("a site that was made again has the links of the one before")
 	}
 }
@@ -83,7 +83,7 @@ func TestLinkOfAnEarlierSite(t *testing.T) {
 	w := newWorld(t)
 	c := broker.New(broker.Config{Addrs: w.addrs})
 	defer c.Close()
-	secret := newSecret(linkPrefix)
+	secret := newSecret(linkSecretPrefix)
 	for _, r := range [][2]string{
 		{"link/l", `{"id":"l","site":"x.example.com","name":"n","hash":"` + hash(secret) +
 			`","created":"2026-11-23T12:00:00Z"}`},
@@ -98,7 +98,7 @@ func TestLinkOfAnEarlierSite(t *testing.T) {
 		}
 	}
 	r := w.ready(w.registry())
-	if _, ok := r.OpenLink(secret); ok || len(r.Links("x.example.com")) != 0 {
+	if _, ok := r.AuthenticateLink(secret); ok || len(r.Links("x.example.com")) != 0 {
 		t.Error("it opens the site")
 	}
 	if l, _, err := r.NewLink(

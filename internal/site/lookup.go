@@ -48,7 +48,7 @@ func (r *Registry) Put(ctx context.Context, s Site) error {
 	if s.Origins, err = cleanOrigins(s.Origins); err != nil {
 		return err
 	}
-	return r.set(ctx, siteKey+s.Domain, s)
+	return r.set(ctx, siteRecord+s.Domain, s)
 }
 
 // Delete removes a site and its links. It fails with ErrNotFound.
@@ -59,7 +59,7 @@ func (r *Registry) Delete(ctx context.Context, domain string) error {
 	if err := r.deleteLinks(ctx, domain); err != nil {
 		return err
 	}
-	return r.set(ctx, siteKey+domain, nil)
+	return r.set(ctx, siteRecord+domain, nil)
 }
 
 // Keys returns all keys by creation, then id.
@@ -97,7 +97,7 @@ func (r *Registry) NewKey(ctx context.Context, name string, admin bool, sites []
 		Sites:   sites,
 		Created: time.Now().UTC().Truncate(time.Millisecond),
 	}
-	return k, secret, r.set(ctx, keyKey+k.ID, k)
+	return k, secret, r.set(ctx, keyRecord+k.ID, k)
 }
 
 // DeleteKey removes a key. It fails with ErrNotFound.
@@ -105,16 +105,16 @@ func (r *Registry) DeleteKey(ctx context.Context, id string) error {
 	if _, ok := r.Key(id); !ok {
 		return fmt.Errorf("key %s: %w", shorten(id), ErrNotFound)
 	}
-	return r.set(ctx, keyKey+id, nil)
+	return r.set(ctx, keyRecord+id, nil)
 }
 
 // Authenticate finds the key of a secret. It looks up the secret's hash, so the time that it takes tells
 // nothing about the secret.
 func (r *Registry) Authenticate(secret string) (Key, bool) {
-	if !strings.HasPrefix(secret, keyPrefix) {
+	if !strings.HasPrefix(secret, keySecretPrefix) {
 		return Key{}, false
 	}
-	k, ok := r.state.Load().hashes[hash(secret)]
+	k, ok := r.state.Load().keyByHash[hash(secret)]
 	return k, ok
 }
 

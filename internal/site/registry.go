@@ -33,7 +33,7 @@ type Registry struct {
 	next           int64         // offset of the next record to apply
 	changed        chan struct{} // closed and replaced when a field of this block changes
 	ready          bool          // the log is read to its end at the start, and the secret is known
-	reason         string        // why the registry isn't ready, or what fails now; "" when nothing does
+	reason         string        // why it isn't ready, or the last error of reading; "" after a success
 	secretDiverges bool          // the newest secret in the log differs from the first one
 }
 
@@ -41,13 +41,13 @@ type Registry struct {
 type state struct {
 	sites       map[string]Site
 	keys        map[string]Key // by id
-	hashes      map[string]Key // by hash of the secret
+	keyByHash   map[string]Key // by hash of the secret
 	secret      [32]byte       // zero until secretKnown
 	secretKnown bool
 	inOrder     []Site
 
 	links      map[string]Link // by id
-	linkHashes map[string]Link // by hash of the secret
+	linkByHash map[string]Link // by hash of the secret
 }
 
 // NewRegistry makes an empty registry; Run fills it.
@@ -101,8 +101,7 @@ func (r *Registry) prepare(ctx context.Context, end int64) {
 	}
 	r.mu.Lock()
 	r.ready, r.reason = true, ""
-	close(r.changed)
-	r.changed = make(chan struct{})
+	r.broadcast()
 	r.mu.Unlock()
 	// Compaction keeps the newest record of a key, so the newest has to equal the first.
 	for r.wait(ctx, func() bool { return r.secretDiverges }) == nil {
@@ -115,7 +114,7 @@ func (r *Registry) prepare(ctx context.Context, end int64) {
 // writeSecret writes a secret and waits until this registry has applied it. Ready reports a failure. It
 // returns false when ctx has ended.
 func (r *Registry) writeSecret(ctx context.Context, secret [32]byte) bool {
-	off, err := r.write(ctx, secretKey, []byte(hex.EncodeToString(secret[:])))
+	off, err := r.write(ctx, secretRecord, []byte(hex.EncodeToString(secret[:])))
 	if err == nil {
 		err = r.waitFor(ctx, off+1)
 	}
@@ -140,9 +139,14 @@ func (r *Registry) advance(next int64) {
 	}
 	if next > r.next {
 		r.next = next
-		close(r.changed)
-		r.changed = make(chan struct{})
+		r.broadcast()
 	}
+}
+
+// broadcast wakes all callers of wait. r.mu is held.
+func (r *Registry) broadcast() {
+	close(r.changed)
+	r.changed = make(chan struct{})
 }
 
 // waitFor waits until all records before offset are applied.
@@ -180,12 +184,12 @@ func (r *Registry) Ready() (ok bool, reason string) {
 	return r.ready, r.reason
 }
 
-// Keys of the topic's records: a prefix and a domain or id, or the whole key.
+// Prefixes of the keys of the topic's records; a domain or an id follows. The secret's is the whole key.
 const (
-	siteKey   = "site/"
-	keyKey    = "key/"
-	linkKey   = "link/"
-	secretKey = "secret"
+	siteRecord   = "site/"
+	keyRecord    = "key/"
+	linkRecord   = "link/"
+	secretRecord = "secret"
 )
 
 // apply stores a state that has one more record applied. It logs and skips a record that can't be read.
@@ -193,13 +197,13 @@ func (r *Registry) apply(record broker.Record) error {
 	s := *r.state.Load()
 	var err error
 	key := string(record.Key)
-	if domain, ok := strings.CutPrefix(key, siteKey); ok {
+	if domain, ok := strings.CutPrefix(key, siteRecord); ok {
 		err = s.applySite(domain, record.Value)
-	} else if id, ok := strings.CutPrefix(key, keyKey); ok {
+	} else if id, ok := strings.CutPrefix(key, keyRecord); ok {
 		err = s.applyKey(id, record.Value)
-	} else if id, ok := strings.CutPrefix(key, linkKey); ok {
+	} else if id, ok := strings.CutPrefix(key, linkRecord); ok {
 		err = s.applyLink(id, record.Value)
-	} else if key == secretKey {
+	} else if key == secretRecord {
 		err = r.applySecret(&s, record.Value)
 	} else {
 		err = errors.New("unknown kind of record")
@@ -236,7 +240,7 @@ func (s *state) applySite(domain string, value []byte) error {
 }
 
 func (s *state) applyKey(id string, value []byte) error {
-	s.keys, s.hashes = maps.Clone(s.keys), map[string]Key{}
+	s.keys, s.keyByHash = maps.Clone(s.keys), map[string]Key{}
 	if delete(s.keys, id); value != nil {
 		var v Key
 		if err := json.Unmarshal(value, &v); err != nil {
@@ -248,13 +252,13 @@ func (s *state) applyKey(id string, value []byte) error {
 		s.keys[id] = v
 	}
 	for _, v := range s.keys {
-		s.hashes[v.Hash] = v
+		s.keyByHash[v.Hash] = v
 	}
 	return nil
 }
 
 func (s *state) applyLink(id string, value []byte) error {
-	s.links, s.linkHashes = maps.Clone(s.links), map[string]Link{}
+	s.links, s.linkByHash = maps.Clone(s.links), map[string]Link{}
 	if delete(s.links, id); value != nil {
 		var v Link
 		if err := json.Unmarshal(value, &v); err != nil {
@@ -266,7 +270,7 @@ func (s *state) applyLink(id string, value []byte) error {
 		s.links[id] = v
 	}
 	for _, v := range s.links {
-		s.linkHashes[v.Hash] = v
+		s.linkByHash[v.Hash] = v
 	}
 	return nil
 }

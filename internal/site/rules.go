@@ -32,9 +32,9 @@ func (r Rules) IsZero() bool {
 // Reason is why a rule drops a beacon.
 type Reason uint8
 
-// The reasons; Counts means that no rule drops the beacon.
+// The reasons; NotDropped means that no rule drops the beacon.
 const (
-	Counts Reason = iota
+	NotDropped Reason = iota
 	HostnameNotListed
 	AddressBlocked
 	CountryBlocked
@@ -44,43 +44,43 @@ const (
 // RuleSet is a site's compiled rules. Matching allocates nothing and takes no lock. A nil RuleSet drops
 // nothing.
 type RuleSet struct {
-	hosts     map[string]bool
-	under     []string // suffixes such as .example.com
-	networks  []netip.Prefix
-	countries [26 * 26]bool
-	paths     []pathRule
-	listed    bool // there are host names
-	blocked   bool // there are blocked countries
+	hosts        map[string]bool
+	hostSuffixes []string // such as .example.com
+	networks     []netip.Prefix
+	countries    [26 * 26]bool
+	paths        []pathRule
+	hasHostnames bool
+	hasCountries bool
 }
 
 // pathRule is a pattern, cut before its first star: most paths differ in that literal.
 type pathRule struct{ literal, rest string }
 
-// Refuses returns why the rules drop a beacon. host is the page's, in lower case and with its www, if any.
-func (f *RuleSet) Refuses(host string, addr netip.Addr, country, path string) Reason {
+// DropReason returns why the rules drop a beacon. host is the page's, in lower case and with its www, if any.
+func (s *RuleSet) DropReason(host string, addr netip.Addr, country, path string) Reason {
 	switch {
-	case f == nil:
-	case f.listed && !f.countsHost(host):
+	case s == nil:
+	case s.hasHostnames && !s.countsHost(host):
 		return HostnameNotListed
-	case len(f.networks) > 0 && f.blocksAddress(addr):
+	case len(s.networks) > 0 && s.blocksAddress(addr):
 		return AddressBlocked
-	case f.blocked && isCountry(country) && f.countries[countryIndex(country)]:
+	case s.hasCountries && isCountry(country) && s.countries[countryIndex(country)]:
 		return CountryBlocked
 	default:
-		for _, p := range f.paths {
+		for _, p := range s.paths {
 			if strings.HasPrefix(path, p.literal) && matchPath(p.rest, path[len(p.literal):]) {
 				return PathBlocked
 			}
 		}
 	}
-	return Counts
+	return NotDropped
 }
 
-func (f *RuleSet) countsHost(host string) bool {
-	if f.hosts[strings.TrimPrefix(host, "www.")] {
+func (s *RuleSet) countsHost(host string) bool {
+	if s.hosts[strings.TrimPrefix(host, "www.")] {
 		return true
 	}
-	for _, ending := range f.under {
+	for _, ending := range s.hostSuffixes {
 		if len(host) > len(ending) && strings.HasSuffix(host, ending) {
 			return true
 		}
@@ -90,10 +90,10 @@ func (f *RuleSet) countsHost(host string) bool {
 
 // blocksAddress finds the last network that begins at or before an address. No network is inside another, so
 // no other one can contain the address.
-func (f *RuleSet) blocksAddress(addr netip.Addr) bool {
+func (s *RuleSet) blocksAddress(addr netip.Addr) bool {
 	byAddress := func(p netip.Prefix, a netip.Addr) int { return p.Addr().Compare(a) }
-	i, exact := slices.BinarySearchFunc(f.networks, addr, byAddress)
-	return exact || i > 0 && f.networks[i-1].Contains(addr)
+	i, exact := slices.BinarySearchFunc(s.networks, addr, byAddress)
+	return exact || i > 0 && s.networks[i-1].Contains(addr)
 }
 
 // compileRules compiles rules, after Clean.
@@ -102,16 +102,16 @@ func compileRules(r Rules) (*RuleSet, error) {
 	if err != nil || r.IsZero() {
 		return nil, err
 	}
-	f := &RuleSet{
-		hosts:   map[string]bool{},
-		listed:  len(r.Hostnames) > 0,
-		blocked: len(r.BlockedCountries) > 0,
+	s := &RuleSet{
+		hosts:        map[string]bool{},
+		hasHostnames: len(r.Hostnames) > 0,
+		hasCountries: len(r.BlockedCountries) > 0,
 	}
 	for _, h := range r.Hostnames {
 		if ending, ok := strings.CutPrefix(h, "*"); ok {
-			f.under = append(f.under, ending)
+			s.hostSuffixes = append(s.hostSuffixes, ending)
 		} else {
-			f.hosts[strings.TrimPrefix(h, "www.")] = true
+			s.hosts[strings.TrimPrefix(h, "www.")] = true
 		}
 	}
 	var all []netip.Prefix
@@ -121,18 +121,18 @@ func compileRules(r Rules) (*RuleSet, error) {
 	}
 	slices.SortFunc(all, netip.Prefix.Compare) // by address, then the larger network first
 	for _, p := range all {
-		if n := len(f.networks); n == 0 || !f.networks[n-1].Contains(p.Addr()) {
-			f.networks = append(f.networks, p)
+		if n := len(s.networks); n == 0 || !s.networks[n-1].Contains(p.Addr()) {
+			s.networks = append(s.networks, p)
 		}
 	}
 	for _, p := range r.BlockedPaths {
 		i := strings.IndexByte(p+"*", '*')
-		f.paths = append(f.paths, pathRule{p[:i], p[i:]})
+		s.paths = append(s.paths, pathRule{p[:i], p[i:]})
 	}
 	for _, c := range r.BlockedCountries {
-		f.countries[countryIndex(c)] = true
+		s.countries[countryIndex(c)] = true
 	}
-	return f, nil
+	return s, nil
 }
 
 // Clean normalises rules and removes duplicates. It fails with ErrInvalid, naming the first that isn't one.

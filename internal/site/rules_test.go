@@ -38,26 +38,27 @@ func TestRules(t *testing.T) {
 		host, addr, country, path string
 		want                      Reason
 	}{
-		{"example.com", "8.8.8.8", "US", "/", Counts},
-		{"www.example.com", "8.8.8.8", "", "/a", Counts},
-		{"a.b.shop.example.com", "8.8.8.8", "", "/a", Counts},
-		{"www.shop.example.com", "8.8.8.8", "", "/a", Counts},
+		{"example.com", "8.8.8.8", "US", "/", NotDropped},
+		{"www.example.com", "8.8.8.8", "", "/a", NotDropped},
+		{"a.b.shop.example.com", "8.8.8.8", "", "/a", NotDropped},
+		{"www.shop.example.com", "8.8.8.8", "", "/a", NotDropped},
 		{"shop.example.com", "8.8.8.8", "", "/a", HostnameNotListed},
 		{"notexample.com", "8.8.8.8", "", "/a", HostnameNotListed},
 		{"", "8.8.8.8", "", "/a", HostnameNotListed},
 		{"localhost", "192.0.2.255", "", "/a", AddressBlocked},
-		{"localhost", "192.0.3.0", "", "/a", Counts},
+		{"localhost", "192.0.3.0", "", "/a", NotDropped},
 		{"localhost", "198.51.100.1", "", "/a", AddressBlocked},
 		{"localhost", "2001:db8::1", "", "/a", AddressBlocked},
-		{"localhost", "2001:db8::2", "", "/a", Counts},
+		{"localhost", "2001:db8::2", "", "/a", NotDropped},
 		{"localhost", "8.8.8.8", "DE", "/a", CountryBlocked},
-		{"localhost", "8.8.8.8", "CH", "/a", Counts},
+		{"localhost", "8.8.8.8", "CH", "/a", NotDropped},
 		{"localhost", "8.8.8.8", "CH", "/private", PathBlocked},
-		{"localhost", "8.8.8.8", "CH", "/private/", Counts},
+		{"localhost", "8.8.8.8", "CH", "/private/", NotDropped},
 		{"localhost", "8.8.8.8", "CH", "/admin/a/b", PathBlocked},
-		{"localhost", "8.8.8.8", "CH", "/admin", Counts},
+		{"localhost", "8.8.8.8", "CH", "/admin", NotDropped},
 	} {
-		if got := s.RuleSet().Refuses(c.host, netip.MustParseAddr(c.addr), c.country, c.path); got != c.want {
+		got := s.RuleSet().DropReason(c.host, netip.MustParseAddr(c.addr), c.country, c.path)
+		if got != c.want {
 			t.Errorf("%v: %d", c, got)
 		}
 	}
@@ -67,8 +68,8 @@ func TestRules(t *testing.T) {
 	if s, _ := a.Lookup(
 		"example.com",
 	); s.RuleSet() != nil ||
-		s.RuleSet().Refuses("", netip.Addr{}, "DE", "/private") != Counts {
-		t.Error("rules that were taken away")
+		s.RuleSet().DropReason("", netip.Addr{}, "DE", "/private") != NotDropped {
+		t.Error("rules that were removed")
 	}
 }
 
@@ -226,7 +227,7 @@ func TestNetworksAreSearched(t *testing.T) {
 		for range 50 {
 			a := addr()
 			want := slices.ContainsFunc(all, func(p netip.Prefix) bool { return p.Contains(a) })
-			if got := f.Refuses("", a, "", "/") == AddressBlocked; got != want {
+			if got := f.DropReason("", a, "", "/") == AddressBlocked; got != want {
 				t.Fatalf("%v in %v: %t", a, all, got)
 			}
 		}
@@ -261,7 +262,7 @@ func BenchmarkFilter(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if f.Refuses(host, addr, "US", "/private/pages/of/mine") != Counts {
+				if f.DropReason(host, addr, "US", "/private/pages/of/mine") != NotDropped {
 					b.Fatal()
 				}
 			}

@@ -55,11 +55,11 @@ func (k Key) MayRead(domain string) bool {
 	return k.Admin || len(k.Sites) == 0 || slices.Contains(k.Sites, domain)
 }
 
-// keyPrefix marks a secret as Nowcast's, so that scanners of repositories can find one that leaked.
-const keyPrefix = "nck_"
+// keySecretPrefix marks a secret as Nowcast's, so that scanners of repositories can find one that leaked.
+const keySecretPrefix = "nck_"
 
 // NewSecret returns a new secret of a key: 192 random bits.
-func NewSecret() string { return newSecret(keyPrefix) }
+func NewSecret() string { return newSecret(keySecretPrefix) }
 
 func newSecret(prefix string) string {
 	var b [24]byte

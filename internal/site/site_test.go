@@ -158,7 +158,7 @@ func TestSecret(t *testing.T) {
 	c := broker.New(broker.Config{Addrs: w.addrs})
 	defer c.Close()
 	for _, v := range [][]byte{[]byte(strings.Repeat("ab", 32)), []byte("zz"), nil} {
-		if _, err := c.ProduceKeyed(t.Context(), topic.Sites, []byte(secretKey), v); err != nil {
+		if _, err := c.ProduceKeyed(t.Context(), topic.Sites, []byte(secretRecord), v); err != nil {
 			t.Fatal(err)
 		}
 		w.soon(
@@ -179,7 +179,7 @@ func (w *world) lastSecret() (last string) {
 		w.t.Fatal(err)
 	}
 	_ = c.Follow(w.t.Context(), broker.Follower{Topic: topic.Sites, Record: func(r broker.Record) error {
-		if string(r.Key) == secretKey {
+		if string(r.Key) == secretRecord {
 			last = string(r.Value)
 		}
 		if r.Offset == end-1 {

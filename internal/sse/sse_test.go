@@ -21,7 +21,7 @@ func TestReader(t *testing.T) {
 	}{
 		{"all fields", "event: snapshot\nid: 1-2-0\ndata: {}\n\n", []Event{{"snapshot", "1-2-0", "{}"}}, 0},
 		{"no space after the colon", "event:a\ndata:b\n\n", []Event{{"a", "", "b"}}, 0},
-		{"only one space is taken away", "data:  b\n\n", []Event{{"", "", " b"}}, 0},
+		{"only one space is removed", "data:  b\n\n", []Event{{"", "", " b"}}, 0},
 		{"several lines of data", "data: a\ndata\ndata: b\n\n", []Event{{"", "", "a\n\nb"}}, 0},
 		{"lines end with CR LF", "id: 1\r\ndata: a\r\n\r\n", []Event{{"", "1", "a"}}, 0},
 		{"comments", ": hb\n\n: hb\ndata: a\n\n", []Event{{"", "", "a"}}, 0},

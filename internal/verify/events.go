@@ -11,7 +11,7 @@ import (
 	"nowcast/internal/topic"
 )
 
-const inEvents = "ClickHouse events"
+const inEventsTable = "ClickHouse events"
 
 var (
 	//go:embed sql/events.sql
@@ -68,15 +68,16 @@ func (r *run) compareEvents(ctx context.Context, p int, rc *recount, to int64) e
 // compareEvent compares a row of the table with the log.
 func (r *run) compareEvent(p int, rc *recount, e *event.Event, offset int64, index uint16, content uint64) {
 	r.report.EventRows++
-	d := Difference{In: inEvents, Site: e.Site, Second: e.Time / 1000, Partition: p,
+	d := Difference{In: inEventsTable, Site: e.Site, Second: e.Time / 1000, Partition: p,
 		Position: eventPosition(p, offset, index)}
-	i, has := slices.BinarySearchFunc(rc.stored, stored{offset: offset, index: index}, compareStored)
+	i, has := slices.BinarySearchFunc(rc.storedEvents, storedEvent{offset: offset, index: index},
+		compareStored)
 	if !has {
-		d.What = "nothing in the log is behind it"
+		d.What = "no event of the log explains it"
 		r.report.differ(d)
 		return
 	}
-	x := &rc.stored[i]
+	x := &rc.storedEvents[i]
 	x.rows = min(x.rows+1, 100)
 	switch {
 	case x.rows > 1:
@@ -93,7 +94,7 @@ func eventPosition(p int, offset int64, index uint16) string {
 	return fmt.Sprintf("%s[%d]", position(topic.Events, p, offset), index)
 }
 
-func compareStored(a, b stored) int {
+func compareStored(a, b storedEvent) int {
 	if a.offset != b.offset {
 		return int(a.offset - b.offset)
 	}
@@ -113,20 +114,20 @@ func kindOf(name string) event.Kind {
 // that was retried after nodes are forgotten. One of them is enough.
 func (r *run) findMissingEvents(p int, rc *recount) {
 	var found map[uint64]bool // keys of rows
-	for _, x := range rc.stored {
-		if x.rows > 0 || x.offset >= r.stored[topic.Events][p] {
+	for _, x := range rc.storedEvents {
+		if x.rows > 0 || x.offset >= r.committed[topic.Events][p] {
 			continue
 		}
 		if found == nil {
 			found = map[uint64]bool{}
-			for _, y := range rc.stored {
+			for _, y := range rc.storedEvents {
 				if y.rows > 0 {
 					found[y.key] = true
 				}
 			}
 		}
 		if !found[x.key] {
-			r.report.differ(Difference{In: inEvents, Site: rc.sites[x.site], Second: x.time / 1000,
+			r.report.differ(Difference{In: inEventsTable, Site: rc.sites[x.site], Second: x.time / 1000,
 				Partition: p,
 				Position:  eventPosition(p, x.offset, x.index), What: "missing"})
 		}

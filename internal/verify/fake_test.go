@@ -26,11 +26,11 @@ const site = "example.com"
 // seconds with events, of which one is late, one stale and one a duplicate. Tests change a part and see what
 // a run reports.
 type pipeline struct {
-	start  int64 // unix s of the first second with events
-	log    []broker.Record
-	topic  []broker.Record
-	first  int64 // offset of the first record of log that retention has left
-	stored map[string]func() int64
+	start     int64 // unix s of the first second with events
+	log       []broker.Record
+	topic     []broker.Record
+	first     int64 // offset of the first record of log that retention has left
+	committed map[string]func() int64
 
 	events, windows, ledger [][]any // rows, in the order of the columns of the queries
 	fail                    error   // of queries
@@ -50,7 +50,7 @@ const unknownPartition uint16 = 7
 // newPipeline must run in a synctest bubble: its times are relative to the clock.
 func newPipeline() *pipeline {
 	p := &pipeline{start: time.Now().Unix()/60*60 - 590}
-	p.stored = map[string]func() int64{
+	p.committed = map[string]func() int64{
 		topic.Events:  func() int64 { return int64(len(p.log)) },
 		topic.Windows: func() int64 { return int64(len(p.topic)) },
 	}
@@ -217,7 +217,7 @@ func (p *pipeline) Committed(_ context.Context, group string, partitions []int, 
 	}
 	for _, name := range topics {
 		for _, n := range partitions {
-			all = append(all, broker.Position{Topic: name, Partition: n, Offset: p.stored[name]()})
+			all = append(all, broker.Position{Topic: name, Partition: n, Offset: p.committed[name]()})
 		}
 	}
 	return all, nil

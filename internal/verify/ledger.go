@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	inLog    = topic.Events
-	inLedger = "ClickHouse ledger"
+	inEventsTopic = topic.Events
+	inLedgerTable = "ClickHouse ledger"
 )
 
 // minuteKey is a site and a minute of receipt, since 1970 UTC.
@@ -143,8 +143,8 @@ func (r *recount) addToLedger(x broker.Record, events []event.Event, classes []c
 			continue
 		}
 		if !o.balanced() {
-			report.differ(Difference{In: inLog, Site: k.site, Second: k.minute * 60, Partition: r.partition,
-				Position: position(inLog, r.partition, x.Offset),
+			report.differ(Difference{In: inEventsTopic, Site: k.site, Second: k.minute * 60,
+				Partition: r.partition, Position: position(inEventsTopic, r.partition, x.Offset),
 				What: fmt.Sprintf("the envelope's tallies and events don't fit: "+
 					"%d received, %d dropped, %d events",
 					o.received, o.allDropped(), o.events())})
@@ -171,8 +171,8 @@ func (r *run) compareLedger(ctx context.Context, p int, rc *recount, to int64) e
 		return err
 	}
 	differ := func(k minuteKey, offset int64, what string) {
-		r.report.differ(Difference{In: inLedger, Site: k.site, Second: k.minute * 60, Partition: p,
-			Position: position(inLog, p, offset), What: what})
+		r.report.differ(Difference{In: inLedgerTable, Site: k.site, Second: k.minute * 60, Partition: p,
+			Position: position(inEventsTopic, p, offset), What: what})
 	}
 	for k, g := range got {
 		switch {
@@ -180,12 +180,12 @@ func (r *run) compareLedger(ctx context.Context, p int, rc *recount, to int64) e
 		case newer[k] && !g.balanced():
 			differ(k, g.last, g.imbalance())
 		case rc.ledger[k] == nil && !newer[k]:
-			differ(k, g.last, "nothing in the log is behind it: "+g.String())
+			differ(k, g.last, "no event of the log explains it: "+g.String())
 		}
 	}
 	kept := time.Now().AddDate(0, -ledgerRetention, 0).Unix()
 	for k, w := range rc.ledger {
-		if k.minute <= rc.lostThrough || newer[k] || w.last >= r.stored[topic.Events][p] ||
+		if k.minute <= rc.lostThrough || newer[k] || w.last >= r.committed[topic.Events][p] ||
 			k.minute*60 < kept {
 			continue
 		}

@@ -33,12 +33,11 @@ type recount struct {
 	watermark   int64
 	finals      []final // rises of the watermark
 
-	sites       []string
-	siteOf      map[string]int32
-	counted     []counted
-	previousIDs map[visitorKey]uint64 // a visitor's id of the day before
-	stored      []stored
-	stale       bool // there are stale events
+	sites        []string
+	siteOf       map[string]int32
+	counted      []counted
+	previousIDs  map[visitorKey]uint64 // a visitor's id of the day before
+	storedEvents []storedEvent
 
 	ledger      map[minuteKey]*outcomes
 	ledgerEnd   int64 // offset after the last envelope in the ledger
@@ -72,11 +71,10 @@ type counted struct {
 	pageview bool
 }
 
-// stored is an event that belongs into the table `events`.
-type stored struct {
+// storedEvent is an event that belongs into the table `events`.
+type storedEvent struct {
 	offset  int64
 	index   uint16
-	stale   bool
 	rows    uint8 // found in the table
 	site    int32
 	time    int64  // ms
@@ -100,8 +98,8 @@ func newRecount(c Config, partition int) *recount {
 		lostThrough: never}
 }
 
-// envelope counts the log's next record.
-func (r *recount) envelope(x broker.Record, report *Report) {
+// addEnvelope counts the log's next record.
+func (r *recount) addEnvelope(x broker.Record, report *Report) {
 	report.Records++
 	h, err := r.decoder.Reset(x.Value)
 	var events []event.Event
@@ -238,10 +236,8 @@ func (r *recount) classify(x broker.Record, h event.Header, i int, e *event.Even
 		report.addLate(r.partition, x.Offset, h.Node, r.sites[site], e.Time, r.watermark-e.Time)
 	}
 	if c != duplicate {
-		r.stale = r.stale || c == stale
-		r.stored = append(r.stored, stored{offset: x.Offset, index: uint16(i), stale: c == stale,
-			site: site, time: e.Time,
-			content: contentOf(e, c == late, c != stale), key: keyOf(e, h, i)})
+		r.storedEvents = append(r.storedEvents, storedEvent{offset: x.Offset, index: uint16(i), site: site,
+			time: e.Time, content: contentOf(e, c == late, c != stale), key: keyOf(e, h, i)})
 	}
 	return c
 }
@@ -269,10 +265,10 @@ func (r *recount) finalAt(second int64) int64 {
 
 // last returns the offset of the last event that belongs into the table, or -1.
 func (r *recount) last() int64 {
-	if len(r.stored) == 0 {
+	if len(r.storedEvents) == 0 {
 		return -1
 	}
-	return r.stored[len(r.stored)-1].offset
+	return r.storedEvents[len(r.storedEvents)-1].offset
 }
 
 type rowKey struct {

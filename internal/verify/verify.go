@@ -16,7 +16,6 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -86,7 +85,7 @@ type run struct {
 	consumers consumers
 	tables    tables
 	report    *Report
-	stored    map[string][]int64 // offsets that the store lane has committed, by topic and partition
+	committed map[string][]int64 // offsets that the store lane has committed, by topic and partition
 }
 
 // Run recounts and compares. It fails if something can't be read; differences are in the report.
@@ -139,7 +138,7 @@ func (r *run) partition(ctx context.Context, p int) error {
 		if x.Offset%64 == 0 {
 			r.progress(p, "recounting the log", float64(x.Offset-from)/float64(max(1, to-from)))
 		}
-		rc.envelope(x, r.report)
+		rc.addEnvelope(x, r.report)
 		return nil
 	}); err != nil {
 		return err
@@ -195,32 +194,20 @@ func (r *run) offsets(ctx context.Context, p int) (from, to int64, headLost bool
 	return from, min(to, end), headLost, nil
 }
 
-var errEnd = errors.New("end")
-
 // read calls each with the records of a partition in [from, to).
 func (r *run) read(ctx context.Context, name string, p int, from, to int64,
 	each func(broker.Record) error) error {
-	if from >= to {
-		return nil
+	span := broker.Range{Topic: name, Partition: p, From: from, To: to,
+		Gap: func(g broker.Gap) { r.report.note("%s", g) }}
+	for x, err := range broker.ReadRange(ctx, r.log, span) {
+		if err == nil {
+			err = each(x)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	err := r.log.Follow(ctx, broker.Follower{Topic: name, Partition: p, From: from,
-		Record: func(x broker.Record) error {
-			if x.Offset >= to {
-				return errEnd
-			}
-			return each(x)
-		},
-		Batch: func(next, _ int64) error {
-			if next >= to {
-				return errEnd
-			}
-			return nil
-		},
-		Gap: func(g broker.Gap) { r.report.note("%s", g) }})
-	if errors.Is(err, errEnd) {
-		return nil
-	}
-	return err
+	return nil
 }
 
 // wait waits until the store lane has committed the given offsets, up to Config.Wait. Everything before a
@@ -230,7 +217,7 @@ func (r *run) wait(ctx context.Context, p int, events, windows int64) error {
 		if err := r.readCommitted(ctx); err != nil {
 			return err
 		}
-		behind := max(0, events-r.stored[topic.Events][p]) + max(0, windows-r.stored[topic.Windows][p])
+		behind := max(0, events-r.committed[topic.Events][p]) + max(0, windows-r.committed[topic.Windows][p])
 		if behind == 0 {
 			return nil
 		}
@@ -255,10 +242,10 @@ func (r *run) readCommitted(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.stored = map[string][]int64{
+	r.committed = map[string][]int64{
 		topic.Events: make([]int64, len(partitions)), topic.Windows: make([]int64, len(partitions))}
 	for _, x := range all {
-		r.stored[x.Topic][x.Partition] = max(0, x.Offset)
+		r.committed[x.Topic][x.Partition] = max(0, x.Offset)
 	}
 	return nil
 }

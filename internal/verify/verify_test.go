@@ -97,7 +97,7 @@ func emittedAgain(change func(*window.Second)) func(*pipeline) {
 // TestDifferences changes one thing of a correct pipeline. Each change is reported in its place, by its
 // sentence, and as an error, which makes `nowcast verify` exit with 1.
 func TestDifferences(t *testing.T) {
-	const missing, madeUp = "missing", "nothing in the log is behind it"
+	const missing, madeUp = "missing", "no event of the log explains it"
 	const alteredEvent, unknown = "a column differs from the log",
 		"1 rows of a partition that the log doesn't have"
 	drop := func(e *window.Emission) { e.Seconds = e.Seconds[1:] }
@@ -107,71 +107,73 @@ func TestDifferences(t *testing.T) {
 		in     string
 		what   string // a part of the sentence
 	}{
-		{"event removed", removed(events, 0), inEvents, missing},
-		{"late event removed", removed(events, 4), inEvents, missing},
-		{"stale event removed", removed(events, 5), inEvents, missing},
-		{"event doubled", doubled(events, 2), inEvents, "doubled"},
-		{"event altered", altered(events, 3, eventPath, "/other"), inEvents, alteredEvent},
-		{"event marked late", altered(events, 0, eventLate, true), inEvents, alteredEvent},
-		{"event without props", altered(events, 2, eventProps, map[string]string{}), inEvents, alteredEvent},
-		{"event made up", storedAt(0, 100), inEvents, madeUp},
-		{"duplicate stored", storedAt(2060, 2), inEvents, madeUp},
-		{"event of partition 7", stray(events), inEvents, unknown},
+		{"event removed", removed(events, 0), inEventsTable, missing},
+		{"late event removed", removed(events, 4), inEventsTable, missing},
+		{"stale event removed", removed(events, 5), inEventsTable, missing},
+		{"event doubled", doubled(events, 2), inEventsTable, "doubled"},
+		{"event altered", altered(events, 3, eventPath, "/other"), inEventsTable, alteredEvent},
+		{"event marked late", altered(events, 0, eventLate, true), inEventsTable, alteredEvent},
+		{"event without props", altered(events, 2, eventProps, map[string]string{}), inEventsTable,
+			alteredEvent},
+		{"event made up", storedAt(0, 100), inEventsTable, madeUp},
+		{"duplicate stored", storedAt(2060, 2), inEventsTable, madeUp},
+		{"event of partition 7", stray(events), inEventsTable, unknown},
 
-		{"window removed", removed(windows, 2), inWindows, missing +
+		{"window removed", removed(windows, 2), inWindowsTable, missing +
 			": 0 page views, 1 visitors, 1 events, 2 active"},
-		{"window of another site", altered(windows, 0, windowSite, "example.org"), inWindows, madeUp +
+		{"window of another site", altered(windows, 0, windowSite, "example.org"), inWindowsTable, madeUp +
 			": 2 page views"},
-		{"window made up", func(p *pipeline) { p.windows[2][windowSecond] = p.start + 3 }, inWindows, madeUp},
-		{"window of partition 7", stray(windows), inWindows, unknown},
-
-		{"emission without a row", func(p *pipeline) { p.change(2, drop) }, inTopic, missing +
-			": 1 page views"},
-		{"emitted row altered", emittedRowAt(2, func(s *window.Second) { s.Pageviews = 9 }), inTopic,
-			"pageviews is 9, recounted 1"},
-		{"emitted row made up", emittedRowAt(2, func(s *window.Second) { s.Site = "example.org" }), inTopic,
+		{"window made up", func(p *pipeline) { p.windows[2][windowSecond] = p.start + 3 }, inWindowsTable,
 			madeUp},
-		{"emitted row not final", emittedRowAt(2, func(s *window.Second) { s.Final = false }), inTopic,
+		{"window of partition 7", stray(windows), inWindowsTable, unknown},
+
+		{"emission without a row", func(p *pipeline) { p.change(2, drop) }, inWindowsTopic, missing +
+			": 1 page views"},
+		{"emitted row altered", emittedRowAt(2, func(s *window.Second) { s.Pageviews = 9 }), inWindowsTopic,
+			"pageviews is 9, recounted 1"},
+		{"emitted row made up", emittedRowAt(2, func(s *window.Second) { s.Site = "example.org" }),
+			inWindowsTopic, madeUp},
+		{"emitted row not final", emittedRowAt(2, func(s *window.Second) { s.Final = false }), inWindowsTopic,
 			"the second is over and its row isn't final"},
-		{"one version altered", emittedAgain(func(s *window.Second) { s.Visitors++ }), inTopic,
+		{"one version altered", emittedAgain(func(s *window.Second) { s.Visitors++ }), inWindowsTopic,
 			"one version has two contents: 2 page views, 3 visitors"},
-		{"final row changed", emittedAgain(func(s *window.Second) { s.Events++; s.Version++ }), inTopic,
-			"a final row changes from 2 page views"},
+		{"final row changed", emittedAgain(func(s *window.Second) { s.Events++; s.Version++ }),
+			inWindowsTopic, "a final row changes from 2 page views"},
 		{"final row not final", emittedAgain(func(s *window.Second) { s.Final = false; s.Version++ }),
-			inTopic,
+			inWindowsTopic,
 			"a final row changes"},
 		{"emission of partition 3", func(p *pipeline) {
 			p.change(0,
 				func(e *window.Emission) { e.Partition = 3 })
 		},
-			inTopic, "the record is about partition 3"},
+			inWindowsTopic, "the record is about partition 3"},
 
-		{"ledger row removed", removed(ledger, 0), inLedger,
+		{"ledger row removed", removed(ledger, 0), inLedgerTable,
 			missing + ": 7 received, 4 counted, 1 late, 0 stale, 1 duplicate, 1 dropped"},
-		{"ledger row doubled", doubled(ledger, 0), inLedger, "received is 14, recounted 7"},
-		{"ledger row unbalanced", altered(ledger, 0, ledgerLate, uint64(2)), inLedger,
+		{"ledger row doubled", doubled(ledger, 0), inLedgerTable, "received is 14, recounted 7"},
+		{"ledger row unbalanced", altered(ledger, 0, ledgerLate, uint64(2)), inLedgerTable,
 			"late is 2, recounted 1, it doesn't add up: 7 received, but 8 counted"},
-		{"ledger reason altered", altered(ledger, 0, ledgerDropped, map[string]uint64{"spam": 1}), inLedger,
-			"dropped as bot is 0, recounted 1, dropped as spam is 1, recounted 0"},
-		{"ledger row made up", func(p *pipeline) { p.ledger[1][ledgerMinute] = p.start/60 - 1 }, inLedger,
-			madeUp + ": 1 received"},
-		{"ledger row of partition 7", stray(ledger), inLedger, unknown},
+		{"ledger reason altered", altered(ledger, 0, ledgerDropped, map[string]uint64{"spam": 1}),
+			inLedgerTable, "dropped as bot is 0, recounted 1, dropped as spam is 1, recounted 0"},
+		{"ledger row made up", func(p *pipeline) { p.ledger[1][ledgerMinute] = p.start/60 - 1 },
+			inLedgerTable, madeUp + ": 1 received"},
+		{"ledger row of partition 7", stray(ledger), inLedgerTable, unknown},
 
 		{"tallies without events", func(p *pipeline) {
 			tally := event.Tally{Site: site, Minute: p.start / 60, Count: 3}
 			p.envelope(3, 1, p.start*1000+3000, 0, nil, tally)
-		}, inLog, "tallies and events don't fit: 3 received, 0 dropped, 0 events"},
+		}, inEventsTopic, "tallies and events don't fit: 3 received, 0 dropped, 0 events"},
 	} {
 		t.Run(c.name, func(t *testing.T) { found(t, c.change, c.in, c.what) })
 	}
 	for i, name := range []string{"pageviews", "visitors", "events", "active"} {
 		t.Run("window's "+name, func(t *testing.T) {
-			found(t, altered(windows, 1, windowFirst+i, uint32(7)), inWindows, name+" is 7, recounted ")
+			found(t, altered(windows, 1, windowFirst+i, uint32(7)), inWindowsTable, name+" is 7, recounted ")
 		})
 	}
 	for i, name := range []string{"received", "counted", "late", "stale", "duplicate"} {
 		t.Run("ledger's "+name, func(t *testing.T) {
-			found(t, altered(ledger, 0, ledgerFirst+i, uint64(99)), inLedger, name+" is 99, recounted ")
+			found(t, altered(ledger, 0, ledgerFirst+i, uint64(99)), inLedgerTable, name+" is 99, recounted ")
 		})
 	}
 }
@@ -224,11 +226,11 @@ func TestNoDifferences(t *testing.T) {
 			"offset 3 of nowcast.windows.v1: the record can't be read", ""},
 		{"event not stored yet", func(p *pipeline) {
 			p.events = append(p.events[:3], p.events[5])
-			p.stored[topic.Events] = func() int64 { return 2 }
+			p.committed[topic.Events] = func() int64 { return 2 }
 		}, "", "the store lane is 3 records behind"},
 		{"window not stored yet", func(p *pipeline) {
 			p.windows = p.windows[:1]
-			p.stored[topic.Windows] = func() int64 { return 2 }
+			p.committed[topic.Windows] = func() int64 { return 2 }
 		}, "", "the store lane is 1 records behind"},
 		{"windows not emitted yet", func(p *pipeline) { p.topic, p.windows = p.topic[:2], p.windows[:1] },
 			"", "the windows lane is 3 s behind the log"},
@@ -271,7 +273,7 @@ func TestLostHead(t *testing.T) {
 			t.Errorf("notes %q", notes)
 		}
 		for _, d := range r.Differences {
-			if d.In == inEvents || d.In == inLedger {
+			if d.In == inEventsTable || d.In == inLedgerTable {
 				t.Errorf("%+v", d)
 			}
 		}
@@ -283,7 +285,7 @@ func TestWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPipeline()
 		caughtUp := time.Now().Add(3 * time.Second)
-		p.stored[topic.Events] = func() int64 {
+		p.committed[topic.Events] = func() int64 {
 			if time.Now().Before(caughtUp) {
 				return 0
 			}
@@ -358,7 +360,7 @@ func TestRecount(t *testing.T) {
 		p.envelope(1, 4, b+400_000, b+399_999, nil)
 		rc := newRecount(Config{From: time.Unix(p.start, 0), To: time.Unix(p.start+400, 0)}, 0)
 		for _, x := range p.log {
-			rc.envelope(x, &Report{})
+			rc.addEnvelope(x, &Report{})
 		}
 		want := map[rowKey]row{
 			{site, p.start}:       {1, 1, 1, 1},

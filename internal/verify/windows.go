@@ -15,8 +15,8 @@ import (
 
 // The values of Difference.In for windows.
 const (
-	inTopic   = topic.Windows
-	inWindows = "ClickHouse windows"
+	inWindowsTopic = topic.Windows
+	inWindowsTable = "ClickHouse windows"
 )
 
 // emitted is the content of a partition of the windows topic.
@@ -88,8 +88,8 @@ func (r *run) readWindows(ctx context.Context, p int, watermark int64) (*emitted
 					p, topic.Windows, first)
 			}
 			if int(e.Partition) != p {
-				r.report.differ(Difference{In: inTopic, Partition: p,
-					Position: position(inTopic, p, x.Offset),
+				r.report.differ(Difference{In: inWindowsTopic, Partition: p,
+					Position: position(inWindowsTopic, p, x.Offset),
 					What:     fmt.Sprintf("the record is about partition %d", e.Partition)})
 				return nil
 			}
@@ -121,8 +121,8 @@ func (r *run) addEmission(em *emitted, e *window.Emission, offset int64) {
 		}
 		k := rowKey{em.name(x.Site), x.At}
 		got := emittedRow{row{x.Pageviews, x.Visitors, x.Events, x.Active}, x.Final, x.Version, offset}
-		d := Difference{In: inTopic, Site: k.site, Second: x.At, Partition: int(e.Partition),
-			Position: position(inTopic, int(e.Partition), offset)}
+		d := Difference{In: inWindowsTopic, Site: k.site, Second: x.At, Partition: int(e.Partition),
+			Position: position(inWindowsTopic, int(e.Partition), offset)}
 		old, has := em.rows[k]
 		newer := !has || got.version > old.version
 		switch {
@@ -181,7 +181,7 @@ func (r *run) compareTopic(p int, rc *recount, want map[rowKey]row, em *emitted,
 		}
 		r.report.WindowRows++
 		got, has := em.rows[k]
-		d := Difference{In: inTopic, Site: k.site, Second: k.second, Partition: p,
+		d := Difference{In: inWindowsTopic, Site: k.site, Second: k.second, Partition: p,
 			Position: position(topic.Events, p, rc.finalAt(k.second))}
 		switch {
 		case !has && k.second*1000 < em.lostThrough:
@@ -190,9 +190,9 @@ func (r *run) compareTopic(p int, rc *recount, want map[rowKey]row, em *emitted,
 			d.What = "missing: " + w.String()
 		case !got.final:
 			d.What, d.Position = "the second is over and its row isn't final",
-				position(inTopic, p, got.offset)
+				position(inWindowsTopic, p, got.offset)
 		case got.row != w:
-			d.What, d.Position = w.differs(got.row), position(inTopic, p, got.offset)
+			d.What, d.Position = w.differs(got.row), position(inWindowsTopic, p, got.offset)
 		default:
 			continue
 		}
@@ -200,8 +200,8 @@ func (r *run) compareTopic(p int, rc *recount, want map[rowKey]row, em *emitted,
 	}
 	for k, got := range em.rows {
 		if _, has := want[k]; !has && isFinal(k.second, final) {
-			r.report.differ(Difference{In: inTopic, Site: k.site, Second: k.second, Partition: p,
-				Position: position(inTopic, p, got.offset), What: "nothing in the log is behind it: " +
+			r.report.differ(Difference{In: inWindowsTopic, Site: k.site, Second: k.second, Partition: p,
+				Position: position(inWindowsTopic, p, got.offset), What: "no event of the log explains it: " +
 					got.String()})
 		}
 	}
@@ -221,7 +221,7 @@ func (r *run) compareWindows(ctx context.Context, p int, rc *recount, want map[r
 		return err
 	}
 	differ := func(k rowKey, what string) {
-		r.report.differ(Difference{In: inWindows, Site: k.site, Second: k.second, Partition: p,
+		r.report.differ(Difference{In: inWindowsTable, Site: k.site, Second: k.second, Partition: p,
 			Position: position(topic.Events, p, rc.finalAt(k.second)), What: what})
 	}
 	found := map[rowKey]bool{}
@@ -238,7 +238,7 @@ func (r *run) compareWindows(ctx context.Context, p int, rc *recount, want map[r
 		}
 		found[k] = true
 		if w, has := want[k]; !has {
-			differ(k, "nothing in the log is behind it: "+got.String())
+			differ(k, "no event of the log explains it: "+got.String())
 		} else if got != w {
 			differ(k, w.differs(got))
 		}
@@ -256,7 +256,7 @@ func (r *run) compareWindows(ctx context.Context, p int, rc *recount, want map[r
 		if found[k] || !isFinal(k.second, final) || k.second < kept {
 			continue
 		}
-		if x, has := em.rows[k]; has && x.offset >= r.stored[topic.Windows][p] {
+		if x, has := em.rows[k]; has && x.offset >= r.committed[topic.Windows][p] {
 			continue // not stored yet
 		}
 		differ(k, "missing: "+w.String())

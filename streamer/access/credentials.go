@@ -54,7 +54,7 @@ func (a *Control) credentials(r *http.Request) []Credential {
 	if t, ok := a.signer.readTicket(q.Get("ticket"), now); ok {
 		all = append(all, Credential{kind: TicketCredential, principal: t.principal, sites: t.sites})
 	}
-	if link, ok := a.sites.OpenLink(q.Get("share")); ok {
+	if link, ok := a.sites.AuthenticateLink(q.Get("share")); ok {
 		principal := api.Principal{Kind: api.LinkPrincipal, ID: link.ID}
 		all = append(all, Credential{kind: LinkCredential, principal: principal})
 	}

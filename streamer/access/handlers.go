@@ -93,7 +93,7 @@ func (h *Handlers) share(c *gin.Context) {
 	if !h.control.RequireSites(c) {
 		return
 	}
-	link, ok := h.control.sites.OpenLink(c.Param("secret"))
+	link, ok := h.control.sites.AuthenticateLink(c.Param("secret"))
 	if !ok {
 		h.noLink(c)
 		return

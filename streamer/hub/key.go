@@ -36,6 +36,15 @@ func ParseRate(name string) (Rate, bool) {
 	return Rate{}, false
 }
 
+// RateNames returns the names of the rates, the fastest first.
+func RateNames() []string {
+	var names []string
+	for _, r := range rates() {
+		names = append(names, r.Name)
+	}
+	return names
+}
+
 // boundary is the newest second up to lastFinal with which a frame ends. Frames are aligned to multiples
 // of Seconds of Unix time, so that all instances merge the same seconds.
 func (r Rate) boundary(lastFinal int64) int64 {

@@ -2,6 +2,7 @@ package live
 
 import (
 	"fmt"
+	"strings"
 
 	"nowcast/streamer/api"
 	"nowcast/streamer/frame"
@@ -25,7 +26,7 @@ func streamKey(p api.StreamEventsParams) (k hub.FeedKey, err error) {
 	}
 	var ok bool
 	if k.Rate, ok = hub.ParseRate(name); !ok {
-		return k, fmt.Errorf("rate has to be one of 100ms, 250ms, 1s, 5s, 30s")
+		return k, fmt.Errorf("rate has to be one of %s", strings.Join(hub.RateNames(), ", "))
 	}
 	k.Top = defaultTop
 	if p.Top != nil {

@@ -215,7 +215,7 @@ func (q *Queue) openFile(name string) (f *file, savedOffset int64, err error) {
 	case string(prologue[:len(magic)]) != magic:
 		h.Close()
 		q.s.cfg.Log.Error("a file in the spool was written by another program, "+
-			"or another version of this one: it is left alone", "file", name)
+			"or another version of this one: it is ignored", "file", name)
 		return nil, 0, nil
 	}
 	f = &file{f: h, name: name, read: prologueSize, size: prologueSize, sealed: true}
