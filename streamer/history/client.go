@@ -111,7 +111,7 @@ func (c *client) query(
 }
 
 // alive reports whether ClickHouse answers. It checks the time limit of a statement only between blocks, and
-// one block of a heavy statement may exceed it: then the server is not away, and the same query would fail
+// one block of a heavy statement may exceed it: then the server is up, and the same query would fail
 // again.
 func (c *client) alive(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)

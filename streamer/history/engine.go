@@ -4,7 +4,7 @@
 // It promises that history agrees with what the live view showed: an event counts once, in the second in
 // which it was received, and rows that were written twice count once (FINAL). It caches nothing: every
 // answer is computed from single events. A query that would cost more than Config allows fails with *TooBig,
-// and one that finds no slot with *Busy. While ClickHouse is away, queries fail at once or after
+// and one that finds no slot with *Busy. While ClickHouse is down, queries fail at once or after
 // Config.Timeout with *Unavailable. A client that disconnects cancels its query in ClickHouse. These limits
 // leave most of the machine to the live view.
 //

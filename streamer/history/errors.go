@@ -35,7 +35,7 @@ func (e *TooBig) Error() string {
 }
 func (e *TooBig) Unwrap() error { return e.err }
 
-// Unavailable is the error while ClickHouse is away, starting or busy: the same query may succeed later. It
+// Unavailable is the error while ClickHouse is down, starting or busy: the same query may succeed later. It
 // maps to 503.
 type Unavailable struct {
 	err    error
