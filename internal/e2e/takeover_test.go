@@ -145,7 +145,7 @@ func TestTakeover(t *testing.T) {
 	}
 
 	before = generations(a) + generations(b)
-	wire := &kafka.Client{Addr: kafka.TCP(k.Addrs()...)}
+	wire := kafkaClient(t, k.Addrs())
 	req := &kafka.FindCoordinatorRequest{Key: "nowcast-windows", KeyType: kafka.CoordinatorKeyTypeConsumer}
 	c, err := wire.FindCoordinator(t.Context(), req)
 	if err != nil || c.Error != nil || c.Coordinator == nil {
@@ -161,6 +161,13 @@ func TestTakeover(t *testing.T) {
 	if now := generations(a) + generations(b); now != before {
 		t.Errorf("partitions were assigned %d times when the coordinator moved", now-before)
 	}
+}
+
+// kafkaClient returns a client for requests that internal/broker doesn't have.
+func kafkaClient(t *testing.T, addrs []string) *kafka.Client {
+	transport := &kafka.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &kafka.Client{Addr: kafka.TCP(addrs...), Transport: transport}
 }
 
 // Topics are deleted, made again and filled past the committed offsets under a running aggregator, on a
@@ -216,7 +223,7 @@ func TestTopicRecreated(t *testing.T) {
 	pid := a.cmd.Process.Pid
 	_ = syscall.Kill(pid, syscall.SIGSTOP) // so that it reads nothing while the logs grow
 	defer syscall.Kill(pid, syscall.SIGCONT)
-	wire := &kafka.Client{Addr: kafka.TCP(k.Addrs()...)}
+	wire := kafkaClient(t, k.Addrs())
 	deleted, err := wire.DeleteTopics(t.Context(),
 		&kafka.DeleteTopicsRequest{Topics: []string{topic.Events, topic.Windows}})
 	if err == nil {
@@ -225,6 +232,16 @@ func TestTopicRecreated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The client that fills them again has cached the deleted topics' metadata.
+	eventually(t, 10*time.Second, "topics are deleted", func(ctx context.Context) error {
+		client.Refresh()
+		for _, name := range []string{topic.Events, topic.Windows} {
+			if _, _, err := client.Shape(ctx, name); !errors.Is(err, broker.ErrUnknownTopic) {
+				return fmt.Errorf("%s is still there: %v", name, err)
+			}
+		}
+		return nil
+	})
 	fill(records)
 	time.Sleep(3 * time.Second) // the client's metadata may be older than the new topics until then
 	_ = syscall.Kill(pid, syscall.SIGCONT)
