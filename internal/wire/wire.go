@@ -51,7 +51,7 @@ func SizeString(field protowire.Number, s string) int {
 	if s == "" {
 		return 0
 	}
-	return protowire.SizeTag(field) + protowire.SizeBytes(len(s))
+	return sizeTag(field) + protowire.SizeBytes(len(s))
 }
 
 // SizeVarint returns the number of bytes that AppendVarint appends.
@@ -59,13 +59,21 @@ func SizeVarint(field protowire.Number, v uint64) int {
 	if v == 0 {
 		return 0
 	}
-	return protowire.SizeTag(field) + protowire.SizeVarint(v)
+	return sizeTag(field) + protowire.SizeVarint(v)
 }
 
 // SizeMessage returns the number of bytes of a message field whose content has size bytes.
 func SizeMessage(field protowire.Number, size int) int {
-	return protowire.SizeTag(field) + protowire.SizeBytes(size)
+	return sizeTag(field) + protowire.SizeBytes(size)
 }
 
 // AliasString returns b as a string that shares its bytes: b must not change while the string is in use.
 func AliasString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// sizeTag returns the size of a tag, for fields below 2,048. Its brevity lets the compiler inline the size functions.
+func sizeTag(field protowire.Number) int {
+	if field < 16 {
+		return 1
+	}
+	return 2
+}
