@@ -70,7 +70,8 @@ func SizeMessage(field protowire.Number, size int) int {
 // AliasString returns b as a string that shares its bytes: b must not change while the string is in use.
 func AliasString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-// sizeTag returns the size of a tag, for fields below 2,048. Its brevity lets the compiler inline the size functions.
+// sizeTag returns the size of a tag, for fields below 2,048. It is short, so that the compiler inlines the
+// size functions.
 func sizeTag(field protowire.Number) int {
 	if field < 16 {
 		return 1
