@@ -38,7 +38,7 @@ const EventPath = "/api/event"
 const (
 	defaultAckTimeout = 5 * time.Second
 	maxAckTimeout     = time.Minute
-	startRetry        = 200 * time.Millisecond // between two attempts to find the topic of events
+	startRetry        = 200 * time.Millisecond // at most, between two attempts to find the topic of events
 )
 
 // Config is what an operator decides.
@@ -183,6 +183,7 @@ func (s *Service) start(ctx context.Context) (partitions int, err error) {
 	if err := s.intake.sites.Wait(ctx); err != nil {
 		return 0, fmt.Errorf("wait for sites: %w", err)
 	}
+	backoff := retry.Backoff{Min: startRetry, Max: startRetry}
 	for {
 		n, err := s.broker.Partitions(ctx, topic.Events)
 		if err == nil && n > 0 {
@@ -190,7 +191,7 @@ func (s *Service) start(ctx context.Context) (partitions int, err error) {
 		}
 		s.setStartReason(fmt.Sprintf("waiting for the topic %s: %v", topic.Events, err))
 		s.broker.Refresh()
-		if err := retry.Sleep(ctx, startRetry); err != nil {
+		if err := backoff.Wait(ctx); err != nil {
 			return 0, err
 		}
 	}

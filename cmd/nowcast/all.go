@@ -60,19 +60,11 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	}
 	defer dir.close()
 	// Both addresses before the child processes, so that an address in use is reported at once.
-	h, err := newHost(log, c.opsFlags)
-	if err != nil {
-		return err
-	}
-	l, err := c.open()
+	h, l, e, err := newWebHost(log, c.opsFlags, &c.webFlags)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	e, err := h.engine(&c.webFlags)
-	if err != nil {
-		return err
-	}
 	// A part may use those that were added before it, and is stopped before them.
 	ends, err := c.parts(h, dir)
 	if err != nil {

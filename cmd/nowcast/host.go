@@ -110,6 +110,24 @@ func newHost(log *slog.Logger, f opsFlags) (*host, error) {
 	return h, nil
 }
 
+// newWebHost is newHost for a role with a public address: it also listens there and makes the router.
+func newWebHost(log *slog.Logger, ops opsFlags, web *webFlags) (*host, net.Listener, *gin.Engine, error) {
+	h, err := newHost(log, ops)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	l, err := web.open()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	e, err := h.engine(web)
+	if err != nil {
+		l.Close()
+		return nil, nil, nil, err
+	}
+	return h, l, e, nil
+}
+
 // serve answers on l; fastPaths are answered past net/http where the request is plain.
 func (h *host) serve(name string, l net.Listener, handler http.Handler, fastPaths ...string) {
 	h.group.Add(name, func(ctx context.Context) error {

@@ -73,15 +73,7 @@ Example:
 
 // Run runs the command.
 func (c *streamerCmd) Run(ctx context.Context, log *slog.Logger) error {
-	h, err := newHost(log, c.opsFlags)
-	if err != nil {
-		return err
-	}
-	l, err := c.open()
-	if err != nil {
-		return err
-	}
-	e, err := h.engine(&c.webFlags)
+	h, l, e, err := newWebHost(log, c.opsFlags, &c.webFlags)
 	if err != nil {
 		return err
 	}

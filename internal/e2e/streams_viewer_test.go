@@ -38,7 +38,7 @@ type viewer struct {
 	replica int    // of the current connection, or of the last one
 	moved   int    // resumes at another replica
 	opened  int
-	refused int // 503, or 200 with nothing but a retry field
+	refused int // 503, or 200 with only a retry field
 	faults  []string
 	counts  *viewerCounts
 }

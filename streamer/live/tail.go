@@ -42,6 +42,7 @@ type boardAndHub struct {
 
 // run reads until ctx ends. Where reading fails it starts again with a new board, after a call of onRestart.
 func (t *tail) run(ctx context.Context, onRestart func()) error {
+	backoff := retry.Backoff{Min: 200 * time.Millisecond, Max: 200 * time.Millisecond}
 	for {
 		err := t.read(ctx)
 		if ctx.Err() != nil {
@@ -54,7 +55,7 @@ func (t *tail) run(ctx context.Context, onRestart func()) error {
 				"error", err)
 		}
 		t.kafka.Refresh()
-		if err := retry.Sleep(ctx, 200*time.Millisecond); err != nil {
+		if err := backoff.Wait(ctx); err != nil {
 			return err
 		}
 	}
