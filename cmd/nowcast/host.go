@@ -107,6 +107,7 @@ func newHost(log *slog.Logger, f opsFlags) (*host, error) {
 		return nil, fmt.Errorf("--ops-listen: %w", err)
 	}
 	h.serve("ops", l, process.NewOps(h.health, h.metrics))
+	h.group.Add("memory", process.ReleaseMemory)
 	return h, nil
 }
 
