@@ -73,6 +73,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	if err := dir.writeEndpoints(ends); err != nil {
 		return err
 	}
+	embeddedLog := len(c.Kafka) == 0
 	kafka := h.kafka(strings.Split(ends.Kafka, ","), c.Partitions)
 	defer kafka.Close()
 	db, err := h.warehouse(ends.Clickhouse, slog.New(slog.DiscardHandler))
@@ -81,13 +82,22 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	}
 	defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
 	sites := h.sites(kafka)
-	live, err := addStreamer(h, c.streamerFlags, l, streamer.Deps{Broker: kafka, Warehouse: db, Sites: sites})
+	var beacons *ingest.Service
+	var wake func() bool
+	if embeddedLog {
+		wake = func() bool { return beacons.Wake() }
+	}
+	live, err := addStreamer(h, c.streamerFlags, wake, l,
+		streamer.Deps{Broker: kafka, Warehouse: db, Sites: sites})
 	if err != nil {
 		return err
 	}
 	work := aggregator.Config{Windows: true, Store: true}
-	if len(c.Kafka) == 0 {
+	var watched func() bool // nobody else reads or writes an embedded log, so it may stand still
+	if embeddedLog {
 		work.Instance = "all" // the only member: after a kill -9 it gets its partitions back at once
+		work.Heartbeat = 3 * time.Second
+		watched = func() bool { return live.Viewers() > 0 }
 	}
 	if err := addAggregator(h, work, kafka, db); err != nil {
 		return err
@@ -97,7 +107,8 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 		return err
 	}
 	defer disk.Close() //nolint:errcheck // what was acknowledged is synced
-	beacons, err := addIngest(h, &c.webFlags, c.geoFlags, &c.limitFlags, kafka, sites, disk)
+	beacons, err = addIngest(h, &c.webFlags, c.geoFlags, &c.limitFlags,
+		ingest.Deps{Broker: kafka, Sites: sites, Spool: disk, Watched: watched})
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -221,7 +222,11 @@ func ensureTopics(ctx context.Context, c *broker.Client, partitions int, onError
 
 func newBroker(addrs []string) *broker.Client {
 	topics := []string{topic.Events, topic.Windows, topic.Sites, topic.Salts, topic.DeadLetter}
-	return broker.New(broker.Config{Addrs: addrs, Topics: topics})
+	ttl := time.Duration(0)
+	if len(addrs) == 1 && strings.HasPrefix(addrs[0], "127.0.0.1:") {
+		ttl = 10 * time.Second
+	}
+	return broker.New(broker.Config{Addrs: addrs, Topics: topics, MetadataTTL: ttl})
 }
 
 // untilDone repeats try until it succeeds, fails with a permanent error, or ctx ends. /readyz

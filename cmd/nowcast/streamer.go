@@ -85,7 +85,7 @@ func (c *streamerCmd) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
 	deps := streamer.Deps{Broker: kafka, Warehouse: db, Sites: h.sites(kafka)}
-	service, err := addStreamer(h, c.streamerFlags, l, deps)
+	service, err := addStreamer(h, c.streamerFlags, nil, l, deps)
 	if err != nil {
 		return err
 	}
@@ -95,14 +95,15 @@ func (c *streamerCmd) Run(ctx context.Context, log *slog.Logger) error {
 	return h.run(ctx)
 }
 
-// addStreamer adds the role to the process.
-func addStreamer(h *host, f streamerFlags, l net.Listener, deps streamer.Deps) (*streamer.Service, error) {
+// addStreamer adds the role to the process. wake is live.Config's.
+func addStreamer(h *host, f streamerFlags, wake func() bool, l net.Listener, deps streamer.Deps) (
+	*streamer.Service, error) {
 	deps.Log, deps.Metrics = h.log, h.metrics
 	name, _ := build()
 	s, err := streamer.New(streamer.Config{
 		Access:    access.Config{PublicURL: f.url(l), DefaultSite: f.DefaultSite, AdminKey: f.AdminKey},
 		Limits:    f.limits(),
-		Live:      live.Config{Lifetime: f.ViewerLifetime},
+		Live:      live.Config{Lifetime: f.ViewerLifetime, Wake: wake},
 		Dashboard: dashboard(h.log),
 		Version:   name,
 	}, deps)

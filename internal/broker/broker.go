@@ -8,6 +8,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -27,6 +28,10 @@ type Config struct {
 	Addrs   []string      // host:port of one or more brokers
 	Topics  []string      // topics whose metadata is cached; every topic's if none
 	Timeout time.Duration // of one request; 30 s when 0
+
+	// MetadataTTL is the time between two requests for the topics' leaders; 1 s when 0. Where there is only
+	// one broker it can be long, since an error asks for them too.
+	MetadataTTL time.Duration
 
 	// Dial opens a connection; a net.Dialer's DialContext when nil.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -53,7 +58,7 @@ func New(c Config) *Client {
 	}
 	t := &kafka.Transport{
 		Dial: probing(c.Dial), DialTimeout: 2 * time.Second,
-		MetadataTTL: time.Second, MetadataTopics: c.Topics, ClientID: "nowcast",
+		MetadataTTL: cmp.Or(c.MetadataTTL, time.Second), MetadataTopics: c.Topics, ClientID: "nowcast",
 	}
 	return &Client{
 		addrs:     slices.Clone(c.Addrs),
