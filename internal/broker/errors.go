@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	"github.com/segmentio/kafka-go"
+
+	"nowcast/internal/credential"
 )
 
 // Errors of brokers that callers act on. Their texts are Kafka's.
@@ -32,12 +34,34 @@ var ErrTopicRecreated = errors.New("the log isn't the one that was read")
 // topic.Spec.Check.
 var ErrMismatch = errors.New("topic doesn't fit")
 
+// Denied reports whether an operator has to change something, in the credentials of this process or in
+// Kafka's users and ACLs, before the same request can succeed.
+func Denied(err error) bool {
+	if _, ok := errors.AsType[*credential.Error](err); ok {
+		return true
+	}
+	return unauthorized(err)
+}
+
+func unauthorized(err error) bool {
+	code, _ := errors.AsType[kafka.Error](err)
+	switch code {
+	case kafka.TopicAuthorizationFailed, kafka.GroupAuthorizationFailed, kafka.ClusterAuthorizationFailed,
+		kafka.TransactionalIDAuthorizationFailed:
+		return true
+	}
+	return false
+}
+
 // Retryable reports whether the same request may succeed later: a leader moves, a coordinator loads, a
-// broker is down. Errors that aren't Kafka's own, such as those of connections, are retryable, except a
-// canceled context.
+// broker is down, an operator renews a certificate. Errors that aren't Kafka's own, such as those
+// of connections, are retryable, except a canceled context.
 func Retryable(err error) bool {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return false
+	}
+	if _, ok := errors.AsType[*credential.Error](err); ok {
+		return true
 	}
 	code, ok := errors.AsType[kafka.Error](err)
 	if !ok {
@@ -58,6 +82,6 @@ func Retryable(err error) bool {
 // Unavailable reports whether err says that no broker decided on the request: a connection failed, or the
 // answer was that another attempt may succeed.
 func Unavailable(err error) bool {
-	_, decided := errors.AsType[kafka.Error](err)
+	_, decided := errors.AsType[kafka.Error](err) // also the cause of a login that failed
 	return err != nil && (!decided || Retryable(err))
 }
