@@ -41,6 +41,7 @@ type Client struct {
 	refreshedAt atomic.Int64 // unix ns of the newest Refresh that dropped connections
 
 	withoutSASL bool
+	dialError   atomic.Pointer[error] // of the newest connection; nil in it when that succeeded
 
 	reloginMu sync.Mutex
 	relogin   *time.Timer // of reconnectWithin; nil when none is set
@@ -138,7 +139,7 @@ func (c *Client) produce(ctx context.Context, topic string, partition int, r *re
 		err = fmt.Errorf("%w: %w", ErrNotEnoughReplicas, err)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("produce to %s/%d: %w", topic, partition, err)
+		return 0, fmt.Errorf("produce to %s/%d: %w", topic, partition, c.explain(err))
 	}
 	return answer.BaseOffset, nil
 }

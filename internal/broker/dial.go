@@ -82,22 +82,30 @@ func (c *Client) connecting(dial dialer, s Security) dialer {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
-		conn, err := dial(ctx, network, addr)
-		if err != nil {
-			return nil, err
+		conn, err := c.connect(ctx, dial, network, addr, s)
+		if err == nil || !errors.Is(err, context.Canceled) {
+			c.dialError.Store(&err)
 		}
-		if s.TLS != nil {
-			conn, err = handshake(ctx, conn, addr, s.TLS)
-		}
-		if err == nil {
-			err = c.open(ctx, conn, addr, s)
-		}
-		if err != nil {
-			conn.Close()
-			return nil, err
-		}
-		return conn, nil
+		return conn, err
 	}
+}
+
+func (c *Client) connect(ctx context.Context, dial dialer, network, addr string, s Security) (net.Conn, error) {
+	conn, err := dial(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	if s.TLS != nil {
+		conn, err = handshake(ctx, conn, addr, s.TLS)
+	}
+	if err == nil {
+		err = c.open(ctx, conn, addr, s)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
 }
 
 // open asks for the API versions, or authenticates, which answers as well: before it, Kafka takes only one

@@ -3,8 +3,10 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
 
 	"nowcast/internal/credential"
 )
@@ -84,4 +86,28 @@ func Retryable(err error) bool {
 func Unavailable(err error) bool {
 	_, decided := errors.AsType[kafka.Error](err) // also the cause of a login that failed
 	return err != nil && (!decided || Retryable(err))
+}
+
+// explain adds to an error what to do, where Kafka's or kafka-go's own text leaves it open.
+func (c *Client) explain(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, protocol.ErrNoTopic) || errors.Is(err, protocol.ErrNoPartition):
+		// kafka-go says so also while it has no metadata, because it reaches no broker.
+		if e := c.dialError.Load(); e != nil && *e != nil {
+			return *e
+		}
+	case unauthorized(err):
+		return fmt.Errorf("%w: Kafka's ACLs don't allow it, docs/operations.md has those that each role needs", err)
+	}
+	return err
+}
+
+// explainFirst is explain for the first requests of a process.
+func (c *Client) explainFirst(err error) error {
+	if c.withoutSASL && credential.Closed(err) {
+		return fmt.Errorf("connection closed by Kafka, as it does where --kafka-sasl is needed: %w", err)
+	}
+	return c.explain(err)
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
-	"nowcast/internal/credential"
 	"nowcast/internal/retry"
 	"nowcast/internal/topic"
 )
@@ -18,14 +17,14 @@ import (
 func (c *Client) Shape(ctx context.Context, topic string) (partitions, replicas int, err error) {
 	r, err := c.kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
 	if err != nil {
-		return 0, 0, fmt.Errorf("read metadata of %s: %w", topic, c.explain(err))
+		return 0, 0, fmt.Errorf("read metadata of %s: %w", topic, c.explainFirst(err))
 	}
 	for _, t := range r.Topics {
 		if t.Name != topic {
 			continue
 		}
 		if t.Error != nil {
-			return 0, 0, fmt.Errorf("read metadata of %s: %w", topic, c.explain(t.Error))
+			return 0, 0, fmt.Errorf("read metadata of %s: %w", topic, c.explainFirst(t.Error))
 		}
 		return len(t.Partitions), leastReplicas(t.Partitions), nil
 	}
@@ -199,7 +198,7 @@ func (c *Client) describe(ctx context.Context, specs []topic.Spec) (map[string]d
 	}
 	meta, err := c.kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: names})
 	if err != nil {
-		return nil, fmt.Errorf("ask Kafka for its topics: %w", c.explain(err))
+		return nil, fmt.Errorf("ask Kafka for its topics: %w", c.explainFirst(err))
 	}
 	found := map[string]description{}
 	request := &kafka.DescribeConfigsRequest{}
@@ -209,7 +208,7 @@ func (c *Client) describe(ctx context.Context, specs []topic.Spec) (map[string]d
 		case !ours || errors.Is(t.Error, ErrUnknownTopic):
 			continue
 		case t.Error != nil:
-			return nil, fmt.Errorf("ask for topic %s: %w", t.Name, c.explain(t.Error))
+			return nil, fmt.Errorf("ask for topic %s: %w", t.Name, c.explainFirst(t.Error))
 		}
 		replication := min(
 			spec.Replication,
@@ -225,11 +224,11 @@ func (c *Client) describe(ctx context.Context, specs []topic.Spec) (map[string]d
 	}
 	configs, err := c.kafka.DescribeConfigs(ctx, request)
 	if err != nil {
-		return nil, fmt.Errorf("ask for the topics' settings: %w", c.explain(err))
+		return nil, fmt.Errorf("ask for the topics' settings: %w", c.explainFirst(err))
 	}
 	for _, r := range configs.Resources {
 		if r.Error != nil {
-			return nil, fmt.Errorf("ask for the settings of %s: %w", r.ResourceName, c.explain(r.Error))
+			return nil, fmt.Errorf("ask for the settings of %s: %w", r.ResourceName, c.explainFirst(r.Error))
 		}
 		for _, e := range r.ConfigEntries {
 			if f, ok := found[r.ResourceName]; ok {
@@ -238,15 +237,4 @@ func (c *Client) describe(ctx context.Context, specs []topic.Spec) (map[string]d
 		}
 	}
 	return found, nil
-}
-
-// explain adds to an error what to do, where Kafka's own text leaves it open.
-func (c *Client) explain(err error) error {
-	switch {
-	case unauthorized(err):
-		return fmt.Errorf("%w: Kafka's ACLs don't allow it, docs/operations.md has those that each role needs", err)
-	case c.withoutSASL && credential.Closed(err):
-		return fmt.Errorf("connection closed by Kafka, as it does where --kafka-sasl is needed: %w", err)
-	}
-	return err
 }
