@@ -115,9 +115,11 @@ func report(w io.Writer, err error) int {
 	case err == nil:
 		return 0
 	case errors.As(err, &u):
-		fmt.Fprintf(w, "nowcast: %v\nRun \"%s --help\" for usage.\n", u.error, u.command)
+		fmt.Fprintf(w, "nowcast: %s\nRun \"%s --help\" for usage.\n", oneLine(u.error), u.command)
 		return 2
 	}
-	fmt.Fprintf(w, "nowcast: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+	fmt.Fprintf(w, "nowcast: %s\n", oneLine(err))
 	return 1
 }
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

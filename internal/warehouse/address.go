@@ -45,7 +45,10 @@ func readAddress(dsn string) (*clickhouse.Options, error) {
 	case "clickhouse", "http":
 		o, err = clickhouse.ParseDSN(dsn)
 	default:
-		return nil, errors.New("unknown scheme: " + dsnHint)
+		if strings.ContainsAny(scheme, ":@") { // not a scheme: it may have a password in it
+			return nil, errAddress
+		}
+		return nil, fmt.Errorf("unknown scheme %q: %s", scheme, dsnHint)
 	}
 	if err != nil {
 		if strings.Contains(rest, "@") || strings.Contains(rest, "password") {
