@@ -84,7 +84,8 @@ func (c *aggregatorCmd) Run(ctx context.Context, std *stdio, log *slog.Logger) e
 	windows, store := c.lanes()
 	var db *warehouse.DB
 	if store {
-		if db, err = h.warehouse(&c.clickhouseAccess, c.Clickhouse, slog.New(slog.DiscardHandler)); err != nil {
+		quiet := slog.New(slog.DiscardHandler)
+		if db, err = h.warehouse(&c.clickhouseAccess, c.Clickhouse, quiet); err != nil {
 			return err
 		}
 		defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't

@@ -30,12 +30,13 @@ type (
 func (f *clickhouseAccess) check(dsn string) error {
 	switch {
 	case dsn == "" && *f != clickhouseAccess{}:
-		return errors.New("the --clickhouse-… flags don't apply to an embedded ClickHouse: leave them out, " +
-			"or name another with --clickhouse")
+		return errors.New("the --clickhouse-… flags don't apply to an embedded ClickHouse: leave them " +
+			"out, or name another with --clickhouse")
 	case dsn == "":
 		return nil
 	case f.ClickhousePassword != "" && f.ClickhousePasswordFile != "":
-		return errors.New("NOWCAST_CLICKHOUSE_PASSWORD and --clickhouse-password-file are both given: give one")
+		return errors.New("NOWCAST_CLICKHOUSE_PASSWORD and --clickhouse-password-file are both given: " +
+			"give one")
 	}
 	db, err := f.open(slog.New(slog.DiscardHandler), dsn)
 	if err != nil {

@@ -19,8 +19,8 @@ type dataDir struct {
 	unlock func()
 }
 
-// openDataDir makes the directory if it is missing, closes it to other users, and locks it. The system releases
-// the lock however the process ends, which may take a moment: openDataDir waits for it up to
+// openDataDir makes the directory if it is missing, closes it to other users, and locks it. The system
+// releases the lock however the process ends, which may take a moment: openDataDir waits for it up to
 // embedded.LockTimeout.
 func openDataDir(ctx context.Context, path string) (*dataDir, error) {
 	unusable := func(err error) error {

@@ -31,25 +31,38 @@ func TestEmptyVariables(t *testing.T) {
 	if l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:8080"); err == nil {
 		defer l.Close() // otherwise another program has the default address
 	}
-	code, _, errs := inEnvironment(t, []string{"NOWCAST_LISTEN=", "NOWCAST_TRUSTED_PROXIES=", "NOWCAST_ADDRESS_RATE="},
-		"ingest", "--kafka", free(t), "--ops-listen", "127.0.0.1:0")
+	code, _, errs := inEnvironment(
+		t,
+		[]string{"NOWCAST_LISTEN=", "NOWCAST_TRUSTED_PROXIES=", "NOWCAST_ADDRESS_RATE="},
+		"ingest",
+		"--kafka",
+		free(t),
+		"--ops-listen",
+		"127.0.0.1:0",
+	)
 	if code != 1 || !strings.Contains(errs, "--listen: address 127.0.0.1:8080 is taken") {
 		t.Errorf("%d %s", code, errs)
 	}
-	code, _, errs = inEnvironment(t, []string{"NOWCAST_KAFKA=", "NOWCAST_ADMIN_KEY=", "NOWCAST_ADMIN_KEY_FILE="},
-		"streamer", "--clickhouse", "clickhouse://127.0.0.1:1/x")
+	code, _, errs = inEnvironment(
+		t,
+		[]string{"NOWCAST_KAFKA=", "NOWCAST_ADMIN_KEY=", "NOWCAST_ADMIN_KEY_FILE="},
+		"streamer",
+		"--clickhouse",
+		"clickhouse://127.0.0.1:1/x",
+	)
 	if code != 2 || !strings.Contains(errs, "missing flags: --kafka") {
 		t.Errorf("%d %s", code, errs)
 	}
 }
 
-// A misspelt variable is said at the start, without its value. What Kubernetes sets for a service of this name
-// isn't.
+// A misspelt variable is said at the start, without its value. What Kubernetes sets for a service of this
+// name isn't.
 func TestUnknownVariables(t *testing.T) {
 	code, out, errs := inEnvironment(t, []string{"NOWCAST_LISTN=hush1", "NOWCAST_WHATEVER_ELSE=hush2",
 		"NOWCAST_KAFKA_PASWORD_FILE=hush3", "NOWCAST_ADMIN_KEY_FILE=/run/x", "NOWCAST_SPOOL_DIR=/x",
 		"NOWCAST_KAFKA_PASSWORD=x", "NOWCAST_SERVICE_HOST=10.0.0.1", "NOWCAST_PORT=tcp://10.0.0.1:8080",
-		"NOWCAST_PORT_8080_TCP_ADDR=10.0.0.1", "NOWCAST_INGEST_SERVICE_PORT_HTTP=8080", "NOWCAST_EMPTY="}, "version")
+		"NOWCAST_PORT_8080_TCP_ADDR=10.0.0.1", "NOWCAST_INGEST_SERVICE_PORT_HTTP=8080", "NOWCAST_EMPTY="},
+		"version")
 	if code != 0 || !strings.HasPrefix(out, "nowcast dev") {
 		t.Errorf("%d %s", code, out)
 	}
@@ -84,7 +97,8 @@ func TestSecretFiles(t *testing.T) {
 	}
 	// The address of ClickHouse, a required flag: the command gets as far as its own address.
 	used := taken(t)
-	for _, name := range []string{"NOWCAST_CLICKHOUSE_FILE=" + file("dsn", "clickhouse://user:hush@127.0.0.1:1/x\n")} {
+	for _, name := range []string{"NOWCAST_CLICKHOUSE_FILE=" + file("dsn",
+		"clickhouse://user:hush@127.0.0.1:1/x\n")} {
 		code, _, errs := inEnvironment(t, []string{name}, "streamer", "--kafka", free(t), "--listen", used,
 			"--ops-listen", "127.0.0.1:0")
 		if code != 1 || !strings.Contains(errs, "is taken") {
@@ -96,13 +110,15 @@ func TestSecretFiles(t *testing.T) {
 		variables []string
 		want      string
 	}{
-		{[]string{"NOWCAST_ADMIN_KEY_FILE=" + file("empty", "\n")}, "read NOWCAST_ADMIN_KEY_FILE: " + dir + "/empty is empty"},
+		{[]string{"NOWCAST_ADMIN_KEY_FILE=" + file("empty", "\n")},
+			"read NOWCAST_ADMIN_KEY_FILE: " + dir + "/empty is empty"},
 		{[]string{"NOWCAST_ADMIN_KEY_FILE=" + dir + "/none"}, "no such file"},
 		{[]string{"NOWCAST_ADMIN_KEY_FILE=" + file("key", "nck_hush\n"), "NOWCAST_ADMIN_KEY=nck_hush"},
 			"NOWCAST_ADMIN_KEY and NOWCAST_ADMIN_KEY_FILE are both set: set one"},
 		{[]string{"NOWCAST_KAFKA_SASL=scram-sha-512", "NOWCAST_KAFKA_USER=u", "NOWCAST_KAFKA_PASSWORD=hush",
 			"NOWCAST_KAFKA_PASSWORD_FILE=" + file("password", "hush")}, "are both given: give one"},
-		{[]string{"NOWCAST_KAFKA_SASL=scram-sha-512", "NOWCAST_KAFKA_USER=u", "NOWCAST_KAFKA_PASSWORD_FILE=/none"},
+		{[]string{"NOWCAST_KAFKA_SASL=scram-sha-512", "NOWCAST_KAFKA_USER=u",
+			"NOWCAST_KAFKA_PASSWORD_FILE=/none"},
 			"--kafka-password-file: open /none"},
 	} {
 		code, out, errs := inEnvironment(t, row.variables, streamer...)

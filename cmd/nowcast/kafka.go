@@ -65,7 +65,8 @@ func (f *kafkaAccess) check(addrs []string) error {
 	case f.KafkaSASL != "" && f.KafkaUser == "":
 		return errors.New("--kafka-sasl needs --kafka-user")
 	case f.KafkaSASL != "" && f.KafkaPassword == "" && f.KafkaPasswordFile == "":
-		return errors.New("--kafka-sasl needs --kafka-password-file, or the password as NOWCAST_KAFKA_PASSWORD")
+		return errors.New("--kafka-sasl needs --kafka-password-file, or the password as " +
+			"NOWCAST_KAFKA_PASSWORD")
 	case f.KafkaPassword != "" && f.KafkaPasswordFile != "":
 		return errors.New("NOWCAST_KAFKA_PASSWORD and --kafka-password-file are both given: give one")
 	case f.KafkaSASL == "plain" && !f.KafkaTLS && !onLoopback(addrs):
@@ -103,7 +104,8 @@ func (f *kafkaAccess) security(log *slog.Logger) (s broker.Security, err error) 
 	if f.KafkaSASL == "" {
 		return s, nil
 	}
-	s.SASL = &broker.SASL{Mechanism: f.KafkaSASL, User: f.KafkaUser, Password: credential.Fixed(f.KafkaPassword)}
+	s.SASL = &broker.SASL{Mechanism: f.KafkaSASL, User: f.KafkaUser,
+		Password: credential.Fixed(f.KafkaPassword)}
 	if f.KafkaPasswordFile != "" {
 		if s.SASL.Password, err = credential.OpenSecret(f.KafkaPasswordFile, onError); err != nil {
 			return s, fmt.Errorf("--kafka-password-file: %w", err)
@@ -121,8 +123,9 @@ func (f *kafkaAccess) open(log *slog.Logger, addrs, topics []string) (*broker.Cl
 	return broker.New(broker.Config{Addrs: addrs, Topics: topics, Security: s}), nil
 }
 
-// kafka makes the client of a role and adds the work of making or checking the topics that the role uses. With
-// partitions 0 the events or windows topic has to exist, and the others get as many partitions and replicas.
+// kafka makes the client of a role and adds the work of making or checking the topics that the role uses.
+// With partitions 0 the events or windows topic has to exist, and the others get as many partitions and
+// replicas.
 func (h *host) kafka(f *kafkaAccess, addrs, topics []string, partitions int) (*broker.Client, error) {
 	c, err := f.open(h.log, addrs, topics)
 	if err != nil {
@@ -157,7 +160,8 @@ func ensureTopics(
 		if partitions, replicas, err = c.Shape(ctx, first); err != nil {
 			c.Refresh()
 			if errors.Is(err, broker.ErrUnknownTopic) {
-				return fmt.Errorf("topic %s is missing, make the topics with `nowcast topics`: %w", first, err)
+				return fmt.Errorf("topic %s is missing, make the topics with `nowcast topics`: %w", first,
+					err)
 			}
 			return err
 		}

@@ -12,10 +12,13 @@ func TestKafkaAddresses(t *testing.T) {
 	for _, row := range []struct{ addr, want string }{
 		{"kafka://hush:9092", "is a URL"}, {"hush@kafka:9092", "has a user in it"},
 		{"user:hush@kafka:9092", "has a user in it"}, {"sasl://user:hush@kafka:9092", "is a URL"},
-		{"hush", "has no port"}, {"hush:", "has no port"}, {"hush:0", "has no port of"}, {"hush:65536", "has no port of"},
+		{"hush", "has no port"}, {"hush:", "has no port"}, {"hush:0", "has no port of"}, {"hush:65536",
+			"has no port of"},
 		{"hush:kafka", "has no port of"}, {":9092", "has no host"}, {"hush/x:9092", "has no host"},
-		{"hush 1:9092", "has a space"}, {"a:1, hush:9092", "(number 2) has a space"}, {"a:1,hush", "(number 2) has no port"},
-		{"::1:9092", "has no port"}, {"unix:relative.sock", "has no port"}, {"unix:/hush.sock,a:1", "the only one"},
+		{"hush 1:9092", "has a space"}, {"a:1, hush:9092", "(number 2) has a space"}, {"a:1,hush",
+			"(number 2) has no port"},
+		{"::1:9092", "has no port"}, {"unix:relative.sock", "has no port"}, {"unix:/hush.sock,a:1",
+			"the only one"},
 	} {
 		for command, more := range map[string][]string{
 			"ingest": nil, "topics": nil, "verify": nil, "all": nil,
@@ -23,9 +26,18 @@ func TestKafkaAddresses(t *testing.T) {
 			"aggregator": {"--clickhouse", "clickhouse://127.0.0.1:1/x"},
 		} {
 			code, out, errs := nowcast(t, append([]string{command, "--kafka", row.addr}, more...)...)
-			if code != 2 || out != "" || !strings.Contains(errs, row.want) || strings.Contains(errs, "hush") ||
+			if code != 2 || out != "" || !strings.Contains(errs, row.want) ||
+				strings.Contains(errs, "hush") ||
 				strings.Count(errs, "\n") != 2 {
-				t.Errorf("%s --kafka %s: %d, want 2 with %q\n%s%s", command, row.addr, code, row.want, out, errs)
+				t.Errorf(
+					"%s --kafka %s: %d, want 2 with %q\n%s%s",
+					command,
+					row.addr,
+					code,
+					row.want,
+					out,
+					errs,
+				)
 			}
 		}
 	}
@@ -48,7 +60,8 @@ func TestKafkaFlags(t *testing.T) {
 		{"--kafka-sasl plain --kafka-user u", "needs --kafka-password-file"},
 		{"--kafka-sasl plain" + login, "sends the password as it is: add --kafka-tls"},
 		{"--kafka-sasl gssapi" + login, "no such mechanism: give one of"},
-		{"--kafka-sasl scram-sha-512 --kafka-user u --kafka-password-file /none", "--kafka-password-file: open /none"},
+		{"--kafka-sasl scram-sha-512 --kafka-user u --kafka-password-file /none",
+			"--kafka-password-file: open /none"},
 	} {
 		args := strings.Fields("ingest --kafka kafka.example.com:9092 " + row.args)
 		code, _, errs := nowcast(t, args...)
@@ -61,7 +74,8 @@ func TestKafkaFlags(t *testing.T) {
 		{"all --clickhouse-ca-file x", "don't apply to an embedded ClickHouse"},
 		{"all --clickhouse localhost", "give it as clickhouse://"},
 		{"all --clickhouse clickhouse://user:hush@host:bad/x", "read ClickHouse address"},
-		{"streamer --kafka a:1 --clickhouse clickhouse://a:1/x --clickhouse-password-file /none", "open /none"},
+		{"streamer --kafka a:1 --clickhouse clickhouse://a:1/x --clickhouse-password-file /none",
+			"open /none"},
 		{"streamer --kafka a:1 --clickhouse clickhouse://user:hush@a:1/x --clickhouse-password-file " + file,
 			"apart from it too"},
 		{"verify --kafka a:1 --clickhouse clickhouse://a:1/x --kafka-user u", "--kafka-sasl"},

@@ -82,11 +82,19 @@ func run(ctx context.Context, args []string, std *stdio) error {
 	dropEmptyVariables()
 	var g grammar
 	helped := false
-	parser, err := kong.New(&g, kong.Name("nowcast"),
-		kong.Description("Web analytics of the present second."), kong.DefaultEnvars("NOWCAST"),
-		kong.Writers(std.out, std.err), kong.Exit(func(int) { helped = true }),
+	parser, err := kong.New(
+		&g,
+		kong.Name("nowcast"),
+		kong.Description("Web analytics of the present second."),
+		kong.DefaultEnvars("NOWCAST"),
+		kong.Writers(std.out, std.err),
+		kong.Exit(func(int) { helped = true }),
 		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 120, NoExpandSubcommands: true}),
-		kong.Resolvers(secretFiles{}), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(std), kong.Vars{"version": version})
+		kong.Resolvers(secretFiles{}),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(std),
+		kong.Vars{"version": version},
+	)
 	if err != nil {
 		return fmt.Errorf("read the command line's grammar: %w", err)
 	}

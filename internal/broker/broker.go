@@ -24,7 +24,7 @@ import (
 
 // Config says where Kafka is.
 type Config struct {
-	Addrs    []string      // host:port of one or more brokers, or unix: and the path of an embedded one's socket
+	Addrs    []string      // host:port of brokers, or unix: and the path of an embedded one's socket
 	Topics   []string      // topics whose metadata is cached; every topic's if none
 	Timeout  time.Duration // of one request; 30 s when 0
 	Security Security

@@ -40,11 +40,17 @@ func CheckAddrs(addrs []string) error {
 		n, portErr := strconv.ParseUint(port, 10, 16)
 		switch {
 		case strings.Contains(a, "://"):
-			return fmt.Errorf("the address of a broker%s is a URL: %s, and TLS and SASL by the --kafka-… flags",
-				nth, form)
+			return fmt.Errorf(
+				"the address of a broker%s is a URL: %s, and TLS and SASL by the --kafka-… flags",
+				nth,
+				form,
+			)
 		case strings.Contains(a, "@"):
-			return fmt.Errorf("the address of a broker%s has a user in it: %s, and the user with --kafka-user",
-				nth, form)
+			return fmt.Errorf(
+				"the address of a broker%s has a user in it: %s, and the user with --kafka-user",
+				nth,
+				form,
+			)
 		case strings.ContainsFunc(a, unicode.IsSpace):
 			return fmt.Errorf("the address of a broker%s has a space in it: %s", nth, form)
 		case err != nil || port == "":
@@ -90,7 +96,12 @@ func (c *Client) connecting(dial dialer, s Security) dialer {
 	}
 }
 
-func (c *Client) connect(ctx context.Context, dial dialer, network, addr string, s Security) (net.Conn, error) {
+func (c *Client) connect(
+	ctx context.Context,
+	dial dialer,
+	network, addr string,
+	s Security,
+) (net.Conn, error) {
 	conn, err := dial(ctx, network, addr)
 	if err != nil {
 		return nil, err

@@ -99,7 +99,10 @@ func (c *Client) explain(err error) error {
 			return *e
 		}
 	case unauthorized(err):
-		return fmt.Errorf("%w: Kafka's ACLs don't allow it, docs/operations.md has those that each role needs", err)
+		return fmt.Errorf(
+			"%w: Kafka's ACLs don't allow it, docs/operations.md has those that each role needs",
+			err,
+		)
 	}
 	return err
 }

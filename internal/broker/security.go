@@ -73,7 +73,12 @@ func handshake(ctx context.Context, conn net.Conn, addr string, t *credential.TL
 func (c *Client) authenticate(ctx context.Context, conn net.Conn, addr string, s *SASL) error {
 	m, err := s.mechanism()
 	if err != nil {
-		return credential.NewError(err, "the user or the password can't be used with %s: %v", s.Mechanism, err)
+		return credential.NewError(
+			err,
+			"the user or the password can't be used with %s: %v",
+			s.Mechanism,
+			err,
+		)
 	}
 	k := protocol.NewConn(conn, clientID)
 	k.SetVersions(map[protocol.ApiKey]int16{protocol.SaslHandshake: 1, protocol.SaslAuthenticate: 1})
@@ -83,11 +88,20 @@ func (c *Client) authenticate(ctx context.Context, conn net.Conn, addr string, s
 	}
 	switch code := kafka.Error(answer.ErrorCode); {
 	case errors.Is(code, kafka.UnsupportedSASLMechanism):
-		return credential.NewError(code, "%s takes the SASL mechanisms %s and not %s: correct --kafka-sasl", addr,
-			strings.ToLower(strings.Join(answer.Mechanisms, ", ")), s.Mechanism)
+		return credential.NewError(
+			code,
+			"%s takes the SASL mechanisms %s and not %s: correct --kafka-sasl",
+			addr,
+			strings.ToLower(strings.Join(answer.Mechanisms, ", ")),
+			s.Mechanism,
+		)
 	case errors.Is(code, kafka.IllegalSASLState):
-		return credential.NewError(code, "%s takes no SASL on this port: leave out --kafka-sasl, or name the "+
-			"port of a listener that has it", addr)
+		return credential.NewError(
+			code,
+			"%s takes no SASL on this port: leave out --kafka-sasl, or name the "+
+				"port of a listener that has it",
+			addr,
+		)
 	case code != 0:
 		return code
 	}
@@ -100,15 +114,25 @@ func (c *Client) authenticate(ctx context.Context, conn net.Conn, addr string, s
 		case err != nil:
 			return fmt.Errorf("authenticate: %w", err)
 		case r.ErrorCode != 0:
-			return credential.NewError(kafka.Error(r.ErrorCode), "%s refuses the user %s or its password: correct "+
-				"--kafka-user, --kafka-password-file or --kafka-sasl, or add the user to Kafka", addr, s.User)
+			return credential.NewError(
+				kafka.Error(r.ErrorCode),
+				"%s refuses the user %s or its password: correct "+
+					"--kafka-user, --kafka-password-file or --kafka-sasl, or add the user to Kafka",
+				addr,
+				s.User,
+			)
 		}
 		c.reconnectWithin(time.Duration(r.SessionLifetimeMs) * time.Millisecond)
 		done, message, err = session.Next(ctx, r.AuthBytes)
 	}
 	if err != nil {
-		return credential.NewError(err, "%s can't prove that it knows the user %s: is it the right broker? (%v)",
-			addr, s.User, err)
+		return credential.NewError(
+			err,
+			"%s can't prove that it knows the user %s: is it the right broker? (%v)",
+			addr,
+			s.User,
+			err,
+		)
 	}
 	return nil
 }

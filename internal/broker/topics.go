@@ -71,8 +71,8 @@ func (c *Client) Partitions(ctx context.Context, topic string) (int, error) {
 	return n, err
 }
 
-// Existing returns which of the topics exist. It tries again until Kafka answers or ctx ends. An error that is
-// Denied isn't tried again.
+// Existing returns which of the topics exist. It tries again until Kafka answers or ctx ends. An error that
+// is Denied isn't tried again.
 func (c *Client) Existing(ctx context.Context, specs []topic.Spec) (map[string]bool, error) {
 	var backoff retry.Backoff
 	for {
@@ -154,8 +154,12 @@ func (c *Client) ensure(ctx context.Context, specs []topic.Spec) error {
 		switch {
 		case err == nil || errors.Is(err, kafka.TopicAlreadyExists): // another process was faster
 		case unauthorized(err):
-			return fmt.Errorf("topic %s is missing, and this process may not make it: run `nowcast topics` as a "+
-				"user of Kafka who may: %w", name, err)
+			return fmt.Errorf(
+				"topic %s is missing, and this process may not make it: run `nowcast topics` as a "+
+					"user of Kafka who may: %w",
+				name,
+				err,
+			)
 		case errors.Is(err, kafka.InvalidReplicationFactor):
 			spec, _ := topic.Find(specs, name)
 			return fmt.Errorf("make topic %s: fewer than %d brokers are up; start them, or use a lower "+

@@ -28,12 +28,14 @@ func TestReadSecret(t *testing.T) {
 	for _, row := range []struct{ content, want, err string }{
 		{"s3cret", "s3cret", ""}, {"s3cret\n", "s3cret", ""}, {"s3cret\r\n", "s3cret", ""},
 		{" with spaces \n", " with spaces ", ""}, {"", "", "is empty"}, {"\n", "", "is empty"},
-		{"one\ntwo\n", "", "more than one line"}, {"one\n\n", "", "more than one line"}, {"a\x00b", "", "more than one"},
+		{"one\ntwo\n", "", "more than one line"}, {"one\n\n", "", "more than one line"}, {"a\x00b", "",
+			"more than one"},
 		{strings.Repeat("x", 4<<20+1), "", "is larger"},
 	} {
 		write(t, file, row.content)
 		got, err := credential.ReadSecret(file)
-		if got != row.want || (err == nil) != (row.err == "") || err != nil && !strings.Contains(err.Error(), row.err) {
+		if got != row.want || (err == nil) != (row.err == "") ||
+			err != nil && !strings.Contains(err.Error(), row.err) {
 			t.Errorf("%.20q: %q, %v", row.content, got, err)
 		}
 	}
@@ -54,7 +56,8 @@ func TestSecretChanges(t *testing.T) {
 	for _, step := range []struct {
 		content, want string
 		reported      int
-	}{{"first\n", "first", 0}, {"second", "second", 0}, {"", "second", 1}, {"", "second", 1}, {"third", "third", 1},
+	}{{"first\n", "first", 0}, {"second", "second", 0}, {"", "second", 1}, {"", "second", 1}, {"third",
+		"third", 1},
 		{"", "third", 2}} {
 		write(t, file, step.content)
 		if got := s.Value(); got != step.want || len(reported) != step.reported {
@@ -85,7 +88,11 @@ func TestTLSChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	first, second := pair(t, a, "first"), pair(t, a, "second")
-	f := credential.Files{CA: filepath.Join(dir, "ca"), Cert: filepath.Join(dir, "cert"), Key: filepath.Join(dir, "key")}
+	f := credential.Files{
+		CA:   filepath.Join(dir, "ca"),
+		Cert: filepath.Join(dir, "cert"),
+		Key:  filepath.Join(dir, "key"),
+	}
 	write(t, f.CA, string(a.PEM))
 	write(t, f.Cert, string(first.Cert))
 	write(t, f.Key, string(first.Key))
@@ -114,10 +121,12 @@ func TestTLSChanges(t *testing.T) {
 		t.Error(s)
 	}
 	write(t, f.CA, "garbage")
-	if s := subject(); s != "second" || len(reported) != 2 || !strings.Contains(reported[1].Error(), "no certificate") {
+	if s := subject(); s != "second" || len(reported) != 2 ||
+		!strings.Contains(reported[1].Error(), "no certificate") {
 		t.Error(s, reported)
 	}
-	for _, wrong := range []credential.Files{{Cert: f.Cert}, {Key: f.Key}, {CA: f.CA}, {CA: f.CA + ".missing"},
+	for _, wrong := range []credential.Files{{Cert: f.Cert}, {Key: f.Key}, {CA: f.CA},
+		{CA: f.CA + ".missing"},
 		{Cert: f.Key, Key: f.Cert}} {
 		if _, err := credential.OpenTLS(wrong, nil); err == nil {
 			t.Errorf("%+v: no error", wrong)

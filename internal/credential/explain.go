@@ -44,23 +44,34 @@ func Explain(err error, addr, prefix string) error {
 		return nil
 	case errors.As(err, &host):
 		return NewError(err, "the certificate of %s is for %s and not for %s: use a name that it has in %s, "+
-			"or give the server a certificate with this one", addr, names(host.Certificate), host.Host, prefix)
+			"or give the server a certificate with this one",
+			addr, names(host.Certificate), host.Host, prefix)
 	case errors.As(err, &authority):
 		return NewError(err, "the certificate of %s is from an authority that isn't trusted here: name the "+
 			"authority's certificate with %s-ca-file", addr, prefix)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil:
 		c := invalid.Cert
 		if now := time.Now(); now.Before(c.NotBefore) {
-			return NewError(err, "the certificate of %s isn't valid before %s, and this machine's clock says "+
-				"%s: set the clock or replace the certificate", addr, day(c.NotBefore), day(now))
+			return NewError(
+				err,
+				"the certificate of %s isn't valid before %s, and this machine's clock says "+
+					"%s: set the clock or replace the certificate",
+				addr,
+				day(c.NotBefore),
+				day(now),
+			)
 		}
 		return NewError(err, "the certificate of %s expired on %s: replace it on the server", addr,
 			day(c.NotAfter))
 	case errors.As(err, &invalid):
 		return NewError(err, "the certificate of %s isn't accepted: %s", addr, invalid.Error())
 	case errors.As(err, &record):
-		return NewError(err, "%s doesn't speak TLS: leave it out of this connection, or name the port on which "+
-			"the server has it", addr)
+		return NewError(
+			err,
+			"%s doesn't speak TLS: leave it out of this connection, or name the port on which "+
+				"the server has it",
+			addr,
+		)
 	case errors.As(err, &remote) && remote.Op == "remote error":
 		return NewError(err, "%s refuses this client's certificate (%s): give one that it accepts, and that "+
 			"hasn't expired, with %s-cert-file and %s-key-file", addr,

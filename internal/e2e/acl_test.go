@@ -47,7 +47,11 @@ func startGuarded(t *testing.T) *guarded {
 	}
 	var format []string
 	for _, u := range aclUsers {
-		format = append(format, "--add-scram", fmt.Sprintf("SCRAM-SHA-512=[name=nowcast-%s,password=%[1]s-secret]", u))
+		format = append(
+			format,
+			"--add-scram",
+			fmt.Sprintf("SCRAM-SHA-512=[name=nowcast-%s,password=%[1]s-secret]", u),
+		)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(g.dir, u), []byte(u+"-secret\n"), 0o600)
 		}
@@ -78,7 +82,8 @@ func (g *guarded) ca() string { return filepath.Join(g.dir, "ca.crt") }
 // flags let a command log in as a user.
 func (g *guarded) flags(user string) []string {
 	return []string{"--kafka", g.Door("GUARDED")[0], "--kafka-tls", "--kafka-ca-file", g.ca(), "--kafka-sasl",
-		"scram-sha-512", "--kafka-user", "nowcast-" + user, "--kafka-password-file", filepath.Join(g.dir, user)}
+		"scram-sha-512", "--kafka-user", "nowcast-" + user, "--kafka-password-file", filepath.Join(g.dir,
+			user)}
 }
 
 // client logs in as a user.
@@ -88,9 +93,11 @@ func (g *guarded) client(t *testing.T, user string) *broker.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := broker.New(broker.Config{Addrs: g.Door("GUARDED"), Timeout: 5 * time.Second, Security: broker.Security{
-		TLS: c, SASL: &broker.SASL{Mechanism: "scram-sha-512", User: "nowcast-" + user,
-			Password: credential.Fixed(user + "-secret")}}})
+	b := broker.New(
+		broker.Config{Addrs: g.Door("GUARDED"), Timeout: 5 * time.Second, Security: broker.Security{
+			TLS: c, SASL: &broker.SASL{Mechanism: "scram-sha-512", User: "nowcast-" + user,
+				Password: credential.Fixed(user + "-secret")}}},
+	)
 	t.Cleanup(b.Close)
 	return b
 }
@@ -133,9 +140,15 @@ func documentedACLs(t *testing.T, user string) (acls []kafka.ACLEntry) {
 					t.Fatalf("pattern %s in %s", value, line)
 				}
 			case "--topic":
-				resources = append(resources, kafka.ACLEntry{ResourceType: kafka.ResourceTypeTopic, ResourceName: value})
+				resources = append(
+					resources,
+					kafka.ACLEntry{ResourceType: kafka.ResourceTypeTopic, ResourceName: value},
+				)
 			case "--group":
-				resources = append(resources, kafka.ACLEntry{ResourceType: kafka.ResourceTypeGroup, ResourceName: value})
+				resources = append(
+					resources,
+					kafka.ACLEntry{ResourceType: kafka.ResourceTypeGroup, ResourceName: value},
+				)
 			default:
 				t.Fatalf("flag %s in %s", flag, line)
 			}
@@ -187,7 +200,9 @@ func TestACLs(t *testing.T) {
 		"aggregator": {"--clickhouse", db},
 		"streamer":   {"--listen", stream, "--clickhouse", db, "--admin-key", clusterKey},
 	} {
-		procs[role] = start(t, slices.Concat([]string{role, "--ops-listen", ops[role]}, more, g.flags(role))...)
+		procs[role] = start(
+			t,
+			slices.Concat([]string{role, "--ops-listen", ops[role]}, more, g.flags(role))...)
 	}
 	w := &world{ingest: "http://" + listen, streamers: []string{"http://" + stream}, key: clusterKey}
 	eventually(t, 30*time.Second, "the aggregator says what it lacks", func(ctx context.Context) error {
@@ -232,7 +247,10 @@ func (g *guarded) refuses(t *testing.T) {
 			}
 		}
 	}
-	if _, err := g.client(t, "ingest").ProduceKeyed(t.Context(), topic.Sites, []byte("k"), nil); !broker.Denied(err) {
+	if _, err := g.client(t, "ingest").ProduceKeyed(t.Context(), topic.Sites, []byte("k"),
+		nil); !broker.Denied(
+		err,
+	) {
 		t.Errorf("ingest writes a site: %v", err)
 	}
 }

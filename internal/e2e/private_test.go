@@ -22,8 +22,8 @@ const (
 	nobody          = 65534
 )
 
-// intrude is what a program of another user tries: it reads each path on its standard input, connects to it if
-// it is a socket, and prints what succeeded.
+// intrude is what a program of another user tries: it reads each path on its standard input, connects to it
+// if it is a socket, and prints what succeeded.
 func intrude(in io.Reader, out io.Writer) {
 	paths, _ := io.ReadAll(in)
 	for path := range strings.Lines(string(paths)) {
@@ -51,7 +51,8 @@ func TestOtherUserGetsNothing(t *testing.T) {
 		t.Skip("LEFT OUT: only root may start a process of another user")
 	}
 	l := &laptop{dir: filepath.Join(t.TempDir(), "data"), listen: port(t), ops: port(t)}
-	if err := os.Mkdir(l.dir, 0o755); err != nil { //nolint:gosec // an operator's mistake, which the start mends
+	if err := os.Mkdir(l.dir,
+		0o755); err != nil { //nolint:gosec // an operator's mistake, which the start mends
 		t.Fatal(err)
 	}
 	l.start(t)

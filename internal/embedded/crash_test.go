@@ -412,7 +412,8 @@ func TestLockOfDyingProcess(t *testing.T) {
 func TestLooseDataDir(t *testing.T) {
 	dir := t.TempDir()
 	for _, d := range []string{dir, filepath.Join(dir, "broker")} {
-		if err := errors.Join(os.MkdirAll(d, 0o755), os.Chmod(d, 0o775)); err != nil { //nolint:gosec // the point
+		if err := errors.Join(os.MkdirAll(d, 0o755), os.Chmod(d,
+			0o775)); err != nil { //nolint:gosec // the point
 			t.Fatal(err)
 		}
 	}

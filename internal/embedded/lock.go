@@ -40,8 +40,8 @@ func (e *InUseError) Holder() string {
 	return fmt.Sprintf("another nowcast (pid %d)", e.PID)
 }
 
-// Lock takes the exclusive lock (flock) of a file and writes this process's id into it. The system releases it
-// when the process ends, in any way. While another process holds it, Lock tries again for timeout or until
+// Lock takes the exclusive lock (flock) of a file and writes this process's id into it. The system releases
+// it when the process ends, in any way. While another process holds it, Lock tries again for timeout or until
 // ctx ends; it fails with *InUseError.
 func Lock(ctx context.Context, file string, timeout time.Duration) (unlock func(), err error) {
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)

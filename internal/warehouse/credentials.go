@@ -28,8 +28,10 @@ func (c *Credentials) apply(o *clickhouse.Options) error {
 	}
 	if o.TLS == nil {
 		if c.TLS != nil {
-			return errors.New("certificates are for encrypted connections: add ?secure=true to the address, and " +
-				"name the port on which ClickHouse has TLS (9440 or 8443)")
+			return errors.New(
+				"certificates are for encrypted connections: add ?secure=true to the address, and " +
+					"name the port on which ClickHouse has TLS (9440 or 8443)",
+			)
 		}
 		return nil
 	}
@@ -42,7 +44,10 @@ func (c *Credentials) apply(o *clickhouse.Options) error {
 		return nil
 	}
 	o.TransportFunc = func(t *http.Transport) (http.RoundTripper, error) {
-		t.DialTLSContext = func(ctx context.Context, _, addr string) (net.Conn, error) { return d.dial(ctx, addr) }
+		t.DialTLSContext = func(ctx context.Context, _, addr string) (net.Conn, error) {
+			return d.dial(ctx,
+				addr)
+		}
 		return t, nil
 	}
 	return nil

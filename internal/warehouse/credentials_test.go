@@ -57,8 +57,12 @@ func startSecure(t *testing.T, host string, valid time.Duration) *secureServer {
 		}
 		return pair
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{save("server", host, valid)},
-		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: x509.NewCertPool()}
+	config := &tls.Config{
+		MinVersion:   tls.VersionTLS12,
+		Certificates: []tls.Certificate{save("server", host, valid)},
+		ClientAuth:   tls.RequireAndVerifyClientCert,
+		ClientCAs:    x509.NewCertPool(),
+	}
 	config.ClientCAs.AppendCertsFromPEM(ca.PEM)
 	save("client", "nowcast", time.Hour)
 	s.files["ca"] = filepath.Join(dir, "ca.crt")
@@ -135,7 +139,8 @@ func TestCertificates(t *testing.T) {
 			{"good", good, mutual, ""},
 			{"no authority", good, func(*secureServer) credential.Files { return credential.Files{} },
 				"name the authority's certificate with --clickhouse-ca-file"},
-			{"no certificate", good, func(s *secureServer) credential.Files { return credential.Files{CA: s.files["ca"]} },
+			{"no certificate", good,
+				func(s *secureServer) credential.Files { return credential.Files{CA: s.files["ca"]} },
 				"refuses this client's certificate"},
 			{"expired", expired, mutual, "expired on 20"},
 			{"wrong host", elsewhere, mutual, "is for clickhouse.example.com and not for 127.0.0.1"},
@@ -148,7 +153,8 @@ func TestCertificates(t *testing.T) {
 			row.server.record(nil)
 			err = db.Ping(t.Context())
 			db.Close() //nolint:errcheck // nothing is in it
-			sent := strings.Contains(row.server.last(), "reader") && strings.Contains(row.server.last(), "pass/word")
+			sent := strings.Contains(row.server.last(), "reader") &&
+				strings.Contains(row.server.last(), "pass/word")
 			if err == nil || strings.Contains(err.Error(), "pass") && strings.Contains(err.Error(), "word") {
 				t.Errorf("%s, %s: error %v", protocol, row.name, err)
 			} else if row.want == "" != sent || !strings.Contains(err.Error(), row.want) {
@@ -204,10 +210,12 @@ func write(t *testing.T, file, content string) {
 // No address, however it is mistyped, comes back in an error with its user or password.
 func TestAddressErrorsKeepSecrets(t *testing.T) {
 	for _, dsn := range []string{
-		"clickhouse://user:hush@host:port/db", "clickhouse://user:hu/sh@host:9000/db", "hush@host", "user:hush@host://db",
+		"clickhouse://user:hush@host:port/db", "clickhouse://user:hu/sh@host:9000/db",
+		"hush@host", "user:hush@host://db",
 		"clickhouse://user:hush%zz@host:9000/db", "clickhouse://user:hush@host:9000/db?dial_timeout=x",
 		"clickhouse://host:9000/db?password=hush&dial_timeout=x", "http://user:hush@host:8123/db?secure=true",
-		"unix://user:hush@relative", "clickhouse://user:hush#@host:9000", "clickhouse://user:hush @host:9000/%zz",
+		"unix://user:hush@relative", "clickhouse://user:hush#@host:9000",
+		"clickhouse://user:hush @host:9000/%zz",
 		"clickhouse://host:9000/db?secure=maybe&password=hush",
 	} {
 		db, err := warehouse.Open(dsn)
@@ -228,7 +236,8 @@ func TestAddressErrorsKeepSecrets(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 	defer cancel()
 	err = db.Wait(ctx, slog.New(slog.NewTextHandler(&out, nil)))
-	if err == nil || strings.Contains(err.Error()+out.String(), "hush") || !strings.Contains(out.String(), "waiting") {
+	if err == nil || strings.Contains(err.Error()+out.String(), "hush") ||
+		!strings.Contains(out.String(), "waiting") {
 		t.Errorf("%v\n%s", err, &out)
 	}
 }
@@ -238,10 +247,13 @@ func TestConflictingCredentials(t *testing.T) {
 		dsn, want string
 		c         warehouse.Credentials
 	}{
-		{"clickhouse://user:hush@host:9000/db", "apart from it", warehouse.Credentials{Password: credential.Fixed("x")}},
-		{"clickhouse://user@host:9000/db", "add ?secure=true", warehouse.Credentials{TLS: openTLS(t, credential.Files{})}},
+		{"clickhouse://user:hush@host:9000/db", "apart from it",
+			warehouse.Credentials{Password: credential.Fixed("x")}},
+		{"clickhouse://user@host:9000/db", "add ?secure=true", warehouse.Credentials{TLS: openTLS(t,
+			credential.Files{})}},
 	} {
-		if _, err := warehouse.OpenWith(row.dsn, row.c); err == nil || !strings.Contains(err.Error(), row.want) {
+		if _, err := warehouse.OpenWith(row.dsn, row.c); err == nil ||
+			!strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s: %v", row.dsn, err)
 		}
 	}

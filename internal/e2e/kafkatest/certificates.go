@@ -92,7 +92,8 @@ func issue(template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (
 // Save writes NAME.crt, NAME.key and NAME.pem, which has both, and returns the first two's paths.
 func (p Pair) Save(dir, name string) (cert, key string, err error) {
 	path := filepath.Join(dir, name)
-	for ext, b := range map[string][]byte{".crt": p.Cert, ".key": p.Key, ".pem": slices.Concat(p.Key, p.Cert)} {
+	for ext, b := range map[string][]byte{".crt": p.Cert, ".key": p.Key, ".pem": slices.Concat(p.Key,
+		p.Cert)} {
 		if err := os.WriteFile(path+ext, b, 0o600); err != nil {
 			return "", "", fmt.Errorf("save certificate: %w", err)
 		}

@@ -116,7 +116,11 @@ type reports struct {
 	all []string
 }
 
-func (r *reports) add(err error) { r.mu.Lock(); defer r.mu.Unlock(); r.all = append(r.all, err.Error()) }
+func (r *reports) add(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = append(r.all, err.Error())
+}
 
 func (r *reports) has(text string) bool {
 	r.mu.Lock()
@@ -175,24 +179,31 @@ func TestSecurity(t *testing.T) {
 		{"TLS", "TLS", broker.Security{TLS: trusted}, ""},
 		{"mTLS", "MTLS", broker.Security{TLS: mutual}, ""},
 		{"plain", "PLAIN", broker.Security{TLS: trusted, SASL: sasl("plain", "plain-secret")}, ""},
-		{"scram 256", "SCRAM", broker.Security{TLS: trusted, SASL: sasl("scram-sha-256", "first-secret")}, ""},
-		{"scram 512", "SCRAM", broker.Security{TLS: trusted, SASL: sasl("scram-sha-512", "first-secret")}, ""},
+		{"scram 256", "SCRAM", broker.Security{TLS: trusted, SASL: sasl("scram-sha-256", "first-secret")},
+			""},
+		{"scram 512", "SCRAM", broker.Security{TLS: trusted, SASL: sasl("scram-sha-512", "first-secret")},
+			""},
 		{"scram without TLS", "OPEN", broker.Security{SASL: sasl("scram-sha-512", "first-secret")}, ""},
 
 		{"expired", "EXPIRED", broker.Security{TLS: trusted}, "expired on 20"},
-		{"wrong host", "OTHERHOST", broker.Security{TLS: trusted}, "is for kafka.example.com and not for 127.0.0.1"},
+		{"wrong host", "OTHERHOST", broker.Security{TLS: trusted},
+			"is for kafka.example.com and not for 127.0.0.1"},
 		{"other authority", "TLS", broker.Security{TLS: s.tls(t, credential.Files{CA: s.otherCA}, good)},
 			"isn't trusted here: name the authority's certificate with --kafka-ca-file"},
-		{"system's authorities", "TLS", broker.Security{TLS: s.tls(t, credential.Files{}, good)}, "isn't trusted here"},
+		{"system's authorities", "TLS", broker.Security{TLS: s.tls(t, credential.Files{}, good)},
+			"isn't trusted here"},
 		{"no client certificate", "MTLS", broker.Security{TLS: trusted}, "refuses this client's certificate"},
-		{"expired client", "MTLS", broker.Security{TLS: with(s.expired, s.expKey)}, "refuses this client's certificate"},
-		{"foreign client", "MTLS", broker.Security{TLS: with(s.foreign, s.foreKey)}, "refuses this client's certificate"},
+		{"expired client", "MTLS", broker.Security{TLS: with(s.expired, s.expKey)},
+			"refuses this client's certificate"},
+		{"foreign client", "MTLS", broker.Security{TLS: with(s.foreign, s.foreKey)},
+			"refuses this client's certificate"},
 		{"no TLS", "TLS", broker.Security{}, "speaks TLS on this port: add --kafka-tls"},
 		{"TLS where there is none", "OPEN", broker.Security{TLS: trusted}, "TLS"},
 		{"no SASL", "SCRAM", broker.Security{TLS: trusted}, "as it does where --kafka-sasl is needed"},
 		{"SASL where there is none", "TLS", broker.Security{TLS: trusted, SASL: sasl("scram-sha-512", "x")},
 			"takes no SASL on this port"},
-		{"wrong mechanism", "PLAIN", broker.Security{TLS: trusted, SASL: sasl("scram-sha-256", "plain-secret")},
+		{"wrong mechanism", "PLAIN", broker.Security{TLS: trusted, SASL: sasl("scram-sha-256",
+			"plain-secret")},
 			"takes the SASL mechanisms plain and not scram-sha-256"},
 		{"wrong plain password", "PLAIN", broker.Security{TLS: trusted, SASL: sasl("plain", saslPassword)},
 			"refuses the user alice or its password"},
@@ -213,7 +224,8 @@ func TestSecurity(t *testing.T) {
 				strings.Contains(err.Error(), saslPassword) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v, want %q", err, row.want)
 			}
-			if named := strings.Contains(err.Error(), "--kafka") || strings.Contains(err.Error(), "certificate of"); !named {
+			if named := strings.Contains(err.Error(), "--kafka") || strings.Contains(err.Error(),
+				"certificate of"); !named {
 				t.Errorf("not a sentence for people: %v", err)
 			}
 		})
@@ -292,8 +304,10 @@ func (s *secured) rotatedPassword(t *testing.T) {
 			t.Fatal(err)
 		}
 		answer, err := admin.AlterUserScramCredentials(t.Context(), &kafka.AlterUserScramCredentialsRequest{
-			Upsertions: []kafka.UserScramCredentialsUpsertion{{Name: "bob", Mechanism: kafka.ScramMechanismSha512,
-				Iterations: 4096, Salt: salt, SaltedPassword: salted}}})
+			Upsertions: []kafka.UserScramCredentialsUpsertion{
+				{Name: "bob", Mechanism: kafka.ScramMechanismSha512,
+					Iterations: 4096, Salt: salt, SaltedPassword: salted},
+			}})
 		if err != nil || answer.Results[0].Error != nil {
 			t.Fatal(err, answer)
 		}
