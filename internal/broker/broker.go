@@ -43,9 +43,11 @@ type Client struct {
 	withoutSASL bool
 	dialError   atomic.Pointer[error] // of the newest connection; nil in it when that succeeded
 
+	open  context.Context // ends with close
+	close context.CancelFunc
+
 	reloginMu sync.Mutex
 	relogin   *time.Timer // of reconnectWithin; nil when none is set
-	closed    bool
 
 	// recheckAfter is the pause between fetches after which a topic may have been recreated and filled.
 	recheckAfter time.Duration
@@ -74,6 +76,7 @@ func New(c Config) *Client {
 		kafka:     &kafka.Client{Addr: kafka.TCP(addrs...), Timeout: c.Timeout, Transport: t},
 		transport: t, recheckAfter: 2 * time.Second, withoutSASL: c.Security.SASL == nil,
 	}
+	client.open, client.close = context.WithCancel(context.Background())
 	t.Dial = client.connecting(c.Dial, c.Security)
 	if c.Security.TLS != nil || c.Security.SASL != nil {
 		t.DialTimeout += secureDialTimeout
@@ -86,10 +89,11 @@ const clientID = "nowcast"
 // String returns the addresses, separated by commas.
 func (c *Client) String() string { return strings.Join(c.addrs, ",") }
 
-// Close drops all connections.
+// Close drops all connections, and those that are being made.
 func (c *Client) Close() {
+	c.close()
 	c.reloginMu.Lock()
-	if c.closed = true; c.relogin != nil {
+	if c.relogin != nil {
 		c.relogin.Stop()
 	}
 	c.reloginMu.Unlock()

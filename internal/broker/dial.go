@@ -81,13 +81,19 @@ const (
 // request. The kernel of a hung broker still accepts connections, and kafka-go tries the next address only
 // when dialling fails.
 func (c *Client) connecting(dial dialer, s Security) dialer {
-	limit := plainDialTimeout
-	if s.TLS != nil || s.SASL != nil {
+	secure, limit := s.TLS != nil || s.SASL != nil, plainDialTimeout
+	if secure {
 		limit = secureDialTimeout
 	}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if secure {
+			// The request that needs the connection may have less time than TLS and a login take over a slow
+			// line. kafka-go keeps a connection that is ready later for the next attempt.
+			ctx = context.WithoutCancel(ctx)
+		}
 		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
+		defer context.AfterFunc(c.open, cancel)()
 		conn, err := c.connect(ctx, dial, network, addr, s)
 		if err == nil || !errors.Is(err, context.Canceled) {
 			c.dialError.Store(&err)
@@ -110,7 +116,7 @@ func (c *Client) connect(
 		conn, err = handshake(ctx, conn, addr, s.TLS)
 	}
 	if err == nil {
-		err = c.open(ctx, conn, addr, s)
+		err = c.begin(ctx, conn, addr, s)
 	}
 	if err != nil {
 		conn.Close()
@@ -119,9 +125,9 @@ func (c *Client) connect(
 	return conn, nil
 }
 
-// open asks for the API versions, or authenticates, which answers as well: before it, Kafka takes only one
+// begin asks for the API versions, or authenticates, which answers as well: before it, Kafka takes only one
 // request for the versions, and that is kafka-go's.
-func (c *Client) open(ctx context.Context, conn net.Conn, addr string, s Security) error {
+func (c *Client) begin(ctx context.Context, conn net.Conn, addr string, s Security) error {
 	deadline, _ := ctx.Deadline()
 	if err := conn.SetDeadline(deadline); err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -31,21 +32,37 @@ type SASL struct {
 	Mechanism string // one of Mechanisms
 	User      string
 	Password  *credential.Secret
+
+	mu       sync.Mutex
+	made     sasl.Mechanism // of the newest password: SCRAM's keeps the key that it derived
+	password string
 }
 
 // Mechanisms are the names of the SASL mechanisms, as flags have them.
 func Mechanisms() []string { return []string{"plain", "scram-sha-256", "scram-sha-512"} }
 
-func (s *SASL) mechanism() (sasl.Mechanism, error) {
+func (s *SASL) mechanism() (m sasl.Mechanism, err error) {
+	password := s.Password.Value()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.made != nil && s.password == password {
+		return s.made, nil
+	}
 	switch s.Mechanism {
 	case "plain":
-		return plain.Mechanism{Username: s.User, Password: s.Password.Value()}, nil
+		m = plain.Mechanism{Username: s.User, Password: password}
 	case "scram-sha-256":
-		return scram.Mechanism(scram.SHA256, s.User, s.Password.Value())
+		m, err = scram.Mechanism(scram.SHA256, s.User, password)
 	case "scram-sha-512":
-		return scram.Mechanism(scram.SHA512, s.User, s.Password.Value())
+		m, err = scram.Mechanism(scram.SHA512, s.User, password)
+	default:
+		err = fmt.Errorf("unknown SASL mechanism: give one of %s", strings.Join(Mechanisms(), ", "))
 	}
-	return nil, fmt.Errorf("unknown SASL mechanism: give one of %s", strings.Join(Mechanisms(), ", "))
+	if err != nil {
+		return nil, err
+	}
+	s.made, s.password = m, password
+	return m, nil
 }
 
 // handshake makes a connection a TLS one. The broker's certificate has to be for the host of addr. It returns
@@ -158,7 +175,7 @@ func (c *Client) reconnectWithin(lifetime time.Duration) {
 	}
 	c.reloginMu.Lock()
 	defer c.reloginMu.Unlock()
-	if c.relogin != nil || c.closed {
+	if c.relogin != nil || c.open.Err() != nil {
 		return
 	}
 	c.relogin = time.AfterFunc(lifetime*3/4, func() {

@@ -65,7 +65,7 @@ func listenSocket(dir, name string) (s *socket, err error) {
 		return nil, err
 	}
 	l.SetUnlinkOnClose(false)
-	defer l.Close() // s.listener, its duplicate, stays open
+	defer func() { _ = l.Close() }() // s.listener, its duplicate, stays open
 	if s.listener, err = l.File(); err == nil {
 		err = os.Chmod(s.path, 0o600)
 	}

@@ -152,7 +152,7 @@ func TestCertificates(t *testing.T) {
 			}
 			row.server.record(nil)
 			err = db.Ping(t.Context())
-			db.Close() //nolint:errcheck // nothing is in it
+			db.Close()
 			sent := strings.Contains(row.server.last(), "reader") &&
 				strings.Contains(row.server.last(), "pass/word")
 			if err == nil || strings.Contains(err.Error(), "pass") && strings.Contains(err.Error(), "word") {
@@ -221,7 +221,7 @@ func TestAddressErrorsKeepSecrets(t *testing.T) {
 		db, err := warehouse.Open(dsn)
 		if err == nil {
 			_, err = db.ServerVersion()
-			db.Close() //nolint:errcheck // nothing is in it
+			db.Close()
 		}
 		if err == nil || strings.Contains(err.Error(), "hu") || strings.Contains(err.Error(), "sh@") {
 			t.Errorf("%s: %v", dsn, err)
@@ -232,7 +232,7 @@ func TestAddressErrorsKeepSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close() //nolint:errcheck // nothing is in it
+	defer db.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 	defer cancel()
 	err = db.Wait(ctx, slog.New(slog.NewTextHandler(&out, nil)))
