@@ -27,8 +27,10 @@ type allCmd struct {
 	DataDir    string   `default:"./.nowcast" placeholder:"DIR" help:"Where everything is kept (${default})."`
 	Partitions int      `default:"4" placeholder:"N" help:"Partitions of the events topic, 1 to 256; fixed once it exists (${default})."`
 	Kafka      []string `placeholder:"HOST:PORT" help:"Kafka's brokers, instead of the embedded one."`
-	Clickhouse string   `placeholder:"URL" help:"ClickHouse, as clickhouse://user:password@host:9000/database, instead of the embedded one."`
-	Libchdb    string   `placeholder:"FILE" help:"The embedded ClickHouse's library; without it, libchdb.so beside this program, then /usr/lib/nowcast/libchdb.so."`
+	kafkaAccess
+	Clickhouse string `secret:"" placeholder:"URL" help:"ClickHouse, as clickhouse://user@host:9000/database, instead of the embedded one."`
+	clickhouseAccess
+	Libchdb string `placeholder:"FILE" help:"The embedded ClickHouse's library; without it, libchdb.so beside this program, then /usr/lib/nowcast/libchdb.so."`
 }
 
 // Help implements kong.HelpProvider.
@@ -49,12 +51,13 @@ func (c *allCmd) Validate() error {
 	if c.Partitions < 1 || c.Partitions > 256 {
 		return fmt.Errorf("--partitions is %d: give 1 to 256", c.Partitions)
 	}
-	return errors.Join(c.spoolFlags.Validate(), c.viewerFlags.Validate(), c.validate())
+	return errors.Join(c.spoolFlags.Validate(), c.viewerFlags.Validate(), c.validate(),
+		c.kafkaAccess.check(c.Kafka), c.clickhouseAccess.check(c.Clickhouse))
 }
 
 // Run runs the command.
 func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
-	dir, err := openDataDir(c.DataDir)
+	dir, err := openDataDir(ctx, c.DataDir)
 	if err != nil {
 		return err
 	}
@@ -74,9 +77,12 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 		return err
 	}
 	embeddedLog := len(c.Kafka) == 0
-	kafka := h.kafka(strings.Split(ends.Kafka, ","), c.Partitions)
+	kafka, err := h.kafka(&c.kafkaAccess, strings.Split(ends.Kafka, ","), allTopics, c.Partitions)
+	if err != nil {
+		return err
+	}
 	defer kafka.Close()
-	db, err := h.warehouse(ends.Clickhouse, slog.New(slog.DiscardHandler))
+	db, err := h.warehouse(&c.clickhouseAccess, ends.Clickhouse, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,9 @@ func (f *spoolFlags) openSpool(dir string, log *slog.Logger) (*spool.Spool, erro
 }
 
 // Validate implements kong's validation.
-func (c *ingestCmd) Validate() error { return errors.Join(c.spoolFlags.Validate(), c.validate()) }
+func (c *ingestCmd) Validate() error {
+	return errors.Join(c.spoolFlags.Validate(), c.validate(), c.check(c.Kafka))
+}
 
 // Run runs the command.
 func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
@@ -72,7 +74,10 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	kafka := h.kafka(c.Kafka, 0)
+	kafka, err := h.kafka(&c.kafkaAccess, c.Kafka, ingestTopics, 0)
+	if err != nil {
+		return err
+	}
 	defer kafka.Close()
 	disk, err := c.openSpool(c.SpoolDir, log)
 	if err != nil {

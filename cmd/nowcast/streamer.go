@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -18,7 +19,7 @@ import (
 type streamerFlags struct {
 	PublicURL   string `name:"public-url" placeholder:"URL" help:"Where browsers reach the dashboard, as https://stats.example.com; without it, the address that is listened on."`
 	DefaultSite string `placeholder:"DOMAIN" help:"The site of streams that name none; without it, the first one made."`
-	AdminKey    string `placeholder:"KEY" help:"An admin key in addition to those in the log, the same on every streamer of a cluster; best given as NOWCAST_ADMIN_KEY."`
+	AdminKey    string `secret:"" placeholder:"KEY" help:"An admin key in addition to those in the log, the same on every streamer of a cluster; best given as NOWCAST_ADMIN_KEY."`
 	viewerFlags
 }
 
@@ -71,15 +72,24 @@ Example:
 	    --listen 0.0.0.0:8080 --public-url https://stats.example.com`
 }
 
+// Validate implements kong's validation.
+func (c *streamerCmd) Validate() error {
+	return errors.Join(c.viewerFlags.Validate(), c.kafkaAccess.check(c.Kafka),
+		c.clickhouseAccess.check(c.Clickhouse))
+}
+
 // Run runs the command.
 func (c *streamerCmd) Run(ctx context.Context, log *slog.Logger) error {
 	h, l, e, err := newWebHost(log, c.opsFlags, &c.webFlags)
 	if err != nil {
 		return err
 	}
-	kafka := h.kafka(c.Kafka, 0)
+	kafka, err := h.kafka(&c.kafkaAccess, c.Kafka, streamerTopics, 0)
+	if err != nil {
+		return err
+	}
 	defer kafka.Close()
-	db, err := h.warehouse(c.Clickhouse, log)
+	db, err := h.warehouse(&c.clickhouseAccess, c.Clickhouse, log)
 	if err != nil {
 		return err
 	}

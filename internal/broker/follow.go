@@ -159,7 +159,7 @@ func (c *Client) fetch(
 	if err == nil {
 		err = answer.Error
 	}
-	return answer, err
+	return answer, c.explain(err)
 }
 
 // skip moves a reader whose offset is outside of the log to the nearest offset inside, and reports the gap.
@@ -352,5 +352,5 @@ func (c *Client) offsets(
 			}
 		}
 	}
-	return kafka.PartitionOffsets{}, fmt.Errorf("list offsets of %s/%d: %w", topic, partition, err)
+	return kafka.PartitionOffsets{}, fmt.Errorf("list offsets of %s/%d: %w", topic, partition, c.explain(err))
 }
