@@ -86,6 +86,14 @@ func (g *guarded) flags(user string) []string {
 			user)}
 }
 
+// password replaces what the file of a user's password has.
+func (g *guarded) password(t *testing.T, user, password string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(g.dir, user), []byte(password+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // client logs in as a user.
 func (g *guarded) client(t *testing.T, user string) *broker.Client {
 	t.Helper()
@@ -179,7 +187,8 @@ func (g *guarded) allow(t *testing.T, user string) {
 }
 
 // Each role does its whole work with exactly the ACLs that docs/operations.md lists, over TLS and SASL, and
-// reads and writes nothing else. A role whose ACLs are missing says so, and goes on once they are there.
+// reads and writes nothing else. A role whose ACLs are missing, or whose password is wrong, says so, and goes
+// on once that is mended.
 func TestACLs(t *testing.T) {
 	g := startGuarded(t)
 	db := clickhouse(t)
@@ -191,6 +200,14 @@ func TestACLs(t *testing.T) {
 	}
 	for _, user := range []string{"ingest", "streamer", "verify"} {
 		g.allow(t, user)
+	}
+	g.password(t, "ingest", "wrong")
+	topics = exec.CommandContext(t.Context(), binary(t), append([]string{"topics"}, g.flags("ingest")...)...)
+	began := time.Now()
+	out, err := topics.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "refuses the user nowcast-ingest or its password") ||
+		time.Since(began) > 30*time.Second {
+		t.Errorf("nowcast topics with a wrong password: %v after %v\n%s", err, time.Since(began), out)
 	}
 	listen, stream := port(t), port(t)
 	ops := map[string]string{"ingest": port(t), "aggregator": port(t), "streamer": port(t)}
@@ -205,14 +222,17 @@ func TestACLs(t *testing.T) {
 			slices.Concat([]string{role, "--ops-listen", ops[role]}, more, g.flags(role))...)
 	}
 	w := &world{ingest: "http://" + listen, streamers: []string{"http://" + stream}, key: clusterKey}
-	eventually(t, 30*time.Second, "the aggregator says what it lacks", func(ctx context.Context) error {
-		a, err := w.call(ctx, http.MethodGet, "http://"+ops["aggregator"]+"/readyz", "", nil)
-		if err == nil && !strings.Contains(a.body, "ACLs") {
-			err = errors.New(a.body)
-		}
-		return err
-	})
+	for role, reason := range map[string]string{"aggregator": "ACLs", "ingest": "--kafka-password-file"} {
+		eventually(t, 30*time.Second, role+" says what is wrong", func(ctx context.Context) error {
+			a, err := w.call(ctx, http.MethodGet, "http://"+ops[role]+"/readyz", "", nil)
+			if err == nil && !strings.Contains(a.body, reason) {
+				err = errors.New(a.body)
+			}
+			return err
+		})
+	}
 	g.allow(t, "aggregator")
+	g.password(t, "ingest", "ingest-secret")
 	for role, p := range procs {
 		ready(t, p, ops[role])
 	}
