@@ -129,6 +129,9 @@ func New(partitions int) *Board {
 	return b
 }
 
+// SetClock replaces the clock by which a partition is missing, time.Now. Call it before any Apply.
+func (b *Board) SetClock(now func() time.Time) { b.now = now }
+
 // Apply adds one emission of a partition, from the record with an offset. It ignores emissions of
 // another epoch, of which Faults tells, and of a partition that the board doesn't have. It copies the
 // strings that it keeps, so e may alias the record.

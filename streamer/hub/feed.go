@@ -144,6 +144,7 @@ func (f *Feed) finalMessages(after, through int64, skipped uint32, forAll bool) 
 			}
 		}
 		sum := frame.Sum(s.Seconds(after, through), after+1, through)
+		sum.Incomplete = s.Incomplete(after, through) // also where no event came
 		b = frame.Message(b, "", f.id(i, after, through, 0), f.frame(s, v, sum, skipped))
 	}
 	return b
@@ -172,7 +173,7 @@ func (f *Feed) id(i int, after, through int64, revision uint32) frame.ID {
 func (f *Feed) frame(s *feedSite, v board.View, second *frame.Second, skipped uint32) *frame.Frame {
 	out := &frame.Frame{
 		ActiveVisitors: v.ActiveVisitors, Timestamp: v.LogTime, Site: s.Name(), Filter: f.key.Filter,
-		Second: second, Top: f.key.Top, Skipped: skipped,
+		Second: second, Top: f.key.Top, Skipped: skipped, Incomplete: v.Incomplete,
 	}
 	if d, ok := f.key.dimension(); ok {
 		n, exact := v.VisitorsWith(d, f.key.ListValue)
