@@ -93,6 +93,8 @@ type host struct {
 	health  *process.Health
 	metrics *prometheus.Registry
 	group   process.Group
+	// what the process is degraded by while ClickHouse doesn't answer; see watchWarehouse
+	needWarehouse []string
 	// closed when the topics exist with the right settings; nil before kafka
 	topicsReady <-chan struct{}
 }
@@ -101,7 +103,7 @@ type host struct {
 func newHost(log *slog.Logger, f opsFlags) (*host, error) {
 	h := &host{log: log, health: process.NewHealth(), metrics: prometheus.NewRegistry()}
 	h.metrics.MustRegister(collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(), h.health.Metrics())
 	l, err := httpserver.Listen(f.OpsListen)
 	if err != nil {
 		return nil, fmt.Errorf("--ops-listen: %w", err)
@@ -125,6 +127,7 @@ func newWebHost(log *slog.Logger, ops opsFlags, web *webFlags) (*host, net.Liste
 		l.Close()
 		return nil, nil, nil, err
 	}
+	h.publicHealth(e)
 	return h, l, e, nil
 }
 
@@ -142,6 +145,9 @@ func (h *host) add(name string, part interface {
 	Ready() (bool, string)
 }) {
 	h.health.AddProbe(name, part.Ready)
+	if d, ok := part.(degradable); ok {
+		h.health.AddDegradedProbe(d.Degraded)
+	}
 	topicsReady := h.topicsReady
 	h.group.Add(name, func(ctx context.Context) error {
 		if topicsReady != nil {
@@ -186,6 +192,7 @@ func (h *host) prepare(name, reason string, work func(context.Context) error) {
 // topic has to exist, and the others get as many partitions and replicas as it has.
 func (h *host) kafka(addrs []string, partitions int) *broker.Client {
 	c := newBroker(addrs)
+	h.hideHosts(addrs)
 	ready := make(chan struct{})
 	h.topicsReady = ready
 	h.prepare("kafka", "waiting for Kafka to answer", func(ctx context.Context) error {
@@ -257,15 +264,15 @@ func (h *host) untilDone(ctx context.Context, component, what string,
 	}
 }
 
-// warehouse opens ClickHouse. Until ClickHouse has answered once, the process isn't ready. The wait is
-// logged to log: an aggregator in the same process logs it by itself.
+// warehouse opens ClickHouse; see watchWarehouse. The wait for it is logged to log: an aggregator in the same
+// process logs it by itself.
 func (h *host) warehouse(dsn string, log *slog.Logger) (*warehouse.DB, error) {
 	db, err := warehouse.Open(dsn)
 	if err != nil {
 		return nil, err
 	}
-	h.prepare("clickhouse", "waiting for ClickHouse to answer",
-		func(ctx context.Context) error { return db.Wait(ctx, log) })
+	h.hideDSN(dsn)
+	h.watchWarehouse(db, log)
 	return db, nil
 }
 

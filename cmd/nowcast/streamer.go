@@ -110,6 +110,7 @@ func addStreamer(h *host, f streamerFlags, l net.Listener, deps streamer.Deps) (
 		return nil, fmt.Errorf("set up streamer: %w", err)
 	}
 	h.add("streamer", s)
+	h.needWarehouse = append(h.needWarehouse, "history")
 	return s, nil
 }
 
