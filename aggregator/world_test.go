@@ -115,6 +115,8 @@ func (w *world) start(cfg Config) (s *Service, stop func()) {
 	return s, stop
 }
 
+func isReady(s *Service) bool { ok, _ := s.Ready(); return ok }
+
 // reasonOf is why a service isn't ready, or is degraded; "" when it does all of its work.
 func reasonOf(s *Service) string {
 	_, reason := s.Ready()

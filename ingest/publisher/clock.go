@@ -141,10 +141,12 @@ func (c *clock) lag(ctx context.Context) (time.Duration, error) {
 	return 0, nil
 }
 
-// newestOf returns the newest timestamp of other nodes' records in [from, to), 0 if there is none, and of all.
+// newestOf returns the newest timestamp of other nodes' records in [from, to), 0 if there is none, and of all
+// records.
 func (c *clock) newestOf(ctx context.Context, from, to int64) (others, all int64, err error) {
 	var d event.Decoder
-	for r, err := range broker.ReadRange(ctx, c.events, broker.Range{Topic: topic.Events, From: from, To: to}) {
+	records := broker.Range{Topic: topic.Events, From: from, To: to}
+	for r, err := range broker.ReadRange(ctx, c.events, records) {
 		if err != nil {
 			return 0, 0, err
 		}

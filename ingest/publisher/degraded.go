@@ -13,8 +13,8 @@ func (p *Publisher) Degraded() string {
 	}
 	for _, w := range p.writers {
 		if since, sendErr, _ := w.stuck(); since > stuckAfter {
-			return fmt.Sprintf("the log hasn't acknowledged partition %d for %s, and its events wait on disk: %v",
-				w.partition, since.Round(time.Second), sendErr)
+			return fmt.Sprintf("the log hasn't acknowledged partition %d for %s, "+
+				"and its events wait on disk: %v", w.partition, since.Round(time.Second), sendErr)
 		}
 	}
 	return ""

@@ -30,7 +30,8 @@ func TestDegraded(t *testing.T) {
 		code        int
 		public, ops string
 	}{
-		{"ready", func() {}, 200, `{"ready":true,"degraded":[]}`, `{"ready":true,"reasons":{},"degraded":{}}`},
+		{"ready", func() {}, 200, `{"ready":true,"degraded":[]}`,
+			`{"ready":true,"reasons":{},"degraded":{}}`},
 		{"degraded", func() { health.SetDegraded("history", "ch.internal: dial tcp 10.0.0.1:9000: refused") },
 			200, `{"ready":true,"degraded":["history"]}`,
 			`{"ready":true,"reasons":{},"degraded":{"history":"[address]: dial tcp [address]: refused"}}`},
@@ -40,7 +41,8 @@ func TestDegraded(t *testing.T) {
 				`"live":"a partition is missing"}}`},
 		{"unready", func() { health.SetDegraded("history", ""); health.Set("sites", "at kafka-1:9092") }, 503,
 			`{"ready":false,"degraded":["live"]}`,
-			`{"ready":false,"reasons":{"sites":"at [address]"},"degraded":{"live":"a partition is missing"}}`},
+			`{"ready":false,"reasons":{"sites":"at [address]"},` +
+				`"degraded":{"live":"a partition is missing"}}`},
 	} {
 		row.do()
 		if code, body := get(PublicReady(health)); code != row.code || body != row.public {
@@ -50,7 +52,8 @@ func TestDegraded(t *testing.T) {
 			t.Errorf("%s: ops %d %s", row.name, code, body)
 		}
 	}
-	want := `# HELP nowcast_degraded 1 while the process does its main work without a component; absent otherwise.
+	want := `
+# HELP nowcast_degraded 1 while the process does its main work without a component; absent otherwise.
 # TYPE nowcast_degraded gauge
 nowcast_degraded{component="live"} 1
 # HELP nowcast_ready 1 while the process can do its main work, as /readyz says.

@@ -34,8 +34,10 @@ func (m *manySites) second() {
 	for p := range 4 {
 		e := emission(m.at)
 		for i := int(m.at) % m.every; i < len(m.names); i += m.every {
-			e.Seconds = append(e.Seconds, window.Second{Site: m.names[i], At: m.at, Pageviews: 1, Visitors: 1, Events: 1,
-				Active: uint32(m.at%7) + 1, Final: true, Revision: 2, Version: version})
+			e.Seconds = append(e.Seconds, window.Second{
+				Site: m.names[i], At: m.at, Pageviews: 1, Visitors: 1, Events: 1,
+				Active: uint32(m.at%7) + 1, Final: true, Revision: 2, Version: version,
+			})
 			e.Nows = append(e.Nows, window.Now{Site: m.names[i], At: m.at, Version: version,
 				Pages: []window.Count{{Name: "/", Active: 1}, {Name: "/pricing", Active: 1}}})
 		}

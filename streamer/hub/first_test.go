@@ -9,8 +9,8 @@ import (
 	"nowcast/streamer/board"
 )
 
-// Viewers who join a new log before any second is final get the first final seconds, however many become final
-// at once, and then each further one once. So does one that can't take them at once.
+// Viewers who join a new log before any second is final get the first final seconds, however many become
+// final at once, and then each further one once. So does one that can't take them at once.
 func TestFirstFinalSeconds(t *testing.T) {
 	for _, name := range RateNames() {
 		t.Run(name, func(t *testing.T) {

@@ -35,8 +35,8 @@ func (s *Server) Degraded() map[string]string {
 	}
 	at := s.tail.emissionAt.Load()
 	if quiet := s.tail.now().Sub(time.Unix(0, at)); at != 0 && quiet > quietAfter {
-		reasons = append(reasons, fmt.Sprintf("no windows have come for %s: see /readyz of the aggregators and of "+
-			"ingest, and whether Kafka is up", quiet.Round(time.Second)))
+		reasons = append(reasons, fmt.Sprintf("no windows have come for %s: see /readyz of the aggregators "+
+			"and of ingest, and whether Kafka is up", quiet.Round(time.Second)))
 	}
 	if len(reasons) == 0 {
 		return nil

@@ -47,7 +47,9 @@ func TestSilentPartition(t *testing.T) {
 		w.At++
 		w.emitOne(0, w.At)
 	}
-	w.eventually("all is read", func() bool { return s.Degraded() == nil && s.tail.board().WatermarkOffsets(w.At)[0] >= 0 })
+	w.eventually("all is read", func() bool {
+		return s.Degraded() == nil && s.tail.board().WatermarkOffsets(w.At)[0] >= 0
+	})
 	skip.Store(int64(2 * time.Minute))
 	w.At++
 	w.emitOne(0, w.At)
@@ -94,8 +96,8 @@ func TestOtherEpoch(t *testing.T) {
 	w.eventually("degraded", func() bool {
 		ok, _ := s.Ready()
 		reason := s.Degraded()["live"]
-		return ok && strings.Contains(reason, "partition 1 of nowcast.windows.v1 has windows of epoch 2, and this "+
-			"streamer reads those of epoch 1: update the streamers")
+		return ok && strings.Contains(reason, "partition 1 of nowcast.windows.v1 has windows of epoch 2, "+
+			"and this streamer reads those of epoch 1: update the streamers")
 	})
 	w.emitEpoch(0, window.Epoch+1)
 	w.eventually("unready", func() bool {

@@ -4,8 +4,8 @@ import "sync"
 
 // authorizationTable interns authorizations: each distinct one has a number for as long as a viewer refers to
 // it, so that a viewer's entry holds no pointer. A number is never used twice: one that revoked has returned
-// may have lost its last viewer before a shard ends its streams, and must not mean another authorization then.
-// The table holds the authorizations that are in use.
+// may have lost its last viewer before a shard ends its streams, and must not mean another authorization
+// then. The table holds the authorizations that are in use.
 type authorizationTable struct {
 	mu   sync.Mutex
 	ids  map[string]int64

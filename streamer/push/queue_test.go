@@ -112,8 +112,8 @@ func TestQueueCopiesFrames(t *testing.T) {
 	}
 }
 
-// An authorization has one number for as long as a viewer refers to it. No number is used twice, and the table
-// holds only what is in use.
+// An authorization has one number for as long as a viewer refers to it. No number is used twice, and the
+// table holds only what is in use.
 func TestAuthorizationTable(t *testing.T) {
 	var c authorizationTable
 	a, b := c.acquire("a"), c.acquire("b")
