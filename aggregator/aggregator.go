@@ -132,8 +132,8 @@ func (s *Service) migrate(ctx context.Context) error {
 	return err
 }
 
-// Ready reports whether the lanes have their partitions and keep up with them, and if not, why. The store lane
-// counts only where it is the only one: without ClickHouse the windows lane does its work.
+// Ready reports whether the lanes have their partitions and keep up with them, and if not, why. The store
+// lane counts only where it is the only one: without ClickHouse the windows lane does its work.
 func (s *Service) Ready() (bool, string) {
 	var reasons []string
 	for _, l := range s.lanes {

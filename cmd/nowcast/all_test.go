@@ -21,7 +21,8 @@ func servesWithoutClickHouse(t *testing.T, listen, ops, key string) {
 		var r struct{ Degraded map[string]string }
 		err := json.Unmarshal([]byte(body), &r)
 		return err == nil && status == http.StatusOK &&
-			strings.Contains(r.Degraded["history"], "ClickHouse") && r.Degraded["store"] != "" && !strings.Contains(body, "127.0.0.1")
+			strings.Contains(r.Degraded["history"], "ClickHouse") && r.Degraded["store"] != "" &&
+			!strings.Contains(body, "127.0.0.1")
 	})
 	get(t, "http://"+listen+"/readyz", func(status int, body string) bool {
 		return status == http.StatusOK && body == `{"ready":true,"degraded":["history","store"]}`+"\n"
@@ -61,8 +62,8 @@ func servesWithoutClickHouse(t *testing.T, listen, ops, key string) {
 }
 
 // Without ClickHouse the rest goes on: after a short wait for it the process is ready and says what it does
-// without, beacons are taken, the live view is served, history answers 503, and SIGTERM is no failure. The next
-// start finds the same key.
+// without, beacons are taken, the live view is served, history answers 503, and SIGTERM is no failure. The
+// next start finds the same key.
 func TestAllWithoutClickHouse(t *testing.T) {
 	dir, listen, ops := t.TempDir(), free(t), free(t)
 	var keys [2]string

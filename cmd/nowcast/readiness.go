@@ -52,7 +52,8 @@ func (h *host) addLesser(name string, part interface {
 
 // watchWarehouse adds the work of asking ClickHouse whether it is there. Without it the process is ready, and
 // degraded by h.needWarehouse. A start waits for warehouseGrace, so that it isn't ready a moment before
-// history is. A ClickHouse that refuses the login or the database ends the process. The wait is logged to log.
+// history is. A ClickHouse that refuses the login or the database ends the process. The wait is logged to
+// log.
 func (h *host) watchWarehouse(db *warehouse.DB, log *slog.Logger) {
 	h.health.Set("clickhouse", "waiting for ClickHouse to answer")
 	degrade := func(reason string) {
