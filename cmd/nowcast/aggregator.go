@@ -133,5 +133,8 @@ func addAggregator(h *host, cfg aggregator.Config, kafka *broker.Client, db *war
 		return fmt.Errorf("set up aggregator: %w", err)
 	}
 	h.add("aggregator", s)
+	if cfg.Windows && cfg.Store { // else the store is its main work, and the lane isn't ready
+		h.needWarehouse = append(h.needWarehouse, "store")
+	}
 	return nil
 }

@@ -142,7 +142,7 @@ func (c *allCmd) parts(h *host, dir *dataDir) (endpoints, error) {
 		if err != nil {
 			return ends, err
 		}
-		h.add("embedded ClickHouse", part)
+		h.addLesser("embedded ClickHouse", part)
 		ends.Clickhouse = part.DSN()
 	}
 	if ends.Kafka == "" {
@@ -150,7 +150,7 @@ func (c *allCmd) parts(h *host, dir *dataDir) (endpoints, error) {
 		if err != nil {
 			return ends, err
 		}
-		h.add("embedded broker", part)
+		h.addLesser("embedded broker", part) // without it beacons go to the spool
 		ends.Kafka = part.Addr()
 	}
 	return ends, nil

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -74,7 +73,7 @@ func (h *host) warehouse(f *clickhouseAccess, dsn string, log *slog.Logger) (*wa
 	if err != nil {
 		return nil, err
 	}
-	h.prepare("clickhouse", "waiting for ClickHouse to answer",
-		func(ctx context.Context) error { return db.Wait(ctx, log) })
+	h.hideDSN(dsn)
+	h.watchWarehouse(db, log)
 	return db, nil
 }

@@ -85,6 +85,8 @@ type host struct {
 	health  *process.Health
 	metrics *prometheus.Registry
 	group   process.Group
+	// what the process is degraded by while ClickHouse doesn't answer; see watchWarehouse
+	needWarehouse []string
 	// closed when the topics exist with the right settings; nil before kafka
 	topicsReady <-chan struct{}
 }
@@ -93,7 +95,7 @@ type host struct {
 func newHost(log *slog.Logger, f opsFlags) (*host, error) {
 	h := &host{log: log, health: process.NewHealth(), metrics: prometheus.NewRegistry()}
 	h.metrics.MustRegister(collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(), h.health.Metrics())
 	l, err := httpserver.Listen(f.OpsListen)
 	if err != nil {
 		return nil, fmt.Errorf("--ops-listen: %w", err)
@@ -118,6 +120,7 @@ func newWebHost(log *slog.Logger, ops opsFlags, web *webFlags) (*host, net.Liste
 		l.Close()
 		return nil, nil, nil, err
 	}
+	h.publicHealth(e)
 	return h, l, e, nil
 }
 
@@ -135,6 +138,9 @@ func (h *host) add(name string, part interface {
 	Ready() (bool, string)
 }) {
 	h.health.AddProbe(name, part.Ready)
+	if d, ok := part.(degradable); ok {
+		h.health.AddDegradedProbe(d.Degraded)
+	}
 	topicsReady := h.topicsReady
 	h.group.Add(name, func(ctx context.Context) error {
 		if topicsReady != nil {

@@ -131,6 +131,7 @@ func (h *host) kafka(f *kafkaAccess, addrs, topics []string, partitions int) (*b
 	if err != nil {
 		return nil, err
 	}
+	h.hideHosts(addrs)
 	ready := make(chan struct{})
 	h.topicsReady = ready
 	h.prepare("kafka", "waiting for Kafka to answer", func(ctx context.Context) error {

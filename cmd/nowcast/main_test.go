@@ -16,7 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -372,61 +371,6 @@ func get(t *testing.T, url string, good func(status int, body string) bool) {
 		last = res.Status + " " + string(b)
 	}
 	t.Fatalf("%s: %s", url, last)
-}
-
-// Without ClickHouse the rest goes on: it is unready and says why, beacons are taken, and SIGTERM is no
-// failure. The next start finds the same key.
-func TestAllWithoutClickHouse(t *testing.T) {
-	dir, listen, ops := t.TempDir(), free(t), free(t)
-	var keys [2]string
-	for i := range keys {
-		var errs bytes.Buffer
-		cmd := program(t, "all", "--listen", listen, "--ops-listen", ops, "--data-dir", dir, "--clickhouse",
-			"clickhouse://"+free(t)+"/default")
-		cmd.Stderr = &errs
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		get(t, "http://"+ops+"/readyz", func(status int, body string) bool {
-			var r struct{ Reasons map[string]string }
-			err := json.Unmarshal([]byte(body), &r)
-			return err == nil && status == http.StatusServiceUnavailable &&
-				strings.Contains(r.Reasons["clickhouse"], "ClickHouse") &&
-				r.Reasons["ingest"]+r.Reasons["sites"]+r.Reasons["first start"]+r.Reasons["kafka"] == ""
-		})
-		var err error
-		if keys[i], err = readAdminKey(dir); err != nil || !strings.HasPrefix(keys[i], "nck_") {
-			t.Errorf("admin key %q: %v", keys[i], err)
-		}
-		if info, err := os.Stat(filepath.Join(dir, adminKeyFile)); err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%v %v", info, err)
-		}
-		if b, err := exec.CommandContext(t.Context(), "sh", "-c",
-			curl("http://"+listen, "localhost")).Output(); err != nil ||
-			!strings.Contains(string(b), "202 Accepted") ||
-			strings.Contains(string(b), "x-plausible-dropped: ") {
-			t.Errorf("the printed curl line: %v %s", err, b)
-		}
-		if code, _, errs := nowcast(t, "all", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0",
-			"--data-dir", dir); code != 1 ||
-			!strings.Contains(errs, "in use by another nowcast") {
-			t.Errorf("a second one on the same data dir: %d %s", code, errs)
-		}
-		if code, _, errs := nowcast(t, "health", "--ops-listen", ops); code != 1 ||
-			!strings.Contains(errs, "clickhouse: ") {
-			t.Errorf("health: %d %s", code, errs)
-		}
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("SIGTERM: %v\n%s", err, &errs)
-		}
-		if _, err := os.Stat(filepath.Join(dir, "endpoints.json")); err == nil {
-			t.Error("endpoints.json is there after the end")
-		}
-	}
-	if keys[0] != keys[1] {
-		t.Error("the second start made another admin key")
-	}
 }
 
 func TestPublicAddress(t *testing.T) {

@@ -121,6 +121,7 @@ func addStreamer(h *host, f streamerFlags, wake func() bool, l net.Listener, dep
 		return nil, fmt.Errorf("set up streamer: %w", err)
 	}
 	h.add("streamer", s)
+	h.needWarehouse = append(h.needWarehouse, "history")
 	return s, nil
 }
 

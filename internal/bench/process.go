@@ -55,11 +55,11 @@ func waitFor(ctx context.Context, limit time.Duration, condition func() bool) er
 	return nil
 }
 
-// waitReady waits until a nowcast process is ready, by the address of its ops listener.
+// waitReady waits until a nowcast process is ready and lacks nothing, by the address of its ops listener.
 func waitReady(ctx context.Context, ops string) error {
 	return waitFor(ctx, time.Minute, func() bool {
-		_, err := get(ctx, "http://"+ops+"/readyz")
-		return err == nil
+		body, err := get(ctx, "http://"+ops+"/readyz")
+		return err == nil && strings.Contains(body, `"degraded":{}`)
 	})
 }
 

@@ -92,14 +92,15 @@ type Server struct {
 // New wires a server and starts nothing.
 func New(cfg Config, d Deps) (*Server, error) {
 	cfg.Lifetime = cmp.Or(cfg.Lifetime, time.Hour)
-	m, err := newMetrics(d.Metrics)
+	s := &Server{cfg: cfg, access: d.Access, limits: d.Limits, fail: d.Fail, log: d.Log,
+		tail: tail{kafka: d.Broker, log: d.Log, now: time.Now, reason: "reading the windows from Kafka"},
+	}
+	m, err := newMetrics(d.Metrics, s.tail.board)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, access: d.Access, limits: d.Limits, fail: d.Fail, log: d.Log, metrics: m,
-		tail: tail{kafka: d.Broker, log: d.Log, metrics: m, reason: "reading the windows from Kafka"},
-		gaps: gapFiller{kafka: d.Broker, history: d.History, metrics: m, log: d.Log},
-	}
+	s.metrics, s.tail.metrics = m, m
+	s.gaps = gapFiller{kafka: d.Broker, history: d.History, metrics: m, log: d.Log}
 	s.push, err = push.New(push.Config{
 		Stall: cfg.Stall, HandlersOnly: cfg.Transport == Handlers, DisableIOURing: cfg.Transport == Epoll,
 		Authorized: func(text string) bool { return stillAuthorized(s.access, text) },
@@ -130,7 +131,7 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
-// Ready reports whether frames are complete, and if not, why.
+// Ready reports whether there are frames to serve, and if not, why. Degraded says what they lack.
 func (s *Server) Ready() (ok bool, reason string) { return s.tail.ready() }
 
 // drainTime bounds the time in which all viewers are disconnected when the process ends.
