@@ -66,8 +66,8 @@ func (f *clickhouseAccess) open(log *slog.Logger, dsn string) (*warehouse.DB, er
 	return warehouse.OpenWith(dsn, c)
 }
 
-// warehouse opens ClickHouse. Until ClickHouse has answered once, the process isn't ready. The wait is
-// logged to log: an aggregator in the same process logs it by itself.
+// warehouse opens ClickHouse; see watchWarehouse. The wait for it is logged to log: an aggregator in the same
+// process logs it by itself.
 func (h *host) warehouse(f *clickhouseAccess, dsn string, log *slog.Logger) (*warehouse.DB, error) {
 	db, err := f.open(h.log, dsn)
 	if err != nil {
