@@ -38,12 +38,22 @@ func Listen(addr string) (net.Listener, error) {
 }
 
 const (
-	headerTimeout  = 10 * time.Second // from a connection's first byte to the end of the request's header
-	bodyTimeout    = 10 * time.Second // from the start of the handler to the end of the request's body
-	idleTimeout    = 2 * time.Minute  // between two requests of a connection
-	maxHeaderBytes = 16 << 10         // a longer header gets 431; net/http adds 4 KiB
-	closeGrace     = 2 * time.Second  // for handlers to return after their connections were closed
+	maxHeaderBytes = 16 << 10        // a longer header gets 431; net/http adds 4 KiB
+	closeGrace     = 2 * time.Second // for handlers to return after their connections were closed
 )
+
+// timeouts bound what a client can make the server wait for.
+type timeouts struct {
+	header time.Duration // from a connection's first byte to the end of the request's header
+	body   time.Duration // from the start of the handler to the end of the request's body
+	idle   time.Duration // between two requests of a connection
+	write  time.Duration // in which the client takes no byte of a response
+}
+
+// defaultTimeouts are documented in docs/operations.md.
+var defaultTimeouts = timeouts{
+	header: 10 * time.Second, body: 10 * time.Second, idle: 2 * time.Minute, write: 30 * time.Second,
+}
 
 // Serve answers requests on l until ctx ends, and closes l. When ctx ends, Serve accepts no more
 // connections, cancels the contexts of the running requests, and waits for those requests for at most
@@ -53,7 +63,7 @@ const (
 func Serve(
 	ctx context.Context, l net.Listener, h http.Handler, drain time.Duration, fastPaths ...string,
 ) error {
-	return newServer(ctx, l, h, fastPaths).run(ctx, drain)
+	return newServer(ctx, l, h, defaultTimeouts, fastPaths).run(ctx, drain)
 }
 
 type server struct {
@@ -65,19 +75,23 @@ type server struct {
 	cancelRequests context.CancelFunc
 }
 
-func newServer(ctx context.Context, l net.Listener, h http.Handler, fastPaths []string) *server {
+func newServer(
+	ctx context.Context, l net.Listener, h http.Handler, limits timeouts, fastPaths []string,
+) *server {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &server{addr: l.Addr(), listener: yieldingListener{l}, fast: &fastPath{}, cancelRequests: cancel}
 	s.http = &http.Server{
-		Handler:           s.counted(limitBodyTime(h, bodyTimeout)),
+		Handler:           s.counted(limitBodyTime(limitWriteTime(h, limits.write), limits.body)),
 		BaseContext:       func(net.Listener) context.Context { return base },
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
+		ReadHeaderTimeout: limits.header,
+		IdleTimeout:       limits.idle,
 		MaxHeaderBytes:    maxHeaderBytes,
 	}
 	if len(fastPaths) > 0 {
-		s.fast = newFastPath(base, s.listener, s.counted(h), fastPaths)
+		s.fast = newFastPath(base, s.listener, s.counted(h), limits, fastPaths)
 		s.listener = s.fast
+	} else {
+		s.listener = progressListener{s.listener, limits.write}
 	}
 	return s
 }
