@@ -84,8 +84,10 @@ func start(t testing.TB, cfg Config, prepare ...func(*world)) *world {
 func serve(t testing.TB, s *Service) string {
 	t.Helper()
 	engine := gin.New()
+	proxies := httpserver.Proxies{Trusted: prefixes("127.0.0.0/8")}
+	engine.Use(func(c *gin.Context) { proxies.SetClientAddress(c.Request) })
 	s.Routes(engine)
-	server := httptest.NewServer(httpserver.Proxies{Trusted: prefixes("127.0.0.0/8")}.Handler(engine))
+	server := httptest.NewServer(engine)
 	t.Cleanup(server.Close)
 	return server.URL
 }

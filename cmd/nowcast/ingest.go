@@ -66,7 +66,9 @@ func (f *spoolFlags) openSpool(dir string, log *slog.Logger) (*spool.Spool, erro
 }
 
 // Validate implements kong's validation.
-func (c *ingestCmd) Validate() error { return errors.Join(c.spoolFlags.Validate(), c.validate()) }
+func (c *ingestCmd) Validate() error {
+	return errors.Join(c.checkWeb(), c.spoolFlags.Validate(), c.validate())
+}
 
 // Run runs the command.
 func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
@@ -81,7 +83,7 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer disk.Close() //nolint:errcheck // what was acknowledged is synced
-	service, err := addIngest(h, &c.webFlags, c.geoFlags, &c.limitFlags, kafka, h.sites(kafka), disk)
+	service, err := addIngest(h, c.geoFlags, &c.limitFlags, kafka, h.sites(kafka), disk)
 	if err != nil {
 		return err
 	}
@@ -91,9 +93,9 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 }
 
 // addIngest adds the role to the process.
-func addIngest(h *host, f *webFlags, geo geoFlags, limits *limitFlags, kafka *broker.Client,
+func addIngest(h *host, geo geoFlags, limits *limitFlags, kafka *broker.Client,
 	sites *site.Registry, disk *spool.Spool) (*ingest.Service, error) {
-	cfg := ingest.Config{TrustedProxies: f.proxies(), Script: tracker(h.log), GeoFile: geo.GeoFile}
+	cfg := ingest.Config{Script: tracker(h.log), GeoFile: geo.GeoFile}
 	limits.apply(&cfg)
 	s, err := ingest.New(cfg, ingest.Deps{Broker: kafka, Sites: sites, Log: h.log, Metrics: h.metrics,
 		Spool: disk})

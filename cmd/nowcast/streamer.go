@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -71,6 +72,9 @@ Example:
 	    --listen 0.0.0.0:8080 --public-url https://stats.example.com`
 }
 
+// Validate implements kong's validation.
+func (c *streamerCmd) Validate() error { return errors.Join(c.checkWeb(), c.viewerFlags.Validate()) }
+
 // Run runs the command.
 func (c *streamerCmd) Run(ctx context.Context, log *slog.Logger) error {
 	h, l, e, err := newWebHost(log, c.opsFlags, &c.webFlags)
@@ -118,11 +122,7 @@ func (f *streamerFlags) url(l net.Listener) string {
 	if f.PublicURL != "" {
 		return f.PublicURL
 	}
-	a, ok := l.Addr().(*net.TCPAddr)
-	if ok && a.IP.IsUnspecified() {
-		return fmt.Sprintf("http://127.0.0.1:%d", a.Port)
-	}
-	return "http://" + l.Addr().String()
+	return listenURL(l)
 }
 
 func dashboard(log *slog.Logger) fs.FS {

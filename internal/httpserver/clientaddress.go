@@ -1,6 +1,7 @@
 package httpserver
 
 import (
+	"cmp"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -11,48 +12,44 @@ import (
 type Proxies struct {
 	Trusted []netip.Prefix // networks of proxies
 	Unix    bool           // the peer of a unix socket is a trusted proxy too
-	Header  string         // the only header that is believed; "": X-Forwarded-For
+	Header  string         // in canonical form, the only one that is believed; "": X-Forwarded-For
 }
 
 // localPeer is RemoteAddr of a request on a unix socket, whose peer has no address: it is on this machine.
 const localPeer = "127.0.0.1:1"
 
-// Handler passes requests to h with the client's address as RemoteAddr. The address is that of the peer,
+// SetClientAddress sets RemoteAddr of a request to the client's address. That is the address of the peer,
 // unless the peer is a trusted proxy whose header names another one; then the port in RemoteAddr is 0. So
-// everything behind it reads one field, and no other header counts anywhere.
+// every handler reads one field, and no other header counts anywhere.
 //
 // X-Forwarded-For and Forwarded (RFC 7239) are lists: the last address that isn't a trusted proxy's counts,
 // since a client can write anything in front of it. Any other header has to hold one address. The peer's
 // address counts where the header is missing, holds several values, or can't be read.
-func (p Proxies) Handler(h http.Handler) http.Handler {
-	header := http.CanonicalHeaderKey(p.Header)
-	if header == "" {
-		header = "X-Forwarded-For"
+func (p Proxies) SetClientAddress(r *http.Request) {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	trusted := p.Unix
+	if err == nil {
+		trusted = p.trusts(plainAddress(peer.Addr()))
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		peer, err := netip.ParseAddrPort(r.RemoteAddr)
-		trusted := p.Unix
-		if err == nil {
-			trusted = p.trusts(plainAddress(peer.Addr()))
-		}
-		var named netip.Addr
-		if trusted {
-			named = p.namedAddress(header, r.Header[header])
-		}
-		switch {
-		case named.IsValid():
-			r.RemoteAddr = netip.AddrPortFrom(named, 0).String()
-		case err != nil:
-			r.RemoteAddr = localPeer
-		}
-		h.ServeHTTP(w, r)
-	})
+	var named netip.Addr
+	if trusted {
+		named = p.namedAddress(r.Header)
+	}
+	switch {
+	case named.IsValid():
+		r.RemoteAddr = netip.AddrPortFrom(named, 0).String()
+	case err != nil:
+		r.RemoteAddr = localPeer
+	}
 }
 
-// namedAddress returns the address in the lines of a header, or the zero Addr.
-func (p Proxies) namedAddress(header string, lines []string) netip.Addr {
+// namedAddress returns the address that the believed header names, or the zero Addr.
+func (p Proxies) namedAddress(h http.Header) netip.Addr {
+	const list = "X-Forwarded-For"
+	header := cmp.Or(p.Header, list)
+	lines := h[header]
 	switch {
-	case header == "X-Forwarded-For":
+	case header == list:
 		return p.lastUntrusted(lines, func(s string) string { return s })
 	case header == "Forwarded":
 		return p.lastUntrusted(lines, forwardedFor)

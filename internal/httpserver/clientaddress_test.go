@@ -2,7 +2,6 @@ package httpserver
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"testing"
 )
@@ -14,12 +13,11 @@ func networks(list ...string) (out []netip.Prefix) {
 	return out
 }
 
-// remoteAddr returns RemoteAddr as p's handler passes it on.
+// remoteAddr returns RemoteAddr as p sets it.
 func remoteAddr(p Proxies, peer string, header http.Header) (got string) {
 	r := &http.Request{RemoteAddr: peer, Header: header}
-	p.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.RemoteAddr })).
-		ServeHTTP(httptest.NewRecorder(), r)
-	return got
+	p.SetClientAddress(r)
+	return r.RemoteAddr
 }
 
 func TestProxies(t *testing.T) {
@@ -50,7 +48,7 @@ func TestProxies(t *testing.T) {
 		{"unix", "", "X-Forwarded-For", "rubbish", localPeer},
 		{"unix", stranger, "X-Forwarded-For", "1.1.1.3", stranger},
 		{"X-Real-IP", proxy, "X-Real-Ip", "1.1.1.1", "1.1.1.1:0"},
-		{"x-real-ip", proxy, "X-Real-Ip", " 2001:db8::1 ", "[2001:db8::1]:0"},
+		{"X-Real-Ip", proxy, "X-Real-Ip", " 2001:db8::1 ", "[2001:db8::1]:0"},
 		{"True-Client-IP", proxy, "True-Client-Ip", "1.1.1.1:80", "1.1.1.1:0"},
 		{"Fly-Client-IP", proxy, "Fly-Client-Ip", "1.1.1.1", "1.1.1.1:0"},
 		{"CF-Connecting-IP", proxy, "Cf-Connecting-Ip", "1.1.1.1", "1.1.1.1:0"},
@@ -61,13 +59,13 @@ func TestProxies(t *testing.T) {
 		{"X-Real-IP", proxy, "X-Real-Ip", "unknown", proxy},
 		{"X-Real-IP", proxy, "X-Real-Ip", "[1.1.1.1", proxy},
 		{"X-Real-IP", proxy, "X-Real-Ip", "[[::1]]", proxy},
-		{"x-forwarded-for", proxy, "X-Forwarded-For", "6.6.6.6, 1.1.1.3", "1.1.1.3:0"},
+		{"X-Forwarded-For", proxy, "X-Forwarded-For", "6.6.6.6, 1.1.1.3", "1.1.1.3:0"},
 		{"Forwarded", proxy, "Forwarded", `for=6.6.6.6, For="[2001:db8::1]:47";proto=https, for=10.0.0.1`,
 			"[2001:db8::1]:0"},
 		{"Forwarded", proxy, "Forwarded", "for=_hidden", proxy},
 		{"Forwarded", proxy, "X-Forwarded-For", "1.1.1.1", proxy},
 	} {
-		p := Proxies{Trusted: networks("10.0.0.0/8"), Unix: c.believed == "unix", Header: c.believed}
+		p := Proxies{Trusted: networks("10.0.0.0/8"), Unix: c.believed == "unix", Header: http.CanonicalHeaderKey(c.believed)}
 		if p.Unix {
 			p.Header = ""
 		}
@@ -87,7 +85,7 @@ func TestProxies(t *testing.T) {
 	if got := remoteAddr(p, proxy, twice); got != "1.1.1.3:0" {
 		t.Errorf("two lines of X-Forwarded-For: %s", got)
 	}
-	p.Header = "X-Real-IP"
+	p.Header = "X-Real-Ip"
 	if got := remoteAddr(p, proxy, twice); got != proxy {
 		t.Errorf("two lines of X-Real-IP: %s", got)
 	}

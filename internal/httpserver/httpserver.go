@@ -1,4 +1,4 @@
-// Package httpserver serves HTTP on a TCP address until a context ends. It bounds what a slow or hostile
+// Package httpserver serves HTTP and HTTPS on a TCP address or a unix socket until a context ends. It bounds what a slow or hostile
 // client can hold, and serves plain beacons on a fast path past net/http's server.
 //
 // Serve promises that requests which run when its context ends are answered if they end within the drain
@@ -8,34 +8,15 @@ package httpserver
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"runtime"
 	"sync"
-	"syscall"
 	"time"
 )
-
-// Listen opens a TCP address. If the address can't be opened, the error says what to do.
-func Listen(addr string) (net.Listener, error) {
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
-	switch {
-	case err == nil:
-		return l, nil
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf(
-			"address %s is taken: stop the program that listens there or choose another one", addr)
-	case errors.Is(err, syscall.EACCES):
-		return nil, fmt.Errorf(
-			"address %s needs more rights than this user has: choose a port above 1023", addr)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return nil, fmt.Errorf(
-			"address %s isn't one of this machine's: choose 127.0.0.1 or 0.0.0.0 with a port", addr)
-	}
-	return nil, fmt.Errorf("listen on %s: %w", addr, err)
-}
 
 const (
 	maxHeaderBytes = 16 << 10        // a longer header gets 431; net/http adds 4 KiB
@@ -58,8 +39,7 @@ var defaultTimeouts = timeouts{
 // Serve answers requests on l until ctx ends, and closes l. When ctx ends, Serve accepts no more
 // connections, cancels the contexts of the running requests, and waits for those requests for at most
 // drain; then it closes their connections. POST requests to fastPaths cost about half the CPU time;
-// see
-// fastPath for the guarantees that a handler loses.
+// see fastPath for the guarantees that a handler loses. A *TLSListener serves HTTPS, without a fast path.
 func Serve(
 	ctx context.Context, l net.Listener, h http.Handler, drain time.Duration, fastPaths ...string,
 ) error {
@@ -86,8 +66,13 @@ func newServer(
 		ReadHeaderTimeout: limits.header,
 		IdleTimeout:       limits.idle,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          quietLog(),
 	}
-	if len(fastPaths) > 0 {
+	if t, ok := l.(*TLSListener); ok {
+		s.http.TLSConfig = t.Config
+		plain := progressListener{yieldingListener{t.Listener}, limits.write}
+		s.listener = tls.NewListener(plain, t.Config)
+	} else if len(fastPaths) > 0 {
 		s.fast = newFastPath(base, s.listener, s.counted(h), limits, fastPaths)
 		s.listener = s.fast
 	} else {
