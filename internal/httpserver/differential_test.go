@@ -220,7 +220,7 @@ func startNginx(t *testing.T, backends ...string) (fronts []string) {
 		fronts = append(fronts, front)
 		conf += fmt.Sprintf(`upstream b%d { server %s; keepalive 16; } upstream q%[1]d { server %[2]s; keepalive 16; }
 			server { listen %s; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
-			proxy_next_upstream off;
+			proxy_next_upstream off; proxy_ignore_client_abort on;
 			location = /q { proxy_pass http://q%[1]d; } location / { proxy_pass http://b%[1]d; } }`, i, backend, front)
 	}
 	file := filepath.Join(dir, "nginx.conf")
@@ -258,7 +258,7 @@ func TestLineEndsBetweenRequests(t *testing.T) {
 		fast  int // requests that take the fast path
 		want  string
 	}{
-		{[]string{post, "\r\n" + post, "\r\n" + post}, 3, "200 200 200 200"},
+		{[]string{post, "\r\n" + post, "\r\n" + post, "\r\n" + post}, 4, "200 200 200 200 200"},
 		{[]string{post, "\r\n", post}, 2, "200 200 200"},
 		{[]string{post + "\r\n", post}, 0, "200 200 200"},
 		{[]string{post, "\r", "\n", "\r", "\n", post}, 2, "200 200 200"},

@@ -165,7 +165,7 @@ func TestUnixSocketStalledReader(t *testing.T) {
 	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-written; !errors.Is(err, os.ErrDeadlineExceeded) {
+	if err := receive(t, written); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the handler's write: %v", err)
 	}
 	if stop(); <-ended != nil {

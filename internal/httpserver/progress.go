@@ -72,6 +72,9 @@ func (c *progressConn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
+// NetConn is the wrapped connection, as tls.Conn has it.
+func (c *progressConn) NetConn() net.Conn { return c.Conn }
+
 // SyscallConn is syscall.Conn's, for who takes the connection over.
 func (c *progressConn) SyscallConn() (syscall.RawConn, error) {
 	if s, ok := c.Conn.(syscall.Conn); ok {

@@ -162,7 +162,7 @@ func TestStalledHTTP2Reader(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	if err := <-written; !errors.Is(err, os.ErrDeadlineExceeded) {
+	if err := receive(t, written); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the handler's write: %v", err)
 	}
 	other, err := client.Get("https://" + addr + "/")
