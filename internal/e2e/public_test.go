@@ -171,6 +171,42 @@ func writeCertificate(t *testing.T, dir string, serial int64) (certFile, keyFile
 	return certFile, keyFile, pool
 }
 
+// checkOneHeader checks that X-Real-IP alone tells visitors and viewers apart, where it holds one address.
+func checkOneHeader(t *testing.T, listen string, pool *x509.CertPool) {
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+	defer transport.CloseIdleConnections()
+	public := &publicAddress{&http.Client{Transport: transport}, "https://" + listen}
+	public.wantAddress(t, "203.0.113.9", "X-Real-IP", "203.0.113.9")
+	public.wantAddress(t, "127.0.0.1", "X-Real-IP", "203.0.113.9", "X-Real-IP", "203.0.113.8")
+	public.wantAddress(t, "127.0.0.1", "X-Real-IP", "203.0.113.9, 203.0.113.8")
+	public.wantAddress(t, "127.0.0.1", "CF-Connecting-IP", "203.0.113.9", "X-Plausible-IP", "203.0.113.9")
+	for _, row := range []struct {
+		name, address string
+		status        int
+	}{
+		{"X-Real-IP", "203.0.113.9", http.StatusOK},
+		{"X-Real-IP", "203.0.113.9", http.StatusServiceUnavailable}, // --viewers-per-address is 1
+		{"X-Real-IP", "203.0.113.8", http.StatusOK},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, public.base+"/api/events?site=localhost",
+			nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set(row.name, row.address)
+		req.Header.Set("X-Forwarded-For", "192.0.2.1")
+		req.Header.Set("CF-Connecting-IP", "192.0.2.2")
+		res, err := public.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if res.StatusCode != row.status {
+			t.Errorf("a stream from %s: %s, want %d", row.address, res.Status, row.status)
+		}
+	}
+}
+
 // HTTPS with a certificate in files: HTTP/2, HTTP/1.1, the live stream on both, a redirect from plain HTTP,
 // and a certificate that is replaced while the process runs.
 func TestTLS(t *testing.T) {
@@ -178,12 +214,14 @@ func TestTLS(t *testing.T) {
 	certFile, keyFile, pool := writeCertificate(t, dir, 1)
 	listen, redirect, ops := port(t), port(t), port(t)
 	p := start(t, "all", "--listen", listen, "--ops-listen", ops, "--data-dir", filepath.Join(dir, "data"),
-		"--tls-cert-file", certFile, "--tls-key-file", keyFile, "--redirect-listen", redirect)
+		"--tls-cert-file", certFile, "--tls-key-file", keyFile, "--redirect-listen", redirect,
+		"--trusted-proxies", "127.0.0.1", "--client-address-header", "X-Real-IP", "--viewers-per-address", "1")
 	ready(t, p, ops)
+	checkOneHeader(t, listen, pool)
 	for _, http2 := range []bool{true, false} {
 		transport := &http.Transport{ForceAttemptHTTP2: http2, TLSClientConfig: &tls.Config{RootCAs: pool}}
 		public := &publicAddress{&http.Client{Transport: transport}, "https://" + listen}
-		public.wantAddress(t, "127.0.0.1", "X-Forwarded-For", "203.0.113.9") // nobody is trusted
+		public.wantAddress(t, "127.0.0.1", "X-Forwarded-For", "203.0.113.9")
 		proto, event := public.firstFrame(t)
 		if want := map[bool]string{true: "HTTP/2.0", false: "HTTP/1.1"}[http2]; proto != want || event != "snapshot" {
 			t.Errorf("a stream over %s, want %s, begins with %q", proto, want, event)
