@@ -61,7 +61,8 @@ func TestComposeIsHardened(t *testing.T) {
 	proxy := compose.Services["proxy"].Networks["default"].IPv4
 	for name, s := range compose.Services {
 		if !s.ReadOnly || s.Privileged || s.NetworkMode != "" || !slices.Equal(s.CapDrop, []string{"ALL"}) ||
-			!slices.Contains(s.SecurityOpt, "no-new-privileges:true") || s.PidsLimit <= 0 || s.MemLimit == "" {
+			!slices.Contains(s.SecurityOpt, "no-new-privileges:true") || s.PidsLimit <= 0 ||
+			s.MemLimit == "" {
 			t.Errorf("%s isn't hardened: %+v", name, s)
 		}
 		if len(s.CapAdd) > 0 && (name != "caddy" || !slices.Equal(s.CapAdd, []string{"NET_BIND_SERVICE"})) {
@@ -77,9 +78,9 @@ func TestComposeIsHardened(t *testing.T) {
 		if ops := byDefault(s.Environment["NOWCAST_OPS_LISTEN"]); !strings.HasPrefix(ops, "127.0.0.1:") {
 			t.Errorf("%s has its address for operators at %q", name, ops)
 		}
-		if web := words[0] == "ingest" || words[0] == "streamer"; web &&
-			(proxy == "" || s.Environment["NOWCAST_TRUSTED_PROXIES"] != proxy) {
-			t.Errorf("%s trusts %q, and the proxy is %q", name, s.Environment["NOWCAST_TRUSTED_PROXIES"], proxy)
+		trusted := s.Environment["NOWCAST_TRUSTED_PROXIES"]
+		if web := words[0] == "ingest" || words[0] == "streamer"; web && (proxy == "" || trusted != proxy) {
+			t.Errorf("%s trusts %q, and the proxy is %q", name, trusted, proxy)
 		}
 	}
 	for _, n := range compose.Networks["default"].IPAM.Config {

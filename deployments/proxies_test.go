@@ -276,9 +276,10 @@ func noSecrets(t *testing.T, out *output) {
 func TestNginxLogsNoSecrets(t *testing.T) {
 	for what, upstream := range map[string]string{"up": backend(t), "away": freeAddress(t)} {
 		addr, out := startShippedNginx(t, upstream)
-		asked := []string{"/share/SECRETlink", "/share/SECRETlink/", "//share/SECRETlink", "/stats/share/SECRETlink",
-			"/%73hare/SECRETlink", "/api/events?key=SECRET&ticket=SECRET", "/login?code=SECRET", "/login?key=SECRET",
-			"/example.com?share=SECRET", "/pixel.gif?site=a&x=SECRET"}
+		asked := []string{"/share/SECRETlink", "/share/SECRETlink/", "//share/SECRETlink",
+			"/stats/share/SECRETlink", "/%73hare/SECRETlink", "/api/events?key=SECRET&ticket=SECRET",
+			"/login?code=SECRET", "/login?key=SECRET", "/example.com?share=SECRET",
+			"/pixel.gif?site=a&x=SECRET"}
 		for _, path := range asked {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+path, nil)
 			if err != nil {

@@ -339,7 +339,7 @@ func TestVisitor(t *testing.T) {
 	}
 }
 
-// TestAddress asks the server for the address of the sender. No header counts but that of the server's choice,
+// TestAddress asks the server for the address of the sender. Only the header of the server's choice counts,
 // which is in RemoteAddr: what a visitor writes into the others makes no second visitor.
 func TestAddress(t *testing.T) {
 	w := start(t, Config{})

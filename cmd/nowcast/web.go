@@ -29,6 +29,8 @@ type webFlags struct {
 	RedirectListen      string     `placeholder:"ADDR" help:"Also listen here, on port 80 usually, and redirect to the HTTPS address."`
 }
 
+const letters, digits = "abcdefghijklmnopqrstuvwxyz", "0123456789"
+
 // checkWeb returns an error about flags that don't fit each other.
 func (f *webFlags) checkWeb() error {
 	encrypted := f.TLSCertFile != "" || f.ACME != ""
@@ -40,14 +42,15 @@ func (f *webFlags) checkWeb() error {
 	case f.ACME == "" && (f.ACMECache != "" || f.ACMEDirectory != ""):
 		return errors.New("--acme-cache and --acme-directory need --acme with the name of the certificate")
 	case f.RedirectListen != "" && !encrypted:
-		return errors.New("--redirect-listen needs --acme or --tls-cert-file: there is no HTTPS to redirect to")
+		return errors.New("--redirect-listen needs --acme or --tls-cert-file: " +
+			"there is no HTTPS to redirect to")
 	case encrypted && f.socketPath() != "":
 		return errors.New("a unix socket has no TLS: leave out --acme and --tls-cert-file, " +
 			"the proxy in front has the certificate")
 	case f.ClientAddressHeader != "" && len(f.TrustedProxies) == 0:
 		return errors.New("--client-address-header needs --trusted-proxies: " +
 			"no other peer may name a visitor's address")
-	case strings.Trim(strings.ToLower(f.ClientAddressHeader), "abcdefghijklmnopqrstuvwxyz0123456789-") != "":
+	case strings.Trim(strings.ToLower(f.ClientAddressHeader), letters+digits+"-") != "":
 		return fmt.Errorf("--client-address-header %q is no header's name: give one as CF-Connecting-IP",
 			f.ClientAddressHeader)
 	}
@@ -152,7 +155,7 @@ func redirectToPort(a net.Addr) http.Handler {
 		host = strings.Trim(host, "[]")
 		if ip, err := netip.ParseAddr(host); err == nil && ip.Is6() {
 			host = "[" + host + "]"
-		} else if host == "" || strings.Trim(strings.ToLower(host), "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" {
+		} else if host == "" || strings.Trim(strings.ToLower(host), letters+digits+"-.") != "" {
 			http.Error(w, "that is no host name", http.StatusBadRequest)
 			return
 		}

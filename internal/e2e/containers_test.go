@@ -142,10 +142,12 @@ func TestContainerHidesOps(t *testing.T) {
 		}
 		return err
 	})
-	if out, _ := docker("exec", id, "cat", "/proc/net/tcp", "/proc/net/tcp6"); strings.Count(out, ":1F91 ") != 1 {
+	out, _ := docker("exec", id, "cat", "/proc/net/tcp", "/proc/net/tcp6")
+	if strings.Count(out, ":1F91 ") != 1 {
 		t.Errorf("the address for operators is open elsewhere:\n%s", out)
 	}
-	if out, err := docker("exec", id, "nowcast", "health"); err == nil || !strings.Contains(out, "not ready: ") {
+	out, err = docker("exec", id, "nowcast", "health")
+	if err == nil || !strings.Contains(out, "not ready: ") {
 		t.Errorf("the health check: %v, %s", err, out)
 	}
 	ports, err := docker("image", "inspect", "--format", "{{json .Config.ExposedPorts}}", image)

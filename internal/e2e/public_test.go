@@ -88,8 +88,8 @@ func (p *publicAddress) firstFrame(t *testing.T) (proto, event string) {
 func TestUnixSocket(t *testing.T) {
 	dir := t.TempDir()
 	socket, ops := filepath.Join(dir, "http.sock"), port(t)
-	args := []string{"all", "--listen", "unix:" + socket, "--listen-mode", "0600", "--trusted-proxies", "unix",
-		"--ops-listen", ops, "--data-dir", filepath.Join(dir, "data")}
+	args := []string{"all", "--listen", "unix:" + socket, "--listen-mode", "0600",
+		"--trusted-proxies", "unix", "--ops-listen", ops, "--data-dir", filepath.Join(dir, "data")}
 	p := start(t, args...)
 	ready(t, p, ops)
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -109,8 +109,9 @@ func TestUnixSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	metrics, err := do(req)
-	if err != nil || strings.Contains(metrics.body, `nowcast_streamer_viewers{rate="1s",transport="handler"}`) ||
-		!strings.Contains(metrics.body, `nowcast_streamer_viewers{rate="1s",transport="`) {
+	const viewers = `nowcast_streamer_viewers{rate="1s",transport="`
+	if err != nil || strings.Contains(metrics.body, viewers+`handler"}`) ||
+		!strings.Contains(metrics.body, viewers) {
 		t.Errorf("the viewer has a goroutine of its own: %v", err)
 	}
 	if f, err := os.Stat(socket); err != nil || f.Mode().Perm() != 0o600 {
@@ -118,7 +119,8 @@ func TestUnixSocket(t *testing.T) {
 	}
 	second := exec.Command(binary(t), "ingest", "--kafka", "127.0.0.1:1", "--listen", "unix:"+socket,
 		"--ops-listen", port(t))
-	if out, err := second.CombinedOutput(); err == nil || !strings.Contains(string(out), "is taken: stop the program") {
+	out, err := second.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "is taken: stop the program") {
 		t.Errorf("a second process: %v, %s", err, out)
 	}
 	p.kill(syscall.SIGKILL)
@@ -139,7 +141,9 @@ func TestUnixSocket(t *testing.T) {
 }
 
 // writeCertificate writes a self-signed certificate for 127.0.0.1 and localhost into dir.
-func writeCertificate(t *testing.T, dir string, serial int64) (certFile, keyFile string, pool *x509.CertPool) {
+func writeCertificate(t *testing.T, dir string, serial int64) (
+	certFile, keyFile string, pool *x509.CertPool,
+) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -188,8 +192,8 @@ func checkOneHeader(t *testing.T, listen string, pool *x509.CertPool) {
 		{"X-Real-IP", "203.0.113.9", http.StatusServiceUnavailable}, // --viewers-per-address is 1
 		{"X-Real-IP", "203.0.113.8", http.StatusOK},
 	} {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, public.base+"/api/events?site=localhost",
-			nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
+			public.base+"/api/events?site=localhost", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -215,7 +219,8 @@ func TestTLS(t *testing.T) {
 	listen, redirect, ops := port(t), port(t), port(t)
 	p := start(t, "all", "--listen", listen, "--ops-listen", ops, "--data-dir", filepath.Join(dir, "data"),
 		"--tls-cert-file", certFile, "--tls-key-file", keyFile, "--redirect-listen", redirect,
-		"--trusted-proxies", "127.0.0.1", "--client-address-header", "X-Real-IP", "--viewers-per-address", "1")
+		"--trusted-proxies", "127.0.0.1", "--client-address-header", "X-Real-IP",
+		"--viewers-per-address", "1")
 	ready(t, p, ops)
 	checkOneHeader(t, listen, pool)
 	for _, http2 := range []bool{true, false} {
@@ -223,7 +228,8 @@ func TestTLS(t *testing.T) {
 		public := &publicAddress{&http.Client{Transport: transport}, "https://" + listen}
 		public.wantAddress(t, "127.0.0.1", "X-Forwarded-For", "203.0.113.9")
 		proto, event := public.firstFrame(t)
-		if want := map[bool]string{true: "HTTP/2.0", false: "HTTP/1.1"}[http2]; proto != want || event != "snapshot" {
+		want := map[bool]string{true: "HTTP/2.0", false: "HTTP/1.1"}[http2]
+		if proto != want || event != "snapshot" {
 			t.Errorf("a stream over %s, want %s, begins with %q", proto, want, event)
 		}
 		transport.CloseIdleConnections()
@@ -234,15 +240,14 @@ func TestTLS(t *testing.T) {
 		}
 		return nil
 	})
-	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	res, err := client.Get("http://" + redirect + "/a?b=c")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+redirect+"/a?b=c", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	res.Body.Close()
-	if want := "https://" + listen + "/a?b=c"; res.StatusCode != http.StatusPermanentRedirect ||
-		res.Header.Get("Location") != want {
-		t.Errorf("plain HTTP: %s to %s, want %s", res.Status, res.Header.Get("Location"), want)
+	a, err := do(req)
+	if want := "https://" + listen + "/a?b=c"; err != nil || a.status != http.StatusPermanentRedirect ||
+		a.header.Get("Location") != want {
+		t.Errorf("plain HTTP: %d to %s, %v, want %s", a.status, a.header.Get("Location"), err, want)
 	}
 	_, _, pool = writeCertificate(t, dir, 2)
 	eventually(t, 10*time.Second, "the new certificate", func(context.Context) error {
@@ -252,9 +257,10 @@ func TestTLS(t *testing.T) {
 		}
 		return err
 	})
-	bad := exec.Command(binary(t), "ingest", "--kafka", "127.0.0.1:1", "--listen", port(t), "--ops-listen", port(t),
-		"--tls-cert-file", keyFile, "--tls-key-file", certFile)
-	if out, err := bad.CombinedOutput(); err == nil || !strings.Contains(string(out), "give a chain of certificates") ||
+	bad := exec.Command(binary(t), "ingest", "--kafka", "127.0.0.1:1", "--listen", port(t),
+		"--ops-listen", port(t), "--tls-cert-file", keyFile, "--tls-key-file", certFile)
+	out, err := bad.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "give a chain of certificates") ||
 		strings.Count(string(out), "\n") != 1 {
 		t.Errorf("with the files exchanged: %v, %s", err, out)
 	}

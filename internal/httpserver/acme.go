@@ -35,7 +35,8 @@ func NewACME(domain, cache, directory string, log *slog.Logger) (*ACME, error) {
 	name := strings.ToLower(domain)
 	if !strings.Contains(strings.Trim(name, "."), ".") || strings.ContainsAny(name, ":/@*_ []") ||
 		strings.Trim(name, ".0123456789") == "" {
-		return nil, fmt.Errorf("%q is no name that a certificate can have: give one as stats.example.com", domain)
+		return nil, fmt.Errorf("%q is no name that a certificate can have: give one as stats.example.com",
+			domain)
 	}
 	m := &autocert.Manager{Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(cache),
 		HostPolicy: autocert.HostWhitelist(name)}
@@ -86,8 +87,8 @@ func (a *ACME) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		a.failures, a.retryAt, a.lastErr = 0, time.Time{}, nil
 		return c, nil
 	}
-	err = fmt.Errorf("get a certificate for %s: %w: the name has to lead to this machine, and its port 443 to "+
-		"this process", a.domain, err)
+	err = fmt.Errorf("get a certificate for %s: %w: the name has to lead to this machine, and its port 443 "+
+		"to this process", a.domain, err)
 	if time.Until(a.retryAt) <= 0 { // the first of those that waited for the same answer
 		pause := acmeRetry[min(a.failures, len(acmeRetry)-1)]
 		a.failures, a.retryAt, a.lastErr = a.failures+1, time.Now().Add(pause), err

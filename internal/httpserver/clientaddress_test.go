@@ -65,13 +65,13 @@ func TestProxies(t *testing.T) {
 		{"Forwarded", proxy, "Forwarded", "for=_hidden", proxy},
 		{"Forwarded", proxy, "X-Forwarded-For", "1.1.1.1", proxy},
 	} {
-		p := Proxies{Trusted: networks("10.0.0.0/8"), Unix: c.believed == "unix", Header: http.CanonicalHeaderKey(c.believed)}
-		if p.Unix {
-			p.Header = ""
+		p := Proxies{Trusted: networks("10.0.0.0/8"), Unix: c.believed == "unix"}
+		if !p.Unix {
+			p.Header = http.CanonicalHeaderKey(c.believed)
 		}
 		if got := remoteAddr(p, c.peer, http.Header{c.header: {c.value}}); got != c.want {
-			t.Errorf("%q believed, %s says %s: %q: got %s, want %s", c.believed, c.peer, c.header, c.value, got,
-				c.want)
+			t.Errorf("%q believed, %s says %s: %q: got %s, want %s", c.believed, c.peer, c.header, c.value,
+				got, c.want)
 		}
 		distrustful := Proxies{Header: p.Header}
 		if got := remoteAddr(distrustful, c.peer, http.Header{c.header: {c.value}}); got != c.peer &&
@@ -80,7 +80,8 @@ func TestProxies(t *testing.T) {
 		}
 	}
 	// Lines that a client added stand before those of the proxy; a second line of a single header is forged.
-	twice := http.Header{"X-Forwarded-For": {"6.6.6.6", "7.7.7.7, 1.1.1.3"}, "X-Real-Ip": {"6.6.6.6", "1.1.1.3"}}
+	twice := http.Header{"X-Forwarded-For": {"6.6.6.6", "7.7.7.7, 1.1.1.3"},
+		"X-Real-Ip": {"6.6.6.6", "1.1.1.3"}}
 	p := Proxies{Trusted: networks("10.0.0.0/8")}
 	if got := remoteAddr(p, proxy, twice); got != "1.1.1.3:0" {
 		t.Errorf("two lines of X-Forwarded-For: %s", got)

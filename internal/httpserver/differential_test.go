@@ -22,7 +22,7 @@ import (
 )
 
 var (
-	differentialRequests = flag.Int("requests", 4000, "requests of TestFastPathDifferential, in each of its runs")
+	differentialRequests = flag.Int("requests", 4000, "of TestFastPathDifferential, in each of its runs")
 	differentialSeed     = flag.Uint64("seed", 0, "seed of TestFastPathDifferential; 0: at random")
 )
 
@@ -206,7 +206,8 @@ func startNginx(t *testing.T, backends ...string) (fronts []string) {
 	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // nginx's workers are another user
 		t.Fatal(err)
 	}
-	conf := "daemon off; worker_processes 1; pid " + dir + "/pid; error_log /dev/null; events {} http { access_log off; "
+	conf := "daemon off; worker_processes 1; pid " + dir + "/pid; error_log /dev/null; events {} " +
+		"http { access_log off; "
 	for _, name := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		conf += name + "_temp_path " + dir + "/" + name + "; "
 	}
@@ -218,10 +219,12 @@ func startNginx(t *testing.T, backends ...string) (fronts []string) {
 		front := l.Addr().String()
 		l.Close()
 		fronts = append(fronts, front)
-		conf += fmt.Sprintf(`upstream b%d { server %s; keepalive 16; } upstream q%[1]d { server %[2]s; keepalive 16; }
-			server { listen %s; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
-			proxy_next_upstream off; proxy_ignore_client_abort on;
-			location = /q { proxy_pass http://q%[1]d; } location / { proxy_pass http://b%[1]d; } }`, i, backend, front)
+		conf += fmt.Sprintf(`upstream b%d { server %s; keepalive 16; }
+			upstream q%[1]d { server %[2]s; keepalive 16; }
+			server { listen %s; proxy_http_version 1.1; proxy_set_header Connection "";
+			proxy_set_header Host $http_host; proxy_next_upstream off; proxy_ignore_client_abort on;
+			location = /q { proxy_pass http://q%[1]d; }
+			location / { proxy_pass http://b%[1]d; } }`, i, backend, front)
 	}
 	file := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(file, []byte(conf+"}"), 0o600); err != nil {

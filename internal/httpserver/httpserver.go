@@ -1,5 +1,5 @@
-// Package httpserver serves HTTP and HTTPS on a TCP address or a unix socket until a context ends. It bounds what a slow or hostile
-// client can hold, and serves plain beacons on a fast path past net/http's server.
+// Package httpserver serves HTTP and HTTPS on a TCP address or a unix socket until a context ends. It bounds
+// what a slow or hostile client can hold, and serves plain beacons on a fast path past net/http's server.
 //
 // Serve promises that requests which run when its context ends are answered if they end within the drain
 // time, that no request runs and no connection is open after it has returned nil, and that every request

@@ -60,8 +60,8 @@ func ListenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	}
 	unlock, err := lockDirectory(dir)
 	if err != nil {
-		return nil, fmt.Errorf("directory %s of socket %s can't be used (%w): make it, and let this user write "+
-			"to it", dir, path, err)
+		return nil, fmt.Errorf("directory %s of socket %s can't be used (%w): make it, and let this user "+
+			"write to it", dir, path, err)
 	}
 	defer unlock()
 	if err := replaceable(path); err != nil {

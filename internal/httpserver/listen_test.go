@@ -50,7 +50,8 @@ func TestUnixSocket(t *testing.T) {
 		{plain + "Content-Length: 1\r\n\r\nb", "true"},
 		{"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "false"},
 	} {
-		if res := exchange(t, c, in, row.request); res.StatusCode != 200 || res.Header.Get("X-Fast") != row.fast {
+		res := exchange(t, c, in, row.request)
+		if res.StatusCode != 200 || res.Header.Get("X-Fast") != row.fast {
 			t.Errorf("%.4s: %s, fast is %s", row.request, res.Status, res.Header.Get("X-Fast"))
 		}
 	}

@@ -25,13 +25,15 @@ var oddFields = []string{
 	"Connection: x-a\r\n", "Keep-Alive: timeout=5\r\n", "Proxy-Connection: close\r\n",
 	"Expect: 100-continue\r\n", "Expect: nothing\r\n", "Upgrade: websocket\r\n", "TE: trailers\r\n",
 	"Trailer: X-T\r\n", "Pragma: no-cache\r\n", "Transfer-Encoding: identity\r\n",
-	"Transfer-Encoding: gzip, chunked\r\n", "Transfer-Encoding:\tchunked\r\n", "Transfer_Encoding: chunked\r\n",
+	"Transfer-Encoding: gzip, chunked\r\n", "Transfer-Encoding:\tchunked\r\n",
+	"Transfer_Encoding: chunked\r\n",
 	"Transfer-Encoding : chunked\r\n", "X-A: a\r\n b\r\n", "X-A: a\r\n\tb\r\n", " X-A: a\r\n", "X-A : a\r\n",
 	"X-A\r\n", ": a\r\n", "X-A: \x00\r\n", "X-A: \x7f\r\n", "X-A: a\rb\r\n", "X-A: a\nX-B: b\r\n",
 	"X-A: \xff\xc3\xa4\r\n", "X_A: a\r\n", "X-\xc3\xa4: a\r\n", "X(A: a\r\n", "X-A:\r\n", "X-A:  \t a\t \r\n",
 	"Content-Length: 1\r\n", "Content-Length: 0\r\n", "content-length:  1 \r\n", "Content-Length: 1, 1\r\n",
 	"Content-Length: -1\r\n", "Content-Length: 99999999999999999999\r\n", "Content_Length: 1\r\n",
-	"Content-Length\t: 1\r\n", "Host: y\r\n", "host: x.example:80\r\n", "Host:\r\n", "Http2-Settings: AAA\r\n",
+	"Content-Length\t: 1\r\n", "Host: y\r\n", "host: x.example:80\r\n", "Host:\r\n",
+	"Http2-Settings: AAA\r\n",
 	"Cookie: a=b; c=d\r\n", "Cookie: e=f\r\n", "Content-Encoding: gzip\r\n", "X-Forwarded-For: 1.1.1.1\r\n",
 	"X-Forwarded-For: 2.2.2.2\r\n", "Sec-WebSocket-Key: a\r\n", "X-Do: close\r\n", "X-Do: empty\r\n",
 	"X-Do: split\r\n", "X-Do: nothing\r\n", "X-Do: sniff\r\n", "X-Do: panic\r\n",
@@ -39,7 +41,8 @@ var oddFields = []string{
 	"Content-Type: application/json\r\n", "Range: bytes=0-1\r\n", "If-None-Match: *\r\n", "Date: x\r\n",
 }
 
-var hosts = []string{"x.example:80", "x", "[::1]:80", "127.0.0.1", "x/y", "x y", "x:port", "", "a@b", "x%41", "X.Y", "é"}
+var hosts = []string{"x.example:80", "x", "[::1]:80", "127.0.0.1", "x/y", "x y", "x:port", "", "a@b", "x%41",
+	"X.Y", "é"}
 
 // request makes one request.
 func (m requestMaker) request() string {
@@ -47,18 +50,20 @@ func (m requestMaker) request() string {
 	b.WriteString(m.oneOf(85, "", "\r\n", "\n", "\r", "\r\n\r\n", "\r\n\r\n\r\n", "\n\n\n\n\n", " ", "\x00"))
 	b.WriteString(m.oneOf(90, "POST", "GET", "PUT", "post", "POST ", "DELETE", "OPTIONS", "PO\x00ST", ""))
 	b.WriteByte(' ')
-	b.WriteString(m.oneOf(88, "/q", "/q?a=b", "/other", "/q/", "//q", "/%71", "/q#f", "http://x.example/q", "*", "/q%",
-		"q", "/q\tx", "/../q", "http://other/q", "/q?", "/q\x00", "/q "))
+	b.WriteString(m.oneOf(88, "/q", "/q?a=b", "/other", "/q/", "//q", "/%71", "/q#f", "http://x.example/q",
+		"*", "/q%", "q", "/q\tx", "/../q", "http://other/q", "/q?", "/q\x00", "/q "))
 	b.WriteByte(' ')
 	line := m.oneOf(97, "\r\n", "\n", "\r")
-	b.WriteString(m.oneOf(95, "HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "http/1.1", "HTTP/1.1 ", "HTTP/1", "HTTP/1.2", ""))
+	b.WriteString(m.oneOf(95, "HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "http/1.1", "HTTP/1.1 ", "HTTP/1",
+		"HTTP/1.2", ""))
 	b.WriteString(line)
 	body, chunked := m.body(), m.IntN(20) == 0
 	fields := []string{"Host: " + m.oneOf(95, hosts...) + "\r\n"}
 	switch {
 	case chunked:
 		fields = append(fields, "Transfer-Encoding: chunked\r\n")
-		body = fmt.Sprintf(m.oneOf(80, "%x\r\n%s\r\n0\r\n\r\n", "%x;a=b\r\n%s\r\n0\r\n\r\n", "%x\r\n%s\r\n0\r\nX-T: t\r\n\r\n",
+		body = fmt.Sprintf(m.oneOf(80, "%x\r\n%s\r\n0\r\n\r\n", "%x;a=b\r\n%s\r\n0\r\n\r\n",
+			"%x\r\n%s\r\n0\r\nX-T: t\r\n\r\n",
 			"%x\n%s\n0\n\n", "%x\r\n%s0\r\n\r\n", "0%x\r\n%s\r\n00\r\n\r\n"), len(body), body)
 	default:
 		n := strconv.Itoa(len(body))
@@ -71,7 +76,8 @@ func (m requestMaker) request() string {
 		if field := oddFields[m.IntN(len(oddFields))]; m.IntN(3) == 0 || strings.HasPrefix(field, "X-F") {
 			fields = append(fields, field)
 		} else {
-			fields = append(fields, fmt.Sprintf("X-%c%d: %x\r\n", 'A'+rune(m.IntN(26)), m.IntN(3), m.Uint32()))
+			letter := 'A' + rune(m.IntN(26))
+			fields = append(fields, fmt.Sprintf("X-%c%d: %x\r\n", letter, m.IntN(3), m.Uint32()))
 		}
 	}
 	if m.IntN(100) == 0 {

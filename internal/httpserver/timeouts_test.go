@@ -96,7 +96,8 @@ func TestIdleConnection(t *testing.T) {
 // A connection without a request, and one with half a header, whole or byte by byte, are closed after the
 // header's time.
 func TestSlowHeader(t *testing.T) {
-	limits := timeouts{header: 200 * time.Millisecond, body: time.Second, idle: time.Minute, write: time.Second}
+	limits := timeouts{header: 200 * time.Millisecond, body: time.Second, idle: time.Minute,
+		write: time.Second}
 	for _, row := range []struct{ name, first, trickle string }{
 		{"nothing", "", ""},
 		{"half a header", "POST /q HTTP/1.1\r\nHost", ""},
@@ -132,7 +133,11 @@ func TestSlowReader(t *testing.T) {
 	for _, row := range []struct {
 		name  string
 		every time.Duration // between two bytes; 0: reads nothing
-	}{{"reads nothing", 0}, {"a byte every 25 s", 25 * time.Second}, {"a byte every 70 s", 70 * time.Second}} {
+	}{
+		{"reads nothing", 0},
+		{"a byte every 25 s", 25 * time.Second},
+		{"a byte every 70 s", 70 * time.Second},
+	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				written := make(chan error, 1)
@@ -180,7 +185,8 @@ func TestSlowReader(t *testing.T) {
 
 // The same on sockets: responses on the fast path and on net/http's, whose client never reads.
 func TestStalledReader(t *testing.T) {
-	limits := timeouts{header: time.Minute, body: time.Minute, idle: time.Minute, write: 300 * time.Millisecond}
+	limits := timeouts{header: time.Minute, body: time.Minute, idle: time.Minute,
+		write: 300 * time.Millisecond}
 	body := make([]byte, 1<<20)
 	for _, row := range []struct{ name, request string }{
 		{"fast path", plain + "Content-Length: 1\r\n\r\na"},

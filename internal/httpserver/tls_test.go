@@ -23,7 +23,9 @@ import (
 )
 
 // writeCertificate writes a self-signed certificate for 127.0.0.1 and its key into files.
-func writeCertificate(t *testing.T, dir string, serial int64) (certFile, keyFile string, pool *x509.CertPool) {
+func writeCertificate(t *testing.T, dir string, serial int64) (
+	certFile, keyFile string, pool *x509.CertPool,
+) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
