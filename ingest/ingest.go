@@ -13,7 +13,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,10 +42,6 @@ const (
 
 // Config is what an operator decides.
 type Config struct {
-	// TrustedProxies may name a visitor's address in a header: X-Plausible-IP, CF-Connecting-IP,
-	// B-Forwarded-For, X-Forwarded-For or Forwarded, of which the first with an address counts. Headers
-	// of other peers are ignored.
-	TrustedProxies []netip.Prefix
 	// AckTimeout is how long a request waits for the log; 0 means 5 s, at most 1 minute.
 	AckTimeout time.Duration
 	// GeoFile is a database of places; see enrich.Config.
@@ -113,7 +108,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.limiter = newSenderLimiter(limits, cfg.TrustedProxies, m)
+	s.limiter = newSenderLimiter(limits, m)
 	s.intake = &intake{
 		sites: deps.Sites, enricher: s.enricher, limits: limits, publisher: s.publisher, metrics: m,
 		cardinality: newCardinalityLimiter(deps.Log, m.others),

@@ -51,7 +51,7 @@ func (c *allCmd) Validate() error {
 	if c.Partitions < 1 || c.Partitions > 256 {
 		return fmt.Errorf("--partitions is %d: give 1 to 256", c.Partitions)
 	}
-	return errors.Join(c.spoolFlags.Validate(), c.viewerFlags.Validate(), c.validate(),
+	return errors.Join(c.checkWeb(), c.spoolFlags.Validate(), c.viewerFlags.Validate(), c.validate(),
 		c.kafkaAccess.check(c.Kafka), c.clickhouseAccess.check(c.Clickhouse))
 }
 
@@ -62,6 +62,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 		return err
 	}
 	defer dir.close()
+	c.acmeIn(dir.path)
 	// Both addresses before the child processes, so that an address in use is reported at once.
 	h, l, e, err := newWebHost(log, c.opsFlags, &c.webFlags)
 	if err != nil {
@@ -113,7 +114,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 		return err
 	}
 	defer disk.Close() //nolint:errcheck // what was acknowledged is synced
-	beacons, err = addIngest(h, &c.webFlags, c.geoFlags, &c.limitFlags,
+	beacons, err = addIngest(h, c.geoFlags, &c.limitFlags,
 		ingest.Deps{Broker: kafka, Sites: sites, Spool: disk, Watched: watched})
 	if err != nil {
 		return err
