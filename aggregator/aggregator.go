@@ -47,6 +47,10 @@ type Config struct {
 	Instance string
 	Session  time.Duration // a silent instance loses its partitions after this time [10 s]
 	Drain    time.Duration // time to finish writes when Run's context ends [3 s]
+
+	// Heartbeat is the time between two heartbeats to the groups' coordinator, by which an instance also
+	// learns that the partitions are to be distributed again [500 ms].
+	Heartbeat time.Duration
 }
 
 const storeLane = "store"
