@@ -15,6 +15,7 @@ import (
 type Broker struct {
 	*supervisor
 	addr   string
+	dir    string
 	unlock func()
 }
 
@@ -40,7 +41,7 @@ func NewBroker(c Config) (*Broker, error) {
 		return nil, fmt.Errorf("listen for embedded broker: %w", err)
 	}
 	defer l.Close()
-	b := &Broker{supervisor: s, addr: l.Addr().String(), unlock: unlock}
+	b := &Broker{supervisor: s, addr: l.Addr().String(), dir: dir, unlock: unlock}
 	if s.listener, err = l.(*net.TCPListener).File(); err != nil {
 		b.close()
 		return nil, fmt.Errorf("prepare embedded broker: %w", err)
@@ -53,6 +54,15 @@ func NewBroker(c Config) (*Broker, error) {
 
 // Addr returns host:port. It doesn't change while this process runs.
 func (b *Broker) Addr() string { return b.addr }
+
+// Ready reports whether the broker answers and takes events, and otherwise why not.
+func (b *Broker) Ready() (ok bool, reason string) {
+	if ok, reason := b.supervisor.Ready(); !ok {
+		return false, reason
+	}
+	reason = fullReason(b.dir)
+	return reason == "", reason
+}
 
 // Run keeps the broker running until ctx ends, then lets it save its state and end, and unlocks the data
 // dir.
