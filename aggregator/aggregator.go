@@ -47,6 +47,9 @@ type Config struct {
 	Instance string
 	Session  time.Duration // a silent instance loses its partitions after this time [10 s]
 	Drain    time.Duration // time to finish writes when Run's context ends [3 s]
+
+	// Repair writes rows again that ClickHouse has lost with a broken part. For a ClickHouse of this process.
+	Repair bool
 }
 
 const (
@@ -66,6 +69,8 @@ type Deps struct {
 type Service struct {
 	lanes []*lane
 	db    *warehouse.DB
+	deps  Deps
+	cfg   Config
 	log   *slog.Logger
 }
 
@@ -81,7 +86,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	case deps.Broker == nil || deps.Log == nil || deps.Metrics == nil:
 		return nil, errors.New("an aggregator needs a broker, a logger and a registry of metrics")
 	}
-	s := &Service{log: deps.Log}
+	s := &Service{log: deps.Log, deps: deps, cfg: cfg}
 	m := newMetrics(deps.Metrics)
 	if cfg.Windows {
 		s.lanes = append(s.lanes, newLane("windows", cfg, deps, m, newWindowsWork, topic.Events))
@@ -109,6 +114,9 @@ func (s *Service) Run(ctx context.Context) error {
 				if errs[i] = s.migrate(ctx); errs[i] != nil {
 					stop()
 					return
+				}
+				if s.cfg.Repair && ctx.Err() == nil {
+					wg.Go(func() { s.repair(ctx) })
 				}
 			}
 			l.member.Run(ctx)

@@ -85,7 +85,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	if err != nil {
 		return err
 	}
-	work := aggregator.Config{Windows: true, Store: true}
+	work := aggregator.Config{Windows: true, Store: true, Repair: c.Clickhouse == ""}
 	if len(c.Kafka) == 0 {
 		work.Instance = "all" // the only member: after a kill -9 it gets its partitions back at once
 	}

@@ -55,7 +55,7 @@ type Follower struct {
 	Record    func(Record) error          // called with each record, in order
 	Batch     func(next, end int64) error // called after each fetch: next offset, partition's end
 	Gap       func(Gap)
-	Cut       func(Cut) // called where the log is cut; Gap when nil
+	Cut       func(Cut)   // called where the log is cut; Gap when nil
 	Fail      func(error) // called when a fetch failed and is tried again
 
 	// RecreationGrace, when not 0, makes Follow fail with ErrTopicRecreated once the topic was deleted and

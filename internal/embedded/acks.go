@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"io/fs"
@@ -51,12 +52,14 @@ type ackConn struct {
 	waiting []produceRequest // in order of their requests
 }
 
+const topicIDVersion = 13 // the first version of produce requests that name topics by ids
+
 const requestHeader = 512 // enough for the client id, the transactional id and the name of the first topic
 
 type produceRequest struct {
 	correlation int32
 	version     int16
-	topic       string // the first topic's; "" if it couldn't be read
+	topic       string // the first topic's; "" if the request names it by an id
 }
 
 // Read implements net.Conn.
@@ -114,7 +117,7 @@ func (c *ackConn) requested(header []byte) {
 		r.ArrayLen()
 		p.topic = r.String()
 	}
-	if !r.Ok() {
+	if !r.Ok() || p.version >= topicIDVersion {
 		p.topic = ""
 	}
 	if acks == 0 {
@@ -164,8 +167,12 @@ func (c *ackConn) acknowledge(p produceRequest, b []byte) error {
 	for i := range response.Topics {
 		t := &response.Topics[i]
 		name := t.Topic
-		if name == "" { // named by an id
-			name = p.topic
+		if name = cmp.Or(name, p.topic); name == "" {
+			// No client of this program does that.
+			if err := c.l.syncer.syncAll(); err != nil {
+				return err
+			}
+			continue
 		}
 		for _, x := range t.Partitions {
 			if x.ErrorCode != 0 {
@@ -185,7 +192,8 @@ func (c *ackConn) acknowledge(p produceRequest, b []byte) error {
 
 // syncer syncs the files of the log that have grown since their last sync.
 type syncer struct {
-	dir string // of the log
+	dir      string // of the log
+	syncFile func(name string) error
 
 	mu         sync.Mutex
 	partitions map[string]*syncedFiles
@@ -204,7 +212,9 @@ type fileVersion struct {
 	info fs.FileInfo
 }
 
-func newSyncer(dir string) *syncer { return &syncer{dir: dir, partitions: map[string]*syncedFiles{}} }
+func newSyncer(dir string) *syncer {
+	return &syncer{dir: dir, partitions: map[string]*syncedFiles{}}
+}
 
 func (s *syncer) files(name string) *syncedFiles {
 	s.mu.Lock()
@@ -219,12 +229,12 @@ func (s *syncer) files(name string) *syncedFiles {
 
 // syncPartition syncs what was written to a partition before the call.
 func (s *syncer) syncPartition(name string) error {
-	return s.files(name).sync(filepath.Join(s.dir, "partitions", name), segmentSuffix)
+	return s.files(name).sync(filepath.Join(s.dir, "partitions", name), segmentSuffix, s.syncFile)
 }
 
 // syncAll syncs everything that was written before the call.
 func (s *syncer) syncAll() error {
-	if err := s.files("").sync(s.dir, ".log"); err != nil {
+	if err := s.files("").sync(s.dir, ".log", s.syncFile); err != nil {
 		return err
 	}
 	partitions, err := os.ReadDir(filepath.Join(s.dir, "partitions"))
@@ -241,7 +251,7 @@ func (s *syncer) syncAll() error {
 
 // sync syncs the files of a directory that have a suffix and have changed, and the directory if it has new
 // ones. Index files aren't synced, since the broker can rebuild them from the segments.
-func (f *syncedFiles) sync(dir, suffix string) error {
+func (f *syncedFiles) sync(dir, suffix string, syncFile func(string) error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	entries, err := os.ReadDir(dir)

@@ -153,7 +153,7 @@ func (r *recovery) repairJSON(name string, rebuilt func() any) error {
 func (r *recovery) rebuildTopics() any {
 	type persisted struct {
 		Name       string            `json:"name"`
-		ID         [16]byte          `json:"id"`
+		ID         []byte            `json:"id"` // 16 bytes
 		Partitions int               `json:"partitions"`
 		Replicas   int               `json:"replicas"`
 		Configs    map[string]string `json:"configs"`
@@ -171,7 +171,8 @@ func (r *recovery) rebuildTopics() any {
 		if shortRetention(settings["retention.ms"]) {
 			settings["segment.bytes"] = "1"
 		}
-		all = append(all, persisted{s.Name, [16]byte{0: 1, 15: byte(i + 1)}, count[s.Name], 1, settings})
+		id := [16]byte{0: 1, 15: byte(i + 1)}
+		all = append(all, persisted{s.Name, id[:], count[s.Name], 1, settings})
 	}
 	return map[string]any{"version": 1, "topics": all}
 }
