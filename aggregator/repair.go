@@ -39,10 +39,15 @@ func (s *Service) repair(ctx context.Context) {
 	s.log.Error("ClickHouse can't read parts of its tables: writing their rows again from the log", "parts", parts)
 	start := time.Now()
 	p, err := Rewind{From: time.UnixMilli(0)}.Run(ctx, s.deps)
-	if err != nil {
-		s.log.Error("write rows of broken parts again: run nowcast aggregator --lanes store --from with the "+
-			"time of the loss", "error", err)
-		return
+	for err != nil {
+		if ctx.Err() != nil {
+			return // the next start finds the parts again
+		}
+		s.log.Error("can't write rows of broken parts again, trying again", "error", err)
+		if backoff.Wait(ctx) != nil {
+			return
+		}
+		p, err = Rewind{From: time.UnixMilli(0)}.Run(ctx, s.deps)
 	}
 	s.log.Info("wrote the rows of broken parts again, as far as the log reaches back", "events", p.Events,
 		"windows", p.Windows, "ledger", p.Ledger, "took", time.Since(start).Round(time.Millisecond))

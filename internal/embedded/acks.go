@@ -213,7 +213,7 @@ type fileVersion struct {
 }
 
 func newSyncer(dir string) *syncer {
-	return &syncer{dir: dir, partitions: map[string]*syncedFiles{}}
+	return &syncer{dir: dir, syncFile: syncFile, partitions: map[string]*syncedFiles{}}
 }
 
 func (s *syncer) files(name string) *syncedFiles {
