@@ -62,7 +62,7 @@ func runBroker(ctx context.Context, c childConfig) error {
 		return fmt.Errorf("open log: %w", err)
 	}
 	useBatchSegments(cluster)
-	refuseOnFullDisk(cluster, c.dir, c.log)
+	refuseOnFullDisk(cluster, func() string { return fullReason(c.dir) }, c.log)
 	debug.FreeOSMemory() // that reading the log took
 	syncing, stopSync := context.WithCancel(ctx)
 	defer stopSync()

@@ -37,8 +37,8 @@ func fullReason(dir string) string {
 		"there is more room", dir, free>>20, minFree>>20)
 }
 
-// refuseOnFullDisk answers writes with an error that clients retry while the disk is full.
-func refuseOnFullDisk(cluster *kfake.Cluster, dir string, log *slog.Logger) {
+// refuseOnFullDisk answers writes with an error that clients retry while fullReason returns one.
+func refuseOnFullDisk(cluster *kfake.Cluster, fullReason func() string, log *slog.Logger) {
 	const interval = 100 * time.Millisecond
 	var checked time.Time
 	full := false
@@ -46,7 +46,7 @@ func refuseOnFullDisk(cluster *kfake.Cluster, dir string, log *slog.Logger) {
 		cluster.KeepControl()
 		if now := time.Now(); now.Sub(checked) >= interval {
 			checked = now
-			reason := fullReason(dir)
+			reason := fullReason()
 			if reason != "" && !full {
 				log.Error(reason)
 			}
