@@ -102,16 +102,19 @@ func TestMutations(t *testing.T) {
 	}
 	const tests, file = "^TestWindowsCommitAfterAcknowledgement$", "windows.go"
 	const reached = "	w.unacknowledgedPosition = position(w.partition, p.next, p.watermark)\n"
+	const early = "	w.acknowledged = w.unacknowledgedPosition\n"
 	mutationtest.Check(t, []mutationtest.Mutant{
 		{Name: "commits what isn't acknowledged", File: file, Tests: tests,
-			Old: "			all = append(all, p.acknowledged)", Replacement: "			all = append(all, p.unacknowledgedPosition)"},
+			Old:         "			all = append(all, p.acknowledged)",
+			Replacement: "			all = append(all, p.unacknowledgedPosition)"},
 		{Name: "acknowledges when it collects", File: file, Tests: tests,
-			Old: reached, Replacement: reached + "	w.acknowledged = w.unacknowledgedPosition\n"},
+			Old: reached, Replacement: reached + early},
 		{Name: "acknowledges an attempt that failed", File: file, Tests: tests,
 			Old:         "		w.metrics.retries.WithLabelValues(topic.Windows).Inc()\n		if w.logged",
-			Replacement: "		w.mu.Lock()\n		w.acknowledged = w.unacknowledgedPosition\n		w.mu.Unlock()\n		if w.logged"},
-		{Name: "acknowledges at a stop", File: file, Tests: tests, Old: "		if ctx.Err() != nil {\n			return false\n		}\n",
-			Replacement: "		if ctx.Err() != nil {\n			w.acknowledged = w.unacknowledgedPosition\n			return false\n		}\n"},
+			Replacement: "		w.mu.Lock()\n" + early + "		w.mu.Unlock()\n		if w.logged"},
+		{Name: "acknowledges at a stop", File: file, Tests: tests,
+			Old:         "		if ctx.Err() != nil {\n			return false\n		}\n",
+			Replacement: "		if ctx.Err() != nil {\n" + early + "			return false\n		}\n"},
 		{Name: "no mutation", File: file, Tests: tests, Unnoticed: true,
 			Old: reached, Replacement: reached + "	// the same\n"},
 	})

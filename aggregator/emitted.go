@@ -29,9 +29,9 @@ func emittedBefore(all []emitted, cutAt int64) int64 {
 	return fold.None
 }
 
-// findEmitted reads the newest part of the windows topic: what an earlier owner emitted from envelopes that a
-// cut has lost stays final, and what it emitted and a cut has lost is emitted again. So where the topic is cut
-// and ends below the committed watermark, the partition is read from an earlier position.
+// findEmitted reads the newest part of the windows topic: what an earlier owner emitted from envelopes that
+// a cut has lost stays final, and what it emitted and a cut has lost is emitted again. So where the topic is
+// cut and ends below the committed watermark, the partition is read from an earlier position.
 func (w *windowsPartition) findEmitted(ctx context.Context) error {
 	const spare = 10 * time.Second // between a watermark and its emission
 	watermark, known := metadataOf(w.reader.committed, "watermark")
@@ -65,8 +65,8 @@ func (w *windowsPartition) findEmitted(ctx context.Context) error {
 	}
 }
 
-// readEmitted returns how far the topic had come before each of its cuts since a time, and at its end. complete
-// tells that it was read from its start.
+// readEmitted returns how far the topic had come before each of its cuts since a time, and at its end.
+// complete tells that it was read from its start.
 func (w *windowsPartition) readEmitted(ctx context.Context, since time.Time) (all []emitted, complete bool,
 	err error) {
 	var from, first, end int64

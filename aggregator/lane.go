@@ -106,8 +106,8 @@ func (d *laneDeps) follow(ctx context.Context, f broker.Follower) error {
 // The lane can't tell which offset it should go on from, so it waits for an operator.
 func (d *laneDeps) recreated(err error, topic string) error {
 	return fmt.Errorf("%w; if the topic was deleted and created again or has lost records, stop the "+
-		"aggregators, run nowcast group reset --lane %s --topic %s --to earliest with their --kafka, and start "+
-		"them: they begin at its first record", err, d.name, topic)
+		"aggregators, run nowcast group reset --lane %s --topic %s --to earliest with their --kafka, and "+
+		"start them: they begin at its first record", err, d.name, topic)
 }
 
 // deadLetterRecord is the value of a record of nowcast.dead-letter.v1. It names an unreadable record, which

@@ -36,7 +36,8 @@ func (s *Service) repair(ctx context.Context) {
 	if len(parts) == 0 {
 		return
 	}
-	s.log.Error("ClickHouse can't read parts of its tables: writing their rows again from the log", "parts", parts)
+	s.log.Error("ClickHouse can't read parts of its tables: writing their rows again from the log",
+		"parts", parts)
 	start := time.Now()
 	p, err := Rewind{From: time.UnixMilli(0)}.Run(ctx, s.deps)
 	for err != nil {

@@ -67,10 +67,9 @@ func (c *groupResetCmd) Validate() error {
 
 // Run runs the command.
 func (c *groupResetCmd) Run(ctx context.Context, std *stdio) error {
-	ends := endpoints{Clickhouse: "-"}
 	if len(c.Kafka) == 0 {
-		var err error
-		if ends, err = endpointsOf(c.DataDir, nil, "-"); err != nil {
+		ends, err := endpointsOf(c.DataDir, nil, "-")
+		if err != nil {
 			return err
 		}
 		c.Kafka = []string{ends.Kafka}
@@ -113,7 +112,8 @@ func (c *groupResetCmd) positions(ctx context.Context, k *broker.Client, group s
 	}
 	for _, p := range c.Partition {
 		if p < 0 || p >= n {
-			return nil, nil, fmt.Errorf("%s has the partitions 0 to %d, and none with the number %d", c.Topic, n-1, p)
+			return nil, nil, fmt.Errorf("%s has the partitions 0 to %d, and none with the number %d", c.Topic,
+				n-1, p)
 		}
 	}
 	if before, err = k.Committed(ctx, group, c.Partition, c.Topic); err != nil {

@@ -47,7 +47,8 @@ func TestGroupReset(t *testing.T) {
 		t.Helper()
 		var all []broker.Position
 		for p, offset := range offsets {
-			all = append(all, broker.Position{Topic: topic.Events, Partition: p, Offset: offset, Metadata: "watermark=5"})
+			all = append(all, broker.Position{Topic: topic.Events, Partition: p, Offset: offset,
+				Metadata: "watermark=5"})
 		}
 		if err := k.Commit(t.Context(), broker.Membership{Group: name, Generation: -1}, all); err != nil {
 			t.Fatal(err)

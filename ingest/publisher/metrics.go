@@ -30,7 +30,7 @@ func newMetrics(reg prometheus.Registerer, disk *spool.Spool) (*metrics, error) 
 		untallied: counter("untallied_beacons_total",
 			"Dropped beacons that are missing in their site's ledger: too many waited for the log."),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nowcast_ingest_refused_events_total",
-			Help: "Acknowledged events on disk that the log refused for good, by whether they are kept aside."},
+			Help: "Acknowledged events on disk that the log refused for good, by whether they are kept."},
 			[]string{"kept"}),
 		envelopes: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "nowcast_ingest_envelope_events",

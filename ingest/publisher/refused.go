@@ -35,6 +35,6 @@ func (p *Publisher) refusedReason() string {
 		return ""
 	}
 	return fmt.Sprintf("the log has refused %d envelopes with %d events that this machine's disk had "+
-		"acknowledged (%s): they are kept in %s of the spool's directory; move that file away and restart when "+
-		"you have looked at it", envelopes, events, reason, spool.RefusedFile)
+		"acknowledged (%s): they are kept in %s of the spool's directory; move that file away and restart "+
+		"when you have looked at it", envelopes, events, reason, spool.RefusedFile)
 }

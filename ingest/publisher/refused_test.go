@@ -64,7 +64,8 @@ func TestRefused(t *testing.T) {
 				if got := m.events(t, 0); got+refused != sent {
 					t.Errorf("%d events in the log and %d refused, of %d", got, refused, sent)
 				}
-				if kept := testutil.ToFloat64(p.metrics.refused.WithLabelValues("yes")); int(kept) != refused-events {
+				kept := testutil.ToFloat64(p.metrics.refused.WithLabelValues("yes"))
+				if int(kept) != refused-events {
 					t.Errorf("metric: %v kept, want %d", kept, refused-events)
 				}
 				if r := p.refusedReason(); !strings.Contains(r, fmt.Sprint(refused)+" events") {

@@ -26,7 +26,8 @@ func TestFollowCut(t *testing.T) {
 		}
 	}
 	stop := errors.New("enough")
-	for from, want := range []string{"0 1 2 cut 3-3 4 5", "1 2 cut 3-3 4 5", "2 cut 3-3 4 5", "cut 3-3 4 5", "4 5"} {
+	for from, want := range []string{"0 1 2 cut 3-3 4 5", "1 2 cut 3-3 4 5", "2 cut 3-3 4 5", "cut 3-3 4 5",
+		"4 5"} {
 		for _, asGap := range []bool{false, true} {
 			var got []string
 			f := Follower{Topic: "t", From: int64(from), RecreationGrace: time.Second,

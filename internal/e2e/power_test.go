@@ -30,7 +30,8 @@ const unsynced = 1500 * time.Millisecond
 // stored once, a viewer who returns has seen what there is or begins again, and `nowcast verify` finds no
 // difference that it can't explain.
 func TestPower(t *testing.T) {
-	p := &power{laptop: startLaptop(t), rand: rand.New(rand.NewPCG(*chaosSeed, 13)), acked: map[string]time.Time{}}
+	p := &power{laptop: startLaptop(t), rand: rand.New(rand.NewPCG(*chaosSeed, 13)),
+		acked: map[string]time.Time{}}
 	p.sites = []string{p.site(t, true), p.site(t, true)}
 	begin := time.Now()
 	for i := 1; i <= *cuts && !t.Failed(); i++ {
@@ -175,7 +176,8 @@ func (p *power) damage(t *testing.T, i int, before map[string]int64, killed time
 		part := strings.Contains(name, "/clickhouse/data/store/") && strings.Contains(filepath.Base(
 			filepath.Dir(name)), "_")
 		switch rel, _ := filepath.Rel(p.dir, name); {
-		case strings.HasSuffix(name, ".dat"), strings.HasSuffix(name, ".spool"), strings.HasSuffix(name, ".log"):
+		case strings.HasSuffix(name, ".dat"), strings.HasSuffix(name, ".spool"),
+			strings.HasSuffix(name, ".log"):
 			all = append(all, rel)
 		case strings.HasPrefix(rel, "broker/log/") && strings.HasSuffix(name, ".json"), rel == "broker/ends":
 			all = append(all, rel)
@@ -302,8 +304,8 @@ func (p *power) returns(t *testing.T, seen *received) {
 	f = full.waitFor(t, 20*time.Second, "a snapshot", func(f frame) bool { return f.event == "snapshot" })
 	for _, x := range f.Seconds {
 		if old, has := seen.seconds[x.At.Unix()]; has && old.Pageviews != x.Pageviews {
-			t.Errorf("second %s had %d page views and has %d, and the viewer wasn't reset",
-				x.At.Format(time.TimeOnly), old.Pageviews, x.Pageviews)
+			t.Errorf("second %s had %+v and has %+v, and the viewer, who was at %s, wasn't reset",
+				x.At.Format(time.TimeOnly), old, x, seen.id)
 		}
 	}
 }
@@ -340,8 +342,8 @@ func (p *power) check(t *testing.T, from time.Time) {
 		}
 	}
 	if code != 0 || r.Through.Before(to.Add(-2*time.Second)) {
-		t.Errorf("nowcast verify: exit %d, through %s of %s, %d differences, not compared %v", code, r.Through, to,
-			r.Different, r.NotCompared)
+		t.Errorf("nowcast verify: exit %d, through %s of %s, %d differences, not compared %v", code, r.Through,
+			to, r.Different, r.NotCompared)
 		for _, d := range r.Differences[:min(20, len(r.Differences))] {
 			t.Logf("%+v", d)
 		}

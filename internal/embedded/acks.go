@@ -132,7 +132,8 @@ func (c *ackConn) requested(header []byte) {
 func (c *ackConn) Write(b []byte) (int, error) {
 	if p, ok := c.responds(b); ok {
 		if err := c.acknowledge(p, b); err != nil {
-			c.l.log.Error("acknowledge write: the connection is closed, and the client tries again", "error", err)
+			c.l.log.Error("acknowledge write: the connection is closed, and the client tries again",
+				"error", err)
 			return 0, err
 		}
 	}

@@ -33,7 +33,7 @@ func BenchmarkSync(b *testing.B) {
 		cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.DataDir(s.dir),
 			kfake.SeedTopics(4, topic.Events),
 			kfake.ListenFn(func(network, addr string) (net.Listener, error) {
-				l, err := net.Listen(network, addr) //nolint:noctx // a benchmark
+				l, err := net.Listen(network, addr)
 				return &ackListener{Listener: l, syncer: s, ends: known, sync: mode == "always",
 					log: slog.New(slog.DiscardHandler)}, err
 			}))

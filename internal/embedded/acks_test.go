@@ -44,7 +44,7 @@ func TestAcknowledgeAfterSync(t *testing.T) {
 			cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.DataDir(s.dir),
 				kfake.SeedTopics(1, topic.Events, topic.Sites, topic.Salts),
 				kfake.ListenFn(func(network, addr string) (net.Listener, error) {
-					l, err := net.Listen(network, addr) //nolint:noctx // a test
+					l, err := net.Listen(network, addr)
 					return &ackListener{Listener: l, syncer: s, ends: known, sync: always,
 						durable: []string{topic.Sites, topic.Salts}, log: slog.New(slog.DiscardHandler)}, err
 				}))
@@ -73,8 +73,8 @@ func TestAcknowledgeAfterSync(t *testing.T) {
 					mu.Lock()
 					got := synced[name]
 					mu.Unlock()
-					if want := partitionSize(filepath.Join(s.dir, "partitions", name+"-0")); (got == want) != (always ||
-						name != topic.Events) {
+					want := partitionSize(filepath.Join(s.dir, "partitions", name+"-0"))
+					if (got == want) != (always || name != topic.Events) {
 						t.Fatalf("%s: %d of %d bytes are synced at the acknowledgement", name, got, want)
 					}
 				}

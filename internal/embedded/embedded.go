@@ -11,8 +11,8 @@
 // After a loss of power, ClickHouse has all it acknowledged, because it syncs every insert. The broker
 // has all sites, keys and salts, and all events with Config.Sync: without, it syncs the log once a second,
 // and a loss of power can lose the last second. Before the broker opens its files, it sets aside what can't
-// be read. If records may be lost, it marks the place in the log, see topic.LogCut, and goes on behind offsets
-// that were never given out.
+// be read. If records may be lost, it marks the place in the log, see topic.LogCut, and goes on behind
+// offsets that were never given out.
 package embedded
 
 import (

@@ -292,8 +292,8 @@ func (r *recovery) setAside(name string, offset int64, b []byte) error {
 	if parent := filepath.Base(filepath.Dir(name)); parent != filepath.Base(r.logDir()) {
 		base = parent + "." + base
 	}
-	kept := filepath.Join(dir, fmt.Sprintf("%s.%s.%d.corrupt", r.now.UTC().Format("20060102T150405.000"), base,
-		offset))
+	stamp := r.now.UTC().Format("20060102T150405.000")
+	kept := filepath.Join(dir, fmt.Sprintf("%s.%s.%d.corrupt", stamp, base, offset))
 	r.log.Warn("a part of a file of the log can't be read and is set aside: it was being written when the "+
 		"machine or the broker ended, or the disk is damaged",
 		"file", name, "offset", offset, "bytes", len(b), "kept as", kept)
@@ -378,7 +378,8 @@ func (r *recovery) mark() error {
 			from = p.holes[n-1].from // lost, though known
 			p.holes = p.holes[:n-1]
 		}
-		if err := r.appendMark(p, from, p.end+skippedOffsets, topic.LogCut{From: from, After: p.time}); err != nil {
+		c := topic.LogCut{From: from, After: p.time}
+		if err := r.appendMark(p, from, p.end+skippedOffsets, c); err != nil {
 			return err
 		}
 	}
@@ -391,7 +392,8 @@ func (r *recovery) appendMark(p *partition, from, offset int64, c topic.LogCut) 
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return err
 	}
-	if err := writeSynced(segmentPath(p.dir, offset), appendBatch(nil, offset, at, c.Key(), []byte{})); err != nil {
+	mark := appendBatch(nil, offset, at, c.Key(), []byte{})
+	if err := writeSynced(segmentPath(p.dir, offset), mark); err != nil {
 		return err
 	}
 	os.Remove(filepath.Join(p.dir, snapshotFile)) // it describes other segments

@@ -104,7 +104,9 @@ func TestRecoverCut(t *testing.T) {
 			b.truncate(events, -100)
 			b.append(events, make([]byte, 100))
 		},
-		"no known ends": func(b *brokenLog) { _ = os.WriteFile(filepath.Join(b.dir, endsFile), []byte("x"), 0o600) },
+		"no known ends": func(b *brokenLog) {
+			_ = os.WriteFile(filepath.Join(b.dir, endsFile), []byte("x"), 0o600)
+		},
 		"another boot": func(b *brokenLog) {
 			_, _ = b.ends.f.WriteAt([]byte("another boot"), int64(len(endsMagic)))
 		},
@@ -272,8 +274,8 @@ func TestCompact(t *testing.T) {
 	l := openLog(t, b.file(""))
 	got := l.consume(topic.Sites)
 	l.close()
-	if want := []string{"3 c=old value 3", "4 b=old value 4", "5 a=old value 5", "7 secret=new"}; !slices.Equal(got,
-		want) {
+	want := []string{"3 c=old value 3", "4 b=old value 4", "5 a=old value 5", "7 secret=new"}
+	if !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
 	}
 	// Crashes in the middle of a replacement.

@@ -68,7 +68,8 @@ func (l *testLog) write(topic string, n int, age time.Duration, size int) {
 }
 
 func (l *testLog) retain(partitionBytes int64) {
-	r := retainer{cluster: l.cluster, dir: l.dir, partitionBytes: partitionBytes, log: slog.New(slog.DiscardHandler)}
+	r := retainer{cluster: l.cluster, dir: l.dir, partitionBytes: partitionBytes,
+		log: slog.New(slog.DiscardHandler)}
 	if err := r.enforce(l.Context(), l.client); err != nil {
 		l.Fatal(err)
 	}

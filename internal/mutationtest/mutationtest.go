@@ -1,5 +1,5 @@
-// Package mutationtest breaks a rule in a package's source and checks that the package's tests notice it, every
-// time they run.
+// Package mutationtest breaks a rule in a package's source and checks that the package's tests notice it,
+// every time they run.
 package mutationtest
 
 import (
@@ -23,15 +23,16 @@ type Mutant struct {
 
 const runs = 3 // of the tests, each of which has to fail
 
-// Check builds the tests of the package in the current directory with each mutant, and runs those that have to
-// notice it.
+// Check builds the tests of the package in the current directory with each mutant, and runs those that have
+// to notice it.
 func Check(t *testing.T, mutants []Mutant) {
 	t.Helper()
 	for _, m := range mutants {
 		t.Run(m.Name, func(t *testing.T) {
 			binary := m.build(t)
 			for range runs {
-				c := exec.CommandContext(t.Context(), binary, "-test.run", m.Tests, "-test.timeout=2m", "-test.v")
+				c := exec.CommandContext(t.Context(), binary, "-test.run", m.Tests, "-test.timeout=2m",
+					"-test.v")
 				c.WaitDelay = time.Second
 				out, err := c.CombinedOutput()
 				switch failed := strings.Contains(string(out), "--- FAIL: "); {
