@@ -48,6 +48,9 @@ type Config struct {
 	Session  time.Duration // a silent instance loses its partitions after this time [10 s]
 	Drain    time.Duration // time to finish writes when Run's context ends [3 s]
 
+	// Heartbeat is the time between two heartbeats to the groups' coordinator, by which an instance also
+	// learns that the partitions are to be distributed again [500 ms].
+	Heartbeat time.Duration
 	// Repair writes rows again that ClickHouse has lost with a broken part. For a ClickHouse of this process.
 	Repair bool
 }

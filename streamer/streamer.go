@@ -132,6 +132,9 @@ func (s *Service) Routes(r gin.IRouter) {
 	}
 }
 
+// Viewers returns how many streams are open.
+func (s *Service) Viewers() int { return s.live.Viewers() }
+
 // Ready reports whether frames are complete, and if not, why.
 func (s *Service) Ready() (ok bool, reason string) { return s.live.Ready() }
 

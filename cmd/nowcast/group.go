@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -18,7 +20,8 @@ type groupCmd struct {
 }
 
 type groupResetCmd struct {
-	Kafka     []string      `placeholder:"HOST:PORT" help:"One or more of Kafka's brokers; without it, those of the nowcast all that runs on --data-dir."`
+	Kafka []string `placeholder:"HOST:PORT" help:"One or more of Kafka's brokers; without it, those of the nowcast all that runs on --data-dir."`
+	kafkaAccess
 	DataDir   string        `default:"./.nowcast" placeholder:"DIR" help:"Data dir of a running nowcast all (${default})."`
 	Lane      string        `required:"" enum:"windows,store" placeholder:"LANE" help:"Whose positions: windows or store."`
 	Topic     string        `default:"nowcast.events.v1" enum:"nowcast.events.v1,nowcast.windows.v1" placeholder:"TOPIC" help:"In which topic (${default}); the store lane reads nowcast.windows.v1 too."`
@@ -56,6 +59,11 @@ func (c *groupResetCmd) Validate() error {
 		return fmt.Errorf("the windows lane doesn't read %s: give --lane store, or --topic %s", topic.Windows,
 			topic.Events)
 	}
+	if len(c.Kafka) > 0 {
+		if err := c.check(c.Kafka); err != nil {
+			return err
+		}
+	}
 	if slices.Contains([]string{"earliest", "latest", "end-of-log"}, c.To) {
 		return nil
 	}
@@ -66,15 +74,21 @@ func (c *groupResetCmd) Validate() error {
 }
 
 // Run runs the command.
-func (c *groupResetCmd) Run(ctx context.Context, std *stdio) error {
+func (c *groupResetCmd) Run(ctx context.Context, std *stdio, log *slog.Logger) error {
 	if len(c.Kafka) == 0 {
 		ends, err := endpointsOf(c.DataDir, nil, "-")
 		if err != nil {
 			return err
 		}
-		c.Kafka = []string{ends.Kafka}
+		c.Kafka = strings.Split(ends.Kafka, ",")
 	}
-	k := newBroker(c.Kafka)
+	if err := c.check(c.Kafka); err != nil {
+		return err
+	}
+	k, err := c.open(log, c.Kafka, verifyTopics)
+	if err != nil {
+		return err
+	}
 	defer k.Close()
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()

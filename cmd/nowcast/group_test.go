@@ -30,7 +30,7 @@ func TestGroupReset(t *testing.T) {
 	}
 	defer cluster.Close()
 	addr := cluster.ListenAddrs()[0]
-	k := newBroker([]string{addr})
+	k := broker.New(broker.Config{Addrs: []string{addr}})
 	defer k.Close()
 	if err := k.Ensure(t.Context(), topic.Specs(2, 1), nil); err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,7 +25,7 @@ import (
 
 // TestMain makes the test binary the program itself where a test starts it as one.
 func TestMain(m *testing.M) {
-	if os.Getenv("NOWCAST_TEST_MAIN") != "" {
+	if os.Getenv("TEST_NOWCAST_MAIN") != "" {
 		main()
 	}
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*connPool).discover"))
@@ -56,7 +57,7 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 	}
 	cmd := exec.CommandContext(t.Context(), self, args...)
 	cmd.Dir = t.TempDir()
-	cmd.Env = []string{"NOWCAST_TEST_MAIN=1", "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.Getenv("TMPDIR")}
+	cmd.Env = []string{"TEST_NOWCAST_MAIN=1", "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.Getenv("TMPDIR")}
 	return cmd
 }
 
@@ -147,7 +148,7 @@ func TestRefusals(t *testing.T) {
 	t.Chdir(t.TempDir()) // where the default data dir is
 	used := taken(t)
 	dir := t.TempDir()
-	d, err := openDataDir(dir)
+	d, err := openDataDir(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,11 +178,11 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"port taken", "--listen: address " + used + " is taken", all("--listen", used)},
 		{"ops port taken", "--ops-listen: address " + used + " is taken", all("--ops-listen", used)},
-		{"data dir in use", "data dir " + dir + " is in use by another nowcast", all("--data-dir", dir)},
+		{"data dir in use", "data dir " + dir + " is in use by another nowcast (pid " +
+			strconv.Itoa(os.Getpid()) + ")", all("--data-dir", dir)},
 		{"data dir is a file", "data dir " + file + " can't be used", all("--data-dir", file)},
 		{"data dir not writable", "data dir /proc/nowcast can't be used", all("--data-dir", "/proc/nowcast")},
 		{"no libchdb", "libchdb.so: `make build` puts it", all("--libchdb", "/nowhere/libchdb.so")},
-		{"bad ClickHouse address", "give it as clickhouse://", all("--clickhouse", "localhost")},
 		{"bad public URL", "http://", all("--public-url", "ftp://x")},
 		{"ingest port taken", "--listen: address " + used + " is taken",
 			[]string{"ingest", "--kafka", used, "--listen", used, "--ops-listen", "127.0.0.1:0"}},

@@ -35,7 +35,7 @@ func runBroker(ctx context.Context, c childConfig) error {
 	}
 	logDir := recovered.logDir()
 	files := newSyncer(logDir)
-	acks := &ackListener{Listener: l, syncer: files, ends: ends, sync: c.sync, log: c.log,
+	acks := &ackListener{Listener: socketListener{l}, syncer: files, ends: ends, sync: c.sync, log: c.log,
 		durable: []string{topic.Sites, topic.Salts}}
 	cluster, err := kfake.NewCluster(
 		kfake.NumBrokers(1),
@@ -68,7 +68,7 @@ func runBroker(ctx context.Context, c childConfig) error {
 	defer stopSync()
 	var running sync.WaitGroup
 	running.Go(func() { syncLog(syncing, files, c.log) })
-	r := retainer{cluster: cluster, addr: l.Addr().String(), dir: logDir, partitionBytes: c.partitionBytes,
+	r := retainer{cluster: cluster, socket: l.Addr().String(), dir: logDir, partitionBytes: c.partitionBytes,
 		holes: recovered.holes(), compacted: recovered.compactedSizes(), log: c.log}
 	err = r.run(ctx)
 	stopSync()
@@ -77,6 +77,18 @@ func runBroker(ctx context.Context, c childConfig) error {
 	synced := files.syncAll()
 	return errors.Join(err, synced, ends.close(synced == nil))
 }
+
+// socketListener gives the broker a host and port to advertise, which a socket lacks. Clients dial the socket
+// whatever the address is; one that doesn't can't resolve the name.
+type socketListener struct{ net.Listener }
+
+// Addr implements net.Listener.
+func (socketListener) Addr() net.Addr { return advertised{} }
+
+type advertised struct{}
+
+func (advertised) Network() string { return "unix" }
+func (advertised) String() string  { return "embedded.invalid:9092" }
 
 // useBatchSegments creates topics with a retention below three days with one segment a batch. Segments
 // are deleted as a whole, so larger ones would keep expired records (the salts of visitors' ids) on

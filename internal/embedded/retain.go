@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -40,7 +41,7 @@ var errGrown = errors.New("a compacted topic has grown")
 // start.
 type retainer struct {
 	cluster        *kfake.Cluster
-	addr           string
+	socket         string // path of the broker's
 	dir            string // of the log
 	partitionBytes int64
 	holes          map[string][]hole // by the name of the partition's directory
@@ -50,7 +51,11 @@ type retainer struct {
 
 // run enforces the bounds once a minute until ctx ends. It fails with errGrown.
 func (r *retainer) run(ctx context.Context) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(r.addr), kgo.ClientID("retention"))
+	client, err := kgo.NewClient(kgo.SeedBrokers(advertised{}.String()), kgo.ClientID("retention"),
+		kgo.Dialer(func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", r.socket)
+		}))
 	if err != nil {
 		r.log.Error("open client for retention: the log grows without bounds", "error", err)
 		<-ctx.Done()

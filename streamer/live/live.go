@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"nowcast/internal/broker"
+	"nowcast/internal/retry"
 	"nowcast/streamer/api"
 	"nowcast/streamer/hub"
 	"nowcast/streamer/push"
@@ -31,6 +32,10 @@ type Config struct {
 	Lifetime  time.Duration // of a stream, ± 10 %; 0: an hour
 	Stall     time.Duration // how long a viewer may read nothing before it is disconnected; 0: 30 s
 	Transport Transport     // "": the best that the system has
+
+	// Wake is called when somebody looks at the live numbers. It reports that the log stood nearly still
+	// because nobody did, and that its time goes on now. Nil: it never stands still.
+	Wake func() bool
 }
 
 // Transport is how viewers are served.
@@ -145,8 +150,33 @@ func (s *Server) Drain(ctx context.Context) error {
 	return nil
 }
 
+// Viewers returns how many streams are open.
+func (s *Server) Viewers() int { return s.push.Viewers() }
+
+// wakeTimeout bounds how long a request waits for the log of an idle process.
+const wakeTimeout = time.Second
+
+// wake ends the idle time of a process, and waits until the board shows that the log's time goes on.
+func (s *Server) wake(ctx context.Context) {
+	if s.cfg.Wake == nil || !s.cfg.Wake() {
+		return
+	}
+	current := s.tail.current.Load()
+	if current == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, wakeTimeout)
+	defer cancel()
+	for before := current.board.LastFinal(); current.board.LastFinal() == before; {
+		if retry.Sleep(ctx, 10*time.Millisecond) != nil {
+			return
+		}
+	}
+}
+
 // Visitors returns the active visitors of a site. Its error wraps ErrNotReady.
-func (s *Server) Visitors(domain string) (uint32, error) {
+func (s *Server) Visitors(ctx context.Context, domain string) (uint32, error) {
+	s.wake(ctx)
 	current, err := s.readyBoard()
 	if err != nil {
 		return 0, err
@@ -180,6 +210,7 @@ func (s *Server) StreamEvents(c *gin.Context, p api.StreamEventsParams) {
 		return
 	}
 	key.Sites = hub.JoinSites(domains)
+	s.wake(c.Request.Context())
 	current, err := s.readyBoard()
 	if err != nil {
 		api.RefuseStream(c, "%v", err)
