@@ -31,6 +31,7 @@ type fastPath struct {
 	limits     timeouts
 	base       context.Context   //nolint:containedctx // of all requests, as http.Server.BaseContext is
 	handedOver chan acceptResult // for net/http's server
+	settled    func(net.Conn)    // is called when a connection's first request is answered, or it is closed
 	buffers    sync.Pool         // of *exchangeBuffers
 	dates      dateCache
 
@@ -59,8 +60,9 @@ type exchangeBuffers struct {
 
 func newFastPath(
 	base context.Context, l net.Listener, h http.Handler, limits timeouts, paths []string,
+	settled func(net.Conn),
 ) *fastPath {
-	f := &fastPath{Listener: l, handler: h, paths: paths, limits: limits, base: base,
+	f := &fastPath{Listener: l, handler: h, paths: paths, limits: limits, base: base, settled: settled,
 		handedOver: make(chan acceptResult), closed: make(chan struct{}), conns: map[*fastConn]struct{}{}}
 	f.buffers.New = func() any {
 		b := &exchangeBuffers{response: fastResponse{header: http.Header{}}}
@@ -170,6 +172,7 @@ func (c *fastConn) serve() {
 		c.fast.handOver(c.conn, nil)
 	} else {
 		_ = c.conn.Close()
+		c.fast.settled(c.conn)
 	}
 }
 
@@ -197,6 +200,9 @@ func (c *fastConn) serveRequests() (other bool) {
 		}
 		if !c.answer() {
 			return false
+		}
+		if !c.served {
+			c.fast.settled(c.conn)
 		}
 		timeout = c.fast.limits.idle
 		c.served, c.lineEnds = true, 0

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"runtime"
 	"sync"
 	"time"
 )
@@ -59,21 +58,24 @@ func newServer(
 	ctx context.Context, l net.Listener, h http.Handler, limits timeouts, fastPaths []string,
 ) *server {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s := &server{addr: l.Addr(), listener: yieldingListener{l}, fast: &fastPath{}, cancelRequests: cancel}
+	crowd := newArrivals()
+	s := &server{addr: l.Addr(), listener: &pacedListener{Listener: l, arrivals: crowd}, fast: &fastPath{},
+		cancelRequests: cancel}
 	s.http = &http.Server{
 		Handler:           s.counted(limitBodyTime(limitWriteTime(h, limits.write), limits.body)),
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ReadHeaderTimeout: limits.header,
 		IdleTimeout:       limits.idle,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         crowd.connState,
 		ErrorLog:          quietLog(),
 	}
 	if t, ok := l.(*TLSListener); ok {
 		s.http.TLSConfig = t.Config
-		plain := progressListener{yieldingListener{t.Listener}, limits.write}
-		s.listener = tls.NewListener(plain, t.Config)
+		plain := &pacedListener{Listener: t.Listener, arrivals: crowd}
+		s.listener = tls.NewListener(progressListener{plain, limits.write}, t.Config)
 	} else if len(fastPaths) > 0 {
-		s.fast = newFastPath(base, s.listener, s.counted(h), limits, fastPaths)
+		s.fast = newFastPath(base, s.listener, s.counted(h), limits, fastPaths, crowd.leave)
 		s.listener = s.fast
 	} else {
 		s.listener = progressListener{s.listener, limits.write}
@@ -124,16 +126,6 @@ func (s *server) run(ctx context.Context, drain time.Duration) error {
 func (s *server) closeConnections() {
 	_ = s.http.Close()
 	s.fast.closeConnections()
-}
-
-// yieldingListener yields the processor before each Accept. Connections that arrive in a crowd then wait
-// in the kernel's accept queue instead of the scheduler's run queue, where they would delay requests
-// that are being served.
-type yieldingListener struct{ net.Listener }
-
-func (l yieldingListener) Accept() (net.Conn, error) {
-	runtime.Gosched()
-	return l.Listener.Accept()
 }
 
 // waitUntil waits for g until stop is ready, and reports whether g's count reached zero.

@@ -3,54 +3,56 @@ package push
 import "sync"
 
 // authorizationTable interns authorizations: each distinct one has a number for as long as a viewer refers to
-// it, so that a viewer's entry holds no pointer. It has as many numbers as distinct
-// authorizations are in use at the same time.
+// it, so that a viewer's entry holds no pointer. A number is never used twice: one that revoked has returned
+// may have lost its last viewer before a shard ends its streams, and must not mean another authorization
+// then. The table holds the authorizations that are in use.
 type authorizationTable struct {
-	mu    sync.Mutex
-	ids   map[string]int32
-	texts []string // by id
-	refs  []int32  // by id: viewers
-	free  []int32
+	mu   sync.Mutex
+	ids  map[string]int64
+	byID map[int64]*authorizationRef
+	last int64 // newest number
+}
+
+// authorizationRef is an authorization and the number of viewers that refer to it.
+type authorizationRef struct {
+	text    string
+	viewers int
 }
 
 // acquire returns the number of an authorization; release gives the reference back.
-func (t *authorizationTable) acquire(text string) int32 {
+func (t *authorizationTable) acquire(text string) int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ids == nil {
-		t.ids = map[string]int32{}
+		t.ids, t.byID = map[string]int64{}, map[int64]*authorizationRef{}
 	}
 	id, ok := t.ids[text]
 	if !ok {
-		if n := len(t.free); n > 0 {
-			id, t.free = t.free[n-1], t.free[:n-1]
-		} else {
-			id = int32(len(t.texts)) //nolint:gosec // bounded by the viewers
-			t.texts, t.refs = append(t.texts, ""), append(t.refs, 0)
-		}
-		t.ids[text], t.texts[id] = id, text
+		t.last++
+		id = t.last
+		t.ids[text], t.byID[id] = id, &authorizationRef{text: text}
 	}
-	t.refs[id]++
+	t.byID[id].viewers++
 	return id
 }
 
-func (t *authorizationTable) release(id int32) {
+func (t *authorizationTable) release(id int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.refs[id]--; t.refs[id] == 0 {
-		delete(t.ids, t.texts[id])
-		t.texts[id] = ""
-		t.free = append(t.free, id)
+	ref := t.byID[id]
+	if ref.viewers--; ref.viewers == 0 {
+		delete(t.ids, ref.text)
+		delete(t.byID, id)
 	}
 }
 
 // revoked returns the numbers of the authorizations that authorized refuses. It calls authorized without
 // holding the lock.
-func (t *authorizationTable) revoked(authorized func(string) bool) (ids []int32) {
+func (t *authorizationTable) revoked(authorized func(string) bool) (ids []int64) {
 	t.mu.Lock()
-	texts := make(map[int32]string, len(t.ids))
-	for text, id := range t.ids {
-		texts[id] = text
+	texts := make(map[int64]string, len(t.byID))
+	for id, ref := range t.byID {
+		texts[id] = ref.text
 	}
 	t.mu.Unlock()
 	for id, text := range texts {
