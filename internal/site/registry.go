@@ -45,6 +45,9 @@ type Registry struct {
 // defaultRepairDelay is longer than a writer takes to follow up on its own rejected record.
 const defaultRepairDelay = 2 * time.Second
 
+// writeTimeout bounds how long a change waits for Kafka.
+const writeTimeout = 10 * time.Second
+
 // NewRegistry makes an empty registry; Run fills it.
 func NewRegistry(c *broker.Client, log *slog.Logger) *Registry {
 	r := &Registry{
@@ -151,6 +154,18 @@ func (r *Registry) waitFor(ctx context.Context, offset int64) error {
 	return r.wait(ctx, func() bool { return r.next >= offset })
 }
 
+// Sync returns once this registry has applied all records that were in the log when Sync was called: also
+// what another process was told to be in effect.
+func (r *Registry) Sync(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	_, end, err := r.kafka.Bounds(ctx, topic.Sites, 0)
+	if err != nil {
+		return fmt.Errorf("read the end of the sites topic: %w", err)
+	}
+	return r.waitFor(ctx, end)
+}
+
 // wait waits until ok returns true. It calls ok under the lock.
 func (r *Registry) wait(ctx context.Context, ok func() bool) error {
 	for {
@@ -237,6 +252,8 @@ func (r *Registry) write(ctx context.Context, key string, value []byte) (int64, 
 // commit writes a record, waits until this registry has published it, and returns what became of it. write
 // is the record's header.Write.
 func (r *Registry) commit(ctx context.Context, key string, value []byte, write string) (verdict, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
 	var v verdict
 	r.mu.Lock()
 	r.writes[write] = &v

@@ -16,8 +16,7 @@ const (
 	removalLife    = 24 * time.Hour   // of a removal's record: longer than any writer takes
 	expiryInterval = 10 * time.Minute // at most twice that between two looks for expired records
 	maxExpired     = 100              // records that one look removes
-	repairTimeout  = 5 * time.Second
-	maxRepairDelay = time.Minute // while repairs fail
+	maxRepairDelay = time.Minute      // while repairs fail
 )
 
 // repair keeps the newest record of each key in effect, until ctx ends. Compaction keeps only the newest, and
@@ -58,8 +57,6 @@ func (r *Registry) repairKey(ctx context.Context, key string) {
 	if value == nil && err == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, repairTimeout)
-	defer cancel()
 	if err == nil {
 		_, err = r.commit(ctx, key, value, write)
 	}

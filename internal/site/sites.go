@@ -93,7 +93,7 @@ func (r *Registry) Create(ctx context.Context, s Site) (Site, error) {
 	}
 	return r.sites.put(ctx, s.Domain, func(current entry[Site]) (*Site, error) {
 		if current.object() != nil {
-			return nil, fmt.Errorf("%s: %w", s.Domain, ErrExists)
+			return nil, fmt.Errorf("%s %w", s.Domain, ErrExists)
 		}
 		return first(s, current), nil
 	})

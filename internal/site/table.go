@@ -149,7 +149,7 @@ func (t *table[T]) update(
 ) (*T, error) {
 	var backoff retry.Backoff
 	for attempt := range maxAttempts {
-		if attempt > 0 && backoff.Wait(ctx) != nil {
+		if attempt > 1 && backoff.Wait(ctx) != nil {
 			return nil, ctx.Err()
 		}
 		current, _ := t.objects.get(id)
