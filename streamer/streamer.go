@@ -120,7 +120,7 @@ func (s storedSeconds) Seconds(ctx context.Context, domain string, from, to int6
 // dashboard for all other paths.
 func (s *Service) Routes(r gin.IRouter) {
 	api.RegisterHandlersWithOptions(r, s.handlers, api.GinServerOptions{
-		Middlewares:  []api.MiddlewareFunc{func(c *gin.Context) { s.access.RequireSites(c) }},
+		Middlewares:  []api.MiddlewareFunc{func(c *gin.Context) { s.access.RequireSites(c) }, api.CheckQuery},
 		ErrorHandler: func(c *gin.Context, err error, status int) { api.Refuse(c, status, "%v", err) },
 	})
 	r.GET("/api/openapi.yaml", func(c *gin.Context) {
