@@ -32,9 +32,11 @@ type Site struct {
 	Listed        bool     `json:"listed,omitempty"`         // with Public: shown in lists to everybody
 	RetentionDays int      `json:"retention_days,omitempty"` // days its history is kept; 0: see Retention
 
-	// Generation tells the site from those of its domain that were removed before.
-	Generation int64 `json:"generation,omitempty"`
-	Revision   int64 `json:"-"` // counts the changes; the registry sets it
+	// Generation tells the site from those of its domain that were removed before; Previous is when the last
+	// one of these was removed, zero if there was none.
+	Generation int64     `json:"generation,omitempty"`
+	Previous   time.Time `json:"previous,omitzero"`
+	Revision   int64     `json:"-"` // counts the changes; the registry sets it
 
 	ruleSet *RuleSet // Rules compiled; nil in sites that no registry returned
 }
