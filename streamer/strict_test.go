@@ -2,6 +2,7 @@ package streamer
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -130,5 +131,32 @@ func TestSiteNamesThatAreRefused(t *testing.T) {
 		if res.StatusCode != 400 || !strings.Contains(body, want) {
 			t.Errorf("%s: %s %s", domain, res.Status, body)
 		}
+	}
+}
+
+// A rotation makes another secret; a ticket of before stays valid until the next one.
+func TestRotateSecretByAPI(t *testing.T) {
+	w := newAccessWorld(t)
+	admin := []string{"Authorization", "Bearer " + adminSecret}
+	_, key := w.key()
+	if res, _ := w.do("POST", "/api/v1/secret/rotate", "", "Authorization", "Bearer "+key); res.StatusCode != 403 {
+		t.Errorf("a key that reads: %s", res.Status)
+	}
+	const forOwn = `{"sites":["own.example.com"]}`
+	ticket := w.ticket(forOwn, shown{bearer: key})
+	for i, want := range []int{200, 200, 401} { // tickets of the same version, of the former and of the one before it
+		if i > 0 {
+			res, body := w.do("POST", "/api/v1/secret/rotate", "", admin...)
+			if res.StatusCode != 200 || !strings.Contains(body, fmt.Sprintf(`"version":%d`, i+1)) {
+				t.Fatalf("%s %s", res.Status, body)
+			}
+		}
+		res, body := w.do("GET", "/api/v1/stats/realtime/visitors?site_id=own.example.com&ticket="+ticket, "")
+		if res.StatusCode != want {
+			t.Errorf("after %d rotations: %s %s", i, res.Status, body)
+		}
+	}
+	if ticket = w.ticket(forOwn, shown{bearer: key}); ticket == "" {
+		t.Error("no ticket")
 	}
 }

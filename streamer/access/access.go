@@ -61,7 +61,7 @@ func New(cfg Config, sites *site.Registry) (*Control, error) {
 		return nil, fmt.Errorf("parse public URL: %w", err)
 	}
 	keys := keyring{sites: sites, operator: cfg.AdminKey}
-	return &Control{cfg: cfg, sites: sites, signer: signer{keys}, origins: origins{public}}, nil
+	return &Control{cfg: cfg, sites: sites, signer: signer{keys, sites}, origins: origins{public}}, nil
 }
 
 // RequireSites is the middleware of every route: until the sites topic has been read, no answer can say that
