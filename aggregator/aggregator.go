@@ -110,6 +110,7 @@ func (s *Service) Run(ctx context.Context) error {
 					stop()
 					return
 				}
+				wg.Go(func() { s.clearPositionsUntil(ctx) })
 			}
 			l.member.Run(ctx)
 		})
