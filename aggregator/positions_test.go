@@ -10,7 +10,8 @@ import (
 	"nowcast/internal/warehouse"
 )
 
-// Where an event was in the log leaves ClickHouse a day after the log has forgotten it, and nothing else does.
+// Where an event was in the log leaves ClickHouse a day after the log has forgotten it; all else
+// stays.
 func TestOldPositionsAreCleared(t *testing.T) {
 	t.Parallel()
 	library, err := embedded.FindLibrary("../bin/libchdb.so")
@@ -44,7 +45,8 @@ func TestOldPositionsAreCleared(t *testing.T) {
 	}
 	now := time.Now()
 	const rows = "INSERT INTO events (site, ts, visitor, id, kpart, koff, kidx) SELECT 'example.com', " +
-		"now64(3) - INTERVAL number DAY, number, toString(number), 1 + number % 4, 1000 + number, 5 FROM numbers(60)"
+		"now64(3) - INTERVAL number DAY, number, toString(number), 1 + number % 4, 1000 + number, 5 " +
+		"FROM numbers(60)"
 	if err := w.db.Exec(t.Context(), rows); err != nil {
 		t.Fatal(err)
 	}
@@ -59,8 +61,8 @@ func TestOldPositionsAreCleared(t *testing.T) {
 		}
 		w.until(30*time.Second, "positions of the last 31 days", func() string {
 			got = got[:0]
-			err := w.db.Select(t.Context(), &got, "SELECT count() AS all, countIf(kpart != 0 OR koff != 0) AS old, "+
-				"countIf(kidx = 5) AS index FROM events")
+			err := w.db.Select(t.Context(), &got, "SELECT count() AS all, "+
+				"countIf(kpart != 0 OR koff != 0) AS old, countIf(kidx = 5) AS index FROM events")
 			if err != nil {
 				return err.Error()
 			}

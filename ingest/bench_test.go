@@ -62,7 +62,8 @@ func BenchmarkBeacon(b *testing.B) {
 				buf.visitorKey = appendVisitorKey(buf.visitorKey[:0], found.Domain, facts.Addr,
 					facts.UserAgent)
 				ids := s.intake.identity.Load()
-				buf.event.ID, buf.event.HasID = clientID(buf.visitorKey[len(buf.visitorKey):], found.Domain, beacon.ID), true
+				client := clientID(buf.visitorKey[len(buf.visitorKey):], found.Domain, beacon.ID)
+				buf.event.ID, buf.event.HasID = client, true
 				_ = ids.partition(buf.visitorKey)
 				if err := s.salts.stamp(&buf.event, buf.visitorKey, time.Now().UnixMilli()); err != nil {
 					b.Fatal(err)

@@ -25,7 +25,8 @@ func TestStoredEventID(t *testing.T) {
 		return e
 	}
 	midnight := int64(today) * dayMS
-	before, after, later := stamped(key, "a", midnight-1), stamped(key, "a", midnight), stamped(key, "a", midnight+previousIDSpan)
+	before, after := stamped(key, "a", midnight-1), stamped(key, "a", midnight)
+	later := stamped(key, "a", midnight+previousIDSpan)
 	if before.HasPreviousID || later.HasPreviousID || !after.HasPreviousID ||
 		after.PreviousID != before.ID || after.ID != later.ID || before.ID == later.ID {
 		t.Errorf("over midnight:\n%+v\n%+v\n%+v", before, after, later)

@@ -6,8 +6,8 @@ import (
 	"nowcast/internal/event"
 )
 
-// The id of an event depends on the day: at the begin of a day an event has two, and a retry over midnight, or
-// over the end of that time, is a duplicate.
+// The id of an event depends on the day: at the begin of a day an event has two, and a retry over midnight,
+// or over the end of that time, is a duplicate.
 func TestRetryOverMidnight(t *testing.T) {
 	const midnight = int64(1795478400000)
 	id := func(day, client byte) [16]byte { return [16]byte{day, client, 15: 1} }
@@ -29,7 +29,8 @@ func TestRetryOverMidnight(t *testing.T) {
 		{"its retry with one id", 600, 'c', Duplicate},
 		{"an event of later with the client's id of one before midnight", 1000, 'a', Counted},
 	} {
-		e := event.Event{Time: midnight + row.at*1000, Site: "example.com", HasID: true, ID: id(2, row.client)}
+		e := event.Event{Time: midnight + row.at*1000, Site: "example.com", HasID: true}
+		e.ID = id(2, row.client)
 		switch {
 		case row.at < 0:
 			e.ID = id(1, row.client)

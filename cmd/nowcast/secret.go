@@ -39,7 +39,8 @@ func (c *secretRotateCmd) Run(ctx context.Context, std *stdio) error {
 	if err := c.call(ctx, http.MethodPost, "/api/v1/secret/rotate", nil, &made); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(std.out, "Version %d of the secret signs since %s. What version %d signed is valid for a day.\n",
+	_, err := fmt.Fprintf(std.out,
+		"Version %d of the secret signs since %s. What version %d signed is valid for a day.\n",
 		made.Version, made.Created.Format(time.DateTime), made.Version-1)
 	return err
 }

@@ -239,7 +239,8 @@ func (a *Control) ReadableSites(r *http.Request) []site.Site {
 // site is removed, also if the site is made again, a public site is made private, or the cookie has expired.
 func (a *Control) MayRead(p api.Principal, domain string) bool {
 	st, exists := a.sites.Lookup(domain)
-	if !exists || p.Generation != 0 && p.Generation != st.Generation || p.Expires != 0 && time.Now().Unix() >= p.Expires {
+	former := p.Generation != 0 && p.Generation != st.Generation
+	if !exists || former || p.Expires != 0 && time.Now().Unix() >= p.Expires {
 		return false
 	}
 	switch p.Kind {

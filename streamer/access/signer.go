@@ -30,8 +30,8 @@ const (
 // strictBase64 decodes only the one canonical text of a MAC.
 var strictBase64 = base64.RawURLEncoding.Strict()
 
-// signer signs the values of cookies and tickets with HMAC-SHA256: any instance can verify them and none has to
-// remember them. Each purpose has a key of its own, derived from the cluster's secret.
+// signer signs the values of cookies and tickets with HMAC-SHA256: any instance can verify them and none has
+// to remember them. Each purpose has a key of its own, derived from the cluster's secret.
 type signer struct {
 	keyring
 	keys signingKeys

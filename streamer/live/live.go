@@ -98,7 +98,8 @@ func New(cfg Config, d Deps) (*Server, error) {
 	if d.Life == nil {
 		d.Life = func(string) board.Life { return board.Life{} }
 	}
-	s := &Server{cfg: cfg, access: d.Access, limits: d.Limits, life: d.Life, fail: d.Fail, log: d.Log, metrics: m,
+	s := &Server{cfg: cfg, access: d.Access, limits: d.Limits, life: d.Life, fail: d.Fail,
+		log: d.Log, metrics: m,
 		tail: tail{kafka: d.Broker, log: d.Log, metrics: m, reason: "reading the windows from Kafka"},
 		gaps: gapFiller{kafka: d.Broker, history: d.History, metrics: m, log: d.Log},
 	}
