@@ -21,6 +21,7 @@ import (
 	"nowcast/ingest"
 	"nowcast/ingest/publisher/spool"
 	"nowcast/internal/broker"
+	"nowcast/internal/process"
 	"nowcast/internal/site"
 	"nowcast/internal/warehouse"
 	"nowcast/streamer"
@@ -89,7 +90,7 @@ func registered(t *testing.T) map[string]labels {
 	t.Helper()
 	r := recorder{prometheus.NewRegistry(), map[string]labels{"up": labelsOf("job", "instance")}}
 	r.MustRegister(collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), process.NewHealth().Metrics())
 	log := slog.New(slog.DiscardHandler)
 	kafka := broker.New(broker.Config{Addrs: []string{"127.0.0.1:1"}})
 	t.Cleanup(kafka.Close)

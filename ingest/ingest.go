@@ -67,6 +67,7 @@ type Deps struct {
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 	Spool   *spool.Spool // nil: beacons are answered 503 while the log doesn't acknowledge
+	Watched func() bool  // see publisher.Deps
 }
 
 // Service is the ingest role.
@@ -107,6 +108,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s.publisher, err = publisher.New(s.salts.stamp, publisher.Deps{
 		Broker: deps.Broker, Spool: deps.Spool, Log: deps.Log, Metrics: deps.Metrics,
+		Watched: deps.Watched,
 	})
 	if err != nil {
 		return nil, err
@@ -153,6 +155,20 @@ func (s *Service) Ready() (ok bool, reason string) {
 		return false, errNoSalt.Error()
 	}
 	return s.publisher.Ready()
+}
+
+// Wake lets the log's time go on at once if the service is idle; see publisher.Deps. It reports whether it was.
+func (s *Service) Wake() bool { return s.publisher.Wake() }
+
+// Degraded says under "log" why beacons are kept on disk, for as long as they are.
+func (s *Service) Degraded() map[string]string {
+	if s.intake.identity.Load() == nil { // the publisher has no partitions yet
+		return nil
+	}
+	if reason := s.publisher.Degraded(); reason != "" {
+		return map[string]string{"log": reason}
+	}
+	return nil
 }
 
 // Run takes beacons until ctx ends. Then it sends the events that it has, for at most 5 s, and a close

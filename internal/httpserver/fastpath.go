@@ -30,6 +30,7 @@ type fastPath struct {
 	paths      []string
 	base       context.Context   //nolint:containedctx // of all requests, as http.Server.BaseContext is
 	handedOver chan acceptResult // for net/http's server
+	settled    func(net.Conn)    // is called when a connection's first request is answered, or it is closed
 	buffers    sync.Pool         // of *exchangeBuffers
 	dates      dateCache
 
@@ -56,9 +57,11 @@ type exchangeBuffers struct {
 	response fastResponse
 }
 
-func newFastPath(base context.Context, l net.Listener, h http.Handler, paths []string) *fastPath {
-	f := &fastPath{Listener: l, handler: h, paths: paths, base: base, handedOver: make(chan acceptResult),
-		closed: make(chan struct{}), conns: map[*fastConn]struct{}{}}
+func newFastPath(
+	base context.Context, l net.Listener, h http.Handler, paths []string, settled func(net.Conn),
+) *fastPath {
+	f := &fastPath{Listener: l, handler: h, paths: paths, base: base, settled: settled,
+		handedOver: make(chan acceptResult), closed: make(chan struct{}), conns: map[*fastConn]struct{}{}}
 	f.buffers.New = func() any {
 		b := &exchangeBuffers{response: fastResponse{header: http.Header{}}}
 		b.request.init(f.base)
@@ -159,6 +162,7 @@ func (c *fastConn) serve() {
 		c.fast.handOver(c.tcp, nil)
 	} else {
 		_ = c.tcp.Close()
+		c.fast.settled(c.tcp)
 	}
 }
 
@@ -191,6 +195,9 @@ func (c *fastConn) serveRequests() (other bool) {
 		}
 		if !c.answer() {
 			return false
+		}
+		if timeout == headerTimeout { // the first request
+			c.fast.settled(c.tcp)
 		}
 		timeout = idleTimeout
 	}

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -67,16 +66,19 @@ type server struct {
 
 func newServer(ctx context.Context, l net.Listener, h http.Handler, fastPaths []string) *server {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s := &server{addr: l.Addr(), listener: yieldingListener{l}, fast: &fastPath{}, cancelRequests: cancel}
+	crowd := newArrivals()
+	s := &server{addr: l.Addr(), listener: &pacedListener{Listener: l, arrivals: crowd}, fast: &fastPath{},
+		cancelRequests: cancel}
 	s.http = &http.Server{
 		Handler:           s.counted(limitBodyTime(h, bodyTimeout)),
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         crowd.connState,
 	}
 	if len(fastPaths) > 0 {
-		s.fast = newFastPath(base, s.listener, s.counted(h), fastPaths)
+		s.fast = newFastPath(base, s.listener, s.counted(h), fastPaths, crowd.leave)
 		s.listener = s.fast
 	}
 	return s
@@ -125,16 +127,6 @@ func (s *server) run(ctx context.Context, drain time.Duration) error {
 func (s *server) closeConnections() {
 	_ = s.http.Close()
 	s.fast.closeConnections()
-}
-
-// yieldingListener yields the processor before each Accept. Connections that arrive in a crowd then wait
-// in the kernel's accept queue instead of the scheduler's run queue, where they would delay requests
-// that are being served.
-type yieldingListener struct{ net.Listener }
-
-func (l yieldingListener) Accept() (net.Conn, error) {
-	runtime.Gosched()
-	return l.Listener.Accept()
 }
 
 // waitUntil waits for g until stop is ready, and reports whether g's count reached zero.
