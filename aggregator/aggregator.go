@@ -123,6 +123,7 @@ func (s *Service) Run(ctx context.Context) error {
 				if s.cfg.Repair && ctx.Err() == nil {
 					wg.Go(func() { s.repair(ctx) })
 				}
+				wg.Go(func() { s.clearPositionsUntil(ctx) })
 			}
 			l.member.Run(ctx)
 		})

@@ -55,6 +55,7 @@ type grammar struct {
 	Site       siteCmd       `cmd:"" help:"Add, list, change and remove sites."`
 	Key        keyCmd        `cmd:"" help:"Add, list and remove keys."`
 	Link       linkCmd       `cmd:"" help:"Add, list and revoke share links."`
+	Secret     secretCmd     `cmd:"" help:"Rotate the secret that signs."`
 	Verify     verifyCmd     `cmd:"" help:"Recount a span from the log and compare it with what was streamed and stored."`
 	Load       loadCmd       `cmd:"" help:"Send a realistic stream of visitors and measure the answers."`
 	Health     healthCmd     `cmd:"" help:"Ask a running nowcast whether it is ready."`

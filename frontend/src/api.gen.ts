@@ -211,7 +211,11 @@ export interface paths {
         delete: operations["deleteSite"];
         options?: never;
         head?: never;
-        /** Change a site; fields that are left out stay */
+        /**
+         * Change a site; fields that are left out stay
+         * @description A change applies to the newest state. Two changes at once are both in effect if they are of different fields; otherwise one
+         *     of them gets 409. With `revision` or `If-Match` the change is made only if the site still has that revision.
+         */
         patch: operations["updateSite"];
         trace?: never;
     };
@@ -336,6 +340,27 @@ export interface paths {
         post?: never;
         /** Remove a key, and with it the sessions made by it */
         delete: operations["deleteKey"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/secret/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a new version of the secret that signs tickets and the cookies of share links
+         * @description The new version signs from then on. What the former one signed stays valid for a day, or until the next rotation: two
+         *     rotations end all that was signed before.
+         */
+        post: operations["rotateSecret"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -608,6 +633,12 @@ export interface components {
             timezone: string;
             /** Format: date-time */
             created: string;
+            /** @description Lists of sites show it to everybody, if it is public. */
+            listed?: boolean;
+            /** @description For how many days its history is kept. */
+            retention_days?: number;
+            /** @description Counts the changes of the site; shown to admins only. */
+            revision?: number;
             rules?: components["schemas"]["SiteRules"];
             origins?: components["schemas"]["SiteOrigins"];
         };
@@ -640,12 +671,24 @@ export interface components {
             public: boolean;
             /** @default UTC */
             timezone: string;
+            /**
+             * @description Lists of sites show it to everybody, if it is public.
+             * @default false
+             */
+            listed: boolean;
+            /** @description For how many days its history is kept; 0, the default: 395, which is 13 months. */
+            retention_days?: number;
             rules?: components["schemas"]["SiteRules"];
             origins?: components["schemas"]["SiteOrigins"];
         };
         SiteUpdate: {
             public?: boolean;
             timezone?: string;
+            listed?: boolean;
+            /** @description 0 restores the default. */
+            retention_days?: number;
+            /** @description The revision that the change is based on: when the site has another one by now, the answer is 409. */
+            revision?: number;
             rules?: components["schemas"]["SiteRules"];
             origins?: components["schemas"]["SiteOrigins"];
         };
@@ -685,7 +728,9 @@ export interface components {
             id: string;
             name: string;
             admin: boolean;
-            /** @description Which sites it may read; left out: all. */
+            /** @description It reads all sites, also those that are added later. */
+            all_sites?: boolean;
+            /** @description Which sites it reads, unless it reads all or administers. */
             sites?: string[];
             /** Format: date-time */
             created: string;
@@ -693,11 +738,26 @@ export interface components {
         KeyList: {
             keys: components["schemas"]["Key"][];
         };
+        /** @description A key reads what it names: give exactly one of `sites`, `all_sites: true` and `admin: true`. */
         KeyCreate: {
             name: string;
-            /** @default false */
+            /**
+             * @description It reads all sites, and administers.
+             * @default false
+             */
             admin: boolean;
+            /**
+             * @description It reads all sites, also those that are added later.
+             * @default false
+             */
+            all_sites: boolean;
+            /** @description Which sites it reads, as the list of sites names them. */
             sites?: string[];
+        };
+        SecretRotated: {
+            version: number;
+            /** Format: date-time */
+            created: string;
         };
         KeyCreated: components["schemas"]["Key"] & {
             secret: string;
@@ -769,7 +829,7 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description It exists already. */
+        /** @description It exists already, or was changed meanwhile; read it and try again. */
         Conflict: {
             headers: {
                 [name: string]: unknown;
@@ -818,6 +878,8 @@ export interface components {
     };
     requestBodies: never;
     headers: {
+        /** @description Revision of the site in quotes, for `If-Match`; sent to admins. */
+        Revision: string;
         /** @description Number of accepted but uncounted beacons (one for each site). */
         Dropped: string;
         /** @description Seconds to wait before retrying. */
@@ -1234,6 +1296,7 @@ export interface operations {
                     "application/json": components["schemas"]["Session"];
                 };
             };
+            400: components["responses"]["Invalid"];
             503: components["responses"]["Unavailable"];
         };
     };
@@ -1255,6 +1318,7 @@ export interface operations {
                     "application/json": components["schemas"]["SiteList"];
                 };
             };
+            400: components["responses"]["Invalid"];
             503: components["responses"]["Unavailable"];
         };
     };
@@ -1301,12 +1365,14 @@ export interface operations {
             /** @description The site. */
             200: {
                 headers: {
+                    ETag: components["headers"]["Revision"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["Site"];
                 };
             };
+            400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
@@ -1331,6 +1397,7 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
@@ -1340,7 +1407,10 @@ export interface operations {
     updateSite: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of the answer that the change is based on; the same as `revision`. */
+                "If-Match"?: string;
+            };
             path: {
                 domain: string;
             };
@@ -1355,6 +1425,7 @@ export interface operations {
             /** @description The site as it is now. */
             200: {
                 headers: {
+                    ETag: components["headers"]["Revision"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1365,6 +1436,7 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
             503: components["responses"]["Unavailable"];
         };
     };
@@ -1388,6 +1460,7 @@ export interface operations {
                     "application/json": components["schemas"]["LinkList"];
                 };
             };
+            400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
@@ -1444,6 +1517,7 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
@@ -1535,6 +1609,7 @@ export interface operations {
                     "application/json": components["schemas"]["KeyList"];
                 };
             };
+            400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             503: components["responses"]["Unavailable"];
@@ -1586,9 +1661,35 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    rotateSecret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The version that signs; other instances have it within a second. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecretRotated"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
             503: components["responses"]["Unavailable"];
         };
     };

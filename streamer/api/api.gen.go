@@ -102,31 +102,43 @@ type Error struct {
 
 // Key defines model for Key.
 type Key struct {
-	Admin   bool      `json:"admin"`
-	Created time.Time `json:"created"`
-	Id      string    `json:"id"`
-	Name    string    `json:"name"`
+	Admin bool `json:"admin"`
 
-	// Sites Which sites it may read; left out: all.
+	// AllSites It reads all sites, also those that are added later.
+	AllSites *bool     `json:"all_sites,omitempty"`
+	Created  time.Time `json:"created"`
+	Id       string    `json:"id"`
+	Name     string    `json:"name"`
+
+	// Sites Which sites it reads, unless it reads all or administers.
 	Sites *[]string `json:"sites,omitempty"`
 }
 
-// KeyCreate defines model for KeyCreate.
+// KeyCreate A key reads what it names: give exactly one of `sites`, `all_sites: true` and `admin: true`.
 type KeyCreate struct {
-	Admin *bool     `json:"admin,omitempty"`
-	Name  string    `json:"name"`
+	// Admin It reads all sites, and administers.
+	Admin *bool `json:"admin,omitempty"`
+
+	// AllSites It reads all sites, also those that are added later.
+	AllSites *bool  `json:"all_sites,omitempty"`
+	Name     string `json:"name"`
+
+	// Sites Which sites it reads, as the list of sites names them.
 	Sites *[]string `json:"sites,omitempty"`
 }
 
 // KeyCreated defines model for KeyCreated.
 type KeyCreated struct {
-	Admin   bool      `json:"admin"`
-	Created time.Time `json:"created"`
-	Id      string    `json:"id"`
-	Name    string    `json:"name"`
-	Secret  string    `json:"secret"`
+	Admin bool `json:"admin"`
 
-	// Sites Which sites it may read; left out: all.
+	// AllSites It reads all sites, also those that are added later.
+	AllSites *bool     `json:"all_sites,omitempty"`
+	Created  time.Time `json:"created"`
+	Id       string    `json:"id"`
+	Name     string    `json:"name"`
+	Secret   string    `json:"secret"`
+
+	// Sites Which sites it reads, unless it reads all or administers.
 	Sites *[]string `json:"sites,omitempty"`
 }
 
@@ -288,6 +300,12 @@ type QueryRow struct {
 	Metrics []*float32 `json:"metrics"`
 }
 
+// SecretRotated defines model for SecretRotated.
+type SecretRotated struct {
+	Created time.Time `json:"created"`
+	Version int       `json:"version"`
+}
+
 // Session defines model for Session.
 type Session struct {
 	Admin         bool `json:"admin"`
@@ -305,6 +323,9 @@ type Site struct {
 	Created time.Time `json:"created"`
 	Domain  string    `json:"domain"`
 
+	// Listed Lists of sites show it to everybody, if it is public.
+	Listed *bool `json:"listed,omitempty"`
+
 	// Origins Origins whose pages may read a private site in a browser, as `https://app.example.com` or `https://*.example.com` (its
 	// subdomains); at most 100. Without any, pages of the site's own domain and its subdomains may. Shown to admins only. In a
 	// change, an empty list restores that default.
@@ -312,6 +333,12 @@ type Site struct {
 
 	// Public Anybody may read it.
 	Public bool `json:"public"`
+
+	// RetentionDays For how many days its history is kept.
+	RetentionDays *int `json:"retention_days,omitempty"`
+
+	// Revision Counts the changes of the site; shown to admins only.
+	Revision *int `json:"revision,omitempty"`
 
 	// Rules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays, and
 	// an empty list removes the rules.
@@ -325,11 +352,17 @@ type Site struct {
 type SiteCreate struct {
 	Domain string `json:"domain"`
 
+	// Listed Lists of sites show it to everybody, if it is public.
+	Listed *bool `json:"listed,omitempty"`
+
 	// Origins Origins whose pages may read a private site in a browser, as `https://app.example.com` or `https://*.example.com` (its
 	// subdomains); at most 100. Without any, pages of the site's own domain and its subdomains may. Shown to admins only. In a
 	// change, an empty list restores that default.
 	Origins *SiteOrigins `json:"origins,omitempty"`
 	Public  *bool        `json:"public,omitempty"`
+
+	// RetentionDays For how many days its history is kept; 0, the default: 395, which is 13 months.
+	RetentionDays *int `json:"retention_days,omitempty"`
 
 	// Rules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays, and
 	// an empty list removes the rules.
@@ -365,11 +398,19 @@ type SiteRules struct {
 
 // SiteUpdate defines model for SiteUpdate.
 type SiteUpdate struct {
+	Listed *bool `json:"listed,omitempty"`
+
 	// Origins Origins whose pages may read a private site in a browser, as `https://app.example.com` or `https://*.example.com` (its
 	// subdomains); at most 100. Without any, pages of the site's own domain and its subdomains may. Shown to admins only. In a
 	// change, an empty list restores that default.
 	Origins *SiteOrigins `json:"origins,omitempty"`
 	Public  *bool        `json:"public,omitempty"`
+
+	// RetentionDays 0 restores the default.
+	RetentionDays *int `json:"retention_days,omitempty"`
+
+	// Revision The revision that the change is based on: when the site has another one by now, the answer is 409.
+	Revision *int `json:"revision,omitempty"`
 
 	// Rules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays, and
 	// an empty list removes the rules.
@@ -457,6 +498,12 @@ type StreamEventsParams struct {
 
 // StreamEventsParamsRate defines parameters for StreamEvents.
 type StreamEventsParamsRate string
+
+// UpdateSiteParams defines parameters for UpdateSite.
+type UpdateSiteParams struct {
+	// IfMatch The `ETag` of the answer that the change is based on; the same as `revision`.
+	IfMatch *string `json:"If-Match,omitempty"`
+}
 
 // GetLedgerParams defines parameters for GetLedger.
 type GetLedgerParams struct {
@@ -593,6 +640,9 @@ type ServerInterface interface {
 	// DeleteKey Remove a key, and with it the sessions made by it
 	// (DELETE /api/v1/keys/{id})
 	DeleteKey(c *gin.Context, id string)
+	// RotateSecret Make a new version of the secret that signs tickets and the cookies of share links
+	// (POST /api/v1/secret/rotate)
+	RotateSecret(c *gin.Context)
 	// GetSession The key behind the request, and what it may do
 	// (GET /api/v1/session)
 	GetSession(c *gin.Context)
@@ -610,7 +660,7 @@ type ServerInterface interface {
 	GetSite(c *gin.Context, domain string)
 	// UpdateSite Change a site; fields that are left out stay
 	// (PATCH /api/v1/sites/{domain})
-	UpdateSite(c *gin.Context, domain string)
+	UpdateSite(c *gin.Context, domain string, params UpdateSiteParams)
 	// GetLedger What became of a site's beacons
 	// (GET /api/v1/sites/{domain}/ledger)
 	GetLedger(c *gin.Context, domain string, params GetLedgerParams)
@@ -814,6 +864,19 @@ func (siw *ServerInterfaceWrapper) DeleteKey(c *gin.Context) {
 	siw.Handler.DeleteKey(c, id)
 }
 
+// RotateSecret operation middleware
+func (siw *ServerInterfaceWrapper) RotateSecret(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RotateSecret(c)
+}
+
 // GetSession operation middleware
 func (siw *ServerInterfaceWrapper) GetSession(c *gin.Context) {
 
@@ -918,6 +981,30 @@ func (siw *ServerInterfaceWrapper) UpdateSite(c *gin.Context) {
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateSiteParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for If-Match, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter If-Match: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -925,7 +1012,7 @@ func (siw *ServerInterfaceWrapper) UpdateSite(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.UpdateSite(c, domain)
+	siw.Handler.UpdateSite(c, domain, params)
 }
 
 // GetLedger operation middleware
@@ -1213,4 +1300,5 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/v1/keys", wrapper.ListKeys)
 	router.POST(options.BaseURL+"/api/v1/keys", wrapper.CreateKey)
 	router.DELETE(options.BaseURL+"/api/v1/keys/:id", wrapper.DeleteKey)
+	router.POST(options.BaseURL+"/api/v1/secret/rotate", wrapper.RotateSecret)
 }

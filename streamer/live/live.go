@@ -23,6 +23,7 @@ import (
 	"nowcast/internal/broker"
 	"nowcast/internal/retry"
 	"nowcast/streamer/api"
+	"nowcast/streamer/board"
 	"nowcast/streamer/hub"
 	"nowcast/streamer/push"
 )
@@ -52,6 +53,8 @@ const (
 type Deps struct {
 	Broker  *broker.Client
 	History history // fills gaps; nil: there is none
+	// Life says which seconds of a domain are those of its site at this moment; nil: all are.
+	Life    func(domain string) board.Life
 	Access  authorizer
 	Limits  limiter
 	Fail    func(*gin.Context, error) // answers with an error
@@ -81,6 +84,7 @@ type Server struct {
 	cfg     Config
 	access  authorizer
 	limits  limiter
+	life    func(domain string) board.Life
 	fail    func(*gin.Context, error)
 	log     *slog.Logger
 	metrics *metrics
@@ -92,7 +96,10 @@ type Server struct {
 // New wires a server and starts nothing.
 func New(cfg Config, d Deps) (*Server, error) {
 	cfg.Lifetime = cmp.Or(cfg.Lifetime, time.Hour)
-	s := &Server{cfg: cfg, access: d.Access, limits: d.Limits, fail: d.Fail, log: d.Log,
+	if d.Life == nil {
+		d.Life = func(string) board.Life { return board.Life{} }
+	}
+	s := &Server{cfg: cfg, access: d.Access, limits: d.Limits, life: d.Life, fail: d.Fail, log: d.Log,
 		tail: tail{kafka: d.Broker, log: d.Log, now: time.Now, reason: "reading the windows from Kafka"},
 	}
 	m, err := newMetrics(d.Metrics, s.tail.board)
@@ -182,7 +189,7 @@ func (s *Server) Visitors(ctx context.Context, domain string) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	return current.board.ActiveVisitors(domain), nil
+	return current.board.OwnVisitors(domain, s.life(domain)), nil
 }
 
 // readyBoard returns the board and its hub. Its error wraps ErrNotReady.
@@ -210,7 +217,11 @@ func (s *Server) StreamEvents(c *gin.Context, p api.StreamEventsParams) {
 		s.fail(c, err)
 		return
 	}
-	key.Sites = hub.JoinSites(domains)
+	lives := make([]board.Life, len(domains))
+	for i, d := range domains {
+		lives[i] = s.life(d)
+	}
+	key.Sites, key.Lives = hub.JoinSites(domains), hub.JoinLives(lives)
 	s.wake(c.Request.Context())
 	current, err := s.readyBoard()
 	if err != nil {
@@ -227,7 +238,7 @@ func (s *Server) StreamEvents(c *gin.Context, p api.StreamEventsParams) {
 	v := push.Viewer{Feed: key, Authorization: authorization{domains, principals}.String(),
 		Slot: push.Slot{Addr: addr, Key: principal}, Deadline: time.Now().Add(time.Duration(lifetime))}
 	if id := lastEventID(p); id != "" {
-		v.Resume = s.gaps.resume(c.Request.Context(), current.board, id, key, domains)
+		v.Resume = s.gaps.resume(c.Request.Context(), current.board, id, key, domains, lives)
 	}
 	h := c.Writer.Header()
 	h.Set("Content-Type", "text/event-stream")
