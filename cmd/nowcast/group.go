@@ -33,8 +33,8 @@ type groupResetCmd struct {
 
 // Help implements kong.HelpProvider.
 func (groupResetCmd) Help() string {
-	return `An aggregator commits how far each lane is in each partition, in the consumer groups nowcast-windows
-and nowcast-store. When a topic was deleted and made again, or has lost records, a position names another
+	return `An aggregator commits how far each lane is in each partition, in the consumer groups
+nowcast-windows and nowcast-store. When a topic was deleted and made again, or has lost records, a position names another
 record than before or none at all. The lane then leaves the partition alone and says so at /readyz. This
 command sets new positions and prints the old and the new ones.
 
@@ -50,7 +50,7 @@ Stop the aggregators first. The command refuses to change a group that has membe
 Examples:
 
 	nowcast group reset --lane windows --to earliest --kafka kafka-1:9092
-	nowcast group reset --lane store --topic nowcast.windows.v1 --partition 3 --to end-of-log --kafka kafka-1:9092`
+	nowcast group reset --lane store --topic nowcast.windows.v1 --to end-of-log --kafka kafka-1:9092`
 }
 
 // Validate implements kong's validation.
@@ -151,8 +151,8 @@ func (c *groupResetCmd) positions(ctx context.Context, k *broker.Client, group s
 		default:
 			to.Offset, _ = strconv.ParseInt(c.To, 10, 64) // validated
 			if to.Offset < first || to.Offset > end {
-				return nil, nil, fmt.Errorf("%s/%d has the offsets %d to %d, and %d isn't one of them", c.Topic,
-					p.Partition, first, end, to.Offset)
+				return nil, nil, fmt.Errorf("%s/%d has the offsets %d to %d, and %d isn't one of them",
+					c.Topic, p.Partition, first, end, to.Offset)
 			}
 		}
 		after = append(after, to)
@@ -169,8 +169,8 @@ func (c *groupResetCmd) commit(ctx context.Context, k *broker.Client, group stri
 			return fmt.Errorf("reset group %s: %w", group, err)
 		}
 		if len(members) > 0 && !c.Force {
-			return fmt.Errorf("group %s has %d members: stop the aggregators and wait 10 s, or give --force", group,
-				len(members))
+			return fmt.Errorf("group %s has %d members: stop the aggregators and wait 10 s, or give --force",
+				group, len(members))
 		}
 		if err := k.RemoveMembers(ctx, group, members); err != nil {
 			return fmt.Errorf("reset group %s: %w", group, err)

@@ -56,8 +56,8 @@ func TestGroupReset(t *testing.T) {
 	}
 	reset := func(args ...string) (string, error) {
 		var out strings.Builder
-		err := run(t.Context(), append([]string{"group", "reset", "--kafka", addr, "--lane", "windows"}, args...),
-			&stdio{nil, &out, os.Stderr})
+		args = append([]string{"group", "reset", "--kafka", addr, "--lane", "windows"}, args...)
+		err := run(t.Context(), args, &stdio{nil, &out, os.Stderr})
 		return out.String(), err
 	}
 	for _, row := range []struct {
@@ -95,7 +95,8 @@ func TestGroupReset(t *testing.T) {
 
 	commit(50, 4)
 	m := group.New(group.Config{Group: name, Topics: []string{topic.Events}, Instance: "static",
-		Start: func([]int, []group.Position) group.Work { return idleWork{} }}, k, slog.New(slog.DiscardHandler))
+		Start: func([]int, []group.Position) group.Work { return idleWork{} }}, k,
+		slog.New(slog.DiscardHandler))
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { m.Run(ctx) })

@@ -318,7 +318,8 @@ func (p *power) repaired(t *testing.T) {
 		if !strings.Contains(out, `"got partitions","lane":"store"`) {
 			return fmt.Errorf("the store lane hasn't started")
 		}
-		if strings.Contains(out, "can't read parts") && !strings.Contains(out, "wrote the rows of broken parts") {
+		if strings.Contains(out, "can't read parts") &&
+			!strings.Contains(out, "wrote the rows of broken parts") {
 			return fmt.Errorf("not yet")
 		}
 		return nil

@@ -13,7 +13,8 @@ import (
 func TestCutExplains(t *testing.T) {
 	const after, at = 1_795_435_200_500, 1_795_435_206_000
 	var r Report
-	cut := broker.Cut{Gap: broker.Gap{Topic: topic.Windows, Partition: 1, From: 7, To: 9}, After: after + 900, At: at}
+	cut := broker.Cut{Gap: broker.Gap{Topic: topic.Windows, Partition: 1, From: 7, To: 9},
+		After: after + 900, At: at}
 	r.addCut(cut)
 	cut.Gap, cut.After = broker.Gap{Topic: topic.Events, Partition: 1, From: 100, To: 200}, after
 	r.addCut(cut)

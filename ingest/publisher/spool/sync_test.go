@@ -57,7 +57,8 @@ func TestMutations(t *testing.T) {
 	}
 	const tests = "^TestAppendSyncs$"
 	mutationtest.Check(t, []mutationtest.Mutant{
-		{Name: "no sync", File: "queue.go", Tests: tests, Old: "err = q.s.cfg.sync(f.f)", Replacement: "err = nil"},
+		{Name: "no sync", File: "queue.go", Tests: tests,
+			Old: "err = q.s.cfg.sync(f.f)", Replacement: "err = nil"},
 		{Name: "a failed sync is ignored", File: "queue.go", Tests: tests,
 			Old: "err = q.s.cfg.sync(f.f)", Replacement: "_ = q.s.cfg.sync(f.f)"},
 		{Name: "no mutation", File: "queue.go", Tests: tests, Unnoticed: true,
@@ -70,7 +71,8 @@ func TestRefused(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	for i := range 3 {
-		if err := s.Refuse(Refused{Partition: 1, Events: i, Reason: "too large", Data: []byte{1, 2}}); err != nil {
+		x := Refused{Partition: 1, Events: i, Reason: "too large", Data: []byte{1, 2}}
+		if err := s.Refuse(x); err != nil {
 			t.Fatal(err)
 		}
 	}
