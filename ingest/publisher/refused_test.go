@@ -68,7 +68,7 @@ func TestRefused(t *testing.T) {
 				if int(kept) != refused-events {
 					t.Errorf("metric: %v kept, want %d", kept, refused-events)
 				}
-				if r := p.refusedReason(); !strings.Contains(r, fmt.Sprint(refused)+" events") {
+				if r := p.Degraded(); !strings.Contains(r, fmt.Sprint(refused)+" events") {
 					t.Errorf("reason: %s", r)
 				}
 				file := filepath.Join(disk.Dir(), spool.RefusedFile)
