@@ -26,6 +26,9 @@ type Registry struct {
 	keys  *keys
 	links *links
 
+	sessions *sessions
+	codes    *table[Code]
+
 	secret atomic.Pointer[[32]byte] // nil until it is known
 
 	repairDelay time.Duration // at most twice that until a rejected record is followed by the one in effect
@@ -56,6 +59,7 @@ func NewRegistry(c *broker.Client, log *slog.Logger) *Registry {
 		dangling: map[string]bool{}, writes: map[string]*verdict{},
 	}
 	r.sites, r.keys, r.links = newSites(r), newKeys(r), newLinks(r)
+	r.sessions, r.codes = newSessions(r), newCodes(r)
 	return r
 }
 
