@@ -30,7 +30,7 @@ func (c cluster) sign(purpose, id, text string) string {
 	return text + "." + base64Text(string(m.Sum(nil)))
 }
 
-// cookie is the value of a cookie for a key ("session") or a link ("link").
+// cookie is the value of a cookie for a link ("link"), or as it was for a session ("session").
 func (c cluster) cookie(purpose, id string, expires time.Time) string {
 	return c.sign(purpose, id, fmt.Sprintf("%s.%d", id, expires.Unix()))
 }

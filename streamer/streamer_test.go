@@ -3,6 +3,7 @@ package streamer
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,7 +30,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*connPool).discover"))
 }
 
-const adminSecret = "nck_an-operators-own-key"
+const adminSecret = "nck_9Yc2vUqL7dXw4KpTzR0sHn6JbEaG3mFo"
 
 // world is a cluster with a public site, open.example.com, and a private one, own.example.com.
 type world struct {
@@ -173,6 +175,32 @@ func (w *accessWorld) cookie(path string) string {
 	return res.Cookies()[0].Name + "=" + res.Cookies()[0].Value
 }
 
+// session logs in with a key and returns the session's cookie.
+func (w *accessWorld) session(key string) string {
+	w.T.Helper()
+	return logIn(w.T, w.base, "key", key)
+}
+
+// logIn sends the login form with one field and returns the session's cookie.
+func logIn(t *testing.T, base, field, secret string) string {
+	t.Helper()
+	res, body := postLogin(t, base, url.Values{field: {secret}})
+	if res.StatusCode != http.StatusSeeOther || len(res.Cookies()) != 1 {
+		t.Fatalf("log in: %s %s", res.Status, body)
+	}
+	return res.Cookies()[0].Name + "=" + res.Cookies()[0].Value
+}
+
+// postLogin sends the login form, with further headers, given as name and value.
+func postLogin(t *testing.T, base string, form url.Values, header ...string) (*http.Response, string) {
+	t.Helper()
+	h := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	for i := 0; i+1 < len(header); i += 2 {
+		h.Set(header[i], header[i+1])
+	}
+	return do(t, http.MethodPost, base+"/login", form.Encode(), h)
+}
+
 // ticket requests a ticket.
 func (w *accessWorld) ticket(body string, v shown) string {
 	w.T.Helper()
@@ -198,7 +226,7 @@ func (w *accessWorld) ask(method, path, body string, v shown) (int, http.Header,
 	if strings.Contains(path, "?") {
 		separator = "&"
 	}
-	h := []string{"Cookie", v.cookie}
+	h := []string{"Cookie", v.cookie, "X-Forwarded-For", nextAddress()}
 	if v.origin != "" {
 		h = append(h, "Origin", v.origin)
 	}
@@ -207,6 +235,14 @@ func (w *accessWorld) ask(method, path, body string, v shown) (int, http.Header,
 	}
 	res, answer := w.do(method, path+separator+v.query, body, h...)
 	return res.StatusCode, res.Header, answer
+}
+
+// clients counts requests, each of which has an address of its own, so that none reaches an address's limit.
+var clients atomic.Uint32
+
+func nextAddress() string {
+	n := clients.Add(1)
+	return fmt.Sprintf("198.18.%d.%d", n>>8&255, n&255)
 }
 
 func (w *accessWorld) do(method, path, body string, header ...string) (*http.Response, string) {

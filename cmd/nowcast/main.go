@@ -53,6 +53,8 @@ type grammar struct {
 	Topics     topicsCmd     `cmd:"" help:"Make the topics that are missing and check the others."`
 	Site       siteCmd       `cmd:"" help:"Add, list, change and remove sites."`
 	Key        keyCmd        `cmd:"" help:"Add, list and remove keys."`
+	Login      loginCmd      `cmd:"" help:"Print a link that logs a browser in once."`
+	Session    sessionCmd    `cmd:"" help:"List and end sessions."`
 	Link       linkCmd       `cmd:"" help:"Add, list and revoke share links."`
 	Verify     verifyCmd     `cmd:"" help:"Recount a span from the log and compare it with what was streamed and stored."`
 	Load       loadCmd       `cmd:"" help:"Send a realistic stream of visitors and measure the answers."`

@@ -438,7 +438,7 @@ func TestPublicAddress(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := streamerFlags{PublicURL: row.flag}
+		f := webFlags{PublicURL: row.flag}
 		if got := f.url(l); !strings.HasPrefix(got, row.want) {
 			t.Errorf("%+v: %s", row, got)
 		}

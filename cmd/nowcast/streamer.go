@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"syscall"
 	"time"
 
@@ -16,9 +15,8 @@ import (
 )
 
 type streamerFlags struct {
-	PublicURL   string `name:"public-url" placeholder:"URL" help:"Where browsers reach the dashboard, as https://stats.example.com; without it, the address that is listened on."`
 	DefaultSite string `placeholder:"DOMAIN" help:"The site of streams that name none; without it, the first one made."`
-	AdminKey    string `placeholder:"KEY" help:"An admin key in addition to those in the log, the same on every streamer of a cluster; best given as NOWCAST_ADMIN_KEY."`
+	AdminKey    string `placeholder:"KEY" help:"An admin key in addition to those in the log, the same on every streamer of a cluster: nck_ and at least 128 random bits; best given as NOWCAST_ADMIN_KEY."`
 	viewerFlags
 }
 
@@ -85,22 +83,25 @@ func (c *streamerCmd) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
 	deps := streamer.Deps{Broker: kafka, Warehouse: db, Sites: h.sites(kafka)}
-	service, err := addStreamer(h, c.streamerFlags, l, deps)
+	service, err := addStreamer(h, c.streamerFlags, c.url(l), c.AllowedHosts, deps)
 	if err != nil {
 		return err
 	}
 	service.Routes(e)
-	h.serve("http", l, e)
+	h.serveWeb(l, e, &c.webFlags)
 	h.group.Add("viewers", service.Drain)
 	return h.run(ctx)
 }
 
 // addStreamer adds the role to the process.
-func addStreamer(h *host, f streamerFlags, l net.Listener, deps streamer.Deps) (*streamer.Service, error) {
+func addStreamer(
+	h *host, f streamerFlags, publicURL string, hosts []string, deps streamer.Deps,
+) (*streamer.Service, error) {
 	deps.Log, deps.Metrics = h.log, h.metrics
 	name, _ := build()
 	s, err := streamer.New(streamer.Config{
-		Access:    access.Config{PublicURL: f.url(l), DefaultSite: f.DefaultSite, AdminKey: f.AdminKey},
+		Access: access.Config{PublicURL: publicURL, AllowedHosts: hosts, DefaultSite: f.DefaultSite,
+			AdminKey: f.AdminKey},
 		Limits:    f.limits(),
 		Live:      live.Config{Lifetime: f.ViewerLifetime},
 		Dashboard: dashboard(h.log),
@@ -111,18 +112,6 @@ func addStreamer(h *host, f streamerFlags, l net.Listener, deps streamer.Deps) (
 	}
 	h.add("streamer", s)
 	return s, nil
-}
-
-// url returns the address at which browsers reach this process.
-func (f *streamerFlags) url(l net.Listener) string {
-	if f.PublicURL != "" {
-		return f.PublicURL
-	}
-	a, ok := l.Addr().(*net.TCPAddr)
-	if ok && a.IP.IsUnspecified() {
-		return fmt.Sprintf("http://127.0.0.1:%d", a.Port)
-	}
-	return "http://" + l.Addr().String()
 }
 
 func dashboard(log *slog.Logger) fs.FS {

@@ -10,9 +10,9 @@ import (
 )
 
 // NewOps returns the handler for operators: /metrics, /healthz (always 200), /readyz (503 with the
-// reasons while the process can't do its work), and /debug/pprof/. Serve it on an address that only
-// operators reach.
-func NewOps(health *Health, reg *prometheus.Registry) http.Handler {
+// reasons while the process can't do its work), and, with profiles, /debug/pprof/, which shows what is in
+// memory and costs CPU time. Serve it on an address that only operators reach.
+func NewOps(health *Health, reg *prometheus.Registry, profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -31,6 +31,9 @@ func NewOps(health *Health, reg *prometheus.Registry) http.Handler {
 			Reasons map[string]string `json:"reasons"`
 		}{ready, reasons})
 	})
+	if !profiles {
+		return mux
+	}
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)

@@ -12,7 +12,8 @@ const DirectSource = "Direct / None"
 // streams keep it and check it again while they are open. The zero Principal may do nothing.
 type Principal struct {
 	Kind    PrincipalKind
-	ID      string // of the key or the share link; "" for Public
+	ID      string // of the key or the share link; of Public "", or the client's address
+	Session string // the ID of the session that proved the key; "": the key itself did
 	Expires int64  // when the cookie that proved it expires, in Unix seconds; 0: it does not expire
 }
 
