@@ -4,9 +4,14 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
+
+	"nowcast/internal/site"
+	"nowcast/internal/topic"
 )
 
 const (
@@ -39,6 +44,24 @@ func (c cluster) cookie(purpose, id string, expires time.Time) string {
 func (c cluster) ticket(keyID string, expires time.Time, sites ...string) string {
 	text := fmt.Sprintf("k %s %d %s", keyID, expires.UnixMilli(), strings.Join(sites, ","))
 	return c.sign("ticket", keyID, base64Text(text))
+}
+
+// session writes the record of a session as another instance does, and returns its cookie.
+func (w *world) session(key site.Key, expires time.Time) string {
+	w.T.Helper()
+	id := fmt.Sprintf("%012x", clients.Add(1))
+	secret := "ncs_" + id
+	sum := sha256.Sum256([]byte(secret))
+	s := site.Session{ID: id, Hash: hex.EncodeToString(sum[:]), Key: key.ID, KeyHash: key.Hash,
+		Created: expires.Add(-site.SessionLife), Expires: expires}
+	value, err := json.Marshal(s)
+	if err == nil {
+		_, err = w.Kafka.ProduceKeyed(w.T.Context(), topic.Sites, []byte("session/"+id), value)
+	}
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	return sessionCookie + "=" + secret
 }
 
 func base64Text(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }

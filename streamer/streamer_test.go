@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"nowcast/internal/httpserver"
 	"nowcast/internal/site"
 	"nowcast/streamer/access"
 	"nowcast/streamer/api/apitest"
@@ -50,10 +51,26 @@ func newWorld(t *testing.T) *world {
 // streamer starts one and returns its address.
 func (w *world) streamer(cfg Config) string {
 	w.T.Helper()
+	return w.start(w.sites, cfg, prometheus.NewRegistry())
+}
+
+// streamerWith is streamer with a registry of metrics.
+func (w *world) streamerWith(cfg Config, metrics *prometheus.Registry) string {
+	w.T.Helper()
+	return w.start(w.sites, cfg, metrics)
+}
+
+// streamerOf is streamer with its own view of the sites topic, as another instance has.
+func (w *world) streamerOf(sites *site.Registry, cfg Config) string {
+	w.T.Helper()
+	return w.start(sites, cfg, prometheus.NewRegistry())
+}
+
+func (w *world) start(sites *site.Registry, cfg Config, metrics *prometheus.Registry) string {
+	w.T.Helper()
 	cfg.Access.AdminKey = adminSecret
 	s, err := New(cfg, Deps{
-		Broker: w.Kafka, Sites: w.sites,
-		Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
+		Broker: w.Kafka, Sites: sites, Log: slog.New(slog.DiscardHandler), Metrics: metrics,
 	})
 	if err != nil {
 		w.T.Fatal(err)
@@ -61,7 +78,7 @@ func (w *world) streamer(cfg Config) string {
 	w.Run(s.Run)
 	e := gin.New()
 	s.Routes(e)
-	srv := httptest.NewServer(e)
+	srv := httptest.NewServer(httpserver.StripBase(s.access.BasePath(), e))
 	w.T.Cleanup(func() { srv.CloseClientConnections(); srv.Close() })
 	streamertest.Eventually(w.T, "ready", func() bool { ok, _ := s.Ready(); return ok })
 	return srv.URL

@@ -30,17 +30,23 @@ export function App() {
   const listedSite = sites?.find((s) => s.domain === route.site);
   // The server authorizes every request again, whatever the page offers.
   const isAdmin = session?.admin === true && listedSite !== undefined;
-  const header = { route, sites: sites ?? [], theme, toggleTheme, openHelp, isAdmin };
+  const isAuthenticated = session?.authenticated ?? false;
+  const header = { route, sites: sites ?? [], theme, toggleTheme, openHelp, isAdmin, isAuthenticated };
   const unlistedSite = { domain: route.site, timezone: "UTC", public: false, created: "" };
   const site = listedSite ?? (sites ? unlistedSite : null);
   return (
     <>
       {!route.embed && (
-        <a href="#main" className={skipLink}>
+        <a href={`${location.pathname}${location.search}#main`} className={skipLink}>
           Skip to the numbers
         </a>
       )}
-      {route.page === "sites" && (
+      {route.embed && route.page !== "live" && (
+        <Main embed>
+          <p>Only the live view of a site can be shown in a frame.</p>
+        </Main>
+      )}
+      {!route.embed && route.page === "sites" && (
         <>
           <Header {...header} />
           <Main>
@@ -49,7 +55,7 @@ export function App() {
         </>
       )}
       {route.page === "live" && <LiveView key={route.site} header={header} site={site} />}
-      {route.page === "history" && (
+      {!route.embed && route.page === "history" && (
         <>
           <Header {...header} />
           <Main>
@@ -58,7 +64,7 @@ export function App() {
               route={route}
               site={site}
               theme={theme}
-              isAuthenticated={session?.authenticated ?? false}
+              isAuthenticated={isAuthenticated}
             />
           </Main>
         </>
@@ -74,7 +80,8 @@ function LiveView({ header, site }: { header: HeaderProps; site: Site | null }) 
   const { route, theme } = header;
   const live = useLive(route.site);
   const page = <LivePage route={route} site={site} live={live} theme={theme} />;
-  const state = <ConnectionState live={live} timezone={site?.timezone ?? "UTC"} retryNow={live.retryNow} />;
+  const retryNow = route.embed ? undefined : live.retryNow;
+  const state = <ConnectionState live={live} timezone={site?.timezone ?? "UTC"} retryNow={retryNow} />;
   if (route.embed)
     return (
       <Main embed>

@@ -70,10 +70,14 @@ func keyPrincipal(key site.Key, session string) api.Principal {
 	return api.Principal{Kind: api.KeyPrincipal, ID: key.ID, Session: session}
 }
 
-// key is the key that a request presents in its Authorization header or, without one, by its session.
+// key is the key that a request presents in its Authorization header or, without one, by its session. As in
+// credentials, a cookie counts only for pages of our own host.
 func (a *Control) key(r *http.Request) (site.Key, bool) {
 	if secret := bearer(r); secret != "" {
 		return a.signer.authenticate(secret)
+	}
+	if !a.origins.sameHost(r) {
+		return site.Key{}, false
 	}
 	_, key, ok := a.session(r)
 	return key, ok
