@@ -1,5 +1,5 @@
 import { type ReactNode, useCallback, useEffect, useState } from "react";
-import { type Session, type Site, useGet } from "./api";
+import { request, type Session, type Site, useGet, useLoad } from "./api";
 import { useLive } from "./live/use-live";
 import { HistoryPage } from "./pages/history/page";
 import { LivePage } from "./pages/live/page";
@@ -32,8 +32,15 @@ export function App() {
   const isAdmin = session?.admin === true && listedSite !== undefined;
   const isAuthenticated = session?.authenticated ?? false;
   const header = { route, sites: sites ?? [], theme, toggleTheme, openHelp, isAdmin, isAuthenticated };
-  const unlistedSite = { domain: route.site, timezone: "UTC", public: false, created: "" };
-  const site = listedSite ?? (sites ? unlistedSite : null);
+  // A public site that isn't listed is shown to those who know its name.
+  const unlistedPath =
+    sites && route.site && !listedSite ? `/api/v1/sites/${encodeURIComponent(route.site)}` : null;
+  const unlisted = useLoad(unlistedPath, (signal) =>
+    request<Site>("GET", unlistedPath ?? "", undefined, signal),
+  );
+  const unknownSite = { domain: route.site, timezone: "UTC", public: false, created: "" };
+  const unlistedSite = unlisted.data?.domain === route.site.toLowerCase() ? unlisted.data : null;
+  const site = listedSite ?? unlistedSite ?? (unlisted.error ? unknownSite : null);
   return (
     <>
       {!route.embed && (
