@@ -12,6 +12,7 @@ import (
 
 	"nowcast/internal/site"
 	"nowcast/internal/topic"
+	"nowcast/streamer/streamertest"
 )
 
 const (
@@ -61,7 +62,16 @@ func (w *world) session(key site.Key, expires time.Time) string {
 	if err != nil {
 		w.T.Fatal(err)
 	}
+	streamertest.Eventually(w.T, "the session is read", func() bool {
+		_, ok := w.sites.AuthenticateSession(secret)
+		return ok || !time.Now().Before(expires)
+	})
 	return sessionCookie + "=" + secret
 }
 
 func base64Text(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
+
+// soonAfter is a time after days and hours.
+func soonAfter(days, hours int) time.Time {
+	return time.Now().Add(time.Duration(24*days+hours) * time.Hour)
+}

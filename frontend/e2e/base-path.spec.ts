@@ -18,7 +18,7 @@ async function check(page: Page, nowcast: Nowcast, origin: string, own: string) 
   await page.getByLabel("Key or login code").fill(nowcast.key);
   await page.getByRole("button", { name: "Log in" }).click();
   await page.waitForURL(`${url}/`);
-  const [cookie] = await page.context().cookies(url);
+  const [cookie] = await page.context().cookies(`${url}/`);
   expect(cookie).toMatchObject({ name: "nowcast_session", path: `${BASE}/`, httpOnly: true });
   expect((await nowcast.api("POST", "/api/v1/sites", { domain: own, public: false })).status).toBe(201);
   await page.reload();

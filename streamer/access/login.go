@@ -147,6 +147,7 @@ func (h *Handlers) refuseLogin(c *gin.Context, err error, next string) {
 }
 
 func (h *Handlers) loginPage(c *gin.Context, status int, form loginForm) {
+	form.Problem = strings.ReplaceAll(form.Problem, "`", "")       // Markdown, for terminals
 	form.Base, form.Style = h.control.base, template.CSS(loginCSS) //nolint:gosec // a constant
 	if form.Next = localPath(form.Next); form.Next == "/" {
 		form.Next = ""
