@@ -172,7 +172,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	}
 	s.publisher.Open(partitions)
-	s.intake.identity.Store(newIdentity(s.intake.sites.Secret(), partitions))
+	s.intake.identity.Store(newIdentity(s.intake.sites.PartitionKey(), partitions))
 	s.publisher.Run(ctx)
 	return nil
 }

@@ -20,7 +20,8 @@ import (
 //	nobody · keys of own, of other, of all sites, of an admin · sessions with the keys of own, of all, of an
 //	admin · a ticket, a link and a link's cookie of own · the admin's session in a page of another site
 //
-// Where a request is authorized, 503 means that there is no ClickHouse here, 400 that the body is refused
+// An operation without a parameter for tickets or links refuses one with 400, which is as good as the status
+// here. Where a request is authorized, 503 means that there is no ClickHouse here, 400 that the body is refused
 // after that, and 404 that there is nothing of this name. For every credential that has ended, is forged or of
 // another kind, the answer is nobody's.
 var matrix = map[string]struct{ path, body, want string }{
@@ -56,6 +57,7 @@ var matrix = map[string]struct{ path, body, want string }{
 	"listKeys":     {"/api/v1/keys", "", administering("200")},
 	"createKey":    {"/api/v1/keys", `{"name":""}`, administering("400")},
 	"deleteKey":    {"/api/v1/keys/nothing", "", administering("404")},
+	"rotateSecret": {"/api/v1/secret/rotate", "", administering("200")},
 }
 
 const reading = `
@@ -101,7 +103,12 @@ func operations(t *testing.T) (all []operation) {
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b operation) int { return strings.Compare(a.id, b.id) })
+	slices.SortFunc(all, func(a, b operation) int {
+		if last := "rotateSecret"; (a.id == last) != (b.id == last) { // it ends tickets and cookies of links
+			return map[bool]int{true: 1, false: -1}[a.id == last]
+		}
+		return strings.Compare(a.id, b.id)
+	})
 	return all
 }
 
@@ -146,16 +153,23 @@ func (w *accessWorld) checkLine(o operation, path, body string, line []string, c
 		return
 	}
 	for i, v := range c.columns {
-		if status, _, answer := w.ask(o.method, path, body, v); fmt.Sprint(status) != want[i] {
+		if status, _, answer := w.ask(o.method, path, body, v); fmt.Sprint(status) != want[i] &&
+			!refusesQuery(v, status, answer) {
 			w.T.Errorf("%s of %s in column %d: %d, want %s: %.200s", o.id, line[0], i+1, status, want[i], answer)
 		}
 	}
 	for name, v := range c.dead {
-		if status, _, answer := w.ask(o.method, path, body, v); fmt.Sprint(status) != want[0] {
+		if status, _, answer := w.ask(o.method, path, body, v); fmt.Sprint(status) != want[0] &&
+			!refusesQuery(v, status, answer) {
 			w.T.Errorf("%s of %s by %s: %d, want nobody's %s: %.200s", o.id, line[0], name, status, want[0],
 				answer)
 		}
 	}
+}
+
+func refusesQuery(v shown, status int, answer string) bool {
+	name, _, _ := strings.Cut(v.query, "=")
+	return v.query != "" && status == http.StatusBadRequest && strings.Contains(answer, name)
 }
 
 // credentials makes those of the matrix.
@@ -182,7 +196,8 @@ func (w *accessWorld) credentials() (c credentials) {
 	if err != nil {
 		w.T.Fatal(err)
 	}
-	here, elsewhere := w.cluster(), cluster{[32]byte{1}}
+	here, elsewhere := w.cluster(), w.cluster()
+	elsewhere.key = func(string) [32]byte { return [32]byte{1} }
 	past, soon := time.Now().Add(-time.Millisecond), time.Now().Add(time.Hour)
 	value := func(cookie string) string { _, v, _ := strings.Cut(cookie, "="); return v }
 	asSession := func(v string) shown { return shown{cookie: sessionCookie + "=" + v} }

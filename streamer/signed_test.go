@@ -23,12 +23,16 @@ const (
 )
 
 // cluster signs the texts of cookies and tickets as every instance of a cluster does.
-type cluster struct{ secret [32]byte }
+type cluster struct {
+	key   func(purpose string) [32]byte
+	sites *site.Registry
+}
 
-func (w *world) cluster() cluster { return cluster{w.sites.Secret()} }
+func (w *world) cluster() cluster { return cluster{w.sites.SigningKey, w.sites} }
 
 func (c cluster) sign(purpose, id, text string) string {
-	m := hmac.New(sha256.New, c.secret[:])
+	key := c.key(purpose)
+	m := hmac.New(sha256.New, key[:])
 	fmt.Fprintf(m, "%s %s", purpose, text)
 	if id == operatorID {
 		fmt.Fprintf(m, " %x", sha256.Sum256([]byte(adminSecret)))
@@ -43,6 +47,10 @@ func (c cluster) cookie(purpose, id string, expires time.Time) string {
 
 // ticket is the value of a ticket of a key.
 func (c cluster) ticket(keyID string, expires time.Time, sites ...string) string {
+	for i, domain := range sites {
+		st, _ := c.sites.Lookup(domain)
+		sites[i] = fmt.Sprintf("%s=%d", domain, st.Generation)
+	}
 	text := fmt.Sprintf("k %s %d %s", keyID, expires.UnixMilli(), strings.Join(sites, ","))
 	return c.sign("ticket", keyID, base64Text(text))
 }

@@ -8,6 +8,7 @@ import (
 	_ "embed" // the contract
 	"io/fs"
 	"log/slog"
+	"math"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
@@ -82,7 +83,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	s.dashboard = dashboard{files: cfg.Dashboard, base: control.BasePath(),
 		frameAncestors: control.FrameAncestors, fail: s.fail}
 	deps := live.Deps{Broker: d.Broker, Access: control, Limits: access.NewLimiter(cfg.Limits), Fail: s.fail,
-		Log: d.Log, Metrics: d.Metrics}
+		Life: lives(d.Sites), Log: d.Log, Metrics: d.Metrics}
 	var engine *history.Engine
 	if d.Warehouse != nil {
 		cfg.History.Metrics = d.Metrics
@@ -101,6 +102,24 @@ func New(cfg Config, d Deps) (*Service, error) {
 		s.live,
 	}
 	return s, nil
+}
+
+// activeSpan is how long, in seconds, after its last event a visitor may be counted as active, with what
+// clocks differ and an instance takes to know of a removal.
+const activeSpan = 5*60 + 10
+
+// lives returns which seconds of a domain are those of its site in the registry.
+func lives(sites *site.Registry) func(domain string) board.Life {
+	return func(domain string) board.Life {
+		st, ok := sites.Lookup(domain)
+		switch {
+		case !ok:
+			return board.Life{Since: math.MaxInt64}
+		case st.Previous.IsZero():
+			return board.Life{Since: st.Created.Unix()}
+		}
+		return board.Life{Since: st.Created.Unix(), MixedUntil: st.Previous.Unix() + activeSpan}
+	}
 }
 
 // storedSeconds adapts history.Engine to live's history interface.
@@ -125,7 +144,7 @@ func (s *Service) Routes(r gin.IRouter) {
 	engine, isEngine := r.(*gin.Engine)
 	r = r.Group("", s.access.SecureHeaders, s.access.RequireHost)
 	api.RegisterHandlersWithOptions(r, s.handlers, api.GinServerOptions{
-		Middlewares:  []api.MiddlewareFunc{s.authenticate},
+		Middlewares:  []api.MiddlewareFunc{s.authenticate, api.CheckQuery},
 		ErrorHandler: func(c *gin.Context, err error, status int) { api.Refuse(c, status, "%v", err) },
 	})
 	served := contract

@@ -56,6 +56,7 @@ type grammar struct {
 	Login      loginCmd      `cmd:"" help:"Print a link that logs a browser in once."`
 	Session    sessionCmd    `cmd:"" help:"List and end sessions."`
 	Link       linkCmd       `cmd:"" help:"Add, list and revoke share links."`
+	Secret     secretCmd     `cmd:"" help:"Rotate the secret that signs."`
 	Verify     verifyCmd     `cmd:"" help:"Recount a span from the log and compare it with what was streamed and stored."`
 	Load       loadCmd       `cmd:"" help:"Send a realistic stream of visitors and measure the answers."`
 	Health     healthCmd     `cmd:"" help:"Ask a running nowcast whether it is ready."`

@@ -402,6 +402,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/secret/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a new version of the secret that signs tickets and the cookies of share links
+         * @description The new version signs from then on. What the former one signed stays valid for a day, or until the next rotation: two
+         *     rotations end all that was signed before.
+         */
+        post: operations["rotateSecret"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -791,7 +812,9 @@ export interface components {
             id: string;
             name: string;
             admin: boolean;
-            /** @description Which sites it may read; left out: all. */
+            /** @description It reads all sites, also those that are added later. */
+            all_sites?: boolean;
+            /** @description Which sites it reads, unless it reads all or administers. */
             sites?: string[];
             /** Format: date-time */
             created: string;
@@ -799,11 +822,26 @@ export interface components {
         KeyList: {
             keys: components["schemas"]["Key"][];
         };
+        /** @description A key reads what it names: give exactly one of `sites`, `all_sites: true` and `admin: true`. */
         KeyCreate: {
             name: string;
-            /** @default false */
+            /**
+             * @description It reads all sites, and administers.
+             * @default false
+             */
             admin: boolean;
+            /**
+             * @description It reads all sites, also those that are added later.
+             * @default false
+             */
+            all_sites: boolean;
+            /** @description Which sites it reads, as the list of sites names them. */
             sites?: string[];
+        };
+        SecretRotated: {
+            version: number;
+            /** Format: date-time */
+            created: string;
         };
         KeyCreated: components["schemas"]["Key"] & {
             secret: string;
@@ -1357,6 +1395,7 @@ export interface operations {
                     "application/json": components["schemas"]["Session"];
                 };
             };
+            400: components["responses"]["Invalid"];
             429: components["responses"]["TooManyFailures"];
             503: components["responses"]["Unavailable"];
         };
@@ -1379,6 +1418,7 @@ export interface operations {
                     "application/json": components["schemas"]["LoginCode"];
                 };
             };
+            400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthorized"];
             429: components["responses"]["TooManyFailures"];
             503: components["responses"]["Unavailable"];
@@ -1402,6 +1442,7 @@ export interface operations {
                     "application/json": components["schemas"]["SessionList"];
                 };
             };
+            400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyFailures"];
@@ -1426,6 +1467,7 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
@@ -1451,6 +1493,7 @@ export interface operations {
                     "application/json": components["schemas"]["SiteList"];
                 };
             };
+            400: components["responses"]["Invalid"];
             429: components["responses"]["TooManyFailures"];
             503: components["responses"]["Unavailable"];
         };
@@ -1506,6 +1549,7 @@ export interface operations {
                     "application/json": components["schemas"]["Site"];
                 };
             };
+            400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
@@ -1531,6 +1575,7 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
@@ -1595,6 +1640,7 @@ export interface operations {
                     "application/json": components["schemas"]["LinkList"];
                 };
             };
+            400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
@@ -1653,6 +1699,7 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
@@ -1746,6 +1793,7 @@ export interface operations {
                     "application/json": components["schemas"]["KeyList"];
                 };
             };
+            400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyFailures"];
@@ -1799,9 +1847,36 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    rotateSecret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The version that signs; other instances have it within a second. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecretRotated"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
             429: components["responses"]["TooManyFailures"];
             503: components["responses"]["Unavailable"];
         };

@@ -15,7 +15,7 @@ import (
 func TestSessionsOnTwoInstances(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.ready(w.registry()), w.ready(w.registry())
-	k, _, err := a.NewKey(t.Context(), "viewer", false, nil)
+	k, _, err := a.NewKeyForAllSites(t.Context(), "viewer")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,7 +61,7 @@ func New(cfg Config, sites *site.Registry) (*Control, error) {
 		return nil, fmt.Errorf("register metrics of access: %w", err)
 	}
 	keys := keyring{sites: sites, operator: cfg.AdminKey}
-	return &Control{cfg: cfg, sites: sites, signer: signer{keys}, origins: newOrigins(public), hosts: hosts,
+	return &Control{cfg: cfg, sites: sites, signer: signer{keys, sites}, origins: newOrigins(public), hosts: hosts,
 		base: base, failures: failures}, nil
 }
 
@@ -101,7 +101,7 @@ func (a *Control) authorize(c *gin.Context, domain string, credentials func() []
 		foreign = a.origins.allow(c, st)
 	}
 	if exists && st.Public {
-		return st, api.Principal{Kind: api.Public}, nil
+		return st, api.Principal{Kind: api.Public, Generation: st.Generation}, nil
 	}
 	all := credentials()
 	refusedByOrigin := false
@@ -110,7 +110,9 @@ func (a *Control) authorize(c *gin.Context, domain string, credentials func() []
 			continue
 		}
 		if foreign == "" || !cred.inURL() {
-			return st, cred.principal, nil
+			principal := cred.principal
+			principal.Generation = st.Generation
+			return st, principal, nil
 		}
 		refusedByOrigin = true
 	}
@@ -201,7 +203,7 @@ func (a *Control) AuthorizeKey(c *gin.Context, domain string) (site.Site, error)
 	if err != nil {
 		return st, err
 	}
-	if !key.MayRead(st.Domain) {
+	if !key.MayRead(st) {
 		return st, forbidden("this key may not see what became of the beacons of %s; "+
 			"ask an admin for one that may", st.Domain)
 	}
@@ -252,10 +254,11 @@ func (a *Control) ReadableSites(r *http.Request) []site.Site {
 }
 
 // MayRead reports whether a principal may read a site at this moment: false once the key, the link or the
-// site is removed, a public site is made private, or the session or cookie has ended.
+// site is removed, also if the site is made again, a public site is made private, or the session or cookie
+// has ended.
 func (a *Control) MayRead(p api.Principal, domain string) bool {
 	st, exists := a.sites.Lookup(domain)
-	if !exists || p.Expires != 0 && time.Now().Unix() >= p.Expires {
+	if !exists || p.Generation != 0 && p.Generation != st.Generation || p.Expires != 0 && time.Now().Unix() >= p.Expires {
 		return false
 	}
 	switch p.Kind {
@@ -269,7 +272,7 @@ func (a *Control) MayRead(p api.Principal, domain string) bool {
 				_, ok = a.keyOf(s)
 			}
 		}
-		return ok && key.MayRead(domain)
+		return ok && key.MayRead(st)
 	case api.LinkPrincipal:
 		link, ok := a.sites.Link(p.ID)
 		return ok && link.Site == domain
@@ -278,10 +281,13 @@ func (a *Control) MayRead(p api.Principal, domain string) bool {
 }
 
 // allows reports whether a credential authorizes reading a site; a ticket does so only for the sites it
-// names.
+// names, as they were when it was made.
 func (a *Control) allows(cred Credential, domain string) bool {
-	if cred.kind == TicketCredential && !slices.Contains(cred.sites, domain) {
-		return false
+	if cred.kind == TicketCredential {
+		st, _ := a.sites.Lookup(domain)
+		if !slices.Contains(cred.sites, ticketSite{domain, st.Generation}) {
+			return false
+		}
 	}
 	return a.MayRead(cred.principal, domain)
 }

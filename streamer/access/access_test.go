@@ -1,6 +1,7 @@
 package access
 
 import (
+	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -27,12 +28,30 @@ func operatorOnly(t testing.TB, secret string) *Control {
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.signer.keys = fixedKeys{}
 	return a
+}
+
+// fixedKeys is the secret of a cluster.
+type fixedKeys struct{}
+
+func (fixedKeys) SigningKey(purpose string) [32]byte { return sha256.Sum256([]byte(purpose)) }
+
+func (k fixedKeys) AcceptedKeys(purpose string) [][32]byte { return [][32]byte{k.SigningKey(purpose)} }
+
+// Before the cluster's secret is known nothing is valid, also what is signed with a key of zeroes.
+func TestNothingIsValidWithoutSecret(t *testing.T) {
+	a := operatorOnly(t, adminSecret)
+	a.signer.keys = a.sites
+	value := a.signer.ticketValue(operatorsTicket(time.Now().Add(time.Minute)))
+	if _, ok := a.signer.readTicket(value, time.Now()); ok {
+		t.Error("a ticket is valid")
+	}
 }
 
 func operatorsTicket(expires time.Time) ticket {
 	by := api.Principal{Kind: api.KeyPrincipal, ID: operatorID}
-	return ticket{principal: by, expires: expires, sites: []string{"own.example.com"}}
+	return ticket{principal: by, expires: expires, sites: []ticketSite{{"own.example.com", 7}}}
 }
 
 // A new operator's key invalidates what the former key signed.
@@ -95,7 +114,7 @@ func FuzzTicket(f *testing.F) {
 	base64Text := func(s string) string { return strictBase64.EncodeToString([]byte(s)) }
 	for _, v := range []string{
 		valid, valid[:len(valid)-1], "." + valid, "..", "",
-		base64Text("k operator 9999999999999 own.example.com") + ".AAAA", base64Text("k operator") + ".",
+		base64Text("k operator 9999999999999 own.example.com=7") + ".AAAA", base64Text("k operator") + ".",
 	} {
 		f.Add(v)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,25 +27,34 @@ const (
 // strictBase64 decodes only the one canonical text of a MAC.
 var strictBase64 = base64.RawURLEncoding.Strict()
 
-// signer signs the values of cookies and tickets with HMAC-SHA256 and the cluster's secret: any instance can
-// verify them and none has to remember them. The purpose is part of what is signed, so that a value of one
-// kind is no value of another.
-type signer struct{ keyring }
+// signer signs the values of cookies and tickets with HMAC-SHA256: any instance can verify them and none has to
+// remember them. Each purpose has a key of its own, derived from the cluster's secret.
+type signer struct {
+	keyring
+	keys signingKeys
+}
+
+// signingKeys are the keys of the cluster's secret for a purpose.
+type signingKeys interface {
+	SigningKey(purpose string) [32]byte
+	AcceptedKeys(purpose string) [][32]byte
+}
 
 // sign returns "text.mac". The id is that of the key or link behind the text.
 func (s signer) sign(purpose, id, text string) string {
-	return text + "." + strictBase64.EncodeToString(s.mac(purpose, id, text))
+	return text + "." + strictBase64.EncodeToString(s.mac(s.keys.SigningKey(purpose), purpose, id, text))
 }
 
-// verify reports whether this cluster signed a text.
+// verify reports whether this cluster signed a text, with a secret that is still accepted.
 func (s signer) verify(purpose, id, text, mac string) bool {
 	got, err := strictBase64.DecodeString(mac)
-	return err == nil && hmac.Equal(got, s.mac(purpose, id, text))
+	return err == nil && slices.ContainsFunc(s.keys.AcceptedKeys(purpose), func(key [32]byte) bool {
+		return hmac.Equal(got, s.mac(key, purpose, id, text))
+	})
 }
 
-func (s signer) mac(purpose, id, text string) []byte {
-	secret := s.sites.Secret()
-	m := hmac.New(sha256.New, secret[:])
+func (s signer) mac(key [32]byte, purpose, id, text string) []byte {
+	m := hmac.New(sha256.New, key[:])
 	fmt.Fprintf(m, "%s %s", purpose, text)
 	if id == operatorID { // a change of the operator's key invalidates what the former key signed
 		fmt.Fprintf(m, " %x", sha256.Sum256([]byte(s.operator)))
@@ -93,7 +103,13 @@ func (s signer) linkCookies(r *http.Request, now time.Time) (all []api.Principal
 type ticket struct {
 	principal api.Principal // its Expires is 0: the ticket's own expiry bounds when a stream may be opened
 	expires   time.Time
-	sites     []string
+	sites     []ticketSite
+}
+
+// ticketSite is a site as it was when the ticket was made.
+type ticketSite struct {
+	domain     string
+	generation int64
 }
 
 // The letters by which a ticket says whose ID it has.
@@ -103,8 +119,8 @@ const (
 	ticketOfSession = "s"
 )
 
-// ticketValue is "base64(kind id expiry sites).mac", with the ID of a key, link or session, the expiry in Unix milliseconds and a comma
-// between sites.
+// ticketValue is "base64(kind id expiry sites).mac", with the ID of a key, link or session, the expiry in Unix
+// milliseconds and a comma between sites, which are "domain=generation".
 func (s signer) ticketValue(t ticket) string {
 	kind, id := ticketOfKey, t.principal.ID
 	switch {
@@ -113,8 +129,12 @@ func (s signer) ticketValue(t ticket) string {
 	case t.principal.Session != "":
 		kind, id = ticketOfSession, t.principal.Session
 	}
+	var sites []string
+	for _, st := range t.sites {
+		sites = append(sites, st.domain+"="+strconv.FormatInt(st.generation, 10))
+	}
 	text := strings.Join([]string{
-		kind, id, strconv.FormatInt(t.expires.UnixMilli(), 10), strings.Join(t.sites, ","),
+		kind, id, strconv.FormatInt(t.expires.UnixMilli(), 10), strings.Join(sites, ","),
 	}, " ")
 	return s.sign(purposeTicket, id, base64.RawURLEncoding.EncodeToString([]byte(text)))
 }
@@ -134,7 +154,15 @@ func (s signer) readTicket(value string, now time.Time) (t ticket, ok bool) {
 	if err != nil || now.UnixMilli() >= expires {
 		return ticket{}, false
 	}
-	t = ticket{api.Principal{ID: parts[1]}, time.UnixMilli(expires), strings.Split(parts[3], ",")}
+	t = ticket{principal: api.Principal{ID: parts[1]}, expires: time.UnixMilli(expires)}
+	for named := range strings.SplitSeq(parts[3], ",") {
+		domain, generation, _ := strings.Cut(named, "=")
+		n, err := strconv.ParseInt(generation, 10, 64)
+		if err != nil {
+			return ticket{}, false
+		}
+		t.sites = append(t.sites, ticketSite{domain, n})
+	}
 	switch parts[0] {
 	case ticketOfKey:
 		t.principal.Kind = api.KeyPrincipal

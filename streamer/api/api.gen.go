@@ -102,31 +102,43 @@ type Error struct {
 
 // Key defines model for Key.
 type Key struct {
-	Admin   bool      `json:"admin"`
-	Created time.Time `json:"created"`
-	Id      string    `json:"id"`
-	Name    string    `json:"name"`
+	Admin bool `json:"admin"`
 
-	// Sites Which sites it may read; left out: all.
+	// AllSites It reads all sites, also those that are added later.
+	AllSites *bool     `json:"all_sites,omitempty"`
+	Created  time.Time `json:"created"`
+	Id       string    `json:"id"`
+	Name     string    `json:"name"`
+
+	// Sites Which sites it reads, unless it reads all or administers.
 	Sites *[]string `json:"sites,omitempty"`
 }
 
-// KeyCreate defines model for KeyCreate.
+// KeyCreate A key reads what it names: give exactly one of `sites`, `all_sites: true` and `admin: true`.
 type KeyCreate struct {
-	Admin *bool     `json:"admin,omitempty"`
-	Name  string    `json:"name"`
+	// Admin It reads all sites, and administers.
+	Admin *bool `json:"admin,omitempty"`
+
+	// AllSites It reads all sites, also those that are added later.
+	AllSites *bool  `json:"all_sites,omitempty"`
+	Name     string `json:"name"`
+
+	// Sites Which sites it reads, as the list of sites names them.
 	Sites *[]string `json:"sites,omitempty"`
 }
 
 // KeyCreated defines model for KeyCreated.
 type KeyCreated struct {
-	Admin   bool      `json:"admin"`
-	Created time.Time `json:"created"`
-	Id      string    `json:"id"`
-	Name    string    `json:"name"`
-	Secret  string    `json:"secret"`
+	Admin bool `json:"admin"`
 
-	// Sites Which sites it may read; left out: all.
+	// AllSites It reads all sites, also those that are added later.
+	AllSites *bool     `json:"all_sites,omitempty"`
+	Created  time.Time `json:"created"`
+	Id       string    `json:"id"`
+	Name     string    `json:"name"`
+	Secret   string    `json:"secret"`
+
+	// Sites Which sites it reads, unless it reads all or administers.
 	Sites *[]string `json:"sites,omitempty"`
 }
 
@@ -295,6 +307,12 @@ type QueryRow struct {
 
 	// Metrics null: a mean or share without values.
 	Metrics []*float32 `json:"metrics"`
+}
+
+// SecretRotated defines model for SecretRotated.
+type SecretRotated struct {
+	Created time.Time `json:"created"`
+	Version int       `json:"version"`
 }
 
 // Session defines model for Session.
@@ -663,6 +681,9 @@ type ServerInterface interface {
 	// DeleteKey Remove a key, and with it the sessions made by it
 	// (DELETE /api/v1/keys/{id})
 	DeleteKey(c *gin.Context, id string)
+	// RotateSecret Make a new version of the secret that signs tickets and the cookies of share links
+	// (POST /api/v1/secret/rotate)
+	RotateSecret(c *gin.Context)
 	// GetSession The key behind the request, and what it may do
 	// (GET /api/v1/session)
 	GetSession(c *gin.Context)
@@ -901,6 +922,19 @@ func (siw *ServerInterfaceWrapper) DeleteKey(c *gin.Context) {
 	}
 
 	siw.Handler.DeleteKey(c, id)
+}
+
+// RotateSecret operation middleware
+func (siw *ServerInterfaceWrapper) RotateSecret(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RotateSecret(c)
 }
 
 // GetSession operation middleware
@@ -1367,4 +1401,5 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/v1/keys", wrapper.ListKeys)
 	router.POST(options.BaseURL+"/api/v1/keys", wrapper.CreateKey)
 	router.DELETE(options.BaseURL+"/api/v1/keys/:id", wrapper.DeleteKey)
+	router.POST(options.BaseURL+"/api/v1/secret/rotate", wrapper.RotateSecret)
 }

@@ -89,6 +89,10 @@ func New(db querier, cfg Config) (*Engine, error) {
 type Site struct {
 	Domain   string
 	Timezone string // IANA name; "" is UTC
+	// Since is the first moment of the site. What there is from before is a former site's.
+	Since time.Time
+	// LedgerSince is the same for minutes of the ledger, which count what two sites received in one minute.
+	LedgerSince time.Time
 }
 
 // Run answers a query about a site; q.SiteID is only echoed. The principal is the one whose slots the query

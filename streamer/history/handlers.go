@@ -2,6 +2,7 @@ package history
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -85,7 +86,14 @@ func (h *Handlers) GetLedger(c *gin.Context, domain string, p api.GetLedgerParam
 	})
 }
 
-func siteOf(st site.Site) Site { return Site{Domain: st.Domain, Timezone: st.Timezone} }
+func siteOf(st site.Site) Site {
+	since := st.Created.Truncate(time.Second) // events of its first second are of this site
+	ledger := since.Truncate(time.Minute)
+	if ledger.Before(st.Previous) { // the former site was removed in the same minute
+		ledger = ledger.Add(time.Minute)
+	}
+	return Site{Domain: st.Domain, Timezone: st.Timezone, Since: since, LedgerSince: ledger}
+}
 
 // answer runs a query unless err is set, and answers with the result or the error.
 func (h *Handlers) answer(c *gin.Context, err error, run func() (any, error)) {

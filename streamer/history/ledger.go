@@ -76,7 +76,11 @@ func (e *Engine) ledger(ctx context.Context, s Site, r LedgerRange) (Ledger, err
 		return Ledger{}, err
 	}
 	stmt.bind("site", s.Domain)
-	stmt.bind("from", span.From.Unix())
+	from := span.From
+	if from.Before(s.LedgerSince) {
+		from = s.LedgerSince
+	}
+	stmt.bind("from", from.Unix())
 	stmt.bind("to", span.To.Unix())
 	out := Ledger{
 		From: span.From.Truncate(time.Minute), To: span.To,

@@ -13,12 +13,13 @@ import (
 type plan struct {
 	Query
 	site  string
+	since time.Time // nothing before it is read
 	span  span
 	grain grain // of the time dimension
 }
 
 func (e *Engine) plan(ctx context.Context, s Site, q Query) (plan, error) {
-	p := plan{Query: q, site: s.Domain}
+	p := plan{Query: q, site: s.Domain, since: s.Since}
 	if len(q.Metrics) == 0 {
 		return p, invalid("metrics", "name at least one of %s", join(metrics))
 	}
@@ -26,7 +27,13 @@ func (e *Engine) plan(ctx context.Context, s Site, q Query) (plan, error) {
 	if err != nil {
 		return p, err
 	}
-	first := func() (time.Time, error) { return e.firstEvent(ctx, s.Domain) }
+	first := func() (time.Time, error) {
+		t, err := e.firstEvent(ctx, s.Domain)
+		if err == nil && !t.IsZero() && t.Before(s.Since) {
+			t = s.Since.Truncate(time.Hour)
+		}
+		return t, err
+	}
 	if p.span, err = q.DateRange.resolve(e.cfg.Now(), loc, first); err != nil {
 		return p, err
 	}
