@@ -81,8 +81,8 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// Only the live view of a site is framable, by its origins, and only a request that may read a private site is
-// told those.
+// Only the live view of a site is framable, by its origins, and only a request that may read a private site
+// is told those.
 func TestFraming(t *testing.T) {
 	w := newAccessWorld(t)
 	for _, s := range []site.Site{

@@ -14,7 +14,9 @@ import (
 func TestHosts(t *testing.T) {
 	w := newWorld(t)
 	base := w.streamer(Config{
-		Access:    access.Config{PublicURL: "https://stats.example.com", AllowedHosts: []string{"*.internal.example"}},
+		Access: access.Config{
+			PublicURL: "https://stats.example.com", AllowedHosts: []string{"*.internal.example"},
+		},
 		Dashboard: fstest.MapFS{"index.html": {Data: []byte("the page")}},
 	})
 	ask := func(host, path string) *http.Response {
@@ -27,7 +29,8 @@ func TestHosts(t *testing.T) {
 		res.Body.Close()
 		return res
 	}
-	for _, path := range []string{"/", "/login", "/example.com", "/api/v1/sites", "/api/v1/session", "/robots.txt",
+	for _, path := range []string{"/", "/login", "/example.com", "/api/v1/sites", "/api/v1/session",
+		"/robots.txt",
 		"/api/openapi.yaml", "/api/events?site=open.example.com", "/share/x", "/nothing", "/assets/x"} {
 		for _, host := range []string{"evil.example", "evil.example:8080", "stats.example.com.evil.example",
 			"internal.example"} {
@@ -35,7 +38,8 @@ func TestHosts(t *testing.T) {
 				t.Errorf("%s of %s: %s", path, host, res.Status)
 			}
 		}
-		for _, host := range []string{"stats.example.com", "STATS.example.com:443", "localhost:1", "127.0.0.1",
+		for _, host := range []string{"stats.example.com", "STATS.example.com:443", "localhost:1",
+			"127.0.0.1",
 			"[::1]:8080", "a.internal.example"} {
 			if res := ask(host, path); res.StatusCode == http.StatusMisdirectedRequest {
 				t.Errorf("%s of %s: %s", path, host, res.Status)
@@ -51,11 +55,13 @@ func TestSecureHeaders(t *testing.T) {
 	plain := w.streamer(Config{Access: access.Config{PublicURL: "http://stats.example.com"}})
 	for _, base := range []string{secure, plain} {
 		for _, row := range []struct{ method, path, key, body string }{
-			{"GET", "/api/v1/session", "", ""}, {"GET", "/api/v1/sites", "", ""}, {"GET", "/api/v1/keys", "", ""},
+			{"GET", "/api/v1/session", "", ""}, {"GET", "/api/v1/sites", "", ""},
+			{"GET", "/api/v1/keys", "", ""},
 			{"GET", "/api/v1/keys", adminSecret, ""}, {"GET", "/api/v1/sites/open.example.com", "", ""},
 			{"GET", "/api/v1/stats/realtime/visitors?site_id=open.example.com", "", ""},
 			{"GET", "/api/v1/stats/realtime/visitors?site_id=own.example.com", "", ""},
-			{"POST", "/api/v2/query", "", "{"}, {"POST", "/api/v1/tickets", adminSecret, `{"sites":["own.example.com"]}`},
+			{"POST", "/api/v2/query", "", "{"},
+			{"POST", "/api/v1/tickets", adminSecret, `{"sites":["own.example.com"]}`},
 			{"POST", "/api/v1/codes", adminSecret, ""}, {"GET", "/api/events?rate=7s", "", ""},
 			{"GET", "/wp-login.php", "", ""}, {"POST", "/nothing", "", ""}, {"POST", "/login", "", ""},
 		} {
@@ -74,8 +80,10 @@ func TestSecureHeaders(t *testing.T) {
 func TestBasePath(t *testing.T) {
 	w := newWorld(t)
 	base := w.streamer(Config{
-		Access:    access.Config{PublicURL: "https://example.com/stats"},
-		Dashboard: fstest.MapFS{"index.html": {Data: []byte(`<base href="/" />`)}, "assets/a.js": {Data: []byte("x")}},
+		Access: access.Config{PublicURL: "https://example.com/stats"},
+		Dashboard: fstest.MapFS{
+			"index.html": {Data: []byte(`<base href="/" />`)}, "assets/a.js": {Data: []byte("x")},
+		},
 	})
 	_, secret, err := w.sites.NewLink(t.Context(), "own.example.com", "press")
 	if err != nil {
@@ -88,7 +96,8 @@ func TestBasePath(t *testing.T) {
 		}{
 			{"/", `<base href="/stats/" />`, 200}, {"/example.com/history", `<base href="/stats/" />`, 200},
 			{"/assets/a.js", "x", 200}, {"/login", `action="/stats/login"`, 200},
-			{"/api/openapi.yaml", "\n  - url: /stats\n", 200}, {"/api/v1/session", `"authenticated":false`, 200},
+			{"/api/openapi.yaml", "\n  - url: /stats\n", 200},
+			{"/api/v1/session", `"authenticated":false`, 200},
 			{"/nothing", "/stats/api/openapi.yaml", 404}, {"/robots.txt", "Disallow", 200},
 		} {
 			if res, body := w.get("GET", base+prefix+row.path, "", ""); res.StatusCode != row.status ||
@@ -97,7 +106,8 @@ func TestBasePath(t *testing.T) {
 			}
 		}
 		res, _ := w.get("GET", base+prefix+"/share/"+secret, "", "")
-		if to := res.Header.Get("Location"); to != "/stats/own.example.com" || res.Cookies()[0].Path != "/stats/" {
+		if to := res.Header.Get("Location"); to != "/stats/own.example.com" ||
+			res.Cookies()[0].Path != "/stats/" {
 			t.Errorf("a link leads to %q with %v", to, res.Cookies())
 		}
 		res, _ = postLogin(t, base+prefix, map[string][]string{"key": {adminSecret}})
@@ -105,7 +115,8 @@ func TestBasePath(t *testing.T) {
 			t.Errorf("a login leads to %q with %v", to, res.Cookies())
 		}
 	}
-	if res, body := w.get("GET", base+"/stats", "", ""); res.StatusCode != 200 || !strings.Contains(body, "base") {
+	if res, body := w.get("GET", base+"/stats", "", ""); res.StatusCode != 200 ||
+		!strings.Contains(body, "base") {
 		t.Errorf("without a slash: %s %s", res.Status, body)
 	}
 }

@@ -45,16 +45,19 @@ func TestLoginPage(t *testing.T) {
 			!strings.Contains(csp, "style-src 'sha256-") || strings.Contains(csp, "unsafe") ||
 			!strings.Contains(csp, "frame-ancestors 'none'") || res.Header.Get("X-Frame-Options") != "DENY" ||
 			res.Header.Get("Cache-Control") != "no-store" ||
-			res.Header.Get("Referrer-Policy") != "no-referrer" || res.Header.Get("X-Robots-Tag") != "noindex" {
+			res.Header.Get("Referrer-Policy") != "no-referrer" ||
+			res.Header.Get("X-Robots-Tag") != "noindex" {
 			t.Errorf("%s: %d %v %s", row.path, res.StatusCode, res.Header, body)
 		}
 	}
-	res, body := postLogin(t, w.base, url.Values{"code": {code}, "next": {"/own.example.com/history?period=7d"}})
+	form := url.Values{"code": {code}, "next": {"/own.example.com/history?period=7d"}}
+	res, body := postLogin(t, w.base, form)
 	if res.StatusCode != http.StatusSeeOther ||
 		res.Header.Get("Location") != "/own.example.com/history?period=7d" {
 		t.Errorf("the code after its page was opened: %s %v %s", res.Status, res.Header, body)
 	}
-	for _, next := range []string{"//evil.example", "https://evil.example/", `/\evil.example`, "/login", "x"} {
+	for _, next := range []string{"//evil.example", "https://evil.example/", `/\evil.example`,
+		"/login", "x"} {
 		res, _ := postLogin(t, w.base, url.Values{"key": {adminSecret}, "next": {next}})
 		if to := res.Header.Get("Location"); res.StatusCode != http.StatusSeeOther || to != "/" {
 			t.Errorf("next %s leads to %q", next, to)
@@ -109,7 +112,8 @@ func TestLogin(t *testing.T) {
 			res, body := postLogin(t, w.base, row.form, header...)
 			html := strings.HasPrefix(res.Header.Get("Content-Type"), "text/html")
 			if res.StatusCode != row.status || !strings.Contains(strings.ToLower(body), row.says) ||
-				(len(res.Cookies()) == 1) != (row.status == 303) || row.status != 303 && html != (accept == browser) {
+				(len(res.Cookies()) == 1) != (row.status == 303) ||
+				row.status != 303 && html != (accept == browser) {
 				t.Errorf("%s: %s %s", row.name, res.Status, body)
 			}
 		}
@@ -245,7 +249,8 @@ func TestSessionsEnd(t *testing.T) {
 	if c := res.Cookies(); res.StatusCode != http.StatusSeeOther || len(c) != 1 || c[0].MaxAge >= 0 {
 		t.Errorf("logout: %s %v", res.Status, c)
 	}
-	if a, b, c := status(w.base, ended), status(w.base, loggedOut), status(w.base, stays); a != 401 || b != 401 ||
+	if a, b, c := status(w.base, ended), status(w.base, loggedOut), status(w.base, stays); a != 401 ||
+		b != 401 ||
 		c != 200 {
 		t.Errorf("ended %d, logged out %d, other %d", a, b, c)
 	}

@@ -20,10 +20,10 @@ import (
 //	nobody · keys of own, of other, of all sites, of an admin · sessions with the keys of own, of all, of an
 //	admin · a ticket, a link and a link's cookie of own · the admin's session in a page of another site
 //
-// An operation without a parameter for tickets or links refuses one with 400, which is as good as the status
-// here. Where a request is authorized, 503 means that there is no ClickHouse here, 400 that the body is refused
-// after that, and 404 that there is nothing of this name. For every credential that has ended, is forged or of
-// another kind, the answer is nobody's.
+// An operation without a parameter for tickets or links refuses one with 400, which is as good as the
+// status here. Where a request is authorized, 503 means that there is no ClickHouse here, 400 that the body
+// is refused after that, and 404 that there is nothing of this name. For every credential that has ended, is
+// forged or of another kind, the answer is nobody's.
 var matrix = map[string]struct{ path, body, want string }{
 	"getSession": {"/api/v1/session", "", `
 		-       200  200 200 200 200  200 200 200  200 200 200  200`},
@@ -155,7 +155,8 @@ func (w *accessWorld) checkLine(o operation, path, body string, line []string, c
 	for i, v := range c.columns {
 		if status, _, answer := w.ask(o.method, path, body, v); fmt.Sprint(status) != want[i] &&
 			!refusesQuery(v, status, answer) {
-			w.T.Errorf("%s of %s in column %d: %d, want %s: %.200s", o.id, line[0], i+1, status, want[i], answer)
+			w.T.Errorf("%s of %s in column %d: %d, want %s: %.200s", o.id, line[0], i+1, status, want[i],
+				answer)
 		}
 	}
 	for name, v := range c.dead {
@@ -202,36 +203,50 @@ func (w *accessWorld) credentials() (c credentials) {
 	value := func(cookie string) string { _, v, _ := strings.Cut(cookie, "="); return v }
 	asSession := func(v string) shown { return shown{cookie: sessionCookie + "=" + v} }
 	c.dead = map[string]shown{
-		"a key that never was":                  {bearer: "nck_unknown"},
-		"a key that is removed":                 {bearer: goneSecret},
-		"a link as a key":                       {bearer: share},
-		"a session as a key":                    {bearer: value(adminSession)},
-		"a login code as a key":                 {bearer: code},
-		"a key as a session":                    asSession(own),
-		"a login code as a session":             asSession(code),
-		"a session that never was":              asSession("ncs_unknown"),
-		"a session of a removed key":            {cookie: w.session(goneSecret)},
-		"a session that is ended":               {cookie: ended},
-		"a session that has expired":            {cookie: w.world.session(ownKey, past)},
-		"a session of another key of this name": {cookie: w.world.session(site.Key{ID: ownKey.ID, Hash: strings.Repeat("0", 64)}, soon)},
+		"a key that never was":       {bearer: "nck_unknown"},
+		"a key that is removed":      {bearer: goneSecret},
+		"a link as a key":            {bearer: share},
+		"a session as a key":         {bearer: value(adminSession)},
+		"a login code as a key":      {bearer: code},
+		"a key as a session":         asSession(own),
+		"a login code as a session":  asSession(code),
+		"a session that never was":   asSession("ncs_unknown"),
+		"a session of a removed key": {cookie: w.session(goneSecret)},
+		"a session that is ended":    {cookie: ended},
+		"a session that has expired": {cookie: w.world.session(ownKey, past)},
+		"a session of another key of this name": {
+			cookie: w.world.session(site.Key{ID: ownKey.ID, Hash: strings.Repeat("0", 64)}, soon),
+		},
 		"a session of the operator's former key": {cookie: w.world.session(
 			site.Key{ID: operatorID, Hash: strings.Repeat("0", 64)}, soon)},
 		"a session of the version before":    asSession(here.cookie("session", ownKey.ID, soon)),
 		"a forged session":                   asSession(elsewhere.cookie("session", operatorID, soon)),
 		"a link's cookie as a session":       asSession(value(cookie)),
 		"a session under the name for https": {cookie: "__Host-" + adminSession},
-		"a ticket that has expired":          {query: "ticket=" + here.ticket(ownKey.ID, past, "own.example.com")},
-		"a forged ticket":                    {query: "ticket=" + elsewhere.ticket(ownKey.ID, soon, "own.example.com")},
-		"a ticket of a removed key":          {query: "ticket=" + w.ticket(forOwn, shown{bearer: goneSecret})},
-		"a ticket of an ended session":       {query: "ticket=" + w.ticket(forOwn, shown{cookie: ended})},
-		"a ticket of a revoked link":         {query: "ticket=" + w.ticket(forOwn, shown{query: "share=" + goneShare})},
-		"a session as a ticket":              {query: "ticket=" + value(adminSession)},
-		"a key as a link":                    {query: "share=" + own},
-		"a link that is revoked":             {query: "share=" + goneShare},
-		"a link that never was":              {query: "share=ncl_unknown"},
-		"the cookie of a revoked link":       {cookie: w.cookie("/share/" + goneShare)},
-		"a link's cookie that has expired":   {cookie: linkCookiePrefix + "x=" + here.cookie("link", ownLink.ID, past)},
-		"a forged link's cookie":             {cookie: linkCookiePrefix + "x=" + elsewhere.cookie("link", ownLink.ID, soon)},
+		"a ticket that has expired": {
+			query: "ticket=" + here.ticket(ownKey.ID, past, "own.example.com"),
+		},
+		"a forged ticket": {
+			query: "ticket=" + elsewhere.ticket(ownKey.ID, soon, "own.example.com"),
+		},
+		"a ticket of a removed key": {
+			query: "ticket=" + w.ticket(forOwn, shown{bearer: goneSecret}),
+		},
+		"a ticket of an ended session": {query: "ticket=" + w.ticket(forOwn, shown{cookie: ended})},
+		"a ticket of a revoked link": {
+			query: "ticket=" + w.ticket(forOwn, shown{query: "share=" + goneShare}),
+		},
+		"a session as a ticket":        {query: "ticket=" + value(adminSession)},
+		"a key as a link":              {query: "share=" + own},
+		"a link that is revoked":       {query: "share=" + goneShare},
+		"a link that never was":        {query: "share=ncl_unknown"},
+		"the cookie of a revoked link": {cookie: w.cookie("/share/" + goneShare)},
+		"a link's cookie that has expired": {
+			cookie: linkCookiePrefix + "x=" + here.cookie("link", ownLink.ID, past),
+		},
+		"a forged link's cookie": {
+			cookie: linkCookiePrefix + "x=" + elsewhere.cookie("link", ownLink.ID, soon),
+		},
 	}
 	if err := w.sites.DeleteKey(w.T.Context(), gone.ID); err != nil {
 		w.T.Fatal(err)
@@ -255,7 +270,8 @@ func TestSessionTellsTheVersionToKeysOnly(t *testing.T) {
 	for i, v := range c.columns {
 		_, _, body := w.ask("GET", "/api/v1/session", "", v)
 		byKey := 1 <= i && i <= 7
-		if byKey != strings.Contains(body, `"version"`) || byKey != strings.Contains(body, `"authenticated":true`) {
+		if byKey != strings.Contains(body, `"version"`) ||
+			byKey != strings.Contains(body, `"authenticated":true`) {
 			t.Errorf("column %d: %s", i+1, body)
 		}
 	}
@@ -294,7 +310,8 @@ func TestExistenceIsNotTold(t *testing.T) {
 					return fmt.Sprint(status) + clean(h, body, domain)
 				}
 				if private, none := ask("other.example.com"), ask("nobody.example"); private != none {
-					t.Errorf("%s in column %d from %q tells whether the site exists:\n%s\n%s", o.id, i+1, origin,
+					t.Errorf("%s in column %d from %q tells whether the site exists:\n%s\n%s", o.id, i+1,
+						origin,
 						private, none)
 				}
 			}

@@ -25,7 +25,8 @@ func TestTickets(t *testing.T) {
 	}{
 		{`{"sites":["own.example.com"],"ttl":5}`, shown{bearer: own}, 201, ""},
 		// the public URL's origin, also where a proxy changes Host
-		{`{"sites":["own.example.com"]}`, shown{cookie: session, origin: "http://stats.example.com"}, 201, ""},
+		{`{"sites":["own.example.com"]}`, shown{cookie: session, origin: "http://stats.example.com"}, 201,
+			""},
 		{`{"sites":["own.example.com"]}`, shown{cookie: session, origin: "https://stats.example.com"}, 403,
 			"another site"},
 		{`{"sites":["own.example.com"]}`, shown{cookie: session, origin: "https://evil.example"}, 403,

@@ -38,8 +38,8 @@ type allCmd struct {
 // Help implements kong.HelpProvider.
 func (allCmd) Help() string {
 	return `Runs all roles in one process, with an embedded Kafka-protocol broker and an embedded
-ClickHouse: nothing else is needed. When it is ready it prints the dashboard's address, to a terminal with a login
-code that works once, the snippet for web pages, and a curl line that sends a page view.
+ClickHouse: nothing else is needed. When it is ready it prints the dashboard's address, to a terminal with
+a login code that works once, the snippet for web pages, and a curl line that sends a page view.
 
 Examples:
 
@@ -110,7 +110,9 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	live.Routes(e)
 	h.prepare("first start", "making the first site and the admin key",
 		func(ctx context.Context) error { return firstStart(ctx, dir, sites) })
-	h.group.Add("greeting", func(ctx context.Context) error { return greet(ctx, h, std.out, dir, sites, c.url(l)) })
+	h.group.Add("greeting", func(ctx context.Context) error {
+		return greet(ctx, h, std.out, dir, sites, c.url(l))
+	})
 	h.serveWeb(l, e, &c.webFlags, ingest.EventPath)
 	h.group.Add("viewers", live.Drain)
 	return h.run(ctx)

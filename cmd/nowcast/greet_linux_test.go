@@ -60,7 +60,8 @@ func TestGreeting(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		done := make(chan error, 1)
 		go func() {
-			done <- greet(ctx, &host{health: process.NewHealth()}, w, dir, sites, "http://stats.example.com/s")
+			h := &host{health: process.NewHealth()}
+			done <- greet(ctx, h, w, dir, sites, "http://stats.example.com/s")
 		}()
 		var out strings.Builder
 		for lines := bufio.NewScanner(r); lines.Scan(); {

@@ -63,7 +63,8 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 func TestHelpTeaches(t *testing.T) {
 	for _, command := range []string{"", "all", "ingest", "aggregator", "streamer", "topics", "site",
 		"site add", "site list", "site set", "site remove",
-		"key", "key add", "key list", "key remove", "login", "session", "session list", "session end", "link", "link add", "link list", "link remove", "load",
+		"key", "key add", "key list", "key remove", "login", "session", "session list",
+		"session end", "link", "link add", "link list", "link remove", "load",
 		"verify", "health", "version"} {
 		code, out, errs := nowcast(t, append(strings.Fields(command), "--help")...)
 		example := strings.TrimSpace("nowcast " + command)
@@ -193,8 +194,10 @@ func TestRefusals(t *testing.T) {
 		{"bad ClickHouse address", "give it as clickhouse://", all("--clickhouse", "localhost")},
 		{"bad public URL", "http://", all("--public-url", "ftp://x")},
 		{"bad path of the public URL", "isn't one of nowcast's own", all("--public-url", "http://x/api")},
-		{"bad host name", "--allowed-hosts: \"http://x\" is no host name", all("--allowed-hosts", "http://x")},
-		{"weak admin key", "openssl rand -hex 24", all("--clickhouse", "clickhouse://"+used+"/x", "--admin-key",
+		{"bad host name", "--allowed-hosts: \"http://x\" is no host name",
+			all("--allowed-hosts", "http://x")},
+		{"weak admin key", "openssl rand -hex 24", all("--clickhouse", "clickhouse://"+used+"/x",
+			"--admin-key",
 			"nck_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")},
 		{"ingest port taken", "--listen: address " + used + " is taken",
 			[]string{"ingest", "--kafka", used, "--listen", used, "--ops-listen", "127.0.0.1:0"}},
@@ -354,7 +357,8 @@ func TestSiteAndKey(t *testing.T) {
 		{"secret rotate", `POST /api/v1/secret/rotate `, "is valid for a day"},
 		{"key remove k1", `DELETE /api/v1/keys/k1 `, "k1 is removed"},
 		{"login", `POST /api/v1/codes `, s.URL + "/login?code=ncc_new\n"},
-		{"session list", `GET /api/v1/sessions `, "s1  k1   screen  2026-11-23 12:00:00  2026-11-30 12:00:00"},
+		{"session list", `GET /api/v1/sessions `,
+			"s1  k1   screen  2026-11-23 12:00:00  2026-11-30 12:00:00"},
 		{"session end s/1", `DELETE /api/v1/sessions/s%2F1 `, "s/1 is ended"},
 		{"session end --all", `DELETE /api/v1/sessions/s1 `, "s1 is ended"},
 	} {

@@ -66,7 +66,8 @@ func TestFirstStart(t *testing.T) {
 			t.Errorf("what isn't a terminal is shown a secret:\n%s", l.out.String())
 		}
 	}
-	login := exec.CommandContext(t.Context(), binary(t), "login", "--server", l.streamers[0], "--data-dir", l.dir)
+	login := exec.CommandContext(t.Context(), binary(t), "login", "--server", l.streamers[0],
+		"--data-dir", l.dir)
 	link, err := login.Output()
 	_, code, _ := strings.Cut(strings.TrimSpace(string(link)), "code=")
 	if code, _, _ = strings.Cut(code, "\n"); err != nil || !strings.HasPrefix(code, "ncc_") {

@@ -16,7 +16,8 @@ func TestHosts(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	for host, want := range map[string]int{
-		"stats.example.com": 204, "STATS.example.com.:80": 204, "a.internal.example": 204, "a.b.internal.example:1": 204,
+		"stats.example.com": 204, "STATS.example.com.:80": 204,
+		"a.internal.example": 204, "a.b.internal.example:1": 204,
 		"streamer-1:8081": 204, "localhost:8080": 204, "app.localhost": 204, "127.0.0.1:8080": 204,
 		"[::1]:8080": 204, "::1": 204, "[fe80::1%25eth0]": 204, "192.0.2.1": 204, "": 204,
 		"evil.example": 421, "stats.example.com.evil.example": 421, "internal.example": 421,
@@ -31,7 +32,8 @@ func TestHosts(t *testing.T) {
 			t.Errorf("%q: %d %s, want %d", host, w.Code, w.Body, want)
 		}
 	}
-	for _, name := range []string{"https://stats.example.com", "*", "*.", "a*b.example", "a,b", "*.*.example", ":8080"} {
+	for _, name := range []string{"https://stats.example.com", "*", "*.", "a*b.example", "a,b",
+		"*.*.example", ":8080"} {
 		if _, err := NewHosts(name); err == nil {
 			t.Errorf("%q was taken as a host name", name)
 		}

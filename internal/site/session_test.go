@@ -64,7 +64,8 @@ func TestExpiredSession(t *testing.T) {
 	w := newWorld(t)
 	r := w.ready(w.registry())
 	secret := newSecret(sessionSecretPrefix)
-	s := Session{ID: newID(), Hash: hash(secret), Key: "k", KeyHash: hash("k"), Created: now().Add(-SessionLife),
+	s := Session{ID: newID(), Hash: hash(secret), Key: "k", KeyHash: hash("k"),
+		Created: now().Add(-SessionLife),
 		Expires: now().Add(-time.Second)}
 	b, err := json.Marshal(s)
 	if err != nil {
@@ -123,7 +124,8 @@ func TestCodeIsUsedOnce(t *testing.T) {
 			t.Errorf("%q: %v", secret, err)
 		}
 	}
-	late := Code{Hash: hash("ncc_late"), Key: k.ID, KeyHash: k.Hash, Created: now(), Expires: now().Add(-time.Second)}
+	late := Code{Hash: hash("ncc_late"), Key: k.ID, KeyHash: k.Hash, Created: now(),
+		Expires: now().Add(-time.Second)}
 	value, err := json.Marshal(late)
 	if err != nil {
 		t.Fatal(err)

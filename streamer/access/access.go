@@ -6,8 +6,8 @@
 // site ends them within moments.
 //
 // Only the sites topic and the operator's key (Config.AdminKey) grant rights. Sessions and login codes are
-// records of that topic. Link cookies and tickets are signed texts that every instance of a cluster can verify
-// and none stores.
+// records of that topic. Link cookies and tickets are signed texts that every instance of a cluster can
+// verify and none stores.
 package access
 
 import (
@@ -61,8 +61,8 @@ func New(cfg Config, sites *site.Registry) (*Control, error) {
 		return nil, fmt.Errorf("register metrics of access: %w", err)
 	}
 	keys := keyring{sites: sites, operator: cfg.AdminKey}
-	return &Control{cfg: cfg, sites: sites, signer: signer{keys, sites}, origins: newOrigins(public), hosts: hosts,
-		base: base, failures: failures}, nil
+	return &Control{cfg: cfg, sites: sites, signer: signer{keys, sites}, origins: newOrigins(public),
+		hosts: hosts, base: base, failures: failures}, nil
 }
 
 // RequireSites is the middleware of every route: until the sites topic has been read, no answer can say that
@@ -258,7 +258,8 @@ func (a *Control) ReadableSites(r *http.Request) []site.Site {
 // has ended.
 func (a *Control) MayRead(p api.Principal, domain string) bool {
 	st, exists := a.sites.Lookup(domain)
-	if !exists || p.Generation != 0 && p.Generation != st.Generation || p.Expires != 0 && time.Now().Unix() >= p.Expires {
+	if !exists || p.Generation != 0 && p.Generation != st.Generation ||
+		p.Expires != 0 && time.Now().Unix() >= p.Expires {
 		return false
 	}
 	switch p.Kind {

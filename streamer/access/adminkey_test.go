@@ -13,8 +13,10 @@ import (
 // Keys that people make up are refused with a command that makes one.
 func TestWeakAdminKeysAreRefused(t *testing.T) {
 	for _, key := range []string{
-		"short", "nck_", "nck_short", "nck_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "nck_0123456789012345678901234567890123456789",
-		"nck_an-operators-own-key", "nck_the-operators-own-admin-key", "nck_correct-horse-battery-staple-again",
+		"short", "nck_", "nck_short", "nck_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+		"nck_0123456789012345678901234567890123456789",
+		"nck_an-operators-own-key", "nck_the-operators-own-admin-key",
+		"nck_correct-horse-battery-staple-again",
 		"nck_abcabcabcabcabcabcabcabcabcabcabcabcabcabc", "nck_AbAbAbAbAbAbAbAbAbAbAbAbAbAbAb",
 		"nck_Passw0rdPassw0rdPassw0rdPassw0rd", "nck_changeme", "nck_00000000-0000-0000-0000-000000000000",
 		"nck_" + strings.Repeat("0", 32), "nck_kG7vQ2xW9zB4nM6pT8s", "kG7vQ2xW9zB4nM6pT8sYc3dF5hJ1",
@@ -37,7 +39,8 @@ func TestRandomAdminKeysAreTaken(t *testing.T) {
 		_, _ = random.Read(b[:])
 		for _, key := range []string{
 			site.NewSecret(), "nck_" + hex.EncodeToString(b[:]), "nck_" + hex.EncodeToString(b[:16]),
-			"nck_" + strings.ToUpper(hex.EncodeToString(b[:16])), "nck_" + base64.StdEncoding.EncodeToString(b[:]),
+			"nck_" + strings.ToUpper(hex.EncodeToString(b[:16])),
+			"nck_" + base64.StdEncoding.EncodeToString(b[:]),
 			"nck_" + base64.RawURLEncoding.EncodeToString(b[:16]),
 		} {
 			if err := (Config{AdminKey: key}).Validate(); err != nil {
@@ -57,10 +60,12 @@ func TestBasePath(t *testing.T) {
 		}
 	}
 	for _, url := range []string{
-		"x.example", "ftp://x.example", "https://", "https:///stats", "https://u:p@x.example", "https://x.example/?a",
+		"x.example", "ftp://x.example", "https://", "https:///stats", "https://u:p@x.example",
+		"https://x.example/?a",
 		"https://x.example/#", "https://x.example/a//b", "https://x.example/../a", "https://x.example/a b",
 		"https://x.example/api", "https://x.example/login/x", "https://x.example/example.com",
-		"https://x.example/localhost", "https://x.example/a?", "https://x.example/%2e%2e/a", `https://x.example/a"b`,
+		"https://x.example/localhost", "https://x.example/a?", "https://x.example/%2e%2e/a",
+		`https://x.example/a"b`,
 	} {
 		if got, err := BasePath(url); err == nil {
 			t.Errorf("%s is taken as %q", url, got)

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"path"
@@ -52,8 +53,8 @@ func BasePath(publicURL string) (string, error) {
 	u, err := url.Parse(publicURL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
 		u.RawQuery != "" || u.ForceQuery || strings.Contains(publicURL, "#") {
-		return "", fmt.Errorf("the public URL has to begin with http:// or https:// and to have a host and at " +
-			"most a path, as https://stats.example.com or https://example.com/stats")
+		return "", errors.New("the public URL has to begin with http:// or https:// and to have a host and " +
+			"at most a path, as https://stats.example.com or https://example.com/stats")
 	}
 	base := strings.TrimSuffix(u.Path, "/")
 	if base == "" {

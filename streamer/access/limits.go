@@ -48,7 +48,8 @@ func (l *Limiter) Acquire(address string, principals []api.Principal) (addr, key
 	}
 	for _, p := range principals {
 		if p.ID != "" {
-			p.Expires, p.Generation, p.Session = 0, 0, "" // all sessions of a key count together, for all sites
+			// All sessions of a key count together, for all sites.
+			p.Expires, p.Generation, p.Session = 0, 0, ""
 			key = maphash.Comparable(l.seed, p)
 			break
 		}

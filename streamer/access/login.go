@@ -83,7 +83,8 @@ func (h *Handlers) login(c *gin.Context) {
 // logIn makes a session and returns the value of its cookie.
 func (h *Handlers) logIn(c *gin.Context, secret string) (value string, life time.Duration, err error) {
 	if err := h.control.origins.sameOrigin(c.Request); err != nil {
-		return "", 0, forbidden("this form was sent by another site; open the login page and enter the key there")
+		return "", 0, forbidden("this form was sent by another site; " +
+			"open the login page and enter the key there")
 	}
 	now, client := time.Now(), addressOf(c)
 	if err := h.control.failures.limited(client, now); err != nil {

@@ -101,7 +101,8 @@ func intersect(h http.Header, allowed []string) {
 
 // allowedHeaders are those that pages of other origins may send; polyfills of EventSource send Cache-Control,
 // and libraries X-Requested-With.
-const allowedHeaders = "Accept, Authorization, Cache-Control, Content-Type, Last-Event-ID, Pragma, X-Requested-With"
+const allowedHeaders = "Accept, Authorization, Cache-Control, Content-Type, Last-Event-ID, Pragma, " +
+	"X-Requested-With"
 
 // Preflight answers the OPTIONS request that a browser sends before a page of another origin sends a key or
 // JSON. The answer is the same for every origin and every site, whether it exists or not: it permits to ask,

@@ -58,7 +58,8 @@ type renewals struct{ notBefore atomic.Int64 }
 func (a *Control) RenewSession(c *gin.Context) {
 	now := time.Now()
 	s, _, ok := a.session(c.Request)
-	if !ok || !s.RenewalDue(now) || !a.origins.sameHost(c.Request) || now.UnixNano() < a.renewals.notBefore.Load() {
+	if !ok || !s.RenewalDue(now) || !a.origins.sameHost(c.Request) ||
+		now.UnixNano() < a.renewals.notBefore.Load() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), renewalTimeout)

@@ -119,8 +119,8 @@ const (
 	ticketOfSession = "s"
 )
 
-// ticketValue is "base64(kind id expiry sites).mac", with the ID of a key, link or session, the expiry in Unix
-// milliseconds and a comma between sites, which are "domain=generation".
+// ticketValue is "base64(kind id expiry sites).mac", with the ID of a key, link or session, the expiry in
+// Unix milliseconds and a comma between sites, which are "domain=generation".
 func (s signer) ticketValue(t ticket) string {
 	kind, id := ticketOfKey, t.principal.ID
 	switch {
