@@ -95,9 +95,11 @@ func dashboardRoute(p string) (domain, page string, ok bool) {
 // fileEndings are those of files that scanners ask every server for. None is a top-level domain.
 var fileEndings = func() map[string]bool {
 	m := map[string]bool{}
-	for _, ending := range strings.Fields("7z action asp aspx bak bmp cfg cgi conf css csv db dll env exe " +
-		"gif git gz htm html ico ini jar jpeg jpg js json jsp jspx key log map mjs old orig pdf pem php php5 " +
-		"php7 phtml png rar sql sqlite svg swp tar tgz ttf txt war webp woff woff2 xhtml xml yaml yml") {
+	for _, ending := range strings.Fields("" +
+		"7z action asp aspx bak bmp cfg cgi conf css csv db dll env exe gif git gz htm html " +
+		"ico ini jar jpeg jpg js json jsp jspx key log map mjs old orig pdf pem php php5 " +
+		"php7 phtml png rar sql sqlite svg swp tar tgz ttf txt war webp woff woff2 xhtml xml " +
+		"yaml yml") {
 		m["."+ending] = true
 	}
 	return m
