@@ -15,6 +15,7 @@ const nowcast: ProxyOptions = {
 };
 
 export default defineConfig({
+  base: "./", // relative to the page's base element
   plugins: [tailwindcss()],
   build: {
     emptyOutDir: false,

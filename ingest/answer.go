@@ -16,10 +16,14 @@ var (
 	anyOrigin      = []string{"*"}
 	exposedHeaders = []string{"x-plausible-dropped, Retry-After"}
 	noSniffing     = []string{"nosniff"}
+	noStore        = []string{"no-store"}
 )
 
-// nosniff keeps browsers from guessing the type of an answer.
-func nosniff(c *gin.Context) { c.Writer.Header()["X-Content-Type-Options"] = noSniffing }
+// nosniff keeps browsers from guessing the type of an answer, and from keeping it unless its handler says so.
+func nosniff(c *gin.Context) {
+	h := c.Writer.Header()
+	h["X-Content-Type-Options"], h["Cache-Control"] = noSniffing, noStore
+}
 
 // allowAnyOrigin lets pages of any origin read the answer. A tracker runs on pages of any site, and no
 // answer depends on a cookie or key.

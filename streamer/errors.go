@@ -3,6 +3,8 @@ package streamer
 import (
 	"errors"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -26,6 +28,9 @@ func (s *Service) fail(c *gin.Context, err error) {
 	case errors.As(err, &denied):
 		if denied.Challenge != "" {
 			c.Header("WWW-Authenticate", denied.Challenge)
+		}
+		if denied.Wait > 0 {
+			c.Header("Retry-After", strconv.Itoa(int(denied.Wait/time.Second)+1))
 		}
 		api.Refuse(c, deniedStatus[denied.Kind], "%v", denied)
 	case errors.As(err, &busy):
@@ -58,4 +63,5 @@ var deniedStatus = map[access.DeniedKind]int{
 	access.Unauthenticated: http.StatusUnauthorized,
 	access.Forbidden:       http.StatusForbidden,
 	access.NotFound:        http.StatusNotFound,
+	access.TooMany:         http.StatusTooManyRequests,
 }

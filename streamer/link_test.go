@@ -97,7 +97,7 @@ func TestLinkAPI(t *testing.T) {
 			t.Errorf("%s %s: %d %s", row.method, row.path, status, body)
 		}
 	}
-	session := w.cookie("/login?key=" + adminSecret)
+	session := w.session(adminSecret)
 	res, body := w.do("POST", links, `{"name":"x"}`, "Cookie", session, "Sec-Fetch-Site", "cross-site")
 	if res.StatusCode != http.StatusForbidden {
 		t.Errorf("another site makes a link: %s %s", res.Status, body)

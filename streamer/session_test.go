@@ -2,6 +2,8 @@ package streamer
 
 import (
 	"net/http"
+	"net/url"
+	"strings"
 	"testing"
 
 	"nowcast/streamer/access"
@@ -11,21 +13,22 @@ import (
 func TestSession(t *testing.T) {
 	w := newWorld(t)
 	base := w.streamer(Config{Access: access.Config{PublicURL: "https://stats.example.com"}})
-	other := w.streamer(Config{})
+	other := w.streamer(Config{Access: access.Config{PublicURL: "https://stats.example.com"}})
 	key, secret, err := w.sites.NewKey(t.Context(), "own", true, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, _ := w.get("GET", base+"/login?key=nck_nonsense", "", "")
+	res, _ := postLogin(t, base, url.Values{"key": {"nck_nonsense"}})
 	if res.StatusCode != http.StatusUnauthorized || len(res.Cookies()) > 0 {
 		t.Errorf("login with nonsense: %s", res.Status)
 	}
-	res, _ = w.get("GET", base+"/login?key="+secret, "", "")
+	res, _ = postLogin(t, base, url.Values{"key": {secret}})
 	if res.StatusCode != http.StatusSeeOther || len(res.Cookies()) != 1 {
 		t.Fatal(res.Status)
 	}
 	c := res.Cookies()[0]
-	if !c.HttpOnly || !c.Secure || c.SameSite != http.SameSiteLaxMode {
+	if !c.HttpOnly || !c.Secure || c.SameSite != http.SameSiteLaxMode || c.Path != "/" ||
+		c.Name != "__Host-nowcast_session" || c.MaxAge != 7*24*60*60 || strings.Contains(c.Value, secret) {
 		t.Errorf("%+v", c)
 	}
 	cookie := c.Name + "=" + c.Value

@@ -4,11 +4,15 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
 	"nowcast/internal/site"
+	"nowcast/internal/topic"
+	"nowcast/streamer/streamertest"
 )
 
 const (
@@ -36,7 +40,7 @@ func (c cluster) sign(purpose, id, text string) string {
 	return text + "." + base64Text(string(m.Sum(nil)))
 }
 
-// cookie is the value of a cookie for a key ("session") or a link ("link").
+// cookie is the value of a cookie for a link ("link"), or as it was for a session ("session").
 func (c cluster) cookie(purpose, id string, expires time.Time) string {
 	return c.sign(purpose, id, fmt.Sprintf("%s.%d", id, expires.Unix()))
 }
@@ -51,4 +55,31 @@ func (c cluster) ticket(keyID string, expires time.Time, sites ...string) string
 	return c.sign("ticket", keyID, base64Text(text))
 }
 
+// session writes the record of a session as another instance does, and returns its cookie.
+func (w *world) session(key site.Key, expires time.Time) string {
+	w.T.Helper()
+	id := fmt.Sprintf("%012x", clients.Add(1))
+	secret := "ncs_" + id
+	sum := sha256.Sum256([]byte(secret))
+	s := site.Session{ID: id, Hash: hex.EncodeToString(sum[:]), Key: key.ID, KeyHash: key.Hash,
+		Created: expires.Add(-site.SessionLife), Expires: expires}
+	value, err := json.Marshal(s)
+	if err == nil {
+		_, err = w.Kafka.ProduceKeyed(w.T.Context(), topic.Sites, []byte("session/"+id), value)
+	}
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	streamertest.Eventually(w.T, "the session is read", func() bool {
+		_, ok := w.sites.AuthenticateSession(secret)
+		return ok || !time.Now().Before(expires)
+	})
+	return sessionCookie + "=" + secret
+}
+
 func base64Text(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
+
+// soonAfter is a time after days and hours.
+func soonAfter(days, hours int) time.Time {
+	return time.Now().Add(time.Duration(24*days+hours) * time.Hour)
+}

@@ -32,13 +32,24 @@ func TestSiteRules(t *testing.T) {
 			t.Errorf("%s %s: %s, want %s", row.method, row.body, body, row.want)
 		}
 	}
-	for _, path := range []string{"", "/new.example.com"} {
-		if res, body := w.get("GET", base+"/api/v1/sites"+path, "", ""); res.StatusCode != 200 ||
+	viewer := w.viewerKey()
+	for path, key := range map[string]string{"": viewer, "/new.example.com": ""} {
+		if res, body := w.get("GET", base+"/api/v1/sites"+path, key, ""); res.StatusCode != 200 ||
 			!strings.Contains(body, "new.example.com") ||
 			strings.Contains(body, "blocked") {
-			t.Errorf("without a key: %d %s", res.StatusCode, body)
+			t.Errorf("without an admin key: %d %s", res.StatusCode, body)
 		}
 	}
+}
+
+// viewerKey makes a key that may read open.example.com only.
+func (w *world) viewerKey() string {
+	w.T.Helper()
+	_, secret, err := w.sites.NewKey(w.T.Context(), "viewer", false, []string{"open.example.com"})
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	return secret
 }
 
 // sorted writes the keys of JSON's objects in order; what is no JSON stays.

@@ -3,6 +3,7 @@
 package streamer
 
 import (
+	"bytes"
 	"context"
 	_ "embed" // the contract
 	"io/fs"
@@ -73,12 +74,14 @@ var _ api.ServerInterface = handlers{}
 
 // New wires a streamer and starts nothing.
 func New(cfg Config, d Deps) (*Service, error) {
+	cfg.Access.Metrics = d.Metrics
 	control, err := access.New(cfg.Access, d.Sites)
 	if err != nil {
 		return nil, err
 	}
 	s := &Service{log: d.Log, access: control}
-	s.dashboard = dashboard{files: cfg.Dashboard, fail: s.fail}
+	s.dashboard = dashboard{files: cfg.Dashboard, base: control.BasePath(),
+		frameAncestors: control.FrameAncestors, fail: s.fail}
 	deps := live.Deps{Broker: d.Broker, Access: control, Limits: access.NewLimiter(cfg.Limits), Fail: s.fail,
 		Life: lives(d.Sites), Log: d.Log, Metrics: d.Metrics}
 	var engine *history.Engine
@@ -138,17 +141,36 @@ func (s storedSeconds) Seconds(ctx context.Context, domain string, from, to int6
 // Routes adds the routes of openapi.yaml except ingest's, the login, and, if r is a *gin.Engine, the
 // dashboard for all other paths.
 func (s *Service) Routes(r gin.IRouter) {
+	engine, isEngine := r.(*gin.Engine)
+	r = r.Group("", s.access.SecureHeaders, s.access.RequireHost)
 	api.RegisterHandlersWithOptions(r, s.handlers, api.GinServerOptions{
-		Middlewares:  []api.MiddlewareFunc{func(c *gin.Context) { s.access.RequireSites(c) }, api.CheckQuery},
+		Middlewares:  []api.MiddlewareFunc{s.authenticate, api.CheckQuery},
 		ErrorHandler: func(c *gin.Context, err error, status int) { api.Refuse(c, status, "%v", err) },
 	})
+	served := contract
+	if base := s.access.BasePath(); base != "" {
+		served = bytes.Replace(contract, []byte("\n  - url: /\n"), []byte("\n  - url: "+base+"\n"), 1)
+	}
 	r.GET("/api/openapi.yaml", func(c *gin.Context) {
-		c.Data(http.StatusOK, "application/yaml; charset=utf-8", contract)
+		c.Header("Cache-Control", "no-cache")
+		c.Data(http.StatusOK, "application/yaml; charset=utf-8", served)
 	})
 	s.handlers.Routes(r) // those of access that are not in the contract
-	if e, ok := r.(*gin.Engine); ok {
-		e.NoRoute(s.dashboard.serve)
+	if isEngine {
+		engine.NoRoute(s.access.SecureHeaders, s.access.RequireHost, s.dashboard.serve)
 	}
+}
+
+// authenticate is the middleware of the contract's operations.
+func (s *Service) authenticate(c *gin.Context) {
+	if !s.access.RequireSites(c) {
+		return
+	}
+	if err := s.access.LimitFailures(c); err != nil {
+		s.fail(c, err)
+		return
+	}
+	s.access.RenewSession(c)
 }
 
 // Viewers returns how many streams are open.

@@ -3,6 +3,7 @@ package streamer
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"nowcast/internal/httpserver"
 	"nowcast/internal/site"
 	"nowcast/streamer/access"
 	"nowcast/streamer/api/apitest"
@@ -28,7 +31,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*connPool).discover"))
 }
 
-const adminSecret = "nck_an-operators-own-key"
+const adminSecret = "nck_9Yc2vUqL7dXw4KpTzR0sHn6JbEaG3mFo"
 
 // world is a cluster with a public site, open.example.com, and a private one, own.example.com.
 type world struct {
@@ -48,10 +51,26 @@ func newWorld(t *testing.T) *world {
 // streamer starts one and returns its address.
 func (w *world) streamer(cfg Config) string {
 	w.T.Helper()
+	return w.start(w.sites, cfg, prometheus.NewRegistry())
+}
+
+// streamerWith is streamer with a registry of metrics.
+func (w *world) streamerWith(cfg Config, metrics *prometheus.Registry) string {
+	w.T.Helper()
+	return w.start(w.sites, cfg, metrics)
+}
+
+// streamerOf is streamer with its own view of the sites topic, as another instance has.
+func (w *world) streamerOf(sites *site.Registry, cfg Config) string {
+	w.T.Helper()
+	return w.start(sites, cfg, prometheus.NewRegistry())
+}
+
+func (w *world) start(sites *site.Registry, cfg Config, metrics *prometheus.Registry) string {
+	w.T.Helper()
 	cfg.Access.AdminKey = adminSecret
 	s, err := New(cfg, Deps{
-		Broker: w.Kafka, Sites: w.sites,
-		Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
+		Broker: w.Kafka, Sites: sites, Log: slog.New(slog.DiscardHandler), Metrics: metrics,
 	})
 	if err != nil {
 		w.T.Fatal(err)
@@ -59,7 +78,7 @@ func (w *world) streamer(cfg Config) string {
 	w.Run(s.Run)
 	e := gin.New()
 	s.Routes(e)
-	srv := httptest.NewServer(e)
+	srv := httptest.NewServer(httpserver.StripBase(s.access.BasePath(), e))
 	w.T.Cleanup(func() { srv.CloseClientConnections(); srv.Close() })
 	streamertest.Eventually(w.T, "ready", func() bool { ok, _ := s.Ready(); return ok })
 	return srv.URL
@@ -181,6 +200,32 @@ func (w *accessWorld) cookie(path string) string {
 	return res.Cookies()[0].Name + "=" + res.Cookies()[0].Value
 }
 
+// session logs in with a key and returns the session's cookie.
+func (w *accessWorld) session(key string) string {
+	w.T.Helper()
+	return logIn(w.T, w.base, "key", key)
+}
+
+// logIn sends the login form with one field and returns the session's cookie.
+func logIn(t *testing.T, base, field, secret string) string {
+	t.Helper()
+	res, body := postLogin(t, base, url.Values{field: {secret}})
+	if res.StatusCode != http.StatusSeeOther || len(res.Cookies()) != 1 {
+		t.Fatalf("log in: %s %s", res.Status, body)
+	}
+	return res.Cookies()[0].Name + "=" + res.Cookies()[0].Value
+}
+
+// postLogin sends the login form, with further headers, given as name and value.
+func postLogin(t *testing.T, base string, form url.Values, header ...string) (*http.Response, string) {
+	t.Helper()
+	h := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	for i := 0; i+1 < len(header); i += 2 {
+		h.Set(header[i], header[i+1])
+	}
+	return do(t, http.MethodPost, base+"/login", form.Encode(), h)
+}
+
 // ticket requests a ticket.
 func (w *accessWorld) ticket(body string, v shown) string {
 	w.T.Helper()
@@ -206,7 +251,7 @@ func (w *accessWorld) ask(method, path, body string, v shown) (int, http.Header,
 	if strings.Contains(path, "?") {
 		separator = "&"
 	}
-	h := []string{"Cookie", v.cookie}
+	h := []string{"Cookie", v.cookie, "X-Forwarded-For", nextAddress()}
 	if v.origin != "" {
 		h = append(h, "Origin", v.origin)
 	}
@@ -215,6 +260,14 @@ func (w *accessWorld) ask(method, path, body string, v shown) (int, http.Header,
 	}
 	res, answer := w.do(method, path+separator+v.query, body, h...)
 	return res.StatusCode, res.Header, answer
+}
+
+// clients counts requests, each of which has an address of its own, so that none reaches an address's limit.
+var clients atomic.Uint32
+
+func nextAddress() string {
+	n := clients.Add(1)
+	return fmt.Sprintf("198.18.%d.%d", n>>8&255, n&255)
 }
 
 func (w *accessWorld) do(method, path, body string, header ...string) (*http.Response, string) {

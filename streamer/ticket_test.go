@@ -15,7 +15,7 @@ func TestTickets(t *testing.T) {
 	w := newAccessWorld(t)
 	_, own := w.key("own.example.com")
 	_, share := w.link("own.example.com")
-	session := w.cookie("/login?key=" + own)
+	session := w.session(own)
 	ticket := w.ticket(`{"sites":["own.example.com","open.example.com"],"ttl":300}`, shown{bearer: own})
 	for _, row := range []struct {
 		body   string
@@ -24,8 +24,10 @@ func TestTickets(t *testing.T) {
 		reason string
 	}{
 		{`{"sites":["own.example.com"],"ttl":5}`, shown{bearer: own}, 201, ""},
-		// by CrossOriginProtection, which goes by Host
-		{`{"sites":["own.example.com"]}`, shown{cookie: session, origin: "http://stats.example.com"}, 403,
+		// the public URL's origin, also where a proxy changes Host
+		{`{"sites":["own.example.com"]}`, shown{cookie: session, origin: "http://stats.example.com"}, 201,
+			""},
+		{`{"sites":["own.example.com"]}`, shown{cookie: session, origin: "https://stats.example.com"}, 403,
 			"another site"},
 		{`{"sites":["own.example.com"]}`, shown{cookie: session, origin: "https://evil.example"}, 403,
 			"another site"},
@@ -76,7 +78,7 @@ func TestStreamsEndWithTheirAccess(t *testing.T) {
 	}
 	k, key := w.key("own.example.com")
 	l, share := w.link("own.example.com")
-	stay, stayKey := w.key()
+	_, stayKey := w.key()
 	_, stayShare := w.link("own.example.com")
 	const forOwn = `{"sites":["own.example.com"]}`
 	open := func(site string, v shown) *streamertest.Stream {
@@ -99,9 +101,10 @@ func TestStreamsEndWithTheirAccess(t *testing.T) {
 		s.Next()
 		return s
 	}
+	ended := w.session(stayKey)
 	ends := map[string]*streamertest.Stream{
 		"key":     open("own.example.com", shown{bearer: key}),
-		"session": open("own.example.com", shown{cookie: w.cookie("/login?key=" + key)}),
+		"session": open("own.example.com", shown{cookie: w.session(key)}),
 		"ticket of a key": open(
 			"own.example.com", shown{query: "ticket=" + w.ticket(forOwn, shown{bearer: key})},
 		),
@@ -110,19 +113,16 @@ func TestStreamsEndWithTheirAccess(t *testing.T) {
 		"ticket of link": open(
 			"own.example.com", shown{query: "ticket=" + w.ticket(forOwn, shown{query: "share=" + share})},
 		),
-		"expired session": open(
-			"own.example.com",
-			shown{
-				cookie: sessionCookie + "=" + w.cluster().cookie(
-					"session", stay.ID, time.Now().Add(2*time.Second),
-				),
-			},
+		"ended session": open("own.example.com", shown{cookie: ended}),
+		"ticket of an ended session": open(
+			"own.example.com", shown{query: "ticket=" + w.ticket(forOwn, shown{cookie: ended})},
 		),
 		"public": open("shown.example.com", shown{}),
 		"site":   open("removed.example.com", shown{bearer: stayKey}),
 	}
 	stays := map[string]*streamertest.Stream{
 		"key":         open("own.example.com", shown{bearer: stayKey}),
+		"session":     open("own.example.com", shown{cookie: w.session(stayKey)}),
 		"share query": open("own.example.com", shown{query: "share=" + stayShare}),
 		"expired ticket": open(
 			"own.example.com",
@@ -132,6 +132,9 @@ func TestStreamsEndWithTheirAccess(t *testing.T) {
 				),
 			},
 		),
+	}
+	if res, body := w.do("POST", "/logout", "", "Cookie", ended); res.StatusCode != http.StatusNoContent {
+		t.Fatal(res.Status, body)
 	}
 	if err := w.sites.DeleteKey(ctx, k.ID); err != nil {
 		t.Fatal(err)

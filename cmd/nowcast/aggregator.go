@@ -72,7 +72,7 @@ func (c *aggregatorCmd) Run(ctx context.Context, std *stdio, log *slog.Logger) e
 	if c.From != nil {
 		return c.rewind(ctx, std, log)
 	}
-	h, err := newHost(log, c.opsFlags)
+	h, err := newHost(log, c.opsFlags, "")
 	if err != nil {
 		return err
 	}

@@ -7,14 +7,18 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"time"
+
+	"github.com/mattn/go-isatty"
 
 	"nowcast/aggregator"
 	"nowcast/ingest"
 	"nowcast/internal/embedded"
 	"nowcast/internal/site"
 	"nowcast/streamer"
+	"nowcast/streamer/access"
 )
 
 type allCmd struct {
@@ -37,8 +41,8 @@ type allCmd struct {
 // Help implements kong.HelpProvider.
 func (allCmd) Help() string {
 	return `Runs all roles in one process, with an embedded Kafka-protocol broker and an embedded
-ClickHouse: nothing else is needed. When it is ready it prints the dashboard's address with a login
-link, the snippet for web pages, and a curl line that sends a page view.
+ClickHouse: nothing else is needed. When it is ready it prints the dashboard's address, to a terminal with
+a login code that works once, the snippet for web pages, and a curl line that sends a page view.
 
 Examples:
 
@@ -95,7 +99,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	if embeddedLog {
 		wake = func() bool { return beacons.Wake() }
 	}
-	live, err := addStreamer(h, c.streamerFlags, wake, l,
+	live, err := addStreamer(h, c.streamerFlags, c.url(l), c.AllowedHosts, wake,
 		streamer.Deps{Broker: kafka, Warehouse: db, Sites: sites})
 	if err != nil {
 		return err
@@ -124,8 +128,10 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	live.Routes(e)
 	h.prepare("first start", "making the first site and the admin key",
 		func(ctx context.Context) error { return firstStart(ctx, dir, sites) })
-	h.group.Add("greeting", func(ctx context.Context) error { return greet(ctx, h, std.out, dir, c.url(l)) })
-	h.serve("http", l, e, ingest.EventPath)
+	h.group.Add("greeting", func(ctx context.Context) error {
+		return greet(ctx, h, std.out, dir, sites, c.url(l))
+	})
+	h.serveWeb(l, e, &c.webFlags, ingest.EventPath)
 	h.group.Add("viewers", live.Drain)
 	return h.run(ctx)
 }
@@ -185,8 +191,11 @@ func firstStart(ctx context.Context, dir *dataDir, sites *site.Registry) error {
 	return dir.write(adminKeyFile, []byte(secret+"\n"))
 }
 
-// greet prints the dashboard's address and how to send a first page view, once the process is ready.
-func greet(ctx context.Context, h *host, w io.Writer, dir *dataDir, url string) error {
+// greet prints the dashboard's address and how to send a first page view, once the process is ready. Only a
+// terminal gets a login code: what else reads the output may keep it.
+func greet(
+	ctx context.Context, h *host, w io.Writer, dir *dataDir, sites *site.Registry, url string,
+) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for ready := false; !ready; ready, _ = h.health.Ready() {
@@ -196,25 +205,51 @@ func greet(ctx context.Context, h *host, w io.Writer, dir *dataDir, url string) 
 			return nil
 		}
 	}
-	key, err := readAdminKey(dir.path)
-	if err != nil {
-		return err
+	login := fmt.Sprintf("%s\n\n  Log in      nowcast login --server %s --data-dir %s", url, url, dir.path)
+	if isTerminal(w) {
+		code, err := firstCode(ctx, dir, sites)
+		if err != nil {
+			h.log.Warn("can't make a login code: make one with `nowcast login`", "error", err)
+		} else {
+			login = fmt.Sprintf("%s%s\n              (logs in once, within ten minutes; "+
+				"`nowcast login` makes another)", url, access.LoginPath(code))
+		}
 	}
-	_, err = fmt.Fprintf(w, `
+	_, err := fmt.Fprintf(w, `
 Nowcast is ready.
 
-  Dashboard   %s/login?key=%s
+  Dashboard   %s
 
   Snippet     %s
 
   Page view   %s
 
-`, url, key, snippet(url, "localhost"), curl(url, "localhost"))
+`, login, snippet(url, "localhost"), curl(url, "localhost"))
 	if err != nil && !errors.Is(err, net.ErrClosed) {
 		h.log.Warn("can't print the greeting", "error", err)
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// firstCode makes a login code of the admin key in the data dir.
+func firstCode(ctx context.Context, dir *dataDir, sites *site.Registry) (string, error) {
+	secret, err := readAdminKey(dir.path)
+	if err != nil {
+		return "", err
+	}
+	key, ok := sites.Authenticate(secret)
+	if !ok {
+		return "", errors.New("the key in admin.key was removed")
+	}
+	_, code, err := sites.NewCode(ctx, key)
+	return code, err
+}
+
+// isTerminal reports whether a person reads what is written to w.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
 }
 
 // snippet returns the script element for the site's pages.

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-type healthCmd struct{ opsFlags }
+type healthCmd struct{ opsAddress }
 
 // Help implements kong.HelpProvider.
 func (healthCmd) Help() string {

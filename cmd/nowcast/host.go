@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -26,8 +27,13 @@ const drainTime = 10 * time.Second // for running requests
 
 // Flags that several commands share.
 type (
-	opsFlags struct {
+	opsAddress struct {
 		OpsListen string `default:"127.0.0.1:8081" placeholder:"ADDR" help:"Address for operators: /metrics, /healthz, /readyz, /debug/pprof/ (${default})."`
+	}
+	opsFlags struct {
+		opsAddress
+		Pprof        bool     `help:"Serve /debug/pprof/ also where --ops-listen isn't a loopback address."`
+		AllowedHosts []string `placeholder:"HOST" help:"Further host names, as stats.example.com or *.example.com, by which clients may address the dashboard, the API and --ops-listen; IP addresses, localhost and the host of --public-url always may. Beacons need none."`
 	}
 	spoolFlags struct {
 		SpoolSize int64         `default:"1024" placeholder:"MB" help:"How much may wait on disk while Kafka is down (${default} MB); then beacons get 503."`
@@ -52,7 +58,11 @@ type host struct {
 }
 
 // newHost serves the ops address, so that /readyz answers from the process's first moment to its last.
-func newHost(log *slog.Logger, f opsFlags) (*host, error) {
+func newHost(log *slog.Logger, f opsFlags, publicURL string) (*host, error) {
+	hosts, err := f.hosts(publicURL)
+	if err != nil {
+		return nil, err
+	}
 	h := &host{log: log, health: process.NewHealth(), metrics: prometheus.NewRegistry()}
 	h.metrics.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(), h.health.Metrics())
@@ -60,14 +70,20 @@ func newHost(log *slog.Logger, f opsFlags) (*host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--ops-listen: %w", err)
 	}
-	h.serve("ops", l, process.NewOps(h.health, h.metrics))
+	h.serve("ops", l, hosts.Handler(process.NewOps(h.health, h.metrics, f.Pprof || isLoopback(l.Addr()))))
 	h.group.Add("memory", process.ReleaseMemory)
 	return h, nil
 }
 
 // newWebHost is newHost for a role with a public address: it also listens there and makes the router.
 func newWebHost(log *slog.Logger, ops opsFlags, web *webFlags) (*host, net.Listener, *gin.Engine, error) {
-	h, err := newHost(log, ops)
+	if web.PublicURL == "" && web.ACME != "" {
+		web.PublicURL = "https://" + web.ACME
+	}
+	if _, err := web.basePath(); err != nil {
+		return nil, nil, nil, err
+	}
+	h, err := newHost(log, ops, web.PublicURL)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -82,6 +98,17 @@ func newWebHost(log *slog.Logger, ops opsFlags, web *webFlags) (*host, net.Liste
 	}
 	h.publicHealth(e)
 	return h, l, e, nil
+}
+
+// serveWeb answers on the public address, with and without the path of --public-url.
+func (h *host) serveWeb(l net.Listener, handler http.Handler, web *webFlags, fastPaths ...string) {
+	base, err := web.basePath()
+	if err == nil && base != "" {
+		for _, p := range slices.Clone(fastPaths) {
+			fastPaths = append(fastPaths, base+p)
+		}
+	}
+	h.serve("http", l, httpserver.StripBase(base, handler), fastPaths...)
 }
 
 // serve answers on l; fastPaths are answered past net/http where the request is plain.
@@ -199,14 +226,22 @@ func (h *host) engine(f *webFlags) (*gin.Engine, error) {
 	e.Use(gin.CustomRecoveryWithWriter(io.Discard, func(c *gin.Context, cause any) {
 		h.log.Error("a request failed", "path", c.Request.URL.Path, "panic", cause, "stack",
 			string(debug.Stack()))
+		refuseCaching(c)
 		c.AbortWithStatusJSON(http.StatusInternalServerError,
 			gin.H{"error": "this is an error in nowcast: see its log"})
 	}))
 	e.HandleMethodNotAllowed = true
 	e.NoMethod(func(c *gin.Context) {
 		methods := c.Writer.Header().Get("Allow")
+		refuseCaching(c)
 		c.JSON(http.StatusMethodNotAllowed, gin.H{
 			"error": "that path takes " + methods + "; the contract is at /api/openapi.yaml"})
 	})
 	return e, nil
+}
+
+// refuseCaching sets what every answer in JSON has.
+func refuseCaching(c *gin.Context) {
+	c.Header("Cache-Control", "no-store")
+	c.Header("X-Content-Type-Options", "nosniff")
 }

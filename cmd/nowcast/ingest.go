@@ -90,7 +90,7 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	service.Routes(e)
-	h.serve("http", l, e, ingest.EventPath)
+	h.serveWeb(l, e, &c.webFlags, ingest.EventPath)
 	return h.run(ctx)
 }
 

@@ -25,7 +25,7 @@ type keyCmd struct {
 // Help implements kong.HelpProvider.
 func (keyCmd) Help() string {
 	return `A key opens the statistics of sites: in the header "Authorization: Bearer nck_…", or in a
-browser at /login?key=nck_…
+browser that logs in with it at /login.
 
 Example:
 

@@ -54,6 +54,8 @@ type grammar struct {
 	Group      groupCmd      `cmd:"" help:"Set the positions from which the aggregators read on."`
 	Site       siteCmd       `cmd:"" help:"Add, list, change and remove sites."`
 	Key        keyCmd        `cmd:"" help:"Add, list and remove keys."`
+	Login      loginCmd      `cmd:"" help:"Print a link that logs a browser in once."`
+	Session    sessionCmd    `cmd:"" help:"List and end sessions."`
 	Link       linkCmd       `cmd:"" help:"Add, list and revoke share links."`
 	Secret     secretCmd     `cmd:"" help:"Rotate the secret that signs."`
 	Verify     verifyCmd     `cmd:"" help:"Recount a span from the log and compare it with what was streamed and stored."`

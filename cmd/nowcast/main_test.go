@@ -63,12 +63,13 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 func TestHelpTeaches(t *testing.T) {
 	for _, command := range []string{"", "all", "ingest", "aggregator", "streamer", "topics", "site",
 		"site add", "site list", "site set", "site remove",
-		"key", "key add", "key list", "key remove", "link", "link add", "link list", "link remove", "load",
+		"key", "key add", "key list", "key remove", "login", "session", "session list",
+		"session end", "link", "link add", "link list", "link remove", "load",
 		"verify", "health", "version"} {
 		code, out, errs := nowcast(t, append(strings.Fields(command), "--help")...)
 		example := strings.TrimSpace("nowcast " + command)
 		switch command {
-		case "", "site", "key", "link":
+		case "", "site", "key", "link", "session":
 			example = "nowcast "
 		}
 		if code != 0 || errs != "" || !strings.Contains(out, "    "+example) ||
@@ -122,6 +123,8 @@ func TestWrongUsageEndsWith2(t *testing.T) {
 		{"key add screen --site=a.com --all-sites", "give one of"},
 		{"key add screen --admin --all-sites", "give one of"},
 		{"load --rate fast", "rate"},
+		{"session end", "give --all"},
+		{"session end s1 --all", "give --all"},
 		{"load --rate 0", "rate is 0"},
 		{"load --server localhost", "http://127.0.0.1:8080"},
 	} {
@@ -204,6 +207,12 @@ func TestRefusals(t *testing.T) {
 		{"data dir not writable", "data dir /proc/nowcast can't be used", all("--data-dir", "/proc/nowcast")},
 		{"no libchdb", "libchdb.so: `make build` puts it", all("--libchdb", "/nowhere/libchdb.so")},
 		{"bad public URL", "http://", all("--public-url", "ftp://x")},
+		{"bad path of the public URL", "isn't one of nowcast's own", all("--public-url", "http://x/api")},
+		{"bad host name", "--allowed-hosts: \"http://x\" is no host name",
+			all("--allowed-hosts", "http://x")},
+		{"weak admin key", "openssl rand -hex 24", all("--clickhouse", "clickhouse://"+used+"/x",
+			"--admin-key",
+			"nck_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")},
 		{"ingest port taken", "--listen: address " + used + " is taken",
 			[]string{"ingest", "--kafka", used, "--listen", used, "--ops-listen", "127.0.0.1:0"}},
 		{"no Kafka", "start it or name another with --kafka",
@@ -288,6 +297,11 @@ func (a *apiStub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w,
 			`{"sites":[{"domain":"example.com","public":true,"timezone":"UTC",`+
 				`"created":"2026-11-23T12:00:00Z"}]}`)
+	case r.URL.Path == "/api/v1/codes":
+		fmt.Fprint(w, `{"code":"ncc_new","expires":"2026-11-23T12:10:00Z","path":"/login?code=ncc_new"}`)
+	case r.URL.Path == "/api/v1/sessions":
+		fmt.Fprint(w, `{"sessions":[{"id":"s1","key":"k1","name":"screen","current":false,`+
+			`"created":"2026-11-23T12:00:00Z","expires":"2026-11-30T12:00:00Z"}]}`)
 	case strings.HasSuffix(r.URL.Path, "/links") && r.Method == http.MethodGet:
 		fmt.Fprint(w, `{"links":[{"id":"l1","name":"press","created":"2026-11-23T12:00:00Z"}]}`)
 	case strings.HasSuffix(r.URL.Path, "/links"):
@@ -356,6 +370,11 @@ func TestSiteAndKey(t *testing.T) {
 		{"key list", `GET /api/v1/keys `, "k2  boss    yes    all"},
 		{"secret rotate", `POST /api/v1/secret/rotate `, "is valid for a day"},
 		{"key remove k1", `DELETE /api/v1/keys/k1 `, "k1 is removed"},
+		{"login", `POST /api/v1/codes `, s.URL + "/login?code=ncc_new\n"},
+		{"session list", `GET /api/v1/sessions `,
+			"s1  k1   screen  2026-11-23 12:00:00  2026-11-30 12:00:00"},
+		{"session end s/1", `DELETE /api/v1/sessions/s%2F1 `, "s/1 is ended"},
+		{"session end --all", `DELETE /api/v1/sessions/s1 `, "s1 is ended"},
 	} {
 		code, out, errs := nowcast(
 			t,
@@ -408,12 +427,13 @@ func TestPublicAddress(t *testing.T) {
 		{"", "127.0.0.1:0", "http://127.0.0.1:"},
 		{"", "0.0.0.0:0", "http://127.0.0.1:"},
 		{"https://stats.example.com", "127.0.0.1:0", "https://stats.example.com"},
+		{"https://example.com/stats/", "127.0.0.1:0", "https://example.com/stats"},
 	} {
 		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", row.listen)
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := streamerFlags{PublicURL: row.flag}
+		f := webFlags{PublicURL: row.flag}
 		if got := f.url(l); !strings.HasPrefix(got, row.want) {
 			t.Errorf("%+v: %s", row, got)
 		}

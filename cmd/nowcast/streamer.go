@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"syscall"
 	"time"
 
@@ -17,9 +16,8 @@ import (
 )
 
 type streamerFlags struct {
-	PublicURL   string `name:"public-url" placeholder:"URL" help:"Where browsers reach the dashboard, as https://stats.example.com; without it, the address that is listened on."`
 	DefaultSite string `placeholder:"DOMAIN" help:"The site of streams that name none; without it, the first one made."`
-	AdminKey    string `secret:"" placeholder:"KEY" help:"An admin key in addition to those in the log, the same on every streamer of a cluster; best given as NOWCAST_ADMIN_KEY."`
+	AdminKey    string `secret:"" placeholder:"KEY" help:"An admin key in addition to those in the log, the same on every streamer of a cluster: nck_ and at least 128 random bits; best given as NOWCAST_ADMIN_KEY."`
 	viewerFlags
 }
 
@@ -95,23 +93,25 @@ func (c *streamerCmd) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
 	deps := streamer.Deps{Broker: kafka, Warehouse: db, Sites: h.sites(kafka)}
-	service, err := addStreamer(h, c.streamerFlags, nil, l, deps)
+	service, err := addStreamer(h, c.streamerFlags, c.url(l), c.AllowedHosts, nil, deps)
 	if err != nil {
 		return err
 	}
 	service.Routes(e)
-	h.serve("http", l, e)
+	h.serveWeb(l, e, &c.webFlags)
 	h.group.Add("viewers", service.Drain)
 	return h.run(ctx)
 }
 
 // addStreamer adds the role to the process. wake is live.Config's.
-func addStreamer(h *host, f streamerFlags, wake func() bool, l net.Listener, deps streamer.Deps) (
-	*streamer.Service, error) {
+func addStreamer(
+	h *host, f streamerFlags, publicURL string, hosts []string, wake func() bool, deps streamer.Deps,
+) (*streamer.Service, error) {
 	deps.Log, deps.Metrics = h.log, h.metrics
 	name, _ := build()
 	s, err := streamer.New(streamer.Config{
-		Access:    access.Config{PublicURL: f.url(l), DefaultSite: f.DefaultSite, AdminKey: f.AdminKey},
+		Access: access.Config{PublicURL: publicURL, AllowedHosts: hosts, DefaultSite: f.DefaultSite,
+			AdminKey: f.AdminKey},
 		Limits:    f.limits(),
 		Live:      live.Config{Lifetime: f.ViewerLifetime, Wake: wake},
 		Dashboard: dashboard(h.log),
@@ -123,14 +123,6 @@ func addStreamer(h *host, f streamerFlags, wake func() bool, l net.Listener, dep
 	h.add("streamer", s)
 	h.needWarehouse = append(h.needWarehouse, "history")
 	return s, nil
-}
-
-// url returns the address at which browsers reach this process.
-func (f *streamerFlags) url(l net.Listener) string {
-	if f.PublicURL != "" {
-		return f.PublicURL
-	}
-	return listenURL(l)
 }
 
 func dashboard(log *slog.Logger) fs.FS {

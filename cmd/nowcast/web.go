@@ -17,6 +17,7 @@ import (
 
 // webFlags set up the public address.
 type webFlags struct {
+	PublicURL           string     `name:"public-url" placeholder:"URL" help:"Where browsers reach this, as https://stats.example.com or https://example.com/stats; without it, the address that is listened on."`
 	Listen              string     `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address for browsers and beacons, or unix:PATH for a unix socket (${default})."`
 	ListenMode          socketMode `default:"0660" placeholder:"MODE" help:"Mode of a unix socket's file (${default})."`
 	TrustedProxies      []network  `placeholder:"CIDR" help:"Networks of proxies that may name a visitor's address by X-Forwarded-For; unix for who connects to the unix socket."`

@@ -1,9 +1,11 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { promisify } from "node:util";
+import type { Page } from "@playwright/test";
 import { freePort, terminate, waitUntilReady } from "./process";
 
 const binary = process.env.NOWCAST_BIN ?? resolve(import.meta.dirname, "../../bin/nowcast");
@@ -20,11 +22,12 @@ export class Nowcast {
   private constructor(
     private readonly listen: number,
     private readonly ops: number,
+    private readonly flags: string[],
   ) {}
 
-  static async start(): Promise<Nowcast> {
+  static async start(...flags: string[]): Promise<Nowcast> {
     if (!existsSync(binary)) throw new Error(`no ${binary}: run make build first`);
-    const n = new Nowcast(await freePort(), await freePort());
+    const n = new Nowcast(await freePort(), await freePort(), flags);
     await n.up();
     return n;
   }
@@ -37,8 +40,18 @@ export class Nowcast {
     return readFileSync(join(this.dir, "admin.key"), "utf8").trim();
   }
 
-  get loginUrl(): string {
-    return `${this.url}/login?key=${this.key}`;
+  /** Logs the page's browser in as an admin, by the form. */
+  async logIn(page: Page): Promise<void> {
+    await page.goto(`${this.url}/login`);
+    await page.getByLabel("Key or login code").fill(this.key);
+    await page.getByRole("button", { name: "Log in" }).click();
+    await page.waitForURL(`${this.url}/`);
+  }
+
+  /** Runs a command of the program against this server, and returns what it prints. */
+  async command(...args: string[]): Promise<string> {
+    const all = [...args, "--server", this.url, "--data-dir", this.dir];
+    return (await promisify(execFile)(binary, all)).stdout;
   }
 
   async up(): Promise<void> {
@@ -52,6 +65,7 @@ export class Nowcast {
         `127.0.0.1:${this.ops}`,
         "--data-dir",
         this.dir,
+        ...this.flags,
       ],
       { stdio: ["ignore", "pipe", "pipe"] },
     );
@@ -77,7 +91,7 @@ export class Nowcast {
   }
 
   async addSite(domain: string): Promise<void> {
-    const r = await this.api("POST", "/api/v1/sites", { domain, public: true });
+    const r = await this.api("POST", "/api/v1/sites", { domain, public: true, listed: true });
     if (r.status !== 201) throw new Error(`add site: ${r.status} ${await r.text()}`);
   }
 

@@ -174,7 +174,7 @@ test("only a session sees the ledger", async ({ page }) => {
   await page.goto(`${nowcast.url}/${site}/history`);
   await expect(page.getByTestId("total-pageviews")).toBeVisible();
   await expect(page.getByText("Beacon outcomes")).toHaveCount(0);
-  await page.goto(nowcast.loginUrl);
+  await nowcast.logIn(page);
   await expect
     .poll(
       async () => {
@@ -191,7 +191,7 @@ test("only a session sees the ledger", async ({ page }) => {
 });
 
 test("a site added in the browser turns live with its first page view", async ({ page }) => {
-  await page.goto(nowcast.loginUrl);
+  await nowcast.logIn(page);
   await page
     .getByRole("button", { name: /add (a )?site/i })
     .first()
@@ -206,7 +206,7 @@ test("a site added in the browser turns live with its first page view", async ({
 
 for (const path of ["/localhost", "/localhost/history", "/"]) {
   test(`axe finds nothing on ${path}`, async ({ page }) => {
-    await page.goto(nowcast.loginUrl);
+    await nowcast.logIn(page);
     await page.goto(nowcast.url + path);
     await page.waitForTimeout(1_500);
     await expectAccessible(page);

@@ -23,7 +23,7 @@ test("an admin creates a share link and revokes it", async ({ page, browser, con
   await addPrivate("secret.example.com");
   await nowcast.view(site, "/first", 1);
   await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: nowcast.url });
-  await page.goto(nowcast.loginUrl);
+  await nowcast.logIn(page);
   await page.goto(`${nowcast.url}/${site}`);
   await page.setViewportSize({ width: 320, height: 640 });
   await page.getByRole("button", { name: "Share", exact: true }).click();

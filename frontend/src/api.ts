@@ -1,5 +1,6 @@
 import { useEffect, useState } from "react";
 import type { components } from "./api.gen";
+import { serverPath } from "./base";
 
 export type Site = components["schemas"]["Site"];
 export type Session = components["schemas"]["Session"];
@@ -23,7 +24,10 @@ export class ApiError extends Error {
 /** The message of whatever a request threw. */
 export const errorMessage = (e: unknown): string => (e instanceof ApiError ? e.message : String(e));
 
-/** Sends a request with a JSON body, and returns the JSON of the response. Throws an ApiError. */
+/**
+ * Sends a request for a path of the server with a JSON body, and returns the JSON of the response. Throws an
+ * ApiError.
+ */
 export async function request<T>(
   method: string,
   path: string,
@@ -32,7 +36,7 @@ export async function request<T>(
 ): Promise<T> {
   let response: Response;
   try {
-    response = await fetch(path, {
+    response = await fetch(serverPath(path), {
       method,
       signal,
       headers: body === undefined ? {} : { "Content-Type": "application/json" },

@@ -1,5 +1,5 @@
 import { type ReactNode, useCallback, useEffect, useState } from "react";
-import { type Session, type Site, useGet } from "./api";
+import { request, type Session, type Site, useGet, useLoad } from "./api";
 import { useLive } from "./live/use-live";
 import { HistoryPage } from "./pages/history/page";
 import { LivePage } from "./pages/live/page";
@@ -30,17 +30,30 @@ export function App() {
   const listedSite = sites?.find((s) => s.domain === route.site);
   // The server authorizes every request again, whatever the page offers.
   const isAdmin = session?.admin === true && listedSite !== undefined;
-  const header = { route, sites: sites ?? [], theme, toggleTheme, openHelp, isAdmin };
-  const unlistedSite = { domain: route.site, timezone: "UTC", public: false, created: "" };
-  const site = listedSite ?? (sites ? unlistedSite : null);
+  const isAuthenticated = session?.authenticated ?? false;
+  const header = { route, sites: sites ?? [], theme, toggleTheme, openHelp, isAdmin, isAuthenticated };
+  // A public site that isn't listed is shown to those who know its name.
+  const unlistedPath =
+    sites && route.site && !listedSite ? `/api/v1/sites/${encodeURIComponent(route.site)}` : null;
+  const unlisted = useLoad(unlistedPath, (signal) =>
+    request<Site>("GET", unlistedPath ?? "", undefined, signal),
+  );
+  const unknownSite = { domain: route.site, timezone: "UTC", public: false, created: "" };
+  const unlistedSite = unlisted.data?.domain === route.site.toLowerCase() ? unlisted.data : null;
+  const site = listedSite ?? unlistedSite ?? (unlisted.error ? unknownSite : null);
   return (
     <>
       {!route.embed && (
-        <a href="#main" className={skipLink}>
+        <a href={`${location.pathname}${location.search}#main`} className={skipLink}>
           Skip to the numbers
         </a>
       )}
-      {route.page === "sites" && (
+      {route.embed && route.page !== "live" && (
+        <Main embed>
+          <p>Only the live view of a site can be shown in a frame.</p>
+        </Main>
+      )}
+      {!route.embed && route.page === "sites" && (
         <>
           <Header {...header} />
           <Main>
@@ -49,7 +62,7 @@ export function App() {
         </>
       )}
       {route.page === "live" && <LiveView key={route.site} header={header} site={site} />}
-      {route.page === "history" && (
+      {!route.embed && route.page === "history" && (
         <>
           <Header {...header} />
           <Main>
@@ -58,7 +71,7 @@ export function App() {
               route={route}
               site={site}
               theme={theme}
-              isAuthenticated={session?.authenticated ?? false}
+              isAuthenticated={isAuthenticated}
             />
           </Main>
         </>
@@ -74,7 +87,8 @@ function LiveView({ header, site }: { header: HeaderProps; site: Site | null }) 
   const { route, theme } = header;
   const live = useLive(route.site);
   const page = <LivePage route={route} site={site} live={live} theme={theme} />;
-  const state = <ConnectionState live={live} timezone={site?.timezone ?? "UTC"} retryNow={live.retryNow} />;
+  const retryNow = route.embed ? undefined : live.retryNow;
+  const state = <ConnectionState live={live} timezone={site?.timezone ?? "UTC"} retryNow={retryNow} />;
   if (route.embed)
     return (
       <Main embed>

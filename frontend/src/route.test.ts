@@ -11,6 +11,9 @@ test.each([
   ["/example.com", "live", "example.com"],
   ["/example.com/history", "history", "example.com"],
   ["/localhost:3000", "live", "localhost:3000"],
+  ["/%", "live", "%"],
+  ["/%E0%A4%A/history", "history", "%E0%A4%A"],
+  ["/example.com/%", "live", "example.com"],
 ])("%s is the page %s", (path, page, site) => expect(parseRoute(path, "")).toMatchObject({ page, site }));
 
 test("a route survives its address", () => {

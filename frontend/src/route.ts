@@ -1,5 +1,6 @@
 /** Routes. The address says everything that a page shows, so that a copied link shows the same page. */
 import { useSyncExternalStore } from "react";
+import { serverPath, withoutBase } from "./base";
 import type { Filter as LiveFilter } from "./live/model";
 import { type Metric, metrics } from "./metrics";
 import { type Period, type Preset, presets } from "./period";
@@ -37,9 +38,18 @@ const isPreset = (s: string): s is Preset => s === "custom" || presets.some((p) 
 const isMetric = (s: string | null): s is Metric => metrics.some((m) => m.id === s);
 const isDate = (s: string) => /^\d{4}-\d{2}-\d{2}$/.test(s);
 
+/** Decodes a segment of a path; one that can't be decoded stays as it is. */
+function decode(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
+}
+
 /** Parses an address. Every invalid value becomes its default. */
 export function parseRoute(path: string, search: string): Route {
-  const [site = "", subpage = ""] = path.split("/").filter(Boolean).map(decodeURIComponent);
+  const [site = "", subpage = ""] = withoutBase(path).split("/").filter(Boolean).map(decode);
   const q = new URLSearchParams(search);
   const metric = q.get("metric");
   return {
@@ -82,7 +92,7 @@ export function historyFilters({ page, filters, liveFilter }: Route): Filter[] {
 
 /** The address of a route: the inverse of parseRoute. Defaults are left out. */
 export function href(r: Partial<Route> & Pick<Route, "page">): string {
-  if (r.page === "sites") return "/";
+  if (r.page === "sites") return serverPath("/");
   const q = new URLSearchParams();
   if (r.page === "history") {
     const p = r.period ?? { preset: "today", offset: 0 };
@@ -97,7 +107,7 @@ export function href(r: Partial<Route> & Pick<Route, "page">): string {
   for (const f of r.filters ?? []) q.append("f", `${f.dimension}~${f.value}`);
   const site = encodeURIComponent(r.site ?? "").replaceAll("%3A", ":");
   const search = q.toString();
-  return `/${site}${r.page === "history" ? "/history" : ""}${search ? `?${search}` : ""}`;
+  return serverPath(`/${site}${r.page === "history" ? "/history" : ""}${search ? `?${search}` : ""}`);
 }
 
 const navigation = new EventTarget();

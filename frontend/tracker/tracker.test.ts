@@ -23,6 +23,7 @@ type Setup = {
   referrer?: string;
   domain?: string;
   api?: string;
+  src?: string;
   hidden?: boolean;
   before?: (w: Page) => void;
 };
@@ -40,6 +41,7 @@ function open({
   referrer = "",
   domain = "example.com",
   api,
+  src = "https://nowcast.example/js/script.js",
   hidden = false,
   before,
 }: Setup = {}) {
@@ -81,7 +83,7 @@ function open({
     Object.defineProperty(o, name, { get, configurable: true });
   const source = {
     dataset: api === undefined ? { domain } : { domain, api },
-    src: "https://nowcast.example/js/script.js",
+    src,
   };
   define(w.document, "currentScript", () => source);
   define(w.document, "visibilityState", () => (page.visible ? "visible" : "hidden"));
@@ -126,6 +128,11 @@ describe("page views", () => {
       },
     ]);
     expect(p.to).toEqual(["https://nowcast.example/api/event"]);
+  });
+
+  test("the endpoint is below the path that the script is below", () => {
+    const src = "https://example.com/stats/js/script.js";
+    expect(open({ src }).to).toEqual(["https://example.com/stats/api/event"]);
   });
 
   test("data-api sets the endpoint", () => {

@@ -27,7 +27,8 @@ const d = document;
 const listen = addEventListener;
 const script = d.currentScript as HTMLScriptElement;
 const domain = script.dataset.domain;
-const api = script.dataset.api || new URL("/api/event", script.src).href;
+// Beside the script's directory, so that it works below a path of a host too.
+const api = script.dataset.api || new URL("../api/event", script.src).href;
 
 let ignored =
   !w.__plausible &&

@@ -22,7 +22,7 @@ const (
 	busySite  = "bench.example.com"
 	quietSite = "quiet.example.com"
 	probeSite = "probe.example.com"
-	streamKey = "nck_the-benchmarks-own-admin-key"
+	streamKey = "nck_T4mQ9xVb2LzKc8WnRj6YsP1dHf3GuEo7"
 
 	windowPartitions  = 4
 	viewerProcessName = "viewer-process" // subcommand of a child of this program

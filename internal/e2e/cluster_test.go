@@ -66,7 +66,7 @@ func clickhouse(t *testing.T) (dsn string) {
 	return engine(t).DSN()
 }
 
-const clusterKey = "nck_the-operators-own-admin-key"
+const clusterKey = "nck_T4mQ9xVb2LzKc8WnRj6YsP1dHf3GuEo7"
 
 // The suite on real Apache Kafka: each role is a process of its own, with two aggregators and two streamers.
 func TestRealKafka(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,7 +52,7 @@ func TestFirstStart(t *testing.T) {
 	var curl string
 	eventually(t, 10*time.Second, "the greeting", func(context.Context) error {
 		out := l.out.String()
-		for _, want := range []string{"/login?key=", "<script defer", "curl "} {
+		for _, want := range []string{"nowcast login", "<script defer", "curl "} {
 			if !strings.Contains(out, want) {
 				return fmt.Errorf("no %q in what it printed:\n%s", want, out)
 			}
@@ -60,6 +61,19 @@ func TestFirstStart(t *testing.T) {
 		curl, _, _ = strings.Cut("curl "+curl, "\n")
 		return nil
 	})
+	for _, secret := range []string{l.key, "nck_", "ncc_"} {
+		if strings.Contains(l.out.String(), secret) {
+			t.Errorf("what isn't a terminal is shown a secret:\n%s", l.out.String())
+		}
+	}
+	login := exec.CommandContext(t.Context(), binary(t), "login", "--server", l.streamers[0],
+		"--data-dir", l.dir)
+	link, err := login.Output()
+	_, code, _ := strings.Cut(strings.TrimSpace(string(link)), "code=")
+	if code, _, _ = strings.Cut(code, "\n"); err != nil || !strings.HasPrefix(code, "ncc_") {
+		t.Fatalf("nowcast login: %v %s", err, link)
+	}
+	logIn(t, l.streamers[0], url.Values{"code": {code}})
 	s := l.follow(t, l.streamers[0], "localhost", "rate", "100ms")
 	out, err := exec.CommandContext(t.Context(), "sh", "-c", curl).CombinedOutput()
 	if err != nil {

@@ -126,13 +126,7 @@ func (w *world) access(t *testing.T) {
 			t.Errorf("%s %s: an error without a sentence: %.200s", row.method, row.path, a.body)
 		}
 	}
-	login, err := w.call(t.Context(), http.MethodGet, w.streamers[0]+"/login?key="+url.QueryEscape(w.key),
-		"", nil)
-	setCookie := login.header.Get("Set-Cookie")
-	if err != nil || login.status/100 != 3 || !strings.Contains(setCookie, "HttpOnly") ||
-		!strings.Contains(setCookie, "SameSite=Lax") {
-		t.Fatalf("login: %v %d %v", err, login.status, login.header)
-	}
+	setCookie := logIn(t, w.streamers[0], url.Values{"key": {w.key}})
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
 		w.other()+"/api/v1/stats/realtime/visitors?site_id="+private, nil)
 	if err != nil {
@@ -205,4 +199,26 @@ func (w *world) contract(t *testing.T) {
 			t.Errorf("%s %s: %d %s", row.method, row.path, a.status, a.body)
 		}
 	}
+}
+
+// logIn sends the login form and returns the cookie that the answer sets.
+func logIn(t *testing.T, server string, form url.Values) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server+"/login",
+		strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	login, err := http.DefaultTransport.RoundTrip(req) // follows no redirect
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer login.Body.Close()
+	setCookie := login.Header.Get("Set-Cookie")
+	if login.StatusCode != http.StatusSeeOther || !strings.Contains(setCookie, "HttpOnly") ||
+		!strings.Contains(setCookie, "SameSite=Lax") {
+		t.Fatalf("login: %d %v", login.StatusCode, login.Header)
+	}
+	return setCookie
 }

@@ -12,9 +12,10 @@ import (
 )
 
 // NewOps returns the handler for operators: /metrics, /healthz (always 200), /readyz (503 with the
-// reasons while the process can't do its main work, 200 with what it does without otherwise), and
-// /debug/pprof/. Serve it on an address that only operators reach.
-func NewOps(health *Health, reg *prometheus.Registry) http.Handler {
+// reasons while the process can't do its main work, 200 with what it does without otherwise), and, with profiles,
+// /debug/pprof/, which shows what is in memory and costs CPU time. Serve it on an address that only operators
+// reach.
+func NewOps(health *Health, reg *prometheus.Registry, profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}))
 	mux.HandleFunc("GET /healthz", Alive)
@@ -26,6 +27,9 @@ func NewOps(health *Health, reg *prometheus.Registry) http.Handler {
 			Degraded map[string]string `json:"degraded"`
 		}{ready, reasons, health.Degraded()})
 	})
+	if !profiles {
+		return mux
+	}
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)

@@ -20,7 +20,7 @@ func TestOps(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(prometheus.NewCounter(
 		prometheus.CounterOpts{Name: "nowcast_test_total", Help: "For the test."}))
-	h := NewOps(health, reg)
+	h := NewOps(health, reg, true)
 	get := func(path string) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))

@@ -26,6 +26,9 @@ type Registry struct {
 	links   *links
 	secrets *secrets
 
+	sessions *sessions
+	codes    *table[Code]
+
 	repairDelay time.Duration // at most twice that until a rejected record is followed by the one in effect
 
 	mu             sync.Mutex
@@ -55,6 +58,7 @@ func NewRegistry(c *broker.Client, log *slog.Logger) *Registry {
 		dangling: map[string]bool{}, writes: map[string]*verdict{},
 	}
 	r.sites, r.keys, r.links, r.secrets = newSites(r), newKeys(r), newLinks(r), newSecrets(r)
+	r.sessions, r.codes = newSessions(r), newCodes(r)
 	return r
 }
 

@@ -5,14 +5,15 @@
 // read a site. Open streams keep that principal and ask MayRead again, so that removing a key, a link or a
 // site ends them within moments.
 //
-// Only the sites topic and the operator's key (Config.AdminKey) grant rights. Sessions, link cookies and
-// tickets are signed texts that every instance of a cluster can verify and none stores.
+// Only the sites topic and the operator's key (Config.AdminKey) grant rights. Sessions and login codes are
+// records of that topic. Link cookies and tickets are signed texts that every instance of a cluster can
+// verify and none stores.
 package access
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -20,28 +21,10 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"nowcast/internal/httpserver"
 	"nowcast/internal/site"
 	"nowcast/streamer/api"
 )
-
-// Config says where browsers find this streamer and what it knows besides the sites topic.
-type Config struct {
-	PublicURL   string // as https://stats.example.com; cookies are Secure when it is https; "" if unknown
-	DefaultSite string // the site of requests that name none; "": the first one created
-	AdminKey    string // the operator's admin key, which is not in the sites topic; "": none
-}
-
-// Validate returns an error that says what to change.
-func (c Config) Validate() error {
-	u, err := url.Parse(c.PublicURL)
-	if err != nil || c.PublicURL != "" && u.Scheme != "http" && u.Scheme != "https" {
-		return fmt.Errorf("the public URL %q has to begin with http:// or https://", c.PublicURL)
-	}
-	if c.AdminKey != "" && (!strings.HasPrefix(c.AdminKey, "nck_") || len(c.AdminKey) < 20) {
-		return errors.New("the admin key has to begin with nck_ and have at least 20 characters")
-	}
-	return nil
-}
 
 // Control authorizes requests. It is safe for concurrent use.
 type Control struct {
@@ -49,6 +32,11 @@ type Control struct {
 	sites   *site.Registry
 	signer  signer
 	origins origins
+	hosts   httpserver.Hosts
+	base    string // the path of the public URL
+
+	failures *failures
+	renewals renewals
 }
 
 // New makes the access control over a registry of sites, keys and links.
@@ -60,8 +48,21 @@ func New(cfg Config, sites *site.Registry) (*Control, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse public URL: %w", err)
 	}
+	base, err := BasePath(cfg.PublicURL)
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := httpserver.NewHosts(append(slices.Clone(cfg.AllowedHosts), public.Hostname())...)
+	if err != nil {
+		return nil, err
+	}
+	failures, err := newFailures(cfg.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("register metrics of access: %w", err)
+	}
 	keys := keyring{sites: sites, operator: cfg.AdminKey}
-	return &Control{cfg: cfg, sites: sites, signer: signer{keys, sites}, origins: origins{public}}, nil
+	return &Control{cfg: cfg, sites: sites, signer: signer{keys, sites}, origins: newOrigins(public),
+		hosts: hosts, base: base, failures: failures}, nil
 }
 
 // RequireSites is the middleware of every route: until the sites topic has been read, no answer can say that
@@ -92,16 +93,13 @@ func (a *Control) Authorize(c *gin.Context, domain string) (site.Site, api.Princ
 func (a *Control) authorize(c *gin.Context, domain string, credentials func() []Credential) (
 	site.Site, api.Principal, error,
 ) {
-	if domain = a.resolve(domain); domain == "" {
-		return site.Site{}, api.Principal{}, &Denied{Kind: NotFound,
-			Reason: "there is no site yet; add one with `nowcast site add example.com`"}
-	}
+	named := domain
+	domain = a.resolve(domain)
 	st, exists := a.sites.Lookup(domain)
-	if !exists {
-		// Its headers are those of an existing site, so that a client without a key learns nothing.
-		st = site.Site{Domain: domain}
+	foreign := ""
+	if exists {
+		foreign = a.origins.allow(c, st)
 	}
-	foreign := a.origins.allow(c, st)
 	if exists && st.Public {
 		return st, api.Principal{Kind: api.Public, Generation: st.Generation}, nil
 	}
@@ -118,30 +116,45 @@ func (a *Control) authorize(c *gin.Context, domain string, credentials func() []
 		}
 		refusedByOrigin = true
 	}
-	return st, api.Principal{}, a.denied(c.Request, all, domain, exists, refusedByOrigin, foreign)
+	if refusedByOrigin {
+		return st, api.Principal{}, forbidden("pages of %s may not read %s; "+
+			"an admin can let them by `nowcast site set %s --origins`", foreign, domain, domain)
+	}
+	a.origins.allowRefusal(c)
+	return st, api.Principal{}, a.denied(c.Request, all, named, domain)
 }
 
-// denied is the error of a request without a credential for a site.
-func (a *Control) denied(
-	r *http.Request, all []Credential, domain string, exists, refusedByOrigin bool, foreign string,
-) *Denied {
-	hasKey := slices.ContainsFunc(all, func(cred Credential) bool {
-		return cred.kind == KeyCredential || cred.kind == SessionCredential
-	})
+// denied is the error of a request without a credential for a site. It is the same for a private site and for
+// one that doesn't exist, unless the request may read all sites: else it would tell which sites there are.
+func (a *Control) denied(r *http.Request, all []Credential, named, domain string) *Denied {
+	byKey, readsAll := false, false
+	for _, cred := range all {
+		if cred.kind != KeyCredential && cred.kind != SessionCredential {
+			continue
+		}
+		key, ok := a.signer.key(cred.principal.ID)
+		byKey, readsAll = true, readsAll || ok && readsAllSites(key)
+	}
 	switch {
-	case refusedByOrigin:
-		return forbidden("pages of %s may not read %s; "+
-			"an admin can let them by `nowcast site set %s --origins`", foreign, domain, domain)
 	case len(all) == 0:
 		return unauthenticated(r)
-	case !hasKey: // the answer must not tell whether the site exists
+	case !byKey:
 		return forbidden("this ticket or share link is for another site; ask for one for this site")
-	case !exists:
+	case readsAll && domain == "":
+		return &Denied{Kind: NotFound,
+			Reason: "there is no site yet; add one with `nowcast site add example.com`"}
+	case readsAll:
 		return &Denied{Kind: NotFound,
 			Reason: "there is no such site; an admin can add it with `nowcast site add`"}
+	case named == "": // the name of the default site isn't told either
+		return forbidden("this key may not read the default site; name one that it may read")
 	}
-	return forbidden("this key may not read %s; ask an admin for one that may", domain)
+	return forbidden("this key may not read %s, or there is no such site; ask an admin for a key that may",
+		named)
 }
+
+// readsAllSites reports whether a key may read every site, also those that don't exist yet.
+func readsAllSites(key site.Key) bool { return key.Admin || key.AllSites }
 
 // AuthorizeAll is Authorize for a stream of several sites. It returns each domain once, in the order of the
 // request, and the principals in the same order. A page of another origin may read the stream if it may read
@@ -167,7 +180,7 @@ func (a *Control) AuthorizeAll(c *gin.Context, domains []string) ([]string, []ap
 	for _, domain := range domains {
 		h.Del(allowOrigin)
 		st, principal, err := a.authorize(c, domain, credentials)
-		if err != nil {
+		if err != nil { // with the headers of this refusal
 			return nil, nil, err
 		}
 		allowed = append(allowed, h.Get(allowOrigin))
@@ -207,28 +220,33 @@ func (a *Control) AuthorizeAdmin(c *gin.Context) error {
 	case !key.Admin:
 		return forbidden("this needs an admin key; the one that you use may only read")
 	case bearer(c.Request) == "":
-		return sameOrigin(c.Request)
+		return a.origins.sameOrigin(c.Request)
 	}
 	return nil
 }
 
-// Principal is the key that a request presents, also where the site is public; the Public principal if it
-// presents none.
-func (a *Control) Principal(r *http.Request) api.Principal {
-	key, ok := a.key(r)
+// Principal is the key that a request presents, also where the site is public. If it presents none, it is the
+// Public principal with the client's address as its ID, an IPv6 address as its /64.
+func (a *Control) Principal(c *gin.Context) api.Principal {
+	key, ok := a.key(c.Request)
 	if !ok {
-		return api.Principal{Kind: api.Public}
+		return api.Principal{Kind: api.Public, ID: addressOf(c).String()}
 	}
 	return api.Principal{Kind: api.KeyPrincipal, ID: key.ID}
 }
 
-// ReadableSites returns the sites that a request may read, in the order of the registry.
+// ReadableSites returns the sites that a request is shown, in the order of the registry: those that its
+// credentials open, the public ones that are listed, and with a key or session all public ones. A public site
+// that isn't listed is readable by those who know its name.
 func (a *Control) ReadableSites(r *http.Request) []site.Site {
 	var readable []site.Site
 	all := a.credentials(r)
+	byKey := slices.ContainsFunc(all, func(cred Credential) bool {
+		return cred.kind == KeyCredential || cred.kind == SessionCredential
+	})
 	for _, st := range a.sites.Sites() {
 		opens := func(cred Credential) bool { return a.allows(cred, st.Domain) }
-		if st.Public || slices.ContainsFunc(all, opens) {
+		if st.Public && (byKey || st.Listed) || slices.ContainsFunc(all, opens) {
 			readable = append(readable, st)
 		}
 	}
@@ -236,7 +254,8 @@ func (a *Control) ReadableSites(r *http.Request) []site.Site {
 }
 
 // MayRead reports whether a principal may read a site at this moment: false once the key, the link or the
-// site is removed, also if the site is made again, a public site is made private, or the cookie has expired.
+// site is removed, also if the site is made again, a public site is made private, or the session or cookie
+// has ended.
 func (a *Control) MayRead(p api.Principal, domain string) bool {
 	st, exists := a.sites.Lookup(domain)
 	former := p.Generation != 0 && p.Generation != st.Generation
@@ -248,6 +267,12 @@ func (a *Control) MayRead(p api.Principal, domain string) bool {
 		return st.Public
 	case api.KeyPrincipal:
 		key, ok := a.signer.key(p.ID)
+		if ok && p.Session != "" {
+			var s site.Session
+			if s, ok = a.sites.Session(p.Session); ok {
+				_, ok = a.keyOf(s)
+			}
+		}
 		return ok && key.MayRead(st)
 	case api.LinkPrincipal:
 		link, ok := a.sites.Link(p.ID)
@@ -278,4 +303,28 @@ func (a *Control) resolve(domain string) string {
 		domain = first.Domain
 	}
 	return strings.ToLower(domain)
+}
+
+// FrameAncestors returns the sources (CSP, frame-ancestors) of the pages that may show a site's live view in
+// a frame: the site's origins. Without any, every page may show a public site, and the pages that may read a
+// private one may show that. For a site that the request may not read, it is 'none', as for one that doesn't
+// exist.
+func (a *Control) FrameAncestors(c *gin.Context, domain string) string {
+	const none = "'none'"
+	domain = strings.ToLower(domain)
+	st, exists := a.sites.Lookup(domain)
+	opens := func(cred Credential) bool { return a.allows(cred, domain) }
+	switch {
+	case !exists || !st.Public && !slices.ContainsFunc(a.credentials(c.Request), opens):
+		return none
+	case len(st.Origins) > 0:
+		return "'self' " + strings.Join(st.Origins, " ")
+	case st.Public:
+		return "*"
+	}
+	host, _, _ := strings.Cut(st.Domain, ":")
+	if _, err := netip.ParseAddr(host); err == nil || host == "localhost" {
+		return fmt.Sprintf("'self' http://%s:* https://%[1]s:*", host)
+	}
+	return fmt.Sprintf("'self' http://%s:* https://%[1]s:* http://*.%[1]s:* https://*.%[1]s:*", host)
 }

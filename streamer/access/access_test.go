@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const adminSecret = "nck_an-operators-own-key"
+const adminSecret = "nck_9Yc2vUqL7dXw4KpTzR0sHn6JbEaG3mFo"
 
 // operatorOnly is an access control that knows the operator's key and nothing else.
 func operatorOnly(t testing.TB, secret string) *Control {
@@ -62,7 +62,7 @@ func TestOperatorsTicketEndsWithItsKey(t *testing.T) {
 	if _, ok := former.signer.readTicket(value, now); !ok {
 		t.Error("an operator's ticket isn't valid")
 	}
-	if _, ok := operatorOnly(t, "nck_the-next-operators-key").signer.readTicket(value, now); ok {
+	if _, ok := operatorOnly(t, "nck_Qe8fZk1NwB5rXy7UoLs2VtAhJ4cPd6Gi").signer.readTicket(value, now); ok {
 		t.Error("the ticket of the former operator's key is valid")
 	}
 }
@@ -129,18 +129,18 @@ func FuzzCookie(f *testing.F) {
 	s := operatorOnly(f, adminSecret).signer
 	now := time.Unix(1_800_000_000, 0)
 	for _, v := range []string{
-		s.cookieValue(purposeSession, operatorID, now.Add(time.Minute)),
+		s.cookieValue(purposeLinkCookie, operatorID, now.Add(time.Minute)),
 		"operator.1900000000.AAAA", "...", "\x00.-1.",
 	} {
 		f.Add(v)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		id, _, ok := s.readCookieValue(purposeSession, value, now)
+		id, _, ok := s.readCookieValue(purposeLinkCookie, value, now)
 		if ok && (id != operatorID || !strings.HasPrefix(value, "operator.")) {
 			t.Errorf("%q is read as %q", value, id)
 		}
-		if id, _, ok := s.readCookieValue(purposeLinkCookie, value, now); ok {
-			t.Errorf("%q is read as a link's %q", value, id)
+		if id, _, ok := s.readCookieValue(purposeTicket, value, now); ok {
+			t.Errorf("%q is read as a ticket's %q", value, id)
 		}
 	})
 }

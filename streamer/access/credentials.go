@@ -42,12 +42,12 @@ func (a *Control) credentials(r *http.Request) []Credential {
 	now, own := time.Now(), a.origins.sameHost(r)
 	if secret := bearer(r); secret != "" {
 		if key, ok := a.signer.authenticate(secret); ok {
-			all = append(all, Credential{kind: KeyCredential, principal: keyPrincipal(key, 0)})
+			all = append(all, Credential{kind: KeyCredential, principal: keyPrincipal(key, "")})
 		}
 	}
 	if own {
-		if key, expires, ok := a.signer.session(r, now); ok {
-			all = append(all, Credential{kind: SessionCredential, principal: keyPrincipal(key, expires)})
+		if s, key, ok := a.session(r); ok {
+			all = append(all, Credential{kind: SessionCredential, principal: keyPrincipal(key, s.ID)})
 		}
 	}
 	q := r.URL.Query()
@@ -66,16 +66,20 @@ func (a *Control) credentials(r *http.Request) []Credential {
 	return all
 }
 
-func keyPrincipal(key site.Key, expires int64) api.Principal {
-	return api.Principal{Kind: api.KeyPrincipal, ID: key.ID, Expires: expires}
+func keyPrincipal(key site.Key, session string) api.Principal {
+	return api.Principal{Kind: api.KeyPrincipal, ID: key.ID, Session: session}
 }
 
-// key is the key that a request presents in its Authorization header or, without one, by its session.
+// key is the key that a request presents in its Authorization header or, without one, by its session. As in
+// credentials, a cookie counts only for pages of our own host.
 func (a *Control) key(r *http.Request) (site.Key, bool) {
 	if secret := bearer(r); secret != "" {
 		return a.signer.authenticate(secret)
 	}
-	key, _, ok := a.signer.session(r, time.Now())
+	if !a.origins.sameHost(r) {
+		return site.Key{}, false
+	}
+	_, key, ok := a.session(r)
 	return key, ok
 }
 

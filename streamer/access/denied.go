@@ -3,6 +3,7 @@ package access
 import (
 	"fmt"
 	"net/http"
+	"time"
 )
 
 // Denied is the error of a request that may not do what it asks for. Reason is one sentence that says what
@@ -10,7 +11,8 @@ import (
 type Denied struct {
 	Kind      DeniedKind
 	Reason    string
-	Challenge string // the WWW-Authenticate header of the answer (RFC 9110); "" for none
+	Challenge string        // the WWW-Authenticate header of the answer (RFC 9110); "" for none
+	Wait      time.Duration // of TooMany: how long the client has to wait
 }
 
 // DeniedKind says why a request is denied.
@@ -21,6 +23,7 @@ const (
 	Unauthenticated DeniedKind = iota + 1 // no valid credential
 	Forbidden                             // the credentials do not suffice
 	NotFound                              // no such site or link, and the client may know that
+	TooMany                               // too many failed keys and codes from the client's address
 )
 
 func (d *Denied) Error() string { return d.Reason }
@@ -40,15 +43,5 @@ func unauthenticated(r *http.Request) *Denied {
 		return &Denied{Kind: Unauthenticated, Reason: invalidLink}
 	}
 	return &Denied{Kind: Unauthenticated, Challenge: "Bearer",
-		Reason: "a key is needed: send `Authorization: Bearer nck_…`, " +
-			"or open /login?key=nck_… in the browser"}
-}
-
-// sameOrigin denies a request by which a page of another origin would act with the browser's session (CSRF).
-func sameOrigin(r *http.Request) error {
-	if err := http.NewCrossOriginProtection().Check(r); err != nil {
-		return forbidden("this request comes from another site; " +
-			"use a key in the Authorization header instead of the session")
-	}
-	return nil
+		Reason: "a key is needed: send `Authorization: Bearer nck_…`, or log in at /login in the browser"}
 }

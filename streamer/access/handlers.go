@@ -12,84 +12,58 @@ import (
 	"nowcast/streamer/api"
 )
 
-// Handlers are the HTTP handlers of logins, share links and tickets.
+// Handlers are the HTTP handlers of logins, sessions, share links and tickets.
 type Handlers struct {
 	control *Control
-	secure  bool // cookies are sent over https only
 	version string
 	fail    func(*gin.Context, error)
 }
 
 // NewHandlers makes the handlers. The version is the program's; fail answers with an error.
 func NewHandlers(control *Control, version string, fail func(*gin.Context, error)) *Handlers {
-	secure := control.origins.public.Scheme == "https"
-	return &Handlers{control: control, secure: secure, version: version, fail: fail}
+	return &Handlers{control: control, version: version, fail: fail}
 }
 
 // Routes adds the routes that are not in the contract.
 func (h *Handlers) Routes(r gin.IRouter) {
-	r.GET("/login", h.login)
-	r.POST("/logout", h.logout)
+	r.GET("/login", h.showLogin)
+	r.POST("/login", h.requireSites, h.login)
+	r.POST("/logout", h.requireSites, h.logout)
 	r.GET("/share/:secret", h.share)
 	for _, path := range []string{"/api/events", "/api/v1/stats/realtime/visitors", "/api/v2/query"} {
 		r.OPTIONS(path, h.control.Preflight)
 	}
 }
 
-// GetSession is GET /api/v1/session.
+// requireSites is Control.RequireSites as a middleware.
+func (h *Handlers) requireSites(c *gin.Context) { h.control.RequireSites(c) }
+
+// GetSession is GET /api/v1/session. Only who has a key is told the version.
 func (h *Handlers) GetSession(c *gin.Context) {
 	key, ok := h.control.key(c.Request)
-	session := api.Session{Authenticated: ok, Admin: key.Admin, Version: &h.version}
+	session := api.Session{Authenticated: ok, Admin: key.Admin}
 	if ok {
-		session.Name = &key.Name
+		session.Name, session.Version = &key.Name, &h.version
 	}
-	c.Header("Cache-Control", "no-store")
+	if s, _, ok := h.control.session(c.Request); ok && bearer(c.Request) == "" {
+		session.Expires = &s.Expires
+	}
 	c.JSON(http.StatusOK, session)
 }
 
-// login is GET /login?key=: it turns a key into a session and redirects to the dashboard.
-func (h *Handlers) login(c *gin.Context) {
-	if !h.control.RequireSites(c) {
-		return
-	}
-	key, ok := h.control.signer.authenticate(c.Query("key"))
-	if !ok {
-		c.Header("Cache-Control", "no-store")
-		c.String(http.StatusUnauthorized, "This login link isn't valid (any more). "+
-			"Make a key with `nowcast key add`, or use the link that `nowcast all` prints.\n")
-		return
-	}
-	value := h.control.signer.cookieValue(purposeSession, key.ID, time.Now().Add(sessionLifetime))
-	h.setCookie(c, sessionCookie, value, sessionLifetime)
-	c.Header("Cache-Control", "no-store")
-	c.Header("Referrer-Policy", "no-referrer")
-	c.Redirect(http.StatusSeeOther, "/")
+func (h *Handlers) setLinkCookie(c *gin.Context, name, value string, life time.Duration) {
+	h.control.setCookie(c, name, h.control.base+"/", value, life)
 }
 
-// logout is POST /logout.
-func (h *Handlers) logout(c *gin.Context) {
-	if err := sameOrigin(c.Request); err != nil {
-		h.fail(c, err)
-		return
-	}
-	h.deleteCookie(c, sessionCookie)
-	c.Status(http.StatusNoContent)
+func (h *Handlers) deleteLinkCookie(c *gin.Context, name string) {
+	h.setLinkCookie(c, name, "", -time.Second)
 }
-
-func (h *Handlers) setCookie(c *gin.Context, name, value string, life time.Duration) {
-	http.SetCookie(c.Writer, &http.Cookie{
-		Name: name, Value: value, Path: "/", MaxAge: int(life.Seconds()),
-		HttpOnly: true, Secure: h.secure, SameSite: http.SameSiteLaxMode,
-	})
-}
-
-func (h *Handlers) deleteCookie(c *gin.Context, name string) { h.setCookie(c, name, "", -time.Second) }
 
 // share is GET /share/{secret}: it turns a share link into a cookie and redirects to the dashboard of the
 // link's site.
 func (h *Handlers) share(c *gin.Context) {
-	c.Header("Cache-Control", "no-store")
 	c.Header("Referrer-Policy", "no-referrer")
+	c.Header("X-Robots-Tag", "noindex")
 	if !h.control.RequireSites(c) {
 		return
 	}
@@ -101,8 +75,8 @@ func (h *Handlers) share(c *gin.Context) {
 	name := linkCookiePrefix + link.ID
 	h.evictLinkCookies(c, name)
 	value := h.control.signer.cookieValue(purposeLinkCookie, link.ID, time.Now().Add(linkCookieLife))
-	h.setCookie(c, name, value, linkCookieLife)
-	c.Redirect(http.StatusSeeOther, (&url.URL{Path: "/" + link.Site}).EscapedPath())
+	h.setLinkCookie(c, name, value, linkCookieLife)
+	c.Redirect(http.StatusSeeOther, h.control.base+(&url.URL{Path: "/" + link.Site}).EscapedPath())
 }
 
 // maxLinkCookies bounds the link cookies of one browser: more would exceed the size of a request's header.
@@ -119,11 +93,11 @@ func (h *Handlers) evictLinkCookies(c *gin.Context, added string) {
 		if _, ok := h.control.signer.linkCookie(cookie, time.Now()); ok {
 			valid = append(valid, cookie.Name)
 		} else {
-			h.deleteCookie(c, cookie.Name)
+			h.deleteLinkCookie(c, cookie.Name)
 		}
 	}
 	for i := range max(0, len(valid)-maxLinkCookies+1) {
-		h.deleteCookie(c, valid[i])
+		h.deleteLinkCookie(c, valid[i])
 	}
 }
 
@@ -138,7 +112,7 @@ const invalidLinkPage = `<!doctype html>
 
 // noLink gives the same answer for a link that never existed and for one that was revoked.
 func (h *Handlers) noLink(c *gin.Context) {
-	if !strings.Contains(c.GetHeader("Accept"), "text/html") {
+	if !acceptsHTML(c) {
 		h.fail(c, &Denied{Kind: NotFound, Reason: invalidLink})
 		return
 	}
@@ -157,7 +131,7 @@ const (
 // CreateTicket is POST /api/v1/tickets. A ticket makes no other ticket, because then it would never expire.
 func (h *Handlers) CreateTicket(c *gin.Context, _ api.CreateTicketParams) {
 	if bearer(c.Request) == "" && c.Query("share") == "" {
-		if err := sameOrigin(c.Request); err != nil {
+		if err := h.control.origins.sameOrigin(c.Request); err != nil {
 			h.fail(c, err)
 			return
 		}
@@ -183,7 +157,6 @@ func (h *Handlers) CreateTicket(c *gin.Context, _ api.CreateTicketParams) {
 			continue
 		}
 		t.principal = cred.principal
-		c.Header("Cache-Control", "no-store")
 		value := h.control.signer.ticketValue(t)
 		c.JSON(http.StatusCreated, api.Ticket{Ticket: value, Expires: t.expires.UTC()})
 		return

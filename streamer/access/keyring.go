@@ -1,7 +1,9 @@
 package access
 
 import (
+	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 
 	"nowcast/internal/site"
 )
@@ -26,7 +28,8 @@ func (k keyring) authenticate(secret string) (site.Key, bool) {
 // key finds a key by its ID, unless it was removed.
 func (k keyring) key(id string) (site.Key, bool) {
 	if id == operatorID && k.operator != "" {
-		return site.Key{ID: operatorID, Name: operatorID, Admin: true}, true
+		sum := sha256.Sum256([]byte(k.operator))
+		return site.Key{ID: operatorID, Name: operatorID, Admin: true, Hash: hex.EncodeToString(sum[:])}, true
 	}
 	return k.sites.Key(id)
 }

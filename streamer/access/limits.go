@@ -3,7 +3,6 @@ package access
 import (
 	"errors"
 	"hash/maphash"
-	"net/netip"
 	"sync"
 
 	"nowcast/streamer/api"
@@ -44,17 +43,13 @@ func NewLimiter(l Limits) *Limiter {
 // Acquire counts a stream, or says why it may not be opened. It returns the hashes under which the stream
 // counts, for Release; 0: under none. Of several principals, the first key or link counts.
 func (l *Limiter) Acquire(address string, principals []api.Principal) (addr, key uint64, err error) {
-	if a, err := netip.ParseAddr(address); err == nil && !a.Unmap().IsLoopback() {
-		bits := 64
-		if a = a.Unmap(); a.Is4() {
-			bits = 32
-		}
-		network, _ := a.WithZone("").Prefix(bits)
-		addr = maphash.Comparable(l.seed, network)
+	if n := network(address); n.IsValid() && !n.Addr().IsLoopback() {
+		addr = maphash.Comparable(l.seed, n)
 	}
 	for _, p := range principals {
 		if p.ID != "" {
-			p.Expires, p.Generation = 0, 0 // all sessions of a key count together, for all sites
+			// All sessions of a key count together, for all sites.
+			p.Expires, p.Generation, p.Session = 0, 0, ""
 			key = maphash.Comparable(l.seed, p)
 			break
 		}

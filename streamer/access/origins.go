@@ -14,7 +14,27 @@ import (
 const allowOrigin = "Access-Control-Allow-Origin"
 
 // origins tells pages of our own origin from those of others (WHATWG Fetch, CORS protocol).
-type origins struct{ public *url.URL }
+type origins struct {
+	public *url.URL
+	csrf   *http.CrossOriginProtection
+}
+
+func newOrigins(public *url.URL) origins {
+	o := origins{public, http.NewCrossOriginProtection()}
+	if public.Host != "" { // a proxy may change Host
+		_ = o.csrf.AddTrustedOrigin(public.Scheme + "://" + public.Host) // fails only on what is no origin
+	}
+	return o
+}
+
+// sameOrigin denies a request by which a page of another origin would act with the browser's session (CSRF).
+func (o origins) sameOrigin(r *http.Request) error {
+	if err := o.csrf.Check(r); err != nil {
+		return forbidden("this request comes from another site; " +
+			"use a key in the Authorization header instead of the session")
+	}
+	return nil
+}
 
 // foreign returns the origin of the page that makes a request; "" if it is our own or no page makes it.
 func (o origins) foreign(r *http.Request) string {
@@ -62,6 +82,13 @@ func (o origins) allow(c *gin.Context, st site.Site) (refused string) {
 	return ""
 }
 
+// allowRefusal lets the page read why a request is denied. The headers are the same for every site, so that
+// they don't tell which sites exist and whose pages may read them.
+func (o origins) allowRefusal(c *gin.Context) {
+	c.Header("Vary", "Origin")
+	c.Header(allowOrigin, "*")
+}
+
 // intersect sets the Access-Control-Allow-Origin of an answer about several sites: the origin that each site
 // allows. The values are "", "*" or the origin of the request.
 func intersect(h http.Header, allowed []string) {
@@ -72,37 +99,19 @@ func intersect(h http.Header, allowed []string) {
 	}
 }
 
-// Preflight answers the OPTIONS request that a browser sends before a page of another origin sends a key or
-// JSON. Where the address does not name the site, it answers whether the page may read any site; the request
-// itself is then authorized for its site.
-func (a *Control) Preflight(c *gin.Context) {
-	if !a.RequireSites(c) {
-		return
-	}
-	h := c.Writer.Header()
-	h.Add("Vary", "Origin")
-	origin := c.GetHeader("Origin")
-	if origin != "" && (a.origins.foreign(c.Request) == "" || a.readableFrom(c.Request, origin)) {
-		h.Set(allowOrigin, origin)
-		h.Set("Access-Control-Allow-Methods", "GET, POST")
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID")
-		h.Set("Access-Control-Max-Age", "600")
-	}
-	c.Status(http.StatusNoContent)
-}
+// allowedHeaders are those that pages of other origins may send; polyfills of EventSource send Cache-Control,
+// and libraries X-Requested-With.
+const allowedHeaders = "Accept, Authorization, Cache-Control, Content-Type, Last-Event-ID, Pragma, " +
+	"X-Requested-With"
 
-// readableFrom reports whether pages of an origin may read the site that a request names, or any site if it
-// names none.
-func (a *Control) readableFrom(r *http.Request, origin string) bool {
-	if r.URL.Path == "/api/v2/query" { // the site is in the body
-		readable := func(st site.Site) bool { return st.ReadableFrom(origin) }
-		return slices.ContainsFunc(a.sites.Sites(), readable)
-	}
-	q := r.URL.Query()
-	domain := a.resolve(q.Get("site") + q.Get("site_id")) // each path has one of them
-	st, exists := a.sites.Lookup(domain)
-	if !exists {
-		st = site.Site{Domain: domain}
-	}
-	return domain != "" && st.ReadableFrom(origin)
+// Preflight answers the OPTIONS request that a browser sends before a page of another origin sends a key or
+// JSON. The answer is the same for every origin and every site, whether it exists or not: it permits to ask,
+// and the answer to the request itself says who may read it.
+func (a *Control) Preflight(c *gin.Context) {
+	h := c.Writer.Header()
+	h.Set(allowOrigin, "*")
+	h.Set("Access-Control-Allow-Methods", "GET, POST")
+	h.Set("Access-Control-Allow-Headers", allowedHeaders)
+	h.Set("Access-Control-Max-Age", "600")
+	c.Status(http.StatusNoContent)
 }

@@ -17,12 +17,9 @@ import (
 
 // The names of cookies, and how long they live.
 const (
-	sessionCookie     = "nowcast_session"
-	sessionLifetime   = 30 * 24 * time.Hour
 	linkCookiePrefix  = "nowcast_link_" // followed by the link's ID
 	linkCookieLife    = 365 * 24 * time.Hour
 	maxSigned         = 8 << 10 // bytes of a signed text
-	purposeSession    = "session"
 	purposeLinkCookie = "link"
 	purposeTicket     = "ticket"
 )
@@ -81,20 +78,6 @@ func (s signer) readCookieValue(purpose, value string, now time.Time) (id string
 	return parts[0], expires, err == nil && now.Unix() < expires
 }
 
-// session returns the key of a request's session and when the session expires.
-func (s signer) session(r *http.Request, now time.Time) (key site.Key, expires int64, ok bool) {
-	cookie, err := r.Cookie(sessionCookie)
-	if err != nil {
-		return site.Key{}, 0, false
-	}
-	id, expires, ok := s.readCookieValue(purposeSession, cookie.Value, now)
-	if !ok {
-		return site.Key{}, 0, false
-	}
-	key, ok = s.key(id)
-	return key, expires, ok
-}
-
 // linkCookie returns the principal of a link's cookie, if the cookie is valid and the link exists.
 func (s signer) linkCookie(cookie *http.Cookie, now time.Time) (api.Principal, bool) {
 	id, expires, ok := s.readCookieValue(purposeLinkCookie, cookie.Value, now)
@@ -129,21 +112,31 @@ type ticketSite struct {
 	generation int64
 }
 
-// ticketKinds are the letters by which a ticket names the kind of its principal.
-var ticketKinds = map[api.PrincipalKind]string{api.KeyPrincipal: "k", api.LinkPrincipal: "l"}
+// The letters by which a ticket says whose ID it has.
+const (
+	ticketOfKey     = "k"
+	ticketOfLink    = "l"
+	ticketOfSession = "s"
+)
 
-// ticketValue is "base64(kind id expiry sites).mac", with the expiry in Unix milliseconds and a comma
-// between sites, which are "domain=generation".
+// ticketValue is "base64(kind id expiry sites).mac", with the ID of a key, link or session, the expiry in
+// Unix milliseconds and a comma between sites, which are "domain=generation".
 func (s signer) ticketValue(t ticket) string {
+	kind, id := ticketOfKey, t.principal.ID
+	switch {
+	case t.principal.Kind == api.LinkPrincipal:
+		kind = ticketOfLink
+	case t.principal.Session != "":
+		kind, id = ticketOfSession, t.principal.Session
+	}
 	var sites []string
 	for _, st := range t.sites {
 		sites = append(sites, st.domain+"="+strconv.FormatInt(st.generation, 10))
 	}
 	text := strings.Join([]string{
-		ticketKinds[t.principal.Kind], t.principal.ID,
-		strconv.FormatInt(t.expires.UnixMilli(), 10), strings.Join(sites, ","),
+		kind, id, strconv.FormatInt(t.expires.UnixMilli(), 10), strings.Join(sites, ","),
 	}, " ")
-	return s.sign(purposeTicket, t.principal.ID, base64.RawURLEncoding.EncodeToString([]byte(text)))
+	return s.sign(purposeTicket, id, base64.RawURLEncoding.EncodeToString([]byte(text)))
 }
 
 // readTicket decodes a ticket that is genuine, has not expired, and whose key or link exists.
@@ -171,12 +164,16 @@ func (s signer) readTicket(value string, now time.Time) (t ticket, ok bool) {
 		t.sites = append(t.sites, ticketSite{domain, n})
 	}
 	switch parts[0] {
-	case ticketKinds[api.KeyPrincipal]:
+	case ticketOfKey:
 		t.principal.Kind = api.KeyPrincipal
 		_, ok = s.key(t.principal.ID)
-	case ticketKinds[api.LinkPrincipal]:
+	case ticketOfLink:
 		t.principal.Kind = api.LinkPrincipal
 		_, ok = s.sites.Link(t.principal.ID)
+	case ticketOfSession: // whether its key is still there, MayRead says
+		var session site.Session
+		session, ok = s.sites.Session(parts[1])
+		t.principal = api.Principal{Kind: api.KeyPrincipal, ID: session.Key, Session: session.ID}
 	default:
 		ok = false
 	}

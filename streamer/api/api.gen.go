@@ -209,7 +209,7 @@ type LinkCreated struct {
 	// Name What it is for.
 	Name string `json:"name"`
 
-	// Path Path of the link; append it to the server's origin.
+	// Path Path of the link; append it to the server's address.
 	Path   string `json:"path"`
 	Secret string `json:"secret"`
 }
@@ -217,6 +217,15 @@ type LinkCreated struct {
 // LinkList defines model for LinkList.
 type LinkList struct {
 	Links []Link `json:"links"`
+}
+
+// LoginCode defines model for LoginCode.
+type LoginCode struct {
+	Code    string    `json:"code"`
+	Expires time.Time `json:"expires"`
+
+	// Path Path of the login page with the code; append it to the server's address.
+	Path string `json:"path"`
 }
 
 // Outcomes defines model for Outcomes.
@@ -311,11 +320,37 @@ type Session struct {
 	Admin         bool `json:"admin"`
 	Authenticated bool `json:"authenticated"`
 
+	// Expires Of the session, unless it is used again before.
+	Expires *time.Time `json:"expires,omitempty"`
+
 	// Name Of the key.
 	Name *string `json:"name,omitempty"`
 
-	// Version Of the server.
+	// Version Of the server; only with a key or session.
 	Version *string `json:"version,omitempty"`
+}
+
+// SessionInfo defines model for SessionInfo.
+type SessionInfo struct {
+	Created time.Time `json:"created"`
+
+	// Current The request was made with it.
+	Current bool `json:"current"`
+
+	// Expires Unless it is used again before.
+	Expires time.Time `json:"expires"`
+	Id      string    `json:"id"`
+
+	// Key The ID of the key that it was made with.
+	Key string `json:"key"`
+
+	// Name Of the key.
+	Name string `json:"name"`
+}
+
+// SessionList defines model for SessionList.
+type SessionList struct {
+	Sessions []SessionInfo `json:"sessions"`
 }
 
 // Site defines model for Site.
@@ -455,6 +490,9 @@ type NotFound = Error
 
 // TooLarge defines model for TooLarge.
 type TooLarge = Error
+
+// TooManyFailures defines model for TooManyFailures.
+type TooManyFailures = Error
 
 // Unauthorized defines model for Unauthorized.
 type Unauthorized = Error
@@ -631,6 +669,9 @@ type ServerInterface interface {
 	// StreamEvents Stream one site live, or several
 	// (GET /api/events)
 	StreamEvents(c *gin.Context, params StreamEventsParams)
+	// CreateLoginCode Make a login code, which logs a browser in once, within ten minutes
+	// (POST /api/v1/codes)
+	CreateLoginCode(c *gin.Context)
 	// ListKeys The keys, without their secrets
 	// (GET /api/v1/keys)
 	ListKeys(c *gin.Context)
@@ -646,7 +687,13 @@ type ServerInterface interface {
 	// GetSession The key behind the request, and what it may do
 	// (GET /api/v1/session)
 	GetSession(c *gin.Context)
-	// ListSites The sites that the request may read
+	// ListSessions The sessions of all keys
+	// (GET /api/v1/sessions)
+	ListSessions(c *gin.Context)
+	// EndSession End a session, and with it the streams and tickets made by it, on every instance
+	// (DELETE /api/v1/sessions/{id})
+	EndSession(c *gin.Context, id string)
+	// ListSites The sites that the request may read; without a key or session, of the public ones only those that are listed
 	// (GET /api/v1/sites)
 	ListSites(c *gin.Context)
 	// CreateSite Add a site
@@ -813,6 +860,19 @@ func (siw *ServerInterfaceWrapper) StreamEvents(c *gin.Context) {
 	siw.Handler.StreamEvents(c, params)
 }
 
+// CreateLoginCode operation middleware
+func (siw *ServerInterfaceWrapper) CreateLoginCode(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CreateLoginCode(c)
+}
+
 // ListKeys operation middleware
 func (siw *ServerInterfaceWrapper) ListKeys(c *gin.Context) {
 
@@ -888,6 +948,44 @@ func (siw *ServerInterfaceWrapper) GetSession(c *gin.Context) {
 	}
 
 	siw.Handler.GetSession(c)
+}
+
+// ListSessions operation middleware
+func (siw *ServerInterfaceWrapper) ListSessions(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListSessions(c)
+}
+
+// EndSession operation middleware
+func (siw *ServerInterfaceWrapper) EndSession(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.EndSession(c, id)
 }
 
 // ListSites operation middleware
@@ -1287,6 +1385,9 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/v1/stats/realtime/visitors", wrapper.GetRealtimeVisitors)
 	router.POST(options.BaseURL+"/api/v2/query", wrapper.PostQuery)
 	router.GET(options.BaseURL+"/api/v1/session", wrapper.GetSession)
+	router.POST(options.BaseURL+"/api/v1/codes", wrapper.CreateLoginCode)
+	router.GET(options.BaseURL+"/api/v1/sessions", wrapper.ListSessions)
+	router.DELETE(options.BaseURL+"/api/v1/sessions/:id", wrapper.EndSession)
 	router.GET(options.BaseURL+"/api/v1/sites", wrapper.ListSites)
 	router.POST(options.BaseURL+"/api/v1/sites", wrapper.CreateSite)
 	router.DELETE(options.BaseURL+"/api/v1/sites/:domain", wrapper.DeleteSite)

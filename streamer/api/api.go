@@ -12,7 +12,9 @@ const DirectSource = "Direct / None"
 // streams keep it and check it again while they are open. The zero Principal may do nothing.
 type Principal struct {
 	Kind PrincipalKind
-	ID   string // of the key or the share link; "" for Public
+	ID   string // of the key or the share link; of Public "", or the client's address
+	// Session is the ID of the session that proved the key; "": the key itself did.
+	Session string
 	// Generation is that of the site that it was authorized for; 0: no site yet. It may not read another one of
 	// the same domain.
 	Generation int64

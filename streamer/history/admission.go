@@ -12,8 +12,9 @@ import (
 
 // Busy is the error of a query that was not admitted. It maps to 429.
 type Busy struct {
-	public bool
-	limit  int // of the principal; 0: the limit of all queries is reached
+	public  bool
+	address bool // limit is that of the client's address
+	limit   int  // of the principal; 0: the limit of all queries is reached
 }
 
 func (e *Busy) Error() string {
@@ -23,6 +24,8 @@ func (e *Busy) Error() string {
 	switch {
 	case e.limit == 0:
 		return "too many queries are running" + advice
+	case e.address:
+		return fmt.Sprintf("%d queries without a key from your address", e.limit) + most + advice
 	case e.public:
 		return fmt.Sprintf("%d queries without a key", e.limit) + most + advice
 	}
@@ -30,8 +33,9 @@ func (e *Busy) Error() string {
 }
 
 // admission limits how many queries run at a time, in all and for each principal. All requests without a key
-// are one principal: a crowd on a public page thus runs as many queries as one key, and a request with a key
-// still finds a slot. Addresses would not do, because behind a proxy they are often the proxy's.
+// together run as many queries as one key, so that a request with a key still finds a slot; of those, one
+// address runs half, so that one client doesn't keep the others out. Behind a proxy that isn't trusted, all
+// clients have one address.
 //
 // A query beyond the limits waits in a queue. A slot that becomes free goes to the first query in the queue
 // whose principal is below its limit, so that no principal waits for another's limit. The queue holds at
@@ -41,10 +45,11 @@ type admission struct {
 	perPrincipal int           // of them, of one principal
 	timeout      time.Duration // in the queue
 
-	mu      sync.Mutex
-	running int
-	counts  map[api.Principal]int // of the running queries, for principals that have any
-	queue   []*waiter
+	mu        sync.Mutex
+	running   int
+	anonymous int                   // of the running queries, those without a key
+	counts    map[api.Principal]int // of the running queries, for principals that have any
+	queue     []*waiter
 }
 
 const queueFactor = 4
@@ -95,6 +100,9 @@ func (a *admission) release(p api.Principal) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.running--
+	if p.Kind == api.Public {
+		a.anonymous--
+	}
 	if a.counts[p]--; a.counts[p] == 0 {
 		delete(a.counts, p)
 	}
@@ -110,30 +118,57 @@ func (a *admission) release(p api.Principal) {
 
 // available reports whether a query of a principal may run.
 func (a *admission) available(p api.Principal) bool {
-	return a.running < a.limit && a.counts[p] < a.perPrincipal
+	return a.running < a.limit && a.counts[p] < a.slots(p) && !a.anonymousFull(p)
+}
+
+// slots is how many queries of a principal may run: of an address, half of a key's.
+func (a *admission) slots(p api.Principal) int {
+	if byAddress(p) {
+		return max(1, a.perPrincipal/2)
+	}
+	return a.perPrincipal
+}
+
+func byAddress(p api.Principal) bool { return p.Kind == api.Public && p.ID != "" }
+
+// anonymousFull reports whether a query has no key and as many without one run as may.
+func (a *admission) anonymousFull(p api.Principal) bool {
+	return p.Kind == api.Public && a.anonymous >= a.perPrincipal
 }
 
 func (a *admission) take(p api.Principal) {
 	a.running++
+	if p.Kind == api.Public {
+		a.anonymous++
+	}
 	if a.counts == nil {
 		a.counts = map[api.Principal]int{}
 	}
 	a.counts[p]++
 }
 
+// queueFull reports whether a query would find no place in the queue. Those without a key have as many
+// places together as one key.
 func (a *admission) queueFull(p api.Principal) bool {
-	own := 0
+	own, anonymous := 0, 0
 	for _, w := range a.queue {
 		if w.principal == p {
 			own++
 		}
+		if w.principal.Kind == api.Public {
+			anonymous++
+		}
 	}
-	return own >= queueFactor*a.perPrincipal || len(a.queue) >= queueFactor*a.limit
+	return own >= queueFactor*a.slots(p) || len(a.queue) >= queueFactor*a.limit ||
+		p.Kind == api.Public && anonymous >= queueFactor*a.perPrincipal
 }
 
 func (a *admission) busy(p api.Principal) *Busy {
-	if a.counts[p] < a.perPrincipal {
+	switch {
+	case a.anonymousFull(p):
+		return &Busy{public: true, limit: a.perPrincipal}
+	case a.counts[p] < a.slots(p):
 		return &Busy{}
 	}
-	return &Busy{public: p.Kind == api.Public, limit: a.perPrincipal}
+	return &Busy{public: p.Kind == api.Public, address: byAddress(p), limit: a.slots(p)}
 }

@@ -27,6 +27,12 @@ func TestAdmission(t *testing.T) {
 			"2 queries without a key are running already"},
 		{"another's slots are taken", "aa", "b", 0, ""},
 		{"the public's slots are taken, it has a key", "--", "b", 0, ""},
+		{"an address has half of the public's slots", "1", "1", time.Second,
+			"1 queries without a key from your address"},
+		{"another address has the other half", "1", "2", 0, ""},
+		{"addresses together have the public's slots", "12", "3", time.Second,
+			"2 queries without a key are running already"},
+		{"addresses take the public's slots, it has a key", "12", "b", 0, ""},
 		{"all slots are taken", "aab", "c", time.Second, "too many queries are running; try again"},
 		{"all slots are taken, its own too", "abb", "b", time.Second, "2 queries of this key"},
 	} {
@@ -116,8 +122,11 @@ func TestQueue(t *testing.T) {
 	})
 }
 
-// named is the principal of a letter; that of - is the public.
+// named is the principal of a letter; that of - is the public, that of a digit the public at an address.
 func named(letter rune) api.Principal {
+	if '0' <= letter && letter <= '9' {
+		return api.Principal{Kind: api.Public, ID: "192.0.2." + string(letter) + "/32"}
+	}
 	if letter == '-' {
 		return public
 	}

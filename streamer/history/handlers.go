@@ -15,8 +15,8 @@ import (
 type authorizer interface {
 	Authorize(c *gin.Context, domain string) (site.Site, api.Principal, error)
 	AuthorizeKey(c *gin.Context, domain string) (site.Site, error) // also of a public site only with a key
-	// the key that a request presents, else Public
-	Principal(r *http.Request) api.Principal
+	// the key that a request presents, else Public with the client's address
+	Principal(c *gin.Context) api.Principal
 }
 
 // realtime knows how many visitors a site has now.
@@ -64,7 +64,7 @@ func (h *Handlers) PostQuery(c *gin.Context, _ api.PostQueryParams) {
 	}
 	st, _, err := h.access.Authorize(c, q.SiteID)
 	h.answer(c, err, func() (any, error) {
-		return h.engine.Run(c.Request.Context(), h.access.Principal(c.Request), siteOf(st), q)
+		return h.engine.Run(c.Request.Context(), h.access.Principal(c), siteOf(st), q)
 	})
 }
 
@@ -83,7 +83,7 @@ func (h *Handlers) GetLedger(c *gin.Context, domain string, p api.GetLedgerParam
 		r.To = *p.To
 	}
 	h.answer(c, err, func() (any, error) {
-		return h.engine.Ledger(c.Request.Context(), h.access.Principal(c.Request), siteOf(st), r)
+		return h.engine.Ledger(c.Request.Context(), h.access.Principal(c), siteOf(st), r)
 	})
 }
 

@@ -1,4 +1,5 @@
 import { useEffect, useMemo, useRef, useState } from "react";
+import { serverPath } from "../base";
 import { follow } from "./follow";
 import type { Filter } from "./model";
 import { initialLive, type Live, type Options } from "./stream";
@@ -16,7 +17,7 @@ export function useLiveSites(sites: readonly string[]): Live {
 function useStream(requested: Options): Live & { retryNow: () => void } {
   const key = JSON.stringify(requested);
   // biome-ignore lint/correctness/useExhaustiveDependencies: the key stands for all options
-  const options = useMemo<Options>(() => requested, [key]);
+  const options = useMemo<Options>(() => ({ ...requested, server: serverPath("/").slice(0, -1) }), [key]);
   const [live, setLive] = useState<Live>(() => initialLive(options));
   const retryNow = useRef(() => {});
   useEffect(() => {

@@ -13,7 +13,7 @@ setUpEachTest((a) => {
 const admin = () => api.on("GET /api/v1/session", () => ({ authenticated: true, admin: true }));
 const sites = (...domains: string[]) =>
   api.on("GET /api/v1/sites", () => ({ sites: domains.map((d) => site(d)) }));
-const rows = () => within(screen.getByRole("main")).getAllByRole("link");
+const rows = () => within(screen.getByRole("list")).getAllByRole("link");
 
 test("while the sites load there is neither a row nor an empty state", async () => {
   api.on("GET /api/v1/sites", never).on("GET /api/v1/session", never);
@@ -27,14 +27,16 @@ test("an admin without a site is asked to add one", async () => {
   sites();
   await open("/");
   expect(screen.getByText("There is no site yet. Add the first one.")).toBeTruthy();
-  expect(screen.queryByText(/open the login link/)).toBeNull();
+  expect(screen.queryByRole("link", { name: "Log in" })).toBeNull();
+  expect(screen.getByRole("button", { name: "Log out" }).closest("form")).toHaveProperty("method", "post");
 });
 
 test("a viewer without a session is told how to log in, and can't add a site", async () => {
   sites();
   await open("/");
-  expect(screen.getByText("There is no public site. Open a login link to see yours.")).toBeTruthy();
-  expect(screen.getByText(/open the login link/)).toBeTruthy();
+  expect(screen.getByText("There is no listed site. Log in to see yours.")).toBeTruthy();
+  expect(screen.getByRole("link", { name: "Log in" }).getAttribute("href")).toBe("/login");
+  expect(screen.queryByRole("button", { name: "Log out" })).toBeNull();
   expect(screen.queryByRole("button", { name: "Add a site" })).toBeNull();
 });
 

@@ -1,5 +1,6 @@
 import { type FormEvent, useEffect, useState } from "react";
 import { errorMessage, request, type Session, type Site } from "../api";
+import { serverPath } from "../base";
 import { formatExact, formatShort } from "../format";
 import { useLiveSites } from "../live/use-live";
 import { href, navigate } from "../route";
@@ -42,15 +43,20 @@ export function SitesPage({ sites, session, reloadSites }: Props) {
           <li className="p-4 text-soft">
             {session?.admin
               ? "There is no site yet. Add the first one."
-              : "There is no public site. Open a login link to see yours."}
+              : session?.authenticated
+                ? "There is no site that your key may read."
+                : "There is no listed site. Log in to see yours."}
           </li>
         )}
       </ul>
       {session && !session.authenticated && (
         <Notice>
-          You see public and shared sites only. To see all and to add some, open the login link:{" "}
-          <code>nowcast all</code> prints it when it starts, and{" "}
-          <code>{location.origin}/login?key=nck_…</code> works with any key.
+          You see listed and shared sites only.{" "}
+          <a href={serverPath("/login")} className="underline">
+            Log in
+          </a>{" "}
+          to see all and to add some. On the machine that runs Nowcast, <code>nowcast login</code> prints a
+          link.
         </Notice>
       )}
     </div>

@@ -5,7 +5,8 @@ import type { Connection, Live } from "../live/stream";
 interface Props {
   live: Live;
   timezone: string;
-  retryNow: () => void;
+  /** Left out: there is no button for it. */
+  retryNow?: () => void;
 }
 
 /**
@@ -37,7 +38,7 @@ export function ConnectionState({ live, timezone, retryNow }: Props) {
         )}
       </svg>
       <span className={isLive ? "text-soft" : color}>{words}</span>
-      {(connection.state === "reconnecting" || connection.state === "refused") && (
+      {retryNow && (connection.state === "reconnecting" || connection.state === "refused") && (
         <button type="button" className="underline" onClick={retryNow}>
           Try now
         </button>

@@ -1,5 +1,6 @@
 import type { ReactNode } from "react";
 import type { Site } from "../api";
+import { serverPath } from "../base";
 import { classes } from "../classes";
 import { historyFilters, href, type Route } from "../route";
 import { Logo, Moon, Sun } from "./icons";
@@ -15,10 +16,12 @@ export interface HeaderProps {
   openHelp: () => void;
   /** The session may change the route's site. */
   isAdmin: boolean;
+  isAuthenticated: boolean;
   children?: ReactNode;
 }
 
-export function Header({ route, sites, theme, toggleTheme, openHelp, isAdmin, children }: HeaderProps) {
+export function Header(props: HeaderProps) {
+  const { route, sites, theme, toggleTheme, openHelp, isAdmin, isAuthenticated, children } = props;
   return (
     <header className="sticky top-0 z-20 border-b border-line bg-card">
       <div
@@ -27,7 +30,7 @@ export function Header({ route, sites, theme, toggleTheme, openHelp, isAdmin, ch
           "gap-x-3 gap-y-1 px-4 py-1.5 sm:px-6",
         )}
       >
-        <Link href="/" aria-label="All sites" className="flex items-center rounded p-1">
+        <Link href={href({ page: "sites" })} aria-label="All sites" className="flex items-center rounded p-1">
           <Logo />
         </Link>
         {route.site ? (
@@ -60,6 +63,13 @@ export function Header({ route, sites, theme, toggleTheme, openHelp, isAdmin, ch
           >
             ?
           </button>
+          {isAuthenticated && (
+            <form method="post" action={serverPath("/logout")}>
+              <button type="submit" className="quiet target px-2 py-1.5 font-medium">
+                Log out
+              </button>
+            </form>
+          )}
         </nav>
       </div>
     </header>

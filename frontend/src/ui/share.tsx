@@ -1,5 +1,6 @@
 import { type FormEvent, useState } from "react";
 import { errorMessage, request, type ShareLink, type ShareLinkCreated, useGet } from "../api";
+import { serverUrl } from "../base";
 import { CopyButton } from "./code";
 import { Dialog } from "./dialog";
 import { Notice } from "./notice";
@@ -80,7 +81,7 @@ function ShareLinks({ site }: { site: string }) {
 }
 
 function CreatedLink({ link }: { link: ShareLinkCreated }) {
-  const url = location.origin + link.path;
+  const url = serverUrl(link.path);
   return (
     <div className="flex flex-col gap-2" role="status">
       <span className="font-medium">The link for {link.name}. It is shown only now.</span>

@@ -54,7 +54,7 @@ export function SiteMenu({ route, sites }: { route: Route; sites: Site[] }) {
             </li>
           ))}
           <li className="mt-1 border-t border-line pt-1">
-            <Link href="/" onClick={close} className={classes(item, "text-soft")}>
+            <Link href={href({ page: "sites" })} onClick={close} className={classes(item, "text-soft")}>
               All sites
             </Link>
           </li>

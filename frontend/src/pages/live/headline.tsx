@@ -44,22 +44,28 @@ export function FilteredHeadline({ route, total }: { route: Route; total: number
   const { model, connection } = useLive(route.site, route.liveFilter);
   const [dimension, value] = Object.entries(route.liveFilter)[0] as [LiveDimension, string];
   const name = liveDimensionNames[dimension];
+  const label = dimension === "country" ? countryName(value) : value;
   return (
     <div>
       <div className={isDimmed(connection) ? "opacity-50" : ""}>
         <Headline model={model} testId="filtered" />
       </div>
-      <Link
-        href={href({ page: "live", site: route.site })}
-        className="button mt-2 max-w-full"
-        aria-label={`Remove the filter ${name} is ${value}`}
-      >
-        <span className="truncate">
-          <span className="font-normal text-soft">{name} is</span>{" "}
-          {dimension === "country" ? countryName(value) : value}
-        </span>
-        <span aria-hidden>×</span>
-      </Link>
+      {route.embed ? (
+        <p className="mt-2 truncate text-soft">
+          {name} is {label}
+        </p>
+      ) : (
+        <Link
+          href={href({ page: "live", site: route.site })}
+          className="button mt-2 max-w-full"
+          aria-label={`Remove the filter ${name} is ${value}`}
+        >
+          <span className="truncate">
+            <span className="font-normal text-soft">{name} is</span> {label}
+          </span>
+          <span aria-hidden>×</span>
+        </Link>
+      )}
       <p className="mt-1 text-soft">
         {total === null ? "" : `of ${formatShort(total)} in all; chart and lists show all`}
       </p>

@@ -1,15 +1,16 @@
 import { useState } from "react";
 import { type ApiError, request } from "../../api";
+import { serverUrl } from "../../base";
 import { Code } from "../../ui/code";
 import { Notice } from "../../ui/notice";
 
 /** The page of a site without any event: how to send the first one, which turns it into the live page. */
 export function Onboarding({ site }: { site: string }) {
   const [status, setStatus] = useState<string | null>(null);
-  const snippet = `<script defer data-domain="${site}" src="${location.origin}/js/script.js"></script>`;
+  const snippet = `<script defer data-domain="${site}" src="${serverUrl("/js/script.js")}"></script>`;
   const beacon = `{"name":"pageview","domain":"${site}","url":"https://${site}/"}`;
   const userAgent = "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0";
-  const curl = `curl -H 'User-Agent: ${userAgent}' \\\n  -d '${beacon}' ${location.origin}/api/event`;
+  const curl = `curl -H 'User-Agent: ${userAgent}' \\\n  -d '${beacon}' ${serverUrl("/api/event")}`;
   const send = () =>
     request("POST", "/api/event", JSON.parse(beacon)).then(
       () => setStatus("Sent. It shows here in a moment."),

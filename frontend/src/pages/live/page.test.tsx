@@ -344,6 +344,22 @@ describe("an embed", () => {
     await press("h");
     expect(address()).toBe(`/${SITE}?embed=1&theme=dark`);
   });
+
+  test.each([
+    ["of a filter", `/${SITE}?embed=1&page=/a`, undefined],
+    ["of an admin", `/${SITE}?embed=1`, undefined],
+    ["of a site that can't be read", `/${SITE}?embed=1`, 401],
+    ["of a site that doesn't exist", `/${SITE}?embed=1`, 404],
+    ["of the history", `/${SITE}/history?embed=1`, undefined],
+    ["of the list of sites", "/?embed=1", undefined],
+  ])("%s has no control", async (_, path, status) => {
+    api.on("GET /api/v1/session", () => ({ authenticated: true, admin: true }));
+    if (status) api.stream.status = status;
+    await open(path);
+    await pass(3_000);
+    for (const role of ["button", "link", "textbox", "combobox"])
+      expect(screen.queryAllByRole(role), role).toHaveLength(0);
+  });
 });
 
 describe("header", () => {

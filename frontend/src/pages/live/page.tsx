@@ -27,8 +27,8 @@ export function LivePage({ route, site, live, theme }: Props) {
   const quiet = model.visitors === 0 && model.seconds.size === 0;
   const lastVisit = useLastVisit(route.site, quiet).data;
   if (connection.state === "refused" && [401, 403, 404].includes(connection.status))
-    return <NoAccess status={connection.status} site={route.site} />;
-  if (quiet && lastVisit === "never") return <Onboarding site={route.site} />;
+    return <NoAccess status={connection.status} site={route.site} embed={route.embed} />;
+  if (quiet && lastVisit === "never" && !route.embed) return <Onboarding site={route.site} />;
   const isFiltered = Object.keys(route.liveFilter).length > 0;
   return (
     <div className="flex flex-col gap-4">
