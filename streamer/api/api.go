@@ -13,8 +13,8 @@ const DirectSource = "Direct / None"
 type Principal struct {
 	Kind PrincipalKind
 	ID   string // of the key or the share link; "" for Public
-	// Generation is that of the site that it was authorized for; 0: no site yet. It may not read another one of
-	// the same domain.
+	// Generation is that of the site that it was authorized for; 0: no site yet. It may not read another one
+	// of the same domain.
 	Generation int64
 	Expires    int64 // when the cookie that proved it expires, in Unix seconds; 0: it does not expire
 }
