@@ -13,7 +13,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,10 +42,6 @@ const (
 
 // Config is what an operator decides.
 type Config struct {
-	// TrustedProxies may name a visitor's address in a header: X-Plausible-IP, CF-Connecting-IP,
-	// B-Forwarded-For, X-Forwarded-For or Forwarded, of which the first with an address counts. Headers
-	// of other peers are ignored.
-	TrustedProxies []netip.Prefix
 	// AckTimeout is how long a request waits for the log; 0 means 5 s, at most 1 minute.
 	AckTimeout time.Duration
 	// GeoFile is a database of places; see enrich.Config.
@@ -113,7 +108,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.limiter = newSenderLimiter(limits, cfg.TrustedProxies, m)
+	s.limiter = newSenderLimiter(limits, m)
 	s.intake = &intake{
 		sites: deps.Sites, enricher: s.enricher, limits: limits, publisher: s.publisher, metrics: m,
 		cardinality: newCardinalityLimiter(deps.Log, m.others),
@@ -157,9 +152,6 @@ func (s *Service) Ready() (ok bool, reason string) {
 	return s.publisher.Ready()
 }
 
-// Wake lets the log's time go on at once if the service is idle; see publisher.Deps. It reports whether it was.
-func (s *Service) Wake() bool { return s.publisher.Wake() }
-
 // Degraded says under "log" why beacons are kept on disk, for as long as they are.
 func (s *Service) Degraded() map[string]string {
 	if s.intake.identity.Load() == nil { // the publisher has no partitions yet
@@ -170,6 +162,10 @@ func (s *Service) Degraded() map[string]string {
 	}
 	return nil
 }
+
+// Wake lets the log's time go on at once if the service is idle; see publisher.Deps. It reports whether it
+// was.
+func (s *Service) Wake() bool { return s.publisher.Wake() }
 
 // Run takes beacons until ctx ends. Then it sends the events that it has, for at most 5 s, and a close
 // marker to each partition, and returns nil.

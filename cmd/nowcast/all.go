@@ -26,6 +26,7 @@ type allCmd struct {
 	spoolFlags
 	DataDir    string   `default:"./.nowcast" placeholder:"DIR" help:"Where everything is kept (${default})."`
 	Partitions int      `default:"4" placeholder:"N" help:"Partitions of the events topic, 1 to 256; fixed once it exists (${default})."`
+	Sync       string   `default:"1s" enum:"always,1s" placeholder:"WHEN" help:"When the embedded broker syncs events to disk: 1s, once a second, so that a loss of power may take the last second, or always, before it acknowledges them (${default})."`
 	Kafka      []string `placeholder:"HOST:PORT" help:"Kafka's brokers, instead of the embedded one."`
 	kafkaAccess
 	Clickhouse string `secret:"" placeholder:"URL" help:"ClickHouse, as clickhouse://user@host:9000/database, instead of the embedded one."`
@@ -51,7 +52,7 @@ func (c *allCmd) Validate() error {
 	if c.Partitions < 1 || c.Partitions > 256 {
 		return fmt.Errorf("--partitions is %d: give 1 to 256", c.Partitions)
 	}
-	return errors.Join(c.spoolFlags.Validate(), c.viewerFlags.Validate(), c.validate(),
+	return errors.Join(c.checkWeb(), c.spoolFlags.Validate(), c.viewerFlags.Validate(), c.validate(),
 		c.kafkaAccess.check(c.Kafka), c.clickhouseAccess.check(c.Clickhouse))
 }
 
@@ -62,6 +63,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 		return err
 	}
 	defer dir.close()
+	c.acmeIn(dir.path)
 	// Both addresses before the child processes, so that an address in use is reported at once.
 	h, l, e, err := newWebHost(log, c.opsFlags, &c.webFlags)
 	if err != nil {
@@ -98,7 +100,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	if err != nil {
 		return err
 	}
-	work := aggregator.Config{Windows: true, Store: true}
+	work := aggregator.Config{Windows: true, Store: true, Repair: c.Clickhouse == ""}
 	var watched func() bool // nobody else reads or writes an embedded log, so it may stand still
 	if embeddedLog {
 		work.Instance = "all" // the only member: after a kill -9 it gets its partitions back at once
@@ -113,7 +115,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 		return err
 	}
 	defer disk.Close() //nolint:errcheck // what was acknowledged is synced
-	beacons, err = addIngest(h, &c.webFlags, c.geoFlags, &c.limitFlags,
+	beacons, err = addIngest(h, c.geoFlags, &c.limitFlags,
 		ingest.Deps{Broker: kafka, Sites: sites, Spool: disk, Watched: watched})
 	if err != nil {
 		return err
@@ -131,7 +133,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 // parts adds the embedded broker and ClickHouse, unless flags name others, and returns the addresses of both.
 func (c *allCmd) parts(h *host, dir *dataDir) (endpoints, error) {
 	ends := endpoints{Kafka: strings.Join(c.Kafka, ","), Clickhouse: c.Clickhouse}
-	cfg := embedded.Config{Dir: dir.path, Log: h.log, Metrics: h.metrics}
+	cfg := embedded.Config{Dir: dir.path, Log: h.log, Metrics: h.metrics, Sync: c.Sync == "always"}
 	if ends.Clickhouse == "" { // first, because its library may be missing
 		library, err := embedded.FindLibrary(c.Libchdb)
 		if err != nil {

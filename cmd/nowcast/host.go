@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"runtime/debug"
 	"time"
 
@@ -30,10 +29,6 @@ type (
 	opsFlags struct {
 		OpsListen string `default:"127.0.0.1:8081" placeholder:"ADDR" help:"Address for operators: /metrics, /healthz, /readyz, /debug/pprof/ (${default})."`
 	}
-	webFlags struct {
-		Listen         string    `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address for browsers and beacons (${default})."`
-		TrustedProxies []network `placeholder:"CIDR" help:"Networks of proxies that may name a visitor's address by X-Forwarded-For."`
-	}
 	spoolFlags struct {
 		SpoolSize int64         `default:"1024" placeholder:"MB" help:"How much may wait on disk while Kafka is down (${default} MB); then beacons get 503."`
 		SpoolFree int64         `default:"256" placeholder:"MB" help:"How much of the disk has to stay free (${default} MB)."`
@@ -43,41 +38,6 @@ type (
 		GeoFile string `placeholder:"FILE" help:"A database in the MaxMind format (GeoLite2-City.mmdb), for regions and cities too, instead of the countries built in; read again when it is replaced."`
 	}
 )
-
-// open listens on the public address. A role does it first, so that an address in use is reported before
-// anything starts.
-func (f *webFlags) open() (net.Listener, error) {
-	l, err := httpserver.Listen(f.Listen)
-	if err != nil {
-		return nil, fmt.Errorf("--listen: %w", err)
-	}
-	return l, nil
-}
-
-// network is a CIDR prefix or a single address.
-type network struct{ netip.Prefix }
-
-// UnmarshalText reads 10.0.0.0/8, 2001:db8::/32 or a single address.
-func (n *network) UnmarshalText(b []byte) error {
-	if a, err := netip.ParseAddr(string(b)); err == nil {
-		n.Prefix = netip.PrefixFrom(a, a.BitLen())
-		return nil
-	}
-	p, err := netip.ParsePrefix(string(b))
-	if err != nil {
-		return fmt.Errorf("%q is no network: give one as 10.0.0.0/8", b)
-	}
-	n.Prefix = p.Masked()
-	return nil
-}
-
-func (f *webFlags) proxies() []netip.Prefix {
-	var out []netip.Prefix
-	for _, n := range f.TrustedProxies {
-		out = append(out, n.Prefix)
-	}
-	return out
-}
 
 // host is the process that runs one or more roles.
 type host struct {
@@ -111,7 +71,7 @@ func newWebHost(log *slog.Logger, ops opsFlags, web *webFlags) (*host, net.Liste
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	l, err := web.open()
+	l, err := web.open(h)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -231,13 +191,11 @@ func (h *host) sites(c *broker.Client) *site.Registry {
 func (h *host) engine(f *webFlags) (*gin.Engine, error) {
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
-	var proxies []string
-	for _, p := range f.proxies() {
-		proxies = append(proxies, p.String())
+	if err := e.SetTrustedProxies(nil); err != nil { // ClientIP is RemoteAddr, and no header counts in gin
+		return nil, fmt.Errorf("set up routes: %w", err)
 	}
-	if err := e.SetTrustedProxies(proxies); err != nil {
-		return nil, fmt.Errorf("--trusted-proxies: %w", err)
-	}
+	proxies := f.proxies()
+	e.Use(func(c *gin.Context) { proxies.SetClientAddress(c.Request) })
 	e.Use(gin.CustomRecoveryWithWriter(io.Discard, func(c *gin.Context, cause any) {
 		h.log.Error("a request failed", "path", c.Request.URL.Path, "panic", cause, "stack",
 			string(debug.Stack()))

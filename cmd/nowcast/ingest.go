@@ -65,7 +65,7 @@ func (f *spoolFlags) openSpool(dir string, log *slog.Logger) (*spool.Spool, erro
 
 // Validate implements kong's validation.
 func (c *ingestCmd) Validate() error {
-	return errors.Join(c.spoolFlags.Validate(), c.validate(), c.check(c.Kafka))
+	return errors.Join(c.checkWeb(), c.spoolFlags.Validate(), c.validate(), c.check(c.Kafka))
 }
 
 // Run runs the command.
@@ -84,7 +84,7 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer disk.Close() //nolint:errcheck // what was acknowledged is synced
-	service, err := addIngest(h, &c.webFlags, c.geoFlags, &c.limitFlags,
+	service, err := addIngest(h, c.geoFlags, &c.limitFlags,
 		ingest.Deps{Broker: kafka, Sites: h.sites(kafka), Spool: disk})
 	if err != nil {
 		return err
@@ -95,9 +95,8 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 }
 
 // addIngest adds the role to the process.
-func addIngest(h *host, f *webFlags, geo geoFlags, limits *limitFlags, deps ingest.Deps) (
-	*ingest.Service, error) {
-	cfg := ingest.Config{TrustedProxies: f.proxies(), Script: tracker(h.log), GeoFile: geo.GeoFile}
+func addIngest(h *host, geo geoFlags, limits *limitFlags, deps ingest.Deps) (*ingest.Service, error) {
+	cfg := ingest.Config{Script: tracker(h.log), GeoFile: geo.GeoFile}
 	limits.apply(&cfg)
 	deps.Log, deps.Metrics = h.log, h.metrics
 	s, err := ingest.New(cfg, deps)

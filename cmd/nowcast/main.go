@@ -51,6 +51,7 @@ type grammar struct {
 	Aggregator aggregatorCmd `cmd:"" help:"Turn the log into windows and into rows of ClickHouse."`
 	Streamer   streamerCmd   `cmd:"" help:"Serve live streams, history, the dashboard and administration."`
 	Topics     topicsCmd     `cmd:"" help:"Make the topics that are missing and check the others."`
+	Group      groupCmd      `cmd:"" help:"Set the positions from which the aggregators read on."`
 	Site       siteCmd       `cmd:"" help:"Add, list, change and remove sites."`
 	Key        keyCmd        `cmd:"" help:"Add, list and remove keys."`
 	Link       linkCmd       `cmd:"" help:"Add, list and revoke share links."`

@@ -74,7 +74,7 @@ Example:
 
 // Validate implements kong's validation.
 func (c *streamerCmd) Validate() error {
-	return errors.Join(c.viewerFlags.Validate(), c.kafkaAccess.check(c.Kafka),
+	return errors.Join(c.checkWeb(), c.viewerFlags.Validate(), c.kafkaAccess.check(c.Kafka),
 		c.clickhouseAccess.check(c.Clickhouse))
 }
 
@@ -130,11 +130,7 @@ func (f *streamerFlags) url(l net.Listener) string {
 	if f.PublicURL != "" {
 		return f.PublicURL
 	}
-	a, ok := l.Addr().(*net.TCPAddr)
-	if ok && a.IP.IsUnspecified() {
-		return fmt.Sprintf("http://127.0.0.1:%d", a.Port)
-	}
-	return "http://" + l.Addr().String()
+	return listenURL(l)
 }
 
 func dashboard(log *slog.Logger) fs.FS {

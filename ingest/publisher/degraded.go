@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Degraded is the reason why events wait on disk for the log, for as long as Ready reports that they can; ""
-// when they don't.
+// Degraded is the reason why events wait on disk for the log, for as long as Ready reports that they can, or
+// what the log has refused for good; "" when neither is the case.
 func (p *Publisher) Degraded() string {
 	if p.spool == nil {
 		return ""
@@ -17,5 +17,5 @@ func (p *Publisher) Degraded() string {
 				"and its events wait on disk: %v", w.partition, since.Round(time.Second), sendErr)
 		}
 	}
-	return ""
+	return p.refusedReason()
 }
