@@ -134,7 +134,8 @@ func (in *intake) enqueue(
 		in.cardinality.limit(&buf.event, start)
 		buf.visitorKey = appendVisitorKey(buf.visitorKey[:0], s.Domain, facts.Addr, facts.UserAgent)
 		if b.ID != "" { // the publisher's stamp makes of it what is stored
-			buf.event.ID, buf.event.HasID = clientID(buf.visitorKey[len(buf.visitorKey):], s.Domain, b.ID), true
+			buf.event.ID = clientID(buf.visitorKey[len(buf.visitorKey):], s.Domain, b.ID)
+			buf.event.HasID = true
 		}
 		e, err := in.publisher.Add(ids.partition(buf.visitorKey), &buf.event, buf.visitorKey)
 		if err != nil {

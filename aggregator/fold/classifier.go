@@ -164,8 +164,8 @@ func (c *Classifier) Classify(e *event.Event) Class {
 	return class
 }
 
-// duplicate reports whether an event is a duplicate, and remembers its ids: at the begin of a day also the one
-// that it had the day before.
+// duplicate reports whether an event is a duplicate, and remembers its ids: at the begin of a day also the
+// one that it had the day before.
 func (c *Classifier) duplicate(e *event.Event) bool {
 	today := e.HasID && c.ids.duplicate(idOf(e), e.Time, c.watermark)
 	yesterday := e.HasPreviousID && c.ids.duplicate(previousIDOf(e), e.Time, c.watermark)

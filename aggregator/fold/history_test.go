@@ -98,7 +98,7 @@ func history(seed uint64) []Envelope {
 				if r.IntN(3) == 0 {
 					nextID++
 					e.HasID, e.ID[0], e.ID[1] = true, byte(nextID), byte(nextID>>8)
-					if r.IntN(4) == 0 { // of a day's first minutes: its id of today, which a retry may have alone
+					if r.IntN(4) == 0 { // it is of a day's first minutes
 						e.HasPreviousID, e.PreviousID = true, e.ID
 						e.ID[2] = 1
 					}

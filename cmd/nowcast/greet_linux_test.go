@@ -44,7 +44,7 @@ func terminal(t *testing.T) (program, person *os.File) {
 func TestGreeting(t *testing.T) {
 	log := streamertest.NewLog(t)
 	sites := log.Sites()
-	dir, err := openDataDir(t.TempDir())
+	dir, err := openDataDir(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
+	"time"
 
+	"nowcast/internal/broker"
+	"nowcast/internal/site"
 	"nowcast/internal/warehouse"
 )
 
@@ -39,11 +44,11 @@ var heavyQueries = []string{
 
 // fillHistory writes heavySite's history into ClickHouse.
 func fillHistory(ctx context.Context, s *server) error {
-	if err := s.addSite(ctx, heavySite); err != nil {
-		return err
-	}
 	ends, err := s.endpoints()
 	if err != nil {
+		return err
+	}
+	if err := addOldSite(ctx, ends.Kafka, heavySite); err != nil {
 		return err
 	}
 	db, err := warehouse.Open(ends.Clickhouse)
@@ -58,6 +63,22 @@ func fillHistory(ctx context.Context, s *server) error {
 		}
 	}
 	return nil
+}
+
+// addOldSite makes a public site that was created eight days ago: no query reaches before the creation.
+func addOldSite(ctx context.Context, kafka, domain string) error {
+	c := broker.New(broker.Config{Addrs: strings.Split(kafka, ",")})
+	defer c.Close()
+	sites := site.NewRegistry(c, slog.New(slog.DiscardHandler))
+	running, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	wg.Go(func() { _ = sites.Run(running) }) // ends with stop
+	if err := sites.Wait(ctx); err != nil {
+		return fmt.Errorf("read sites: %w", err)
+	}
+	return sites.Put(ctx, site.Site{Domain: domain, Public: true, Created: time.Now().AddDate(0, 0, -8)})
 }
 
 // queryHeavily has clients ask heavy queries, one after the other, until ctx ends. Every other client has a

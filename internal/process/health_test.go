@@ -18,7 +18,7 @@ func TestDegraded(t *testing.T) {
 	health.Hide("ch.internal", "")
 	parts := map[string]string{}
 	health.AddDegradedProbe(func() map[string]string { return parts })
-	ops := NewOps(health, reg)
+	ops := NewOps(health, reg, false)
 	get := func(h http.Handler) (int, string) {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", nil))

@@ -89,8 +89,8 @@ func TestRotateSecret(t *testing.T) {
 	}
 }
 
-// The secret of a cluster of an older program is version 0: its first record counts, and is written again when
-// a different one follows.
+// The secret of a cluster of an older program is version 0: its first record counts, and is written again
+// when a different one follows.
 func TestSecretOfAnOlderProgram(t *testing.T) {
 	w := newWorld(t)
 	old := strings.Repeat("ab", 32)

@@ -43,7 +43,8 @@ func (w *world) fill(t testing.TB, n int) {
 			Rules: Rules{Hostnames: []string{domain, "*." + domain}, BlockedPaths: []string{"/admin/**"}},
 		})
 		id := fmt.Sprintf("%012x", i)
-		produce("key/"+id, Key{ID: id, Name: "key", Hash: hash(id), Sites: []string{domain}, Created: created})
+		k := Key{ID: id, Name: "key", Hash: hash(id), Sites: []string{domain}, Created: created}
+		produce("key/"+id, k)
 	}
 	if err := c.Flush(context.Background()); err != nil {
 		t.Fatal(err)

@@ -15,8 +15,8 @@ type Principal struct {
 	ID   string // of the key or the share link; of Public "", or the client's address
 	// Session is the ID of the session that proved the key; "": the key itself did.
 	Session string
-	// Generation is that of the site that it was authorized for; 0: no site yet. It may not read another one of
-	// the same domain.
+	// Generation is that of the site that it was authorized for; 0: no site yet. It may not read another one
+	// of the same domain.
 	Generation int64
 	Expires    int64 // when the cookie that proved it expires, in Unix seconds; 0: it does not expire
 }

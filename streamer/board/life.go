@@ -4,8 +4,8 @@ package board
 // of the former site's.
 type Life struct {
 	Since int64 // the first second, Unix; 0: all
-	// MixedUntil is the last second, Unix, in which the rows of the windows topic may count active visitors of
-	// the former site; 0: there was none. The rows know the domain only.
+	// MixedUntil is the last second, Unix, in which the rows of the windows topic may count active visitors
+	// of the former site; 0: there was none. The rows know the domain only.
 	MixedUntil int64
 }
 

@@ -13,7 +13,8 @@ import (
 // another site.
 func TestNothingIsReadBeforeCreation(t *testing.T) {
 	created := time.Date(2026, 11, 20, 10, 30, 20, 5e8, time.UTC)
-	made := siteOf(site.Site{Domain: "example.com", Created: created, Previous: created.Add(-10 * time.Second)})
+	removed := created.Add(-10 * time.Second)
+	made := siteOf(site.Site{Domain: "example.com", Created: created, Previous: removed})
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	const since, minute = "1795170620000", "1795170660" // 10:30:20 in ms, 10:31:00
 	for _, row := range []struct{ dates, body string }{
