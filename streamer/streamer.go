@@ -8,17 +8,20 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"sync"
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"nowcast/internal/broker"
+	"nowcast/internal/erasure"
 	"nowcast/internal/site"
 	"nowcast/internal/warehouse"
 	"nowcast/streamer/access"
 	"nowcast/streamer/admin"
 	"nowcast/streamer/api"
 	"nowcast/streamer/board"
+	"nowcast/streamer/eraser"
 	"nowcast/streamer/history"
 	"nowcast/streamer/live"
 )
@@ -41,6 +44,7 @@ type Deps struct {
 	Broker    *broker.Client
 	Warehouse *warehouse.DB // nil: history is unavailable
 	Sites     *site.Registry
+	Erasures  *erasure.Log // nil: nothing can be erased
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
 }
@@ -51,6 +55,7 @@ type Service struct {
 	access    *access.Control
 	live      *live.Server
 	handlers  handlers
+	eraser    *eraser.Worker // nil: there is no ClickHouse
 	dashboard dashboard
 }
 
@@ -59,6 +64,7 @@ type handlers struct {
 	*accessHandlers
 	*adminHandlers
 	*historyHandlers
+	*eraserHandlers
 	*live.Server
 }
 
@@ -66,6 +72,7 @@ type (
 	accessHandlers  = access.Handlers
 	adminHandlers   = admin.Handlers
 	historyHandlers = history.Handlers
+	eraserHandlers  = eraser.Handlers
 )
 
 var _ api.ServerInterface = handlers{}
@@ -91,10 +98,16 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if s.live, err = live.New(cfg.Live, deps); err != nil {
 		return nil, err
 	}
+	erasing := eraser.NewHandlers(d.Erasures, nil, d.Sites, control, s.fail)
+	if d.Warehouse != nil && d.Erasures != nil {
+		erasing = eraser.NewHandlers(d.Erasures, d.Warehouse, d.Sites, control, s.fail)
+		s.eraser = eraser.New(d.Erasures, d.Warehouse, d.Broker, d.Sites, d.Log)
+	}
 	s.handlers = handlers{
 		access.NewHandlers(control, cfg.Version, s.fail),
-		admin.New(d.Sites, control, s.fail),
+		admin.New(d.Sites, control, erasing, s.fail),
 		history.NewHandlers(engine, s.live, control, s.fail),
+		erasing,
 		s.live,
 	}
 	return s, nil
@@ -139,5 +152,14 @@ func (s *Service) Ready() (ok bool, reason string) { return s.live.Ready() }
 // before the service and its HTTP server end.
 func (s *Service) Drain(ctx context.Context) error { return s.live.Drain(ctx) }
 
-// Run tails the windows topic and serves viewers until ctx ends.
-func (s *Service) Run(ctx context.Context) error { return s.live.Run(ctx) }
+// Run tails the windows topic, serves viewers and carries out erasures until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	var erasing sync.WaitGroup
+	defer erasing.Wait()
+	if s.eraser != nil {
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		erasing.Go(func() { s.eraser.Run(ctx) })
+	}
+	return s.live.Run(ctx)
+}

@@ -80,8 +80,9 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 		return err
 	}
 	defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
-	sites := h.sites(kafka)
-	live, err := addStreamer(h, c.streamerFlags, l, streamer.Deps{Broker: kafka, Warehouse: db, Sites: sites})
+	sites, erasures := h.sites(kafka), h.erasures(kafka)
+	live, err := addStreamer(h, c.streamerFlags, l, streamer.Deps{Broker: kafka, Warehouse: db, Sites: sites,
+		Erasures: erasures})
 	if err != nil {
 		return err
 	}
@@ -89,7 +90,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	if len(c.Kafka) == 0 {
 		work.Instance = "all" // the only member: after a kill -9 it gets its partitions back at once
 	}
-	if err := addAggregator(h, work, kafka, db); err != nil {
+	if err := addAggregator(h, work, kafka, erasures, db); err != nil {
 		return err
 	}
 	disk, err := c.openSpool(dir.file("spool"), log)

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"nowcast/internal/broker"
+	"nowcast/internal/erasure"
 	"nowcast/internal/httpserver"
 	"nowcast/internal/process"
 	"nowcast/internal/retry"
@@ -219,7 +220,8 @@ func ensureTopics(ctx context.Context, c *broker.Client, partitions int, onError
 }
 
 func newBroker(addrs []string) *broker.Client {
-	topics := []string{topic.Events, topic.Windows, topic.Sites, topic.Salts, topic.DeadLetter}
+	topics := []string{topic.Events, topic.Windows, topic.Sites, topic.Salts, topic.DeadLetter,
+		topic.Erasures}
 	return broker.New(broker.Config{Addrs: addrs, Topics: topics})
 }
 
@@ -274,6 +276,13 @@ func (h *host) sites(c *broker.Client) *site.Registry {
 	r := site.NewRegistry(c, h.log)
 	h.add("sites", r)
 	return r
+}
+
+// erasures adds the view of the erasures.
+func (h *host) erasures(c *broker.Client) *erasure.Log {
+	l := erasure.NewLog(c, h.log)
+	h.add("erasures", l)
+	return l
 }
 
 // engine makes the router of the public address. It writes no access log, and a panic fails only its own

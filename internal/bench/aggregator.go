@@ -15,6 +15,7 @@ import (
 
 	"nowcast/aggregator"
 	"nowcast/internal/broker"
+	"nowcast/internal/erasure"
 	"nowcast/internal/e2e/kafkatest"
 	"nowcast/internal/embedded"
 	"nowcast/internal/retry"
@@ -185,7 +186,13 @@ func (l *longLog) runAggregator(ctx context.Context, cfg aggregator.Config, db *
 	done func(*prometheus.Registry) bool) (cost, *prometheus.Registry, error) {
 	m := prometheus.NewRegistry()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	a, err := aggregator.New(cfg, aggregator.Deps{Broker: l.broker, Warehouse: db, Log: log, Metrics: m})
+	erasures, stop, err := erasure.Follow(ctx, l.broker, log)
+	if err != nil {
+		return cost{}, nil, err
+	}
+	defer stop()
+	a, err := aggregator.New(cfg, aggregator.Deps{Broker: l.broker, Erasures: erasures, Warehouse: db, Log: log,
+		Metrics: m})
 	if err != nil {
 		return cost{}, nil, err
 	}

@@ -21,16 +21,22 @@ type authorizer interface {
 	ReadableSites(r *http.Request) []site.Site
 }
 
+// eraser removes a site together with its data, and answers.
+type eraser interface {
+	EraseSite(c *gin.Context, domain string)
+}
+
 // Handlers are the HTTP handlers of the administration.
 type Handlers struct {
 	sites  *site.Registry
 	access authorizer
+	eraser eraser
 	fail   func(*gin.Context, error)
 }
 
 // New makes the handlers; fail answers with an error.
-func New(sites *site.Registry, access authorizer, fail func(*gin.Context, error)) *Handlers {
-	return &Handlers{sites: sites, access: access, fail: fail}
+func New(sites *site.Registry, access authorizer, eraser eraser, fail func(*gin.Context, error)) *Handlers {
+	return &Handlers{sites: sites, access: access, eraser: eraser, fail: fail}
 }
 
 // requireAdmin refuses the request and returns false unless it has an admin key or session.
@@ -116,7 +122,11 @@ func (h *Handlers) put(c *gin.Context, st site.Site, status int) {
 }
 
 // DeleteSite is DELETE /api/v1/sites/{domain}.
-func (h *Handlers) DeleteSite(c *gin.Context, domain string) {
+func (h *Handlers) DeleteSite(c *gin.Context, domain string, p api.DeleteSiteParams) {
+	if p.WithData != nil && *p.WithData {
+		h.eraser.EraseSite(c, domain)
+		return
+	}
 	h.remove(c, func() error { return h.sites.Delete(c.Request.Context(), strings.ToLower(domain)) })
 }
 
