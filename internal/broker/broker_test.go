@@ -71,7 +71,8 @@ func TestEnsureTogether(t *testing.T) {
 			other := New(
 				Config{
 					Addrs:  c.addrs,
-					Topics: []string{topic.Events, topic.Windows, topic.Sites, topic.Salts, topic.DeadLetter},
+					Topics: []string{topic.Events, topic.Windows, topic.Sites, topic.Salts, topic.DeadLetter,
+						topic.Erasures},
 				},
 			)
 			defer other.Close()
