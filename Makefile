@@ -139,6 +139,10 @@ bench-ingest: build kafka
 overload: build kafka
 	SPAN=$(SPAN) go run ./internal/bench overload
 
+## bench-registry: CPU of a start with 1,000, 10,000 and 100,000 sites and as many keys, and of a change
+bench-registry:
+	go test -run '^$$' -bench 'Start|Change' -benchtime 5x ./internal/site | grep -v '^ok'
+
 ## bench-idle: memory of all processes when idle
 bench-idle: build
 	go run ./internal/bench idle

@@ -31,12 +31,21 @@ Example:
 
 func printSites(w io.Writer, sites ...api.Site) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "SITE\tPUBLIC\tTIMEZONE\tCREATED")
+	fmt.Fprintln(t, "SITE\tPUBLIC\tLISTED\tTIMEZONE\tRETENTION\tCREATED")
 	for _, s := range sites {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", s.Domain, yes(s.Public), s.Timezone,
-			s.Created.Format(time.DateTime))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Domain, yes(s.Public), yes(isTrue(s.Listed)), s.Timezone,
+			days(s.RetentionDays), s.Created.Format(time.DateTime))
 	}
 	return t.Flush()
+}
+
+func isTrue(b *bool) bool { return b != nil && *b }
+
+func days(n *int) string {
+	if n == nil { // from a server of a version before it
+		return ""
+	}
+	return fmt.Sprintf("%d days", *n)
 }
 
 func yes(b bool) string {
@@ -50,7 +59,10 @@ type siteAddCmd struct {
 	serverFlags
 	Domain   string `arg:"" placeholder:"DOMAIN" help:"The host name of its pages."`
 	Public   bool   `help:"Let anybody read it."`
+	Listed   *bool  `help:"Show it to everybody in lists of sites, if it is public."`
 	Timezone string `default:"UTC" placeholder:"ZONE" help:"In whose time its days begin (${default})."`
+
+	RetentionDays *int `placeholder:"DAYS" help:"For how many days its history is kept, 1 to 3650; 0: 395, which is 13 months."`
 }
 
 // Help implements kong.HelpProvider.
@@ -64,7 +76,10 @@ Example:
 
 // Run runs the command.
 func (c *siteAddCmd) Run(ctx context.Context, std *stdio) error {
-	request := api.SiteCreate{Domain: c.Domain, Public: &c.Public, Timezone: &c.Timezone}
+	request := api.SiteCreate{
+		Domain: c.Domain, Public: &c.Public, Listed: c.Listed, Timezone: &c.Timezone,
+		RetentionDays: c.RetentionDays,
+	}
 	var site api.Site
 	if err := c.call(ctx, http.MethodPost, "/api/v1/sites", request, &site); err != nil {
 		return err
@@ -99,7 +114,10 @@ type siteSetCmd struct {
 	serverFlags
 	Domain   string  `arg:"" placeholder:"DOMAIN" help:"Which site."`
 	Public   *bool   `negatable:"" help:"Let anybody read it, or nobody without a key."`
+	Listed   *bool   `negatable:"" help:"Show it to everybody in lists of sites, if it is public, or only to who has a key."`
 	Timezone *string `placeholder:"ZONE" help:"In whose time its days begin."`
+
+	RetentionDays *int `placeholder:"DAYS" help:"For how many days its history is kept, 1 to 3650; 0: the default."`
 
 	Origins []string `placeholder:"ORIGIN" help:"Whose pages may read it in a browser, as https://app.example.com or https://*.example.com."`
 	ruleFlags
@@ -174,9 +192,10 @@ func printLists(w io.Writer, s *api.Site) {
 
 // Validate implements kong's validation.
 func (c *siteSetCmd) Validate() error {
-	if c.Public == nil && c.Timezone == nil && len(c.Origins) == 0 && c.rules() == nil {
-		return fmt.Errorf("there is nothing to change: give --public, --no-public, --timezone, --origins, " +
-			"--hostname, --block-address, --block-country or --block-path")
+	if c.Public == nil && c.Listed == nil && c.Timezone == nil && c.RetentionDays == nil &&
+		len(c.Origins) == 0 && c.rules() == nil {
+		return fmt.Errorf("there is nothing to change: give --public, --no-public, --listed, --no-listed, " +
+			"--timezone, --retention-days, --origins, --hostname, --block-address, --block-country or --block-path")
 	}
 	return nil
 }
@@ -184,7 +203,8 @@ func (c *siteSetCmd) Validate() error {
 // Run runs the command.
 func (c *siteSetCmd) Run(ctx context.Context, std *stdio) error {
 	request := api.SiteUpdate{
-		Public: c.Public, Timezone: c.Timezone, Rules: c.rules(), Origins: replacement(c.Origins),
+		Public: c.Public, Listed: c.Listed, Timezone: c.Timezone, RetentionDays: c.RetentionDays,
+		Rules: c.rules(), Origins: replacement(c.Origins),
 	}
 	var site api.Site
 	if err := c.call(ctx, http.MethodPatch, "/api/v1/sites/"+url.PathEscape(c.Domain), request,

@@ -237,7 +237,11 @@ export interface paths {
         delete: operations["deleteSite"];
         options?: never;
         head?: never;
-        /** Change a site; fields that are left out stay */
+        /**
+         * Change a site; fields that are left out stay
+         * @description A change applies to the newest state. Two changes at once are both in effect if they are of different fields; otherwise one
+         *     of them gets 409. With `revision` or `If-Match` the change is made only if the site still has that revision.
+         */
         patch: operations["updateSite"];
         trace?: never;
     };
@@ -690,6 +694,12 @@ export interface components {
             timezone: string;
             /** Format: date-time */
             created: string;
+            /** @description Lists of sites show it to everybody, if it is public. */
+            listed?: boolean;
+            /** @description For how many days its history is kept. */
+            retention_days?: number;
+            /** @description Counts the changes of the site; shown to admins only. */
+            revision?: number;
             rules?: components["schemas"]["SiteRules"];
             origins?: components["schemas"]["SiteOrigins"];
         };
@@ -722,12 +732,24 @@ export interface components {
             public: boolean;
             /** @default UTC */
             timezone: string;
+            /**
+             * @description Lists of sites show it to everybody, if it is public.
+             * @default false
+             */
+            listed: boolean;
+            /** @description For how many days its history is kept; 0, the default: 395, which is 13 months. */
+            retention_days?: number;
             rules?: components["schemas"]["SiteRules"];
             origins?: components["schemas"]["SiteOrigins"];
         };
         SiteUpdate: {
             public?: boolean;
             timezone?: string;
+            listed?: boolean;
+            /** @description 0 restores the default. */
+            retention_days?: number;
+            /** @description The revision that the change is based on: when the site has another one by now, the answer is 409. */
+            revision?: number;
             rules?: components["schemas"]["SiteRules"];
             origins?: components["schemas"]["SiteOrigins"];
         };
@@ -921,7 +943,7 @@ export interface components {
                 "application/json": components["schemas"]["Error"];
             };
         };
-        /** @description It exists already. */
+        /** @description It exists already, or was changed meanwhile; read it and try again. */
         Conflict: {
             headers: {
                 [name: string]: unknown;
@@ -970,6 +992,8 @@ export interface components {
     };
     requestBodies: never;
     headers: {
+        /** @description Revision of the site in quotes, for `If-Match`; sent to admins. */
+        Revision: string;
         /** @description Number of accepted but uncounted beacons (one for each site). */
         Dropped: string;
         /** @description Seconds to wait before retrying. */
@@ -1495,6 +1519,7 @@ export interface operations {
             /** @description The site. */
             200: {
                 headers: {
+                    ETag: components["headers"]["Revision"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1547,7 +1572,10 @@ export interface operations {
     updateSite: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The `ETag` of the answer that the change is based on; the same as `revision`. */
+                "If-Match"?: string;
+            };
             path: {
                 domain: string;
             };
@@ -1562,6 +1590,7 @@ export interface operations {
             /** @description The site as it is now. */
             200: {
                 headers: {
+                    ETag: components["headers"]["Revision"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1572,6 +1601,7 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
             503: components["responses"]["Unavailable"];
         };
     };

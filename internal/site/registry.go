@@ -1,18 +1,11 @@
 package site
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,37 +16,46 @@ import (
 )
 
 // Registry is a process's view of the topic nowcast.sites.v1. It is safe for concurrent use; look-ups take
-// no lock.
+// no lock. Each kind of record has a table. Records are applied to it while a batch is read, and become
+// visible together at the batch's end.
 type Registry struct {
 	kafka *broker.Client
 	log   *slog.Logger
-	state atomic.Pointer[state]
+	kinds map[string]recordKind // by the prefix of their records' keys
+	sites *sites
+	keys  *keys
+	links *links
+
+	secret atomic.Pointer[[32]byte] // nil until it is known
+
+	repairDelay time.Duration // at most twice that until a rejected record is followed by the one in effect
 
 	mu             sync.Mutex
-	next           int64         // offset of the next record to apply
-	changed        chan struct{} // closed and replaced when a field of this block changes
-	ready          bool          // the log is read to its end at the start, and the secret is known
-	reason         string        // why it isn't ready, or the last error of reading; "" after a success
-	secretDiverges bool          // the newest secret in the log differs from the first one
+	next           int64               // offset of the next record to publish
+	changed        chan struct{}       // closed and replaced when a field of this block changes
+	ready          bool                // the log is read to its end at the start, and the secret is known
+	reason         string              // why it isn't ready, or the last error of reading; "" after a success
+	secretDiverges bool                // the newest secret in the log differs from the first one
+	dangling       map[string]bool     // keys whose newest record was rejected; see repair
+	writes         map[string]*verdict // of the records that this process is writing, by header.Write
+
+	caught bool // the log was read to its end once; of the goroutine that applies records
 }
 
-// state is immutable once it is stored.
-type state struct {
-	sites       map[string]Site
-	keys        map[string]Key // by id
-	keyByHash   map[string]Key // by hash of the secret
-	secret      [32]byte       // zero until secretKnown
-	secretKnown bool
-	inOrder     []Site
+// defaultRepairDelay is longer than a writer takes to follow up on its own rejected record.
+const defaultRepairDelay = 2 * time.Second
 
-	links      map[string]Link // by id
-	linkByHash map[string]Link // by hash of the secret
-}
+// writeTimeout bounds how long a change waits for Kafka.
+const writeTimeout = 10 * time.Second
 
 // NewRegistry makes an empty registry; Run fills it.
 func NewRegistry(c *broker.Client, log *slog.Logger) *Registry {
-	r := &Registry{kafka: c, log: log, changed: make(chan struct{}), reason: "reading the sites from Kafka"}
-	r.state.Store(&state{sites: map[string]Site{}, keys: map[string]Key{}, links: map[string]Link{}})
+	r := &Registry{
+		kafka: c, log: log, kinds: map[string]recordKind{}, repairDelay: defaultRepairDelay,
+		changed: make(chan struct{}), reason: "reading the sites from Kafka",
+		dangling: map[string]bool{}, writes: map[string]*verdict{},
+	}
+	r.sites, r.keys, r.links = newSites(r), newKeys(r), newLinks(r)
 	return r
 }
 
@@ -68,9 +70,11 @@ func (r *Registry) Run(ctx context.Context) error {
 		first, end, err := r.kafka.Bounds(ctx, topic.Sites, 0)
 		if err == nil {
 			wg.Go(func() { r.prepare(ctx, end) })
+			wg.Go(func() { r.repair(ctx) })
+			wg.Go(func() { r.expire(ctx) })
 			return r.kafka.Follow(ctx, broker.Follower{
-				Topic: topic.Sites, From: first, Record: r.apply, Fail: r.setReason, Gap: r.logGap,
-				Batch: func(next, _ int64) error { r.advance(next); return nil },
+				Topic: topic.Sites, From: first, Record: r.apply, Batch: r.publish, Fail: r.setReason,
+				Gap: r.logGap,
 			})
 		}
 		if ctx.Err() != nil {
@@ -92,7 +96,7 @@ func (r *Registry) prepare(ctx context.Context, end int64) {
 	if end > 0 && r.waitFor(ctx, end) != nil {
 		return
 	}
-	for !r.state.Load().secretKnown {
+	for !r.secretKnown() {
 		var candidate [32]byte
 		_, _ = rand.Read(candidate[:])
 		if !r.writeSecret(ctx, candidate) {
@@ -111,27 +115,22 @@ func (r *Registry) prepare(ctx context.Context, end int64) {
 	}
 }
 
-// writeSecret writes a secret and waits until this registry has applied it. Ready reports a failure. It
-// returns false when ctx has ended.
-func (r *Registry) writeSecret(ctx context.Context, secret [32]byte) bool {
-	off, err := r.write(ctx, secretRecord, []byte(hex.EncodeToString(secret[:])))
-	if err == nil {
-		err = r.waitFor(ctx, off+1)
-	}
-	if err != nil && ctx.Err() == nil {
-		r.setReason(fmt.Errorf("keep the cluster's secret: %w", err))
-		_ = retry.Sleep(ctx, 200*time.Millisecond)
-	}
-	return ctx.Err() == nil
-}
-
 func (r *Registry) setReason(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.reason = fmt.Sprintf("reading the sites from Kafka: %v", err)
 }
 
-func (r *Registry) advance(next int64) {
+// publish makes the records of a batch visible. At the start it waits for the end of the log, so that a long
+// log is put in order once.
+func (r *Registry) publish(next, end int64) error {
+	r.caught = r.caught || next >= end
+	if !r.caught {
+		return nil
+	}
+	for _, kind := range r.kinds {
+		kind.publish()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ready {
@@ -141,6 +140,7 @@ func (r *Registry) advance(next int64) {
 		r.next = next
 		r.broadcast()
 	}
+	return nil
 }
 
 // broadcast wakes all callers of wait. r.mu is held.
@@ -152,6 +152,18 @@ func (r *Registry) broadcast() {
 // waitFor waits until all records before offset are applied.
 func (r *Registry) waitFor(ctx context.Context, offset int64) error {
 	return r.wait(ctx, func() bool { return r.next >= offset })
+}
+
+// Sync returns once this registry has applied all records that were in the log when Sync was called: also
+// what another process was told to be in effect.
+func (r *Registry) Sync(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	_, end, err := r.kafka.Bounds(ctx, topic.Sites, 0)
+	if err != nil {
+		return fmt.Errorf("read the end of the sites topic: %w", err)
+	}
+	return r.waitFor(ctx, end)
 }
 
 // wait waits until ok returns true. It calls ok under the lock.
@@ -184,111 +196,40 @@ func (r *Registry) Ready() (ok bool, reason string) {
 	return r.ready, r.reason
 }
 
-// Prefixes of the keys of the topic's records; a domain or an id follows. The secret's is the whole key.
-const (
-	siteRecord   = "site/"
-	keyRecord    = "key/"
-	linkRecord   = "link/"
-	secretRecord = "secret"
-)
-
-// apply stores a state that has one more record applied. It logs and skips a record that can't be read.
+// apply applies a record. It logs and skips one that can't be read.
 func (r *Registry) apply(record broker.Record) error {
-	s := *r.state.Load()
-	var err error
 	key := string(record.Key)
-	if domain, ok := strings.CutPrefix(key, siteRecord); ok {
-		err = s.applySite(domain, record.Value)
-	} else if id, ok := strings.CutPrefix(key, keyRecord); ok {
-		err = s.applyKey(id, record.Value)
-	} else if id, ok := strings.CutPrefix(key, linkRecord); ok {
-		err = s.applyLink(id, record.Value)
-	} else if key == secretRecord {
-		err = r.applySecret(&s, record.Value)
-	} else {
+	kind, id, ok := r.kind(key)
+	var err error
+	switch {
+	case ok:
+		err = r.applyTo(kind, key, id, record.Value)
+	case key == secretRecord:
+		err = r.applySecret(record.Value)
+	default:
 		err = errors.New("unknown kind of record")
 	}
 	if err != nil {
 		r.log.Warn("skip a record of the sites topic", "offset", record.Offset, "key", key, "error", err)
-	} else {
-		r.state.Store(&s)
-	}
-	r.advance(record.Offset + 1)
-	return nil
-}
-
-func (s *state) applySite(domain string, value []byte) error {
-	s.sites = maps.Clone(s.sites)
-	if delete(s.sites, domain); value != nil {
-		var v Site
-		if err := json.Unmarshal(value, &v); err != nil {
-			return err
-		}
-		if v.Domain != domain {
-			return errors.New("key and value name different sites")
-		}
-		var err error
-		if v.ruleSet, err = compileRules(v.Rules); err != nil {
-			return err
-		}
-		s.sites[domain] = v
-	}
-	s.inOrder = slices.SortedFunc(maps.Values(s.sites), func(a, b Site) int {
-		return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.Domain, b.Domain))
-	})
-	return nil
-}
-
-func (s *state) applyKey(id string, value []byte) error {
-	s.keys, s.keyByHash = maps.Clone(s.keys), map[string]Key{}
-	if delete(s.keys, id); value != nil {
-		var v Key
-		if err := json.Unmarshal(value, &v); err != nil {
-			return err
-		}
-		if v.ID != id || len(v.Hash) != sha256.Size*2 {
-			return errors.New("the value isn't the key's")
-		}
-		s.keys[id] = v
-	}
-	for _, v := range s.keys {
-		s.keyByHash[v.Hash] = v
 	}
 	return nil
 }
 
-func (s *state) applyLink(id string, value []byte) error {
-	s.links, s.linkByHash = maps.Clone(s.links), map[string]Link{}
-	if delete(s.links, id); value != nil {
-		var v Link
-		if err := json.Unmarshal(value, &v); err != nil {
-			return err
-		}
-		if v.ID != id || v.Site == "" || len(v.Hash) != sha256.Size*2 {
-			return errors.New("the value isn't the link's")
-		}
-		s.links[id] = v
-	}
-	for _, v := range s.links {
-		s.linkByHash[v.Hash] = v
-	}
-	return nil
-}
-
-// applySecret takes the first secret in the log. A different one after it lost the race at the cluster's
-// first start.
-func (r *Registry) applySecret(s *state, value []byte) error {
-	var v [32]byte
-	n, err := hex.Decode(v[:], value[:min(len(value), 2*len(v))])
-	good := err == nil && n == len(v)
-	if good && !s.secretKnown {
-		s.secret, s.secretKnown = v, true
+func (r *Registry) applyTo(kind recordKind, key, id string, value []byte) error {
+	h, v, err := kind.apply(id, value)
+	if err != nil {
+		return err
 	}
 	r.mu.Lock()
-	r.secretDiverges = s.secretKnown && v != s.secret
-	r.mu.Unlock()
-	if !good {
-		return errors.New("the secret isn't 32 bytes in hex")
+	defer r.mu.Unlock()
+	if own := r.writes[h.Write]; own != nil && *own != inEffect {
+		*own = v
+	}
+	if v == rejected {
+		r.dangling[key] = true
+		r.broadcast()
+	} else if len(r.dangling) > 0 {
+		delete(r.dangling, key)
 	}
 	return nil
 }
@@ -308,18 +249,28 @@ func (r *Registry) write(ctx context.Context, key string, value []byte) (int64, 
 	}
 }
 
-// set writes a record, a tombstone if value is nil, and returns when this registry has applied it.
-func (r *Registry) set(ctx context.Context, key string, value any) error {
-	var b []byte
-	if value != nil {
-		var err error
-		if b, err = json.Marshal(value); err != nil {
-			return fmt.Errorf("encode %s: %w", key, err)
-		}
+// commit writes a record, waits until this registry has published it, and returns what became of it. write
+// is the record's header.Write.
+func (r *Registry) commit(ctx context.Context, key string, value []byte, write string) (verdict, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	var v verdict
+	r.mu.Lock()
+	r.writes[write] = &v
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		delete(r.writes, write)
+		r.mu.Unlock()
+	}()
+	off, err := r.write(ctx, key, value)
+	if err == nil {
+		err = r.waitFor(ctx, off+1)
 	}
-	off, err := r.write(ctx, key, b)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", key, err)
+		return undecided, err
 	}
-	return r.waitFor(ctx, off+1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return v, nil
 }

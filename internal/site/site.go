@@ -6,14 +6,10 @@
 package site
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 )
@@ -22,6 +18,8 @@ import (
 var (
 	ErrNotFound = errors.New("not found")
 	ErrInvalid  = errors.New("not valid")
+	ErrExists   = errors.New("exists already")
+	ErrConflict = errors.New("changed meanwhile; read it and try again")
 )
 
 // Site is one website whose visitors are counted.
@@ -32,7 +30,13 @@ type Site struct {
 	Created  time.Time `json:"created"`
 	Rules    Rules     `json:"rules,omitzero"`
 	// whose pages may read it in a browser; none: see ReadableFrom
-	Origins []string `json:"origins,omitempty"`
+	Origins       []string `json:"origins,omitempty"`
+	Listed        bool     `json:"listed,omitempty"`         // with Public: shown in lists to everybody
+	RetentionDays int      `json:"retention_days,omitempty"` // days its history is kept; 0: see Retention
+
+	// Generation tells the site from those of its domain that were removed before.
+	Generation int64 `json:"generation,omitempty"`
+	Revision   int64 `json:"-"` // counts the changes; the registry sets it
 
 	ruleSet *RuleSet // Rules compiled; nil in sites that no registry returned
 }
@@ -40,37 +44,14 @@ type Site struct {
 // RuleSet returns the compiled Rules.
 func (s Site) RuleSet() *RuleSet { return s.ruleSet }
 
-// Key lets its holder read sites and, with Admin, administer. Only the hash of its secret is stored.
-type Key struct {
-	ID      string    `json:"id"`
-	Name    string    `json:"name"`
-	Hash    string    `json:"hash"` // hex SHA-256 of the secret
-	Admin   bool      `json:"admin"`
-	Sites   []string  `json:"sites,omitempty"` // that it may read; none: all
-	Created time.Time `json:"created"`
-}
+// Bounds of Site.RetentionDays.
+const (
+	DefaultRetentionDays = 395 // 13 months
+	MaxRetentionDays     = 3650
+)
 
-// MayRead reports whether the key opens a site.
-func (k Key) MayRead(domain string) bool {
-	return k.Admin || len(k.Sites) == 0 || slices.Contains(k.Sites, domain)
-}
-
-// keySecretPrefix marks a secret as Nowcast's, so that scanners of repositories can find one that leaked.
-const keySecretPrefix = "nck_"
-
-// NewSecret returns a new secret of a key: 192 random bits.
-func NewSecret() string { return newSecret(keySecretPrefix) }
-
-func newSecret(prefix string) string {
-	var b [24]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return prefix + base64.RawURLEncoding.EncodeToString(b[:])
-}
-
-func hash(secret string) string {
-	h := sha256.Sum256([]byte(secret))
-	return hex.EncodeToString(h[:])
-}
+// Retention returns for how many days the site's history is kept.
+func (s Site) Retention() int { return cmp.Or(s.RetentionDays, DefaultRetentionDays) }
 
 // Domain normalises a site's domain as a person types it: a host name of at most 253 bytes (letters, digits,
 // hyphens, dots; other scripts as punycode), an IP address, or localhost, each with an optional port. It
@@ -114,6 +95,10 @@ func (s Site) check() error {
 	if _, err := time.LoadLocation(s.Timezone); err != nil || s.Timezone == "Local" {
 		return fmt.Errorf("%w: %q is no time zone; give an IANA name such as Europe/Berlin",
 			ErrInvalid, shorten(s.Timezone))
+	}
+	if s.RetentionDays < 0 || s.RetentionDays > MaxRetentionDays {
+		return fmt.Errorf("%w: retention_days is %d; give 1 to %d, or 0 for the default of %d",
+			ErrInvalid, s.RetentionDays, MaxRetentionDays, DefaultRetentionDays)
 	}
 	return nil
 }

@@ -22,11 +22,11 @@ func TestMain(m *testing.M) {
 }
 
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	addrs []string
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	k, err := kfake.NewCluster(kfake.NumBrokers(1))
 	if err != nil {
 		t.Fatal(err)

@@ -410,6 +410,9 @@ type Site struct {
 	Created time.Time `json:"created"`
 	Domain  string    `json:"domain"`
 
+	// Listed Lists of sites show it to everybody, if it is public.
+	Listed *bool `json:"listed,omitempty"`
+
 	// Origins Origins whose pages may read a private site in a browser, as `https://app.example.com` or `https://*.example.com` (its
 	// subdomains); at most 100. Without any, pages of the site's own domain and its subdomains may. Shown to admins only. In a
 	// change, an empty list restores that default.
@@ -417,6 +420,12 @@ type Site struct {
 
 	// Public Anybody may read it.
 	Public bool `json:"public"`
+
+	// RetentionDays For how many days its history is kept.
+	RetentionDays *int `json:"retention_days,omitempty"`
+
+	// Revision Counts the changes of the site; shown to admins only.
+	Revision *int `json:"revision,omitempty"`
 
 	// Rules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays, and
 	// an empty list removes the rules.
@@ -430,11 +439,17 @@ type Site struct {
 type SiteCreate struct {
 	Domain string `json:"domain"`
 
+	// Listed Lists of sites show it to everybody, if it is public.
+	Listed *bool `json:"listed,omitempty"`
+
 	// Origins Origins whose pages may read a private site in a browser, as `https://app.example.com` or `https://*.example.com` (its
 	// subdomains); at most 100. Without any, pages of the site's own domain and its subdomains may. Shown to admins only. In a
 	// change, an empty list restores that default.
 	Origins *SiteOrigins `json:"origins,omitempty"`
 	Public  *bool        `json:"public,omitempty"`
+
+	// RetentionDays For how many days its history is kept; 0, the default: 395, which is 13 months.
+	RetentionDays *int `json:"retention_days,omitempty"`
 
 	// Rules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays, and
 	// an empty list removes the rules.
@@ -470,11 +485,19 @@ type SiteRules struct {
 
 // SiteUpdate defines model for SiteUpdate.
 type SiteUpdate struct {
+	Listed *bool `json:"listed,omitempty"`
+
 	// Origins Origins whose pages may read a private site in a browser, as `https://app.example.com` or `https://*.example.com` (its
 	// subdomains); at most 100. Without any, pages of the site's own domain and its subdomains may. Shown to admins only. In a
 	// change, an empty list restores that default.
 	Origins *SiteOrigins `json:"origins,omitempty"`
 	Public  *bool        `json:"public,omitempty"`
+
+	// RetentionDays 0 restores the default.
+	RetentionDays *int `json:"retention_days,omitempty"`
+
+	// Revision The revision that the change is based on: when the site has another one by now, the answer is 409.
+	Revision *int `json:"revision,omitempty"`
 
 	// Rules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays, and
 	// an empty list removes the rules.
@@ -567,6 +590,12 @@ type StreamEventsParamsRate string
 type DeleteSiteParams struct {
 	// WithData Erase what the site has received.
 	WithData *bool `form:"with_data,omitempty" json:"with_data,omitempty"`
+}
+
+// UpdateSiteParams defines parameters for UpdateSite.
+type UpdateSiteParams struct {
+	// IfMatch The `ETag` of the answer that the change is based on; the same as `revision`.
+	IfMatch *string `json:"If-Match,omitempty"`
 }
 
 // GetLedgerParams defines parameters for GetLedger.
@@ -730,7 +759,7 @@ type ServerInterface interface {
 	GetSite(c *gin.Context, domain string)
 	// UpdateSite Change a site; fields that are left out stay
 	// (PATCH /api/v1/sites/{domain})
-	UpdateSite(c *gin.Context, domain string)
+	UpdateSite(c *gin.Context, domain string, params UpdateSiteParams)
 	// CreateErasure Erase a visitor's events of a site
 	// (POST /api/v1/sites/{domain}/erasures)
 	CreateErasure(c *gin.Context, domain string)
@@ -1090,6 +1119,30 @@ func (siw *ServerInterfaceWrapper) UpdateSite(c *gin.Context) {
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateSiteParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch string
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for If-Match, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter If-Match: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -1097,7 +1150,7 @@ func (siw *ServerInterfaceWrapper) UpdateSite(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.UpdateSite(c, domain)
+	siw.Handler.UpdateSite(c, domain, params)
 }
 
 // CreateErasure operation middleware
