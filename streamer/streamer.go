@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +25,7 @@ import (
 	"nowcast/streamer/eraser"
 	"nowcast/streamer/history"
 	"nowcast/streamer/live"
+	"nowcast/streamer/retention"
 )
 
 //go:embed openapi.yaml
@@ -52,10 +54,12 @@ type Deps struct {
 // Service is one streamer.
 type Service struct {
 	log       *slog.Logger
+	sites     *site.Registry
 	access    *access.Control
 	live      *live.Server
 	handlers  handlers
 	eraser    *eraser.Worker // nil: there is no ClickHouse
+	retention *retention.Worker
 	dashboard dashboard
 }
 
@@ -83,7 +87,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{log: d.Log, access: control}
+	s := &Service{log: d.Log, sites: d.Sites, access: control}
 	s.dashboard = dashboard{files: cfg.Dashboard, fail: s.fail}
 	deps := live.Deps{Broker: d.Broker, Access: control, Limits: access.NewLimiter(cfg.Limits), Fail: s.fail,
 		Log: d.Log, Metrics: d.Metrics}
@@ -93,7 +97,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 		if engine, err = history.New(d.Warehouse, cfg.History); err != nil {
 			return nil, err
 		}
-		deps.History = storedSeconds{engine}
+		deps.History = storedSeconds{engine, d.Sites}
 	}
 	if s.live, err = live.New(cfg.Live, deps); err != nil {
 		return nil, err
@@ -102,6 +106,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if d.Warehouse != nil && d.Erasures != nil {
 		erasing = eraser.NewHandlers(d.Erasures, d.Warehouse, d.Sites, control, s.fail)
 		s.eraser = eraser.New(d.Erasures, d.Warehouse, d.Broker, d.Sites, d.Log)
+		s.retention = retention.New(d.Warehouse, func() retention.Policy { return policyOf(d.Sites) }, d.Log)
 	}
 	s.handlers = handlers{
 		access.NewHandlers(control, cfg.Version, s.fail),
@@ -114,9 +119,14 @@ func New(cfg Config, d Deps) (*Service, error) {
 }
 
 // storedSeconds adapts history.Engine to live's history interface.
-type storedSeconds struct{ engine *history.Engine }
+type storedSeconds struct {
+	engine *history.Engine
+	sites  *site.Registry
+}
 
 func (s storedSeconds) Seconds(ctx context.Context, domain string, from, to int64) ([]board.Second, error) {
+	st, _ := s.sites.Lookup(domain)
+	from = max(from, time.Now().UTC().AddDate(0, 0, -st.Retention()).Unix())
 	seconds, err := s.engine.Seconds(ctx, domain, from, to)
 	if err != nil {
 		return nil, err
@@ -145,6 +155,17 @@ func (s *Service) Routes(r gin.IRouter) {
 	}
 }
 
+// policyOf returns how long the sites keep their rows.
+func policyOf(sites *site.Registry) retention.Policy {
+	p := retention.Policy{Default: site.DefaultRetentionDays, Sites: map[string]int{}}
+	for _, st := range sites.Sites() {
+		if days := st.Retention(); days != p.Default {
+			p.Sites[st.Domain] = days
+		}
+	}
+	return p
+}
+
 // Ready reports whether frames are complete, and if not, why.
 func (s *Service) Ready() (ok bool, reason string) { return s.live.Ready() }
 
@@ -160,6 +181,11 @@ func (s *Service) Run(ctx context.Context) error {
 		ctx, stop := context.WithCancel(ctx)
 		defer stop()
 		erasing.Go(func() { s.eraser.Run(ctx) })
+		erasing.Go(func() {
+			if s.sites.Wait(ctx) == nil {
+				s.retention.Run(ctx)
+			}
+		})
 	}
 	return s.live.Run(ctx)
 }

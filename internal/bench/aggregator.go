@@ -15,9 +15,9 @@ import (
 
 	"nowcast/aggregator"
 	"nowcast/internal/broker"
-	"nowcast/internal/erasure"
 	"nowcast/internal/e2e/kafkatest"
 	"nowcast/internal/embedded"
+	"nowcast/internal/erasure"
 	"nowcast/internal/retry"
 	"nowcast/internal/topic"
 	"nowcast/internal/warehouse"

@@ -70,7 +70,7 @@ func TestEnsureTogether(t *testing.T) {
 		wg.Go(func() {
 			other := New(
 				Config{
-					Addrs:  c.addrs,
+					Addrs: c.addrs,
 					Topics: []string{topic.Events, topic.Windows, topic.Sites, topic.Salts, topic.DeadLetter,
 						topic.Erasures},
 				},

@@ -125,7 +125,10 @@ func (l *Log) apply(x broker.Record) error {
 	case r.Request != nil && l.all[r.Request.ID] != nil:
 		e := *l.all[r.Request.ID]
 		if r.Request.Before.After(e.Before) { // the site was removed later than it was asked for
-			e.Before, e.State = r.Request.Before, Waiting
+			e.Before = r.Request.Before
+			if e.State == Done {
+				e.State = Waiting
+			}
 		}
 		l.all[e.ID] = &e
 	case r.Request != nil:

@@ -190,7 +190,8 @@ func (r *run) compareLedger(ctx context.Context, p int, rc *recount, to int64) e
 	kept := time.Now().AddDate(0, -ledgerRetention, 0).Unix()
 	for k, w := range rc.ledger {
 		if k.minute <= rc.lostThrough || newer[k] || w.last >= r.committed[topic.Events][p] ||
-			k.minute*60 < kept || r.erased.Site(k.site, k.minute*60_000) {
+			k.minute*60 < kept || r.erased.Site(k.site, k.minute*60_000) ||
+			r.hasExpired(k.site, k.minute*60_000) {
 			continue
 		}
 		r.report.addLedger(w)

@@ -89,6 +89,7 @@ type run struct {
 	tables    tables
 	report    *Report
 	erased    *erasure.Set
+	expired   map[string]int64   // by site: older rows have expired, ms
 	leftOver  int                // rows of erasures that haven't ended
 	committed map[string][]int64 // offsets that the store lane has committed, by topic and partition
 }
@@ -102,6 +103,9 @@ func Run(ctx context.Context, c Config, d Deps) (*Report, error) {
 	defer stop()
 	r := newRun(c, d.Broker, d.Broker, d.Warehouse)
 	r.erased = erasures.Set()
+	if r.expired, err = readExpired(ctx, d.Warehouse); err != nil {
+		return nil, err
+	}
 	return r.run(ctx)
 }
 
@@ -295,6 +299,34 @@ func each(table string, rows driver.Rows, scan func() error) (err error) {
 	}
 	return nil
 }
+
+// readExpired returns until when the rows of sites with a short retention have been deleted, ms.
+func readExpired(ctx context.Context, db tables) (map[string]int64, error) {
+	out := map[string]int64{}
+	scan := func(query string, row func(driver.Rows) error) error {
+		rows, err := db.Query(ctx, query)
+		if err != nil {
+			return fmt.Errorf("read the expired rows from ClickHouse: %w", err)
+		}
+		return each("the expired rows", rows, func() error { return row(rows) })
+	}
+	var exists uint8 // not in a database of an older version
+	if err := scan("EXISTS TABLE expired", func(r driver.Rows) error { return r.Scan(&exists) }); err != nil ||
+		exists == 0 {
+		return nil, err
+	}
+	return out, scan("SELECT site, toUnixTimestamp64Milli(max(before)) FROM expired GROUP BY site",
+		func(r driver.Rows) error {
+			var site string
+			var before int64
+			err := r.Scan(&site, &before)
+			out[site] = before
+			return err
+		})
+}
+
+// hasExpired reports whether a row of a time, ms, may be missing because its site keeps it no longer.
+func (r *run) hasExpired(site string, at int64) bool { return at < r.expired[site] }
 
 // includes reports whether the run covers a site.
 func (c *Config) includes(site string) bool {

@@ -5,6 +5,7 @@ package admin
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -22,6 +23,8 @@ type authorizer interface {
 // eraser removes a site together with its data, and answers.
 type eraser interface {
 	EraseSite(c *gin.Context, domain string)
+	// what a site receives before until is erased
+	Erasing(domain string) (until time.Time, erasing bool)
 }
 
 // Handlers are the HTTP handlers of the administration.

@@ -113,6 +113,11 @@ func (h *Handlers) EraseSite(c *gin.Context, domain string) {
 	h.ask(c, erasure.Request{Kind: erasure.Site, Site: domain})
 }
 
+// Erasing reports whether what a site receives now is erased, and until when.
+func (h *Handlers) Erasing(domain string) (until time.Time, erasing bool) {
+	return h.erasures.Pending(domain, time.Now())
+}
+
 // stored reports whether ClickHouse has rows of a site, which may have been removed without its data.
 func (h *Handlers) stored(ctx context.Context, domain string) (bool, error) {
 	if h.db == nil {

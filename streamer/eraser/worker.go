@@ -30,6 +30,7 @@ import (
 const (
 	lease        = 30 * time.Second // a worker that reports nothing for so long has ended
 	reportEvery  = lease / 4
+	removal      = time.Second     // in which the handler of a request removes the site
 	settle       = 2 * time.Second // after a request, all aggregators know it
 	retryPause   = 5 * time.Second
 	pollInterval = 250 * time.Millisecond
@@ -184,6 +185,9 @@ func (w *Worker) carryOut(ctx context.Context, e *erasure.Erasure) error {
 // failed between the tombstone and the removal. Then the tombstone is renewed, so that it covers what the
 // site received meanwhile.
 func (w *Worker) removeSite(ctx context.Context, e *erasure.Erasure) error {
+	if err := retry.Sleep(ctx, time.Until(e.Requested.Add(removal))); err != nil {
+		return err
+	}
 	st, exists := w.sites.Lookup(e.Site)
 	if e.Kind != erasure.Site || !exists || st.Created.After(e.Requested) {
 		return nil

@@ -79,7 +79,7 @@ func BenchmarkMillion(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			for b.Loop() {
-				r, err := e.Run(b.Context(), public, Site{"million.example", "Europe/Berlin"}, c.q)
+				r, err := e.Run(b.Context(), public, Site{Domain: "million.example", Timezone: "Europe/Berlin"}, c.q)
 				if err != nil || len(r.Results) == 0 {
 					b.Fatal(r, err)
 				}

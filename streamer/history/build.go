@@ -78,13 +78,14 @@ type builder struct {
 // build returns the statement of a plan.
 func (p plan) build() (statement, error) {
 	b := builder{plan: p, visits: p.needsVisits()}
-	b.bind("site", p.site)
-	b.bind("from", p.span.From.UnixMilli())
+	from := p.site.later(p.span.From)
+	b.bind("site", p.site.Domain)
+	b.bind("from", from.UnixMilli())
 	b.bind("to", p.span.To.UnixMilli())
 	name := "events.sql"
 	if b.visits {
 		name = "visits.sql"
-		b.bind("midnight", p.span.From.UTC().Truncate(24*time.Hour).UnixMilli())
+		b.bind("midnight", p.site.later(from.UTC().Truncate(24*time.Hour)).UnixMilli())
 		ofVisits := slices.ContainsFunc(p.Metrics, Metric.ofVisits)
 		ofEvents := slices.ContainsFunc(p.Metrics, func(m Metric) bool { return !m.ofVisits() })
 		b.data.Split = ofVisits && ofEvents && p.grain != none

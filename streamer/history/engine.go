@@ -89,7 +89,22 @@ func New(db querier, cfg Config) (*Engine, error) {
 type Site struct {
 	Domain   string
 	Timezone string // IANA name; "" is UTC
+
+	// Since is where the history of the site begins: nothing before it is answered, whether it is still
+	// stored or not. The zero time: everything is.
+	Since time.Time
 }
+
+// later returns the later of a time and the begin of the site's history.
+func (s Site) later(t time.Time) time.Time {
+	if s.Since.After(t) {
+		return s.Since
+	}
+	return t
+}
+
+// retained returns the time before which rows that are kept for some days have expired.
+func (e *Engine) retained(days int) time.Time { return e.cfg.Now().UTC().AddDate(0, 0, -days) }
 
 // Run answers a query about a site; q.SiteID is only echoed. The principal is the one whose slots the query
 // takes. Errors are *Invalid, *TooBig, *Busy, *Unavailable, ctx's, or a fault of this program.

@@ -30,7 +30,7 @@ func TestNothing(t *testing.T) {
 	e := newEngine(t, database(t), Config{})
 	for _, name := range rangeNames {
 		r, err := e.Run(
-			t.Context(), public, Site{"nobody.example", "Asia/Tokyo"},
+			t.Context(), public, Site{Domain: "nobody.example", Timezone: "Asia/Tokyo"},
 			Query{Metrics: metrics, DateRange: DateRange{Name: name}, Include: Include{TotalRows: true}},
 		)
 		if err != nil {
@@ -45,7 +45,7 @@ func TestNothing(t *testing.T) {
 		r, err = e.Run(
 			t.Context(),
 			public,
-			Site{"nobody.example", ""},
+			Site{Domain: "nobody.example", Timezone: ""},
 			Query{
 				Metrics: metrics, Dimensions: []string{"time"}, DateRange: DateRange{Name: name},
 				Include: Include{TotalRows: true},
@@ -79,7 +79,7 @@ func TestHostileValues(t *testing.T) {
 				Metrics: []Metric{Events}, DateRange: DateRange{From: "2026-05-04", To: "2026-05-04"},
 				Dimensions: []string{"event:page"}, Filters: []Filter{f},
 			}
-			r, err := e.Run(t.Context(), public, Site{t.Name(), ""}, q)
+			r, err := e.Run(t.Context(), public, Site{Domain: t.Name(), Timezone: ""}, q)
 			if err != nil || len(r.Results) != 1 || r.Results[0].Dimensions[0] != v ||
 				*r.Results[0].Metrics[0] != 1 {
 				t.Errorf("%d %.40q %s: %.200v %v", i, v, f.Op, r.Results, err)
@@ -91,7 +91,7 @@ func TestHostileValues(t *testing.T) {
 				continue
 			}
 			r, err := e.Run(
-				t.Context(), public, Site{t.Name(), ""},
+				t.Context(), public, Site{Domain: t.Name(), Timezone: ""},
 				Query{Metrics: []Metric{Events}, DateRange: DateRange{Name: "all"}, Filters: []Filter{f}},
 			)
 			if err != nil || *r.Results[0].Metrics[0] != 0 {
@@ -99,7 +99,7 @@ func TestHostileValues(t *testing.T) {
 			}
 		}
 		q := Query{Metrics: metrics, DateRange: DateRange{Name: "all"}}
-		r, err := e.Run(t.Context(), public, Site{v, ""}, q)
+		r, err := e.Run(t.Context(), public, Site{Domain: v, Timezone: ""}, q)
 		if err != nil ||
 			*r.Results[0].Metrics[0] != 0 {
 			t.Errorf("site %.40q: %v", v, err)
@@ -115,7 +115,7 @@ func TestHostileValues(t *testing.T) {
 	if err := json.Unmarshal([]byte(in), &q); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.Run(t.Context(), public, Site{t.Name(), ""}, q); err != nil {
+	if _, err := e.Run(t.Context(), public, Site{Domain: t.Name(), Timezone: ""}, q); err != nil {
 		t.Errorf("100 kB of filters: %.300v", err)
 	}
 }
@@ -131,7 +131,7 @@ func TestPatternOnlyClickHouseRefuses(t *testing.T) {
 			Metrics: []Metric{Events}, DateRange: DateRange{Name: "day"},
 			Filters: []Filter{{Op: Matches, Dimension: "event:page", Values: []string{p}}},
 		}
-		_, err := e.Run(t.Context(), public, Site{t.Name(), ""}, q)
+		_, err := e.Run(t.Context(), public, Site{Domain: t.Name(), Timezone: ""}, q)
 		var bad *Invalid
 		if err != nil && !errors.As(err, &bad) {
 			t.Errorf("%.40q: %v", p, err)
@@ -147,14 +147,14 @@ func TestTooBig(t *testing.T) {
 		Dimensions: []string{"event:page"},
 	}
 	for _, cfg := range []Config{{Rows: 1000}, {Memory: 1 << 20}} {
-		_, err := newEngine(t, database(t), cfg).Run(t.Context(), public, Site{t.Name(), ""}, q)
+		_, err := newEngine(t, database(t), cfg).Run(t.Context(), public, Site{Domain: t.Name(), Timezone: ""}, q)
 		var big *TooBig
 		if !errors.As(err, &big) {
 			t.Errorf("%+v: got %v, want *TooBig", cfg, err)
 		}
 	}
 	// The next one is not worse off for it.
-	r, err := newEngine(t, database(t), Config{}).Run(t.Context(), public, Site{t.Name(), ""}, q)
+	r, err := newEngine(t, database(t), Config{}).Run(t.Context(), public, Site{Domain: t.Name(), Timezone: ""}, q)
 	if err != nil ||
 		len(r.Results) != maxLimit {
 		t.Errorf("%d rows, %v", len(r.Results), err)
@@ -170,7 +170,7 @@ func TestAway(t *testing.T) {
 	_, err = newEngine(
 		t, db, Config{},
 	).Run(
-		t.Context(), public, Site{"a", ""},
+		t.Context(), public, Site{Domain: "a", Timezone: ""},
 		Query{Metrics: []Metric{Events}, DateRange: DateRange{Name: "all"}},
 	)
 	var away *Unavailable
@@ -184,7 +184,7 @@ func TestUnknownZone(t *testing.T) {
 	_, err := newEngine(
 		t, &recorder{}, Config{},
 	).Run(
-		t.Context(), public, Site{"a", "Mars/Olympus"},
+		t.Context(), public, Site{Domain: "a", Timezone: "Mars/Olympus"},
 		Query{Metrics: []Metric{Events}, DateRange: DateRange{Name: "day"}},
 	)
 	if err == nil || !strings.Contains(err.Error(), `the site's time zone "Mars/Olympus" is not known`) {
@@ -241,7 +241,7 @@ func TestHistoryIsWhatWasLive(t *testing.T) {
 		Metrics: []Metric{Pageviews, Visitors, Events}, Dimensions: []string{"time:second"},
 		DateRange: DateRange{From: "2026-05-04T23:40:00Z", To: "2026-05-05T00:19:59Z"},
 	}
-	got, err := newEngine(t, database(t), Config{}).Run(t.Context(), public, Site{t.Name(), ""}, q)
+	got, err := newEngine(t, database(t), Config{}).Run(t.Context(), public, Site{Domain: t.Name(), Timezone: ""}, q)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,7 @@ func (h *Handlers) PostQuery(c *gin.Context, _ api.PostQueryParams) {
 	}
 	st, _, err := h.access.Authorize(c, q.SiteID)
 	h.answer(c, err, func() (any, error) {
-		return h.engine.Run(c.Request.Context(), h.access.Principal(c.Request), siteOf(st), q)
+		return h.engine.Run(c.Request.Context(), h.access.Principal(c.Request), h.siteOf(st), q)
 	})
 }
 
@@ -81,11 +81,14 @@ func (h *Handlers) GetLedger(c *gin.Context, domain string, p api.GetLedgerParam
 		r.To = *p.To
 	}
 	h.answer(c, err, func() (any, error) {
-		return h.engine.Ledger(c.Request.Context(), h.access.Principal(c.Request), siteOf(st), r)
+		return h.engine.Ledger(c.Request.Context(), h.access.Principal(c.Request), h.siteOf(st), r)
 	})
 }
 
-func siteOf(st site.Site) Site { return Site{Domain: st.Domain, Timezone: st.Timezone} }
+// siteOf returns the site of a query. Its history begins where its retention does.
+func (h *Handlers) siteOf(st site.Site) Site {
+	return Site{Domain: st.Domain, Timezone: st.Timezone, Since: h.engine.retained(st.Retention())}
+}
 
 // answer runs a query unless err is set, and answers with the result or the error.
 func (h *Handlers) answer(c *gin.Context, err error, run func() (any, error)) {

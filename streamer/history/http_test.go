@@ -67,7 +67,8 @@ func newServer(t *testing.T, rows int, cfg history.Config) *server {
 	if err := sites.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := sites.Put(t.Context(), site.Site{Domain: d.site, Public: true}); err != nil {
+	if err := sites.Put(t.Context(), site.Site{Domain: d.site, Public: true,
+		RetentionDays: site.MaxRetentionDays}); err != nil {
 		t.Fatal(err)
 	}
 	if _, d.key, err = sites.NewKey(t.Context(), "reader", false, []string{d.site}); err != nil {

@@ -17,7 +17,7 @@ func TestLedgerStatements(t *testing.T) {
 		_, err := newEngine(
 			t, r, Config{Threads: 1},
 		).Ledger(
-			t.Context(), public, Site{"'; DROP TABLE ledger", "Europe/Berlin"},
+			t.Context(), public, Site{Domain: "'; DROP TABLE ledger", Timezone: "Europe/Berlin"},
 			LedgerRange{"2026-10-20", "2026-10-26", minutes},
 		)
 		var away *Unavailable
@@ -130,7 +130,7 @@ func TestLedgerOfRows(t *testing.T) {
 			`"to":"2026-11-23T00:00:00Z","total":{"received":0,"counted":0,"late":0,"stale":0,` +
 			`"duplicate":0,"dropped":{}},"minutes":[]}`,
 	} {
-		l, err := e.Ledger(t.Context(), public, Site{"ledger.example", ""}, r)
+		l, err := e.Ledger(t.Context(), public, Site{Domain: "ledger.example", Timezone: ""}, r)
 		if err != nil {
 			t.Fatal(err)
 		}

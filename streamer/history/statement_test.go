@@ -68,7 +68,7 @@ func TestStatements(t *testing.T) {
 		_, err := newEngine(
 			t, r, Config{Threads: 1, Now: func() time.Time { return now }},
 		).Run(
-			t.Context(), public, Site{"example.com", "Europe/Berlin"}, q,
+			t.Context(), public, Site{Domain: "example.com", Timezone: "Europe/Berlin"}, q,
 		)
 		var away *Unavailable
 		if !errors.As(err, &away) || !errors.Is(err, r.fail) {

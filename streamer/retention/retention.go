@@ -115,15 +115,22 @@ func (g group) condition(t table, now time.Time, n int) (where string, args []an
 // Delete deletes what is due at a time. It returns how many partitions it has rewritten.
 func (w *Worker) Delete(ctx context.Context, now time.Time) (rewritten int, err error) {
 	groups := w.policy().groups()
+	recorded := map[int]bool{} // groups
 	for _, t := range tables {
 		due := map[string][]group{}
-		for _, g := range groups {
+		for i, g := range groups {
 			if t.days > 0 && g.days >= t.days {
 				continue
 			}
 			partitions, err := w.due(ctx, t, g, now)
 			if err != nil {
 				return rewritten, err
+			}
+			if len(partitions) > 0 && !recorded[i] {
+				recorded[i] = true
+				if err := w.record(ctx, g, now); err != nil {
+					return rewritten, err
+				}
 			}
 			for _, p := range partitions {
 				due[p] = append(due[p], g)
@@ -140,6 +147,21 @@ func (w *Worker) Delete(ctx context.Context, now time.Time) (rewritten int, err 
 		}
 	}
 	return rewritten, nil
+}
+
+// record notes what is deleted of a group, before it is: nowcast verify then knows why it is missing. The rows
+// of other groups are older than the log, which verify reads.
+func (w *Worker) record(ctx context.Context, g group, now time.Time) error {
+	if g.others {
+		return nil
+	}
+	err := w.db.Exec(ctx, "INSERT INTO expired SELECT arrayJoin({sites:Array(String)}), "+
+		"fromUnixTimestamp64Milli({before:Int64}, 'UTC')",
+		clickhouse.Named("sites", g.sites), clickhouse.Named("before", g.cutoff(now).UnixMilli()))
+	if err != nil {
+		return fmt.Errorf("record the deletion of expired rows: %w", err)
+	}
+	return nil
 }
 
 // due returns the partitions that have rows of a group which have been expired for deleteFrom.
