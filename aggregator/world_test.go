@@ -41,8 +41,9 @@ type world struct {
 	db    *warehouse.DB
 
 	cluster   *kfake.Cluster
-	maxFinals int         // pending final rows, if not the usual number
-	garbage   atomic.Bool // the test writes windows that can't be read
+	erasures  *erasure.Log // of lanes; nil: none
+	maxFinals int          // pending final rows, if not the usual number
+	garbage   atomic.Bool  // the test writes windows that can't be read
 
 	clock    int64 // ms
 	node     uint64

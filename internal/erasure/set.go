@@ -17,6 +17,15 @@ type tombstone struct {
 	done   bool  // ClickHouse has none of it
 }
 
+// NewSet makes the set of some erasures.
+func NewSet(erasures ...*Erasure) *Set {
+	all := map[string]*Erasure{}
+	for _, e := range erasures {
+		all[e.ID] = e
+	}
+	return newSet(all)
+}
+
 // newSet makes the set of a list of erasures.
 func newSet(all map[string]*Erasure) *Set {
 	s := &Set{sites: map[string]tombstone{}, visitors: map[visitor]tombstone{}}
