@@ -13,6 +13,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/mattn/go-isatty"
+
 	"nowcast/internal/retry"
 	"nowcast/streamer/api"
 )
@@ -100,7 +102,7 @@ func (f *confirmFlags) confirm(std *stdio, question string) error {
 	if f.Yes {
 		return nil
 	}
-	if !isTerminal(std.in) {
+	if !isTyped(std.in) {
 		return errors.New("this can't be undone: give --yes to do it without a question")
 	}
 	fmt.Fprintf(std.err, "%s This can't be undone. Type yes: ", question)
@@ -114,14 +116,10 @@ func (f *confirmFlags) confirm(std *stdio, question string) error {
 	return nil
 }
 
-// isTerminal reports whether a person can type into a reader.
-func isTerminal(r io.Reader) bool {
+// isTyped reports whether a person types what is read.
+func isTyped(r io.Reader) bool {
 	f, ok := r.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return ok && isatty.IsTerminal(f.Fd())
 }
 
 const watchInterval = time.Second
