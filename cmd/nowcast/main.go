@@ -54,6 +54,7 @@ type grammar struct {
 	Site       siteCmd       `cmd:"" help:"Add, list, change and remove sites."`
 	Key        keyCmd        `cmd:"" help:"Add, list and remove keys."`
 	Link       linkCmd       `cmd:"" help:"Add, list and revoke share links."`
+	Visitor    visitorCmd    `cmd:"" help:"Print what is stored under a visitor's id."`
 	Erase      eraseCmd      `cmd:"" help:"Erase the events of one visitor of a site."`
 	Erasures   erasuresCmd   `cmd:"" help:"List the erasures of sites and visitors, or show one."`
 	Verify     verifyCmd     `cmd:"" help:"Recount a span from the log and compare it with what was streamed and stored."`

@@ -313,6 +313,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/sites/{domain}/visitors/{visitor}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+                visitor: string;
+            };
+            cookie?: never;
+        };
+        /**
+         * What is stored under a visitor's id, for who asks what is known about them
+         * @description Needs an admin key.
+         */
+        get: operations["getVisitorEvents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/erasures": {
         parameters: {
             query?: never;
@@ -783,6 +806,14 @@ export interface components {
              */
             until: string;
             note: string;
+        };
+        VisitorEvents: {
+            site: string;
+            visitor: string;
+            /** @description Each with the columns of the table `events` that tell about the visitor. */
+            events: {
+                [key: string]: unknown;
+            }[];
         };
         ErasureCreate: {
             /** @description The visitor's id of the day. */
@@ -1715,6 +1746,33 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             429: components["responses"]["Busy"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getVisitorEvents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+                visitor: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The first 10,000 events of the id, in order. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VisitorEvents"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             503: components["responses"]["Unavailable"];
         };
     };

@@ -91,6 +91,11 @@ func TestErasure(t *testing.T) {
 	if err != nil || json.Unmarshal([]byte(a.body), &own) != nil || own.Visitor == "" {
 		t.Fatal(err, a)
 	}
+	if out, code := l.nowcast(t, append([]string{"visitor", "--site", kept, "--visitor", own.Visitor},
+		l.server()...)...); code != 0 || strings.Count(out, `"path": "/a"`) != 4 ||
+		!strings.Contains(out, `"browser": "Chrome"`) {
+		t.Fatalf("exit %d: %s", code, out)
+	}
 	erase := append([]string{"erase", "--site", kept, "--visitor", own.Visitor}, l.server()...)
 	if out, code := l.nowcast(t, erase...); code != 1 || !strings.Contains(out, "--yes") {
 		t.Fatalf("without a terminal and --yes: exit %d: %s", code, out)
@@ -158,6 +163,7 @@ func TestErasureKilled(t *testing.T) {
 	for _, key := range []string{"", reader.Secret} {
 		for _, x := range [][2]string{{http.MethodDelete, path}, {http.MethodGet, l.streamers[0] + "/api/v1/erasures"},
 			{http.MethodGet, l.streamers[0] + "/api/v1/erasures/x"},
+			{http.MethodGet, l.streamers[0] + "/api/v1/sites/" + gone + "/visitors/00000000000000ff"},
 			{http.MethodPost, l.streamers[0] + "/api/v1/sites/" + gone + "/erasures"}} {
 			a, err := l.call(t.Context(), x[0], x[1], key, nil)
 			if want := 401 + 2*len(key)/max(1, len(key)); err != nil || a.status != want {

@@ -519,6 +519,14 @@ type TicketCreate struct {
 	Ttl *int `json:"ttl,omitempty"`
 }
 
+// VisitorEvents defines model for VisitorEvents.
+type VisitorEvents struct {
+	// Events Each with the columns of the table `events` that tell about the visitor.
+	Events  []map[string]interface{} `json:"events"`
+	Site    string                   `json:"site"`
+	Visitor string                   `json:"visitor"`
+}
+
 // ShareQuery defines model for ShareQuery.
 type ShareQuery = string
 
@@ -775,6 +783,9 @@ type ServerInterface interface {
 	// DeleteLink Revoke a share link and close the streams opened with it
 	// (DELETE /api/v1/sites/{domain}/links/{id})
 	DeleteLink(c *gin.Context, domain string, id string)
+	// GetVisitorEvents What is stored under a visitor's id, for who asks what is known about them
+	// (GET /api/v1/sites/{domain}/visitors/{visitor})
+	GetVisitorEvents(c *gin.Context, domain string, visitor string)
 	// GetRealtimeVisitors Active visitors, those of the last five minutes
 	// (GET /api/v1/stats/realtime/visitors)
 	GetRealtimeVisitors(c *gin.Context, params GetRealtimeVisitorsParams)
@@ -1314,6 +1325,40 @@ func (siw *ServerInterfaceWrapper) DeleteLink(c *gin.Context) {
 	siw.Handler.DeleteLink(c, domain, id)
 }
 
+// GetVisitorEvents operation middleware
+func (siw *ServerInterfaceWrapper) GetVisitorEvents(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "visitor" -------------
+	var visitor string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "visitor", c.Param("visitor"), &visitor, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter visitor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetVisitorEvents(c, domain, visitor)
+}
+
 // GetRealtimeVisitors operation middleware
 func (siw *ServerInterfaceWrapper) GetRealtimeVisitors(c *gin.Context) {
 
@@ -1459,6 +1504,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/v1/sites/:domain/links", wrapper.CreateLink)
 	router.DELETE(options.BaseURL+"/api/v1/sites/:domain/links/:id", wrapper.DeleteLink)
 	router.POST(options.BaseURL+"/api/v1/sites/:domain/erasures", wrapper.CreateErasure)
+	router.GET(options.BaseURL+"/api/v1/sites/:domain/visitors/:visitor", wrapper.GetVisitorEvents)
 	router.GET(options.BaseURL+"/api/v1/erasures", wrapper.ListErasures)
 	router.GET(options.BaseURL+"/api/v1/erasures/:id", wrapper.GetErasure)
 	router.POST(options.BaseURL+"/api/v1/tickets", wrapper.CreateTicket)

@@ -3,6 +3,7 @@ package eraser
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -116,6 +117,36 @@ func (h *Handlers) EraseSite(c *gin.Context, domain string) {
 // Erasing reports whether what a site receives now is erased, and until when.
 func (h *Handlers) Erasing(domain string) (until time.Time, erasing bool) {
 	return h.erasures.Pending(domain, time.Now())
+}
+
+// GetVisitorEvents is GET /api/v1/sites/{domain}/visitors/{visitor}.
+func (h *Handlers) GetVisitorEvents(c *gin.Context, domain, visitor string) {
+	if !h.admits(c) {
+		return
+	}
+	id, err := erasure.ParseVisitorID(visitor)
+	if err == nil {
+		domain, err = site.Domain(domain)
+	}
+	if err != nil {
+		h.fail(c, err)
+		return
+	}
+	if h.db == nil {
+		api.RefuseUnavailable(c, "this streamer has no ClickHouse; start it with --clickhouse")
+		return
+	}
+	st, _ := h.sites.Lookup(domain)
+	since := time.Now().UTC().AddDate(0, 0, -st.Retention())
+	events, err := eventsOf(c.Request.Context(), h.db, domain, id, since)
+	if err != nil {
+		h.fail(c, err)
+		return
+	}
+	if events == nil {
+		events = []json.RawMessage{}
+	}
+	write(c, http.StatusOK, gin.H{"site": domain, "visitor": id.String(), "events": events})
 }
 
 // stored reports whether ClickHouse has rows of a site, which may have been removed without its data.

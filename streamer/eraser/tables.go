@@ -2,7 +2,9 @@ package eraser
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -23,6 +25,7 @@ var tables = []table{{"events", "ts", true}, {"windows", "second", false}, {"led
 // database is the part of ClickHouse's client that is used here. It is implemented by warehouse.DB.
 type database interface {
 	Exec(ctx context.Context, query string, args ...any) error
+	Query(ctx context.Context, query string, args ...any) (driver.Rows, error)
 	QueryRow(ctx context.Context, query string, args ...any) driver.Row
 }
 
@@ -37,6 +40,41 @@ func (t table) condition(r *erasure.Request) (where string, args []any) {
 		return "", nil
 	}
 	return where + " AND visitor = {visitor:UInt64}", append(args, clickhouse.Named("visitor", uint64(r.Visitor)))
+}
+
+const maxEvents = 10_000 // of one visitor, in an answer
+
+const selectVisitor = `SELECT toJSONString(tuple(ts AS time, kind, name, hostname, path, referrer, source, channel,
+    utm_source, utm_medium, utm_campaign, utm_content, utm_term, country, region, city, device, screen,
+    browser, browser_version, os, os_version, language, props, revenue_micros, currency, scroll_depth, engaged_ms))
+FROM events FINAL
+WHERE site = {site:String} AND visitor = {visitor:UInt64} AND ts >= fromUnixTimestamp64Milli({since:Int64}, 'UTC')
+ORDER BY ts, koff, kidx
+LIMIT {limit:UInt32}
+SETTINGS enable_named_columns_in_function_tuple = 1, output_format_json_escape_forward_slashes = 0,
+    max_execution_time = 20`
+
+// eventsOf returns what is stored of a visitor since a time, each event as a JSON object.
+func eventsOf(ctx context.Context, db database, site string, id erasure.VisitorID, since time.Time) (
+	events []json.RawMessage, err error) {
+	rows, err := db.Query(ctx, selectVisitor, clickhouse.Named("site", site),
+		clickhouse.Named("visitor", uint64(id)), clickhouse.Named("since", since.UnixMilli()),
+		clickhouse.Named("limit", uint32(maxEvents)))
+	if err != nil {
+		return nil, fmt.Errorf("read the events of a visitor: %w", err)
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err returns the errors of reading
+	for rows.Next() {
+		var event string
+		if err := rows.Scan(&event); err != nil {
+			return nil, fmt.Errorf("read the events of a visitor: %w", err)
+		}
+		events = append(events, json.RawMessage(event))
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read the events of a visitor: %w", err)
+	}
+	return events, nil
 }
 
 // count returns how many rows of an erasure a table has.
