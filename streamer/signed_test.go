@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"nowcast/internal/site"
 )
 
 const (
@@ -17,9 +19,12 @@ const (
 )
 
 // cluster signs the texts of cookies and tickets as every instance of a cluster does.
-type cluster struct{ secret [32]byte }
+type cluster struct {
+	secret [32]byte
+	sites  *site.Registry
+}
 
-func (w *world) cluster() cluster { return cluster{w.sites.Secret()} }
+func (w *world) cluster() cluster { return cluster{w.sites.Secret(), w.sites} }
 
 func (c cluster) sign(purpose, id, text string) string {
 	m := hmac.New(sha256.New, c.secret[:])
@@ -37,6 +42,10 @@ func (c cluster) cookie(purpose, id string, expires time.Time) string {
 
 // ticket is the value of a ticket of a key.
 func (c cluster) ticket(keyID string, expires time.Time, sites ...string) string {
+	for i, domain := range sites {
+		st, _ := c.sites.Lookup(domain)
+		sites[i] = fmt.Sprintf("%s=%d", domain, st.Generation)
+	}
 	text := fmt.Sprintf("k %s %d %s", keyID, expires.UnixMilli(), strings.Join(sites, ","))
 	return c.sign("ticket", keyID, base64Text(text))
 }

@@ -7,6 +7,7 @@ import (
 	_ "embed" // the contract
 	"io/fs"
 	"log/slog"
+	"math"
 	"net/http"
 	"sync"
 	"time"
@@ -90,7 +91,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	s := &Service{log: d.Log, sites: d.Sites, access: control}
 	s.dashboard = dashboard{files: cfg.Dashboard, fail: s.fail}
 	deps := live.Deps{Broker: d.Broker, Access: control, Limits: access.NewLimiter(cfg.Limits), Fail: s.fail,
-		Log: d.Log, Metrics: d.Metrics}
+		Life: lives(d.Sites), Log: d.Log, Metrics: d.Metrics}
 	var engine *history.Engine
 	if d.Warehouse != nil {
 		cfg.History.Metrics = d.Metrics
@@ -118,6 +119,24 @@ func New(cfg Config, d Deps) (*Service, error) {
 	return s, nil
 }
 
+// activeSpan is how long, in seconds, after its last event a visitor may be counted as active, with what
+// clocks differ and an instance takes to know of a removal.
+const activeSpan = 5*60 + 10
+
+// lives returns which seconds of a domain are those of its site in the registry.
+func lives(sites *site.Registry) func(domain string) board.Life {
+	return func(domain string) board.Life {
+		st, ok := sites.Lookup(domain)
+		switch {
+		case !ok:
+			return board.Life{Since: math.MaxInt64}
+		case st.Previous.IsZero():
+			return board.Life{Since: st.Created.Unix()}
+		}
+		return board.Life{Since: st.Created.Unix(), MixedUntil: st.Previous.Unix() + activeSpan}
+	}
+}
+
 // storedSeconds adapts history.Engine to live's history interface.
 type storedSeconds struct {
 	engine *history.Engine
@@ -143,7 +162,7 @@ func (s storedSeconds) Seconds(ctx context.Context, domain string, from, to int6
 // dashboard for all other paths.
 func (s *Service) Routes(r gin.IRouter) {
 	api.RegisterHandlersWithOptions(r, s.handlers, api.GinServerOptions{
-		Middlewares:  []api.MiddlewareFunc{func(c *gin.Context) { s.access.RequireSites(c) }},
+		Middlewares:  []api.MiddlewareFunc{func(c *gin.Context) { s.access.RequireSites(c) }, api.CheckQuery},
 		ErrorHandler: func(c *gin.Context, err error, status int) { api.Refuse(c, status, "%v", err) },
 	})
 	r.GET("/api/openapi.yaml", func(c *gin.Context) {

@@ -145,8 +145,16 @@ func newAccessWorld(t *testing.T) *accessWorld {
 	return &accessWorld{w, w.streamer(Config{Access: access.Config{PublicURL: "http://stats.example.com"}})}
 }
 
+// key makes a key for sites; without any, for all.
 func (w *accessWorld) key(sites ...string) (site.Key, string) {
 	w.T.Helper()
+	if len(sites) == 0 {
+		k, secret, err := w.sites.NewKeyForAllSites(w.T.Context(), "viewer")
+		if err != nil {
+			w.T.Fatal(err)
+		}
+		return k, secret
+	}
 	k, secret, err := w.sites.NewKey(w.T.Context(), "viewer", false, sites)
 	if err != nil {
 		w.T.Fatal(err)

@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/alecthomas/kong"
 
 	"nowcast/streamer/api"
 )
@@ -30,23 +34,63 @@ Example:
 
 type keyAddCmd struct {
 	serverFlags
-	Name  string   `arg:"" placeholder:"NAME" help:"What it is for."`
-	Admin bool     `help:"It may add and remove sites and keys."`
-	Site  []string `env:"-" placeholder:"DOMAIN" help:"Which sites it may read; without it, all."`
+	Name     string  `arg:"" placeholder:"NAME" help:"What it is for."`
+	Admin    bool    `env:"-" help:"It may add and remove sites and keys, and read all sites."`
+	AllSites bool    `env:"-" help:"It may read all sites, also those that are added later."`
+	Site     domains `env:"-" placeholder:"DOMAIN" help:"Which sites it may read; repeat it or separate them by commas."`
+}
+
+// domains are the values of --site. An empty one is refused: it would read as if no site had been named.
+type domains []string
+
+// Decode implements kong.MapperValue.
+func (d *domains) Decode(ctx *kong.DecodeContext) error {
+	var given string
+	if err := ctx.Scan.PopValueInto("domain", &given); err != nil {
+		return fmt.Errorf("read --site: %w", err)
+	}
+	for _, name := range strings.Split(given, ",") {
+		switch {
+		case strings.TrimSpace(name) == "":
+			return errors.New("there is an empty name: give a site, as --site example.com")
+		case slices.Contains(*d, name):
+			return fmt.Errorf("%s is named twice", name)
+		}
+		*d = append(*d, name)
+	}
+	return nil
+}
+
+// Validate implements kong's validation.
+func (c *keyAddCmd) Validate() error {
+	named := 0
+	for _, given := range []bool{c.Admin, c.AllSites, len(c.Site) > 0} {
+		if given {
+			named++
+		}
+	}
+	if named != 1 {
+		return errors.New("say what the key may read: give one of --site DOMAIN, --all-sites and --admin")
+	}
+	return nil
 }
 
 // Help implements kong.HelpProvider.
 func (keyAddCmd) Help() string {
-	return `Example:
+	return `Examples:
 
-	nowcast key add "the newsroom's screen" --site example.com,blog.example.com`
+	nowcast key add "the newsroom's screen" --site example.com,blog.example.com
+	nowcast key add "the data team" --all-sites`
 }
 
 // Run runs the command.
 func (c *keyAddCmd) Run(ctx context.Context, std *stdio) error {
 	request := api.KeyCreate{Name: c.Name, Admin: &c.Admin}
+	if c.AllSites {
+		request.AllSites = &c.AllSites
+	}
 	if len(c.Site) > 0 {
-		request.Sites = &c.Site
+		request.Sites = (*[]string)(&c.Site)
 	}
 	var key api.KeyCreated
 	if err := c.call(ctx, http.MethodPost, "/api/v1/keys", request, &key); err != nil {
@@ -76,9 +120,12 @@ func (c *keyListCmd) Run(ctx context.Context, std *stdio) error {
 	t := tabwriter.NewWriter(std.out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "ID\tNAME\tADMIN\tSITES\tCREATED")
 	for _, k := range list.Keys {
-		sites := "all"
-		if k.Sites != nil {
+		sites := "none"
+		switch {
+		case k.Sites != nil:
 			sites = strings.Join(*k.Sites, ",")
+		case k.Admin || isTrue(k.AllSites):
+			sites = "all"
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", k.Id, k.Name, yes(k.Admin), sites,
 			k.Created.Format(time.DateTime))

@@ -890,7 +890,9 @@ export interface components {
             id: string;
             name: string;
             admin: boolean;
-            /** @description Which sites it may read; left out: all. */
+            /** @description It reads all sites, also those that are added later. */
+            all_sites?: boolean;
+            /** @description Which sites it reads, unless it reads all or administers. */
             sites?: string[];
             /** Format: date-time */
             created: string;
@@ -898,10 +900,20 @@ export interface components {
         KeyList: {
             keys: components["schemas"]["Key"][];
         };
+        /** @description A key reads what it names: give exactly one of `sites`, `all_sites: true` and `admin: true`. */
         KeyCreate: {
             name: string;
-            /** @default false */
+            /**
+             * @description It reads all sites, and administers.
+             * @default false
+             */
             admin: boolean;
+            /**
+             * @description It reads all sites, also those that are added later.
+             * @default false
+             */
+            all_sites: boolean;
+            /** @description Which sites it reads, as the list of sites names them. */
             sites?: string[];
         };
         KeyCreated: components["schemas"]["Key"] & {
@@ -1483,6 +1495,7 @@ export interface operations {
                     "application/json": components["schemas"]["Session"];
                 };
             };
+            400: components["responses"]["Invalid"];
             503: components["responses"]["Unavailable"];
         };
     };
@@ -1504,6 +1517,7 @@ export interface operations {
                     "application/json": components["schemas"]["SiteList"];
                 };
             };
+            400: components["responses"]["Invalid"];
             503: components["responses"]["Unavailable"];
         };
     };
@@ -1557,6 +1571,7 @@ export interface operations {
                     "application/json": components["schemas"]["Site"];
                 };
             };
+            400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
@@ -1656,6 +1671,7 @@ export interface operations {
                     "application/json": components["schemas"]["LinkList"];
                 };
             };
+            400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
@@ -1712,6 +1728,7 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
@@ -1910,6 +1927,7 @@ export interface operations {
                     "application/json": components["schemas"]["KeyList"];
                 };
             };
+            400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             503: components["responses"]["Unavailable"];
@@ -1961,6 +1979,7 @@ export interface operations {
                 };
                 content?: never;
             };
+            400: components["responses"]["Invalid"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];

@@ -14,20 +14,32 @@ import (
 	"time"
 )
 
-// Key lets its holder read sites and, with Admin, administer. Only the hash of its secret is stored.
+// Key lets its holder read sites and, with Admin, administer. Only the hash of its secret is stored. A key
+// with neither Admin, AllSites nor Sites reads none.
 type Key struct {
-	ID       string    `json:"id"`
-	Name     string    `json:"name"`
-	Hash     string    `json:"hash"`                // hex SHA-256 of the secret
-	Admin    bool      `json:"admin"`               // it reads all sites, and administers
-	AllSites bool      `json:"all_sites,omitempty"` // it reads all sites, also later ones
-	Sites    []string  `json:"sites,omitempty"`     // that it reads; Admin and AllSites: none
-	Created  time.Time `json:"created"`
+	ID       string   `json:"id"`
+	Name     string   `json:"name"`
+	Hash     string   `json:"hash"`                // hex SHA-256 of the secret
+	Admin    bool     `json:"admin"`               // it reads all sites, and administers
+	AllSites bool     `json:"all_sites,omitempty"` // it reads all sites, also later ones
+	Sites    []string `json:"sites,omitempty"`     // that it reads
+	// Generations are those of Sites for which the key was made; nil: it was made before generations.
+	Generations map[string]int64 `json:"generations,omitempty"`
+	Created     time.Time        `json:"created"`
 }
 
-// MayRead reports whether the key opens a site.
-func (k Key) MayRead(domain string) bool {
-	return k.Admin || k.AllSites || slices.Contains(k.Sites, domain)
+// MayRead reports whether the key opens a site. A key for some sites doesn't open one that was made again.
+func (k Key) MayRead(s Site) bool {
+	if k.Admin || k.AllSites {
+		return true
+	}
+	if !slices.Contains(k.Sites, s.Domain) {
+		return false
+	}
+	if k.Generations == nil {
+		return !k.Created.Before(s.Created)
+	}
+	return k.Generations[s.Domain] == s.Generation
 }
 
 // keySecretPrefix marks a secret as Nowcast's, so that scanners of repositories can find one that leaked.
@@ -105,28 +117,65 @@ func (r *Registry) Key(id string) (Key, bool) {
 	return Key{}, false
 }
 
-// NewKey makes a key for sites (none: all) and returns its secret, which is stored nowhere. It fails with
-// ErrInvalid without a name or for a site that doesn't exist.
+// maxKeySites bounds the sites of a key; for more, make a key for all sites.
+const maxKeySites = 1000
+
+// NewKey makes a key that reads some sites or, with admin and without sites, is an admin's. It returns the
+// key's secret, which is stored nowhere. It fails with ErrInvalid for a bad name, and unless each site exists
+// and is named as it is, once.
 func (r *Registry) NewKey(ctx context.Context, name string, admin bool, sites []string) (Key, string, error) {
-	if name = strings.TrimSpace(name); name == "" || len(name) > 100 {
-		return Key{}, "", fmt.Errorf("%w: a key needs a name of at most 100 bytes", ErrInvalid)
+	k := Key{Name: name, Admin: admin, Sites: sites}
+	switch {
+	case admin && len(sites) > 0:
+		return Key{}, "", fmt.Errorf("%w: an admin key reads all sites; leave the sites out", ErrInvalid)
+	case !admin && len(sites) == 0:
+		return Key{}, "", fmt.Errorf("%w: name the sites that the key reads, or say that it reads all", ErrInvalid)
+	case len(sites) > maxKeySites:
+		return Key{}, "", fmt.Errorf("%w: there are %d sites; name at most %d, or say that the key reads all",
+			ErrInvalid, len(sites), maxKeySites)
 	}
-	for _, d := range sites {
-		if _, ok := r.Lookup(d); !ok {
-			return Key{}, "", fmt.Errorf("%w: there is no site %s; add it first", ErrInvalid, shorten(d))
+	for i, d := range sites {
+		st, err := r.namedExactly(d)
+		if err != nil {
+			return Key{}, "", err
 		}
+		if slices.Contains(sites[:i], d) {
+			return Key{}, "", fmt.Errorf("%w: site %s is named twice", ErrInvalid, d)
+		}
+		if k.Generations == nil {
+			k.Generations = map[string]int64{}
+		}
+		k.Generations[d] = st.Generation
 	}
-	secret := NewSecret()
-	k := Key{
-		ID:       newID(),
-		Name:     name,
-		Hash:     hash(secret),
-		Admin:    admin,
-		AllSites: !admin && len(sites) == 0,
-		Sites:    sites,
-		Created:  now(),
+	return r.addKey(ctx, k)
+}
+
+// NewKeyForAllSites makes a key that reads all sites, also later ones. It fails with ErrInvalid for a bad
+// name.
+func (r *Registry) NewKeyForAllSites(ctx context.Context, name string) (Key, string, error) {
+	return r.addKey(ctx, Key{Name: name, AllSites: true})
+}
+
+// namedExactly finds a site by its domain as the registry has it. A near miss is no match: a grant must not
+// mean another site than the one that was read in a review.
+func (r *Registry) namedExactly(domain string) (Site, error) {
+	if st, ok := r.Lookup(domain); ok {
+		return st, nil
 	}
-	_, err := r.keys.update(ctx, k.ID, func(entry[Key]) (*Key, error) { return &k, nil })
+	if d, err := Domain(domain); err == nil && d != domain {
+		return Site{}, fmt.Errorf("%w: write the site %s as %q", ErrInvalid, quote(domain), d)
+	}
+	return Site{}, fmt.Errorf("%w: there is no site %s; add it first, or correct its name", ErrInvalid,
+		quote(domain))
+}
+
+func (r *Registry) addKey(ctx context.Context, k Key) (_ Key, secret string, err error) {
+	if k.Name, err = cleanName("key", k.Name); err != nil {
+		return Key{}, "", err
+	}
+	secret = NewSecret()
+	k.ID, k.Hash, k.Created = newID(), hash(secret), now()
+	_, err = r.keys.update(ctx, k.ID, func(entry[Key]) (*Key, error) { return &k, nil })
 	return k, secret, err
 }
 

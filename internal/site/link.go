@@ -104,8 +104,9 @@ func (r *Registry) NewLink(ctx context.Context, domain, name string) (Link, stri
 	if !ok {
 		return Link{}, "", fmt.Errorf("site %s: %w", shorten(domain), ErrNotFound)
 	}
-	if name = strings.TrimSpace(name); name == "" || len(name) > 100 {
-		return Link{}, "", fmt.Errorf("%w: a link needs a name of at most 100 bytes", ErrInvalid)
+	name, err := cleanName("link", name)
+	if err != nil {
+		return Link{}, "", err
 	}
 	if len(r.Links(domain)) >= maxLinks {
 		return Link{}, "", fmt.Errorf("%w: %s has %d links; remove one first", ErrInvalid, domain, maxLinks)
@@ -119,7 +120,7 @@ func (r *Registry) NewLink(ctx context.Context, domain, name string) (Link, stri
 		Hash:       hash(secret),
 		Created:    now(),
 	}
-	_, err := r.links.update(ctx, l.ID, func(entry[Link]) (*Link, error) { return &l, nil })
+	_, err = r.links.update(ctx, l.ID, func(entry[Link]) (*Link, error) { return &l, nil })
 	return l, secret, err
 }
 

@@ -233,7 +233,7 @@ func TestRecordsWithoutRevision(t *testing.T) {
 	w.produce("key/k", `{"revision":1,"write":"w","admin":false,`+rest)
 	w.soon("a key of today without sites opens none", func() bool {
 		k, ok := r.Authenticate("nck_x")
-		return ok && !k.AllSites && !k.MayRead("x.example.com")
+		return ok && !k.AllSites && !k.MayRead(Site{Domain: "x.example.com"})
 	})
 	w.produce("site/x.example.com", "-", "key/k", "-")
 	w.soon("both are gone", func() bool {

@@ -9,8 +9,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net/netip"
-	"strings"
 	"time"
 )
 
@@ -34,9 +32,11 @@ type Site struct {
 	Listed        bool     `json:"listed,omitempty"`         // with Public: shown in lists to everybody
 	RetentionDays int      `json:"retention_days,omitempty"` // days its history is kept; 0: see Retention
 
-	// Generation tells the site from those of its domain that were removed before.
-	Generation int64 `json:"generation,omitempty"`
-	Revision   int64 `json:"-"` // counts the changes; the registry sets it
+	// Generation tells the site from those of its domain that were removed before; Previous is when the last
+	// one of these was removed, zero if there was none.
+	Generation int64     `json:"generation,omitempty"`
+	Previous   time.Time `json:"previous,omitzero"`
+	Revision   int64     `json:"-"` // counts the changes; the registry sets it
 
 	ruleSet *RuleSet // Rules compiled; nil in sites that no registry returned
 }
@@ -53,39 +53,6 @@ const (
 // Retention returns for how many days the site's history is kept.
 func (s Site) Retention() int { return cmp.Or(s.RetentionDays, DefaultRetentionDays) }
 
-// Domain normalises a site's domain as a person types it: a host name of at most 253 bytes (letters, digits,
-// hyphens, dots; other scripts as punycode), an IP address, or localhost, each with an optional port. It
-// fails with ErrInvalid.
-func Domain(s string) (string, error) {
-	d := strings.ToLower(strings.TrimSpace(s))
-	d = strings.TrimPrefix(strings.TrimPrefix(d, "https://"), "http://")
-	d = strings.TrimSuffix(d, "/")
-	host, port, hasPort := strings.Cut(d, ":")
-	if d == "" || len(d) > 253 || hasPort && !isPort(port) || !isHost(host) {
-		return "", fmt.Errorf("%w: %q is no domain; give a host name such as example.com "+
-			"(other scripts as punycode, xn--…)", ErrInvalid, shorten(s))
-	}
-	return d, nil
-}
-
-func isPort(s string) bool {
-	return s != "" && len(s) <= 5 && strings.Trim(s, "0123456789") == ""
-}
-
-func isHost(s string) bool {
-	if _, err := netip.ParseAddr(s); err == nil || s == "localhost" {
-		return true
-	}
-	labels := strings.Split(s, ".")
-	for _, l := range labels {
-		if l == "" || len(l) > 63 || l[0] == '-' || l[len(l)-1] == '-' ||
-			strings.Trim(l, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
-			return false
-		}
-	}
-	return len(labels) > 1
-}
-
 func (s Site) check() error {
 	if d, err := Domain(s.Domain); err != nil {
 		return err
@@ -93,19 +60,12 @@ func (s Site) check() error {
 		return fmt.Errorf("%w: write the domain as %q", ErrInvalid, d)
 	}
 	if _, err := time.LoadLocation(s.Timezone); err != nil || s.Timezone == "Local" {
-		return fmt.Errorf("%w: %q is no time zone; give an IANA name such as Europe/Berlin",
-			ErrInvalid, shorten(s.Timezone))
+		return fmt.Errorf("%w: %s is no time zone; give an IANA name such as Europe/Berlin",
+			ErrInvalid, quote(s.Timezone))
 	}
 	if s.RetentionDays < 0 || s.RetentionDays > MaxRetentionDays {
 		return fmt.Errorf("%w: retention_days is %d; give 1 to %d, or 0 for the default of %d",
 			ErrInvalid, s.RetentionDays, MaxRetentionDays, DefaultRetentionDays)
 	}
 	return nil
-}
-
-func shorten(s string) string {
-	if len(s) > 80 {
-		return s[:80] + "…"
-	}
-	return s
 }

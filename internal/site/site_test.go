@@ -110,7 +110,8 @@ func TestKeys(t *testing.T) {
 		t.Fatal(k, err)
 	}
 	w.soon("the other knows it", func() bool { _, ok := b.Authenticate(secret); return ok })
-	if !k.MayRead("x.example.com") || k.MayRead("y.example.com") {
+	x, _ := a.Lookup("x.example.com")
+	if !k.MayRead(x) || k.MayRead(Site{Domain: "y.example.com", Generation: x.Generation}) {
 		t.Error("what it may read")
 	}
 	if _, ok := b.Authenticate(secret + "x"); ok {
@@ -218,6 +219,19 @@ func TestDomain(t *testing.T) {
 		{"127.0.0.1", "127.0.0.1"},
 		{"xn--bcher-kva.example", "xn--bcher-kva.example"},
 		{"bücher.example", ""},
+		{"example.com:65535", "example.com:65535"},
+		{"example.com:0", ""},
+		{"example.com:080", ""},
+		{"example.com:65536", ""},
+		{"example.com:99999", ""},
+		{"example.com:+80", ""},
+		{"favicon.ico", ""},
+		{"robots.txt", ""},
+		{"INDEX.HTML", ""},
+		{"wp-login.php", ""},
+		{"a.b.js:8080", ""},
+		{"js.example.com", "js.example.com"},
+		{"exa\u200bmple.com", ""},
 		{"example", ""},
 		{"", ""},
 		{"a..b", ""},

@@ -105,6 +105,7 @@ func first(s Site, current entry[Site]) *Site {
 		s.Created = now()
 	}
 	if !current.Removed.IsZero() {
+		s.Previous = current.Removed
 		if after := current.Removed.Truncate(time.Second).Add(time.Second); s.Created.Before(after) {
 			s.Created = after
 		}
@@ -129,9 +130,14 @@ func (r *Registry) Change(ctx context.Context, domain string, change func(*Site)
 		if err := change(&s); err != nil {
 			return nil, err
 		}
-		s.Domain, s.Created, s.Generation = domain, current.value.Created, current.value.Generation
+		s.keep(current.value)
 		return &s, s.clean()
 	})
+}
+
+// keep gives a changed site what no change may change.
+func (s *Site) keep(old *Site) {
+	s.Domain, s.Created, s.Generation, s.Previous = old.Domain, old.Created, old.Generation, old.Previous
 }
 
 // Put makes or replaces a site, whatever its state. It fails with ErrInvalid as Create does.
@@ -145,7 +151,7 @@ func (r *Registry) Put(ctx context.Context, s Site) error {
 			return first(s, current), nil
 		}
 		next := s
-		next.Created, next.Generation = old.Created, old.Generation
+		next.keep(old)
 		if !s.Created.IsZero() {
 			next.Created = s.Created
 		}

@@ -103,7 +103,7 @@ func (a *Control) authorize(c *gin.Context, domain string, credentials func() []
 	}
 	foreign := a.origins.allow(c, st)
 	if exists && st.Public {
-		return st, api.Principal{Kind: api.Public}, nil
+		return st, api.Principal{Kind: api.Public, Generation: st.Generation}, nil
 	}
 	all := credentials()
 	refusedByOrigin := false
@@ -112,7 +112,9 @@ func (a *Control) authorize(c *gin.Context, domain string, credentials func() []
 			continue
 		}
 		if foreign == "" || !cred.inURL() {
-			return st, cred.principal, nil
+			principal := cred.principal
+			principal.Generation = st.Generation
+			return st, principal, nil
 		}
 		refusedByOrigin = true
 	}
@@ -188,7 +190,7 @@ func (a *Control) AuthorizeKey(c *gin.Context, domain string) (site.Site, error)
 	if err != nil {
 		return st, err
 	}
-	if !key.MayRead(st.Domain) {
+	if !key.MayRead(st) {
 		return st, forbidden("this key may not see what became of the beacons of %s; "+
 			"ask an admin for one that may", st.Domain)
 	}
@@ -234,10 +236,10 @@ func (a *Control) ReadableSites(r *http.Request) []site.Site {
 }
 
 // MayRead reports whether a principal may read a site at this moment: false once the key, the link or the
-// site is removed, a public site is made private, or the cookie has expired.
+// site is removed, also if the site is made again, a public site is made private, or the cookie has expired.
 func (a *Control) MayRead(p api.Principal, domain string) bool {
 	st, exists := a.sites.Lookup(domain)
-	if !exists || p.Expires != 0 && time.Now().Unix() >= p.Expires {
+	if !exists || p.Generation != 0 && p.Generation != st.Generation || p.Expires != 0 && time.Now().Unix() >= p.Expires {
 		return false
 	}
 	switch p.Kind {
@@ -245,7 +247,7 @@ func (a *Control) MayRead(p api.Principal, domain string) bool {
 		return st.Public
 	case api.KeyPrincipal:
 		key, ok := a.signer.key(p.ID)
-		return ok && key.MayRead(domain)
+		return ok && key.MayRead(st)
 	case api.LinkPrincipal:
 		link, ok := a.sites.Link(p.ID)
 		return ok && link.Site == domain
@@ -254,10 +256,13 @@ func (a *Control) MayRead(p api.Principal, domain string) bool {
 }
 
 // allows reports whether a credential authorizes reading a site; a ticket does so only for the sites it
-// names.
+// names, as they were when it was made.
 func (a *Control) allows(cred Credential, domain string) bool {
-	if cred.kind == TicketCredential && !slices.Contains(cred.sites, domain) {
-		return false
+	if cred.kind == TicketCredential {
+		st, _ := a.sites.Lookup(domain)
+		if !slices.Contains(cred.sites, ticketSite{domain, st.Generation}) {
+			return false
+		}
 	}
 	return a.MayRead(cred.principal, domain)
 }

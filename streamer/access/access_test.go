@@ -32,7 +32,7 @@ func operatorOnly(t testing.TB, secret string) *Control {
 
 func operatorsTicket(expires time.Time) ticket {
 	by := api.Principal{Kind: api.KeyPrincipal, ID: operatorID}
-	return ticket{principal: by, expires: expires, sites: []string{"own.example.com"}}
+	return ticket{principal: by, expires: expires, sites: []ticketSite{{"own.example.com", 7}}}
 }
 
 // A new operator's key invalidates what the former key signed.
@@ -95,7 +95,7 @@ func FuzzTicket(f *testing.F) {
 	base64Text := func(s string) string { return strictBase64.EncodeToString([]byte(s)) }
 	for _, v := range []string{
 		valid, valid[:len(valid)-1], "." + valid, "..", "",
-		base64Text("k operator 9999999999999 own.example.com") + ".AAAA", base64Text("k operator") + ".",
+		base64Text("k operator 9999999999999 own.example.com=7") + ".AAAA", base64Text("k operator") + ".",
 	} {
 		f.Add(v)
 	}

@@ -14,7 +14,7 @@ import (
 type Credential struct {
 	kind      CredentialKind
 	principal api.Principal // the key or the link behind it
-	sites     []string      // of a ticket: the sites that it names
+	sites     []ticketSite  // of a ticket: the sites that it names
 }
 
 // CredentialKind says what a request presents.

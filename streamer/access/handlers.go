@@ -173,8 +173,12 @@ func (h *Handlers) CreateTicket(c *gin.Context, _ api.CreateTicketParams) {
 	if !ok {
 		return
 	}
+	for i, st := range t.sites {
+		current, _ := h.control.sites.Lookup(st.domain)
+		t.sites[i].generation = current.Generation
+	}
 	for _, cred := range all {
-		unreadable := func(domain string) bool { return !h.mayIssue(cred, domain) }
+		unreadable := func(st ticketSite) bool { return !h.mayIssue(cred, st.domain) }
 		if slices.ContainsFunc(t.sites, unreadable) {
 			continue
 		}
@@ -210,7 +214,7 @@ func readTicketRequest(c *gin.Context) (t ticket, ok bool) {
 	}
 	t.expires = time.Now().Add(lifetime).Truncate(time.Millisecond)
 	for _, domain := range in.Sites {
-		t.sites = append(t.sites, strings.ToLower(domain))
+		t.sites = append(t.sites, ticketSite{domain: strings.ToLower(domain)})
 	}
 	return t, true
 }

@@ -54,7 +54,7 @@ func (l *Limiter) Acquire(address string, principals []api.Principal) (addr, key
 	}
 	for _, p := range principals {
 		if p.ID != "" {
-			p.Expires = 0 // all sessions of a key count together
+			p.Expires, p.Generation = 0, 0 // all sessions of a key count together, for all sites
 			key = maphash.Comparable(l.seed, p)
 			break
 		}

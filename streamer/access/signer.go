@@ -110,18 +110,28 @@ func (s signer) linkCookies(r *http.Request, now time.Time) (all []api.Principal
 type ticket struct {
 	principal api.Principal // its Expires is 0: the ticket's own expiry bounds when a stream may be opened
 	expires   time.Time
-	sites     []string
+	sites     []ticketSite
+}
+
+// ticketSite is a site as it was when the ticket was made.
+type ticketSite struct {
+	domain     string
+	generation int64
 }
 
 // ticketKinds are the letters by which a ticket names the kind of its principal.
 var ticketKinds = map[api.PrincipalKind]string{api.KeyPrincipal: "k", api.LinkPrincipal: "l"}
 
 // ticketValue is "base64(kind id expiry sites).mac", with the expiry in Unix milliseconds and a comma
-// between sites.
+// between sites, which are "domain=generation".
 func (s signer) ticketValue(t ticket) string {
+	var sites []string
+	for _, st := range t.sites {
+		sites = append(sites, st.domain+"="+strconv.FormatInt(st.generation, 10))
+	}
 	text := strings.Join([]string{
 		ticketKinds[t.principal.Kind], t.principal.ID,
-		strconv.FormatInt(t.expires.UnixMilli(), 10), strings.Join(t.sites, ","),
+		strconv.FormatInt(t.expires.UnixMilli(), 10), strings.Join(sites, ","),
 	}, " ")
 	return s.sign(purposeTicket, t.principal.ID, base64.RawURLEncoding.EncodeToString([]byte(text)))
 }
@@ -141,7 +151,15 @@ func (s signer) readTicket(value string, now time.Time) (t ticket, ok bool) {
 	if err != nil || now.UnixMilli() >= expires {
 		return ticket{}, false
 	}
-	t = ticket{api.Principal{ID: parts[1]}, time.UnixMilli(expires), strings.Split(parts[3], ",")}
+	t = ticket{principal: api.Principal{ID: parts[1]}, expires: time.UnixMilli(expires)}
+	for named := range strings.SplitSeq(parts[3], ",") {
+		domain, generation, _ := strings.Cut(named, "=")
+		n, err := strconv.ParseInt(generation, 10, 64)
+		if err != nil {
+			return ticket{}, false
+		}
+		t.sites = append(t.sites, ticketSite{domain, n})
+	}
 	switch parts[0] {
 	case ticketKinds[api.KeyPrincipal]:
 		t.principal.Kind = api.KeyPrincipal

@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"slices"
 
@@ -28,19 +30,34 @@ func (h *Handlers) CreateKey(c *gin.Context) {
 	if !h.requireAdmin(c) || !api.Decode(c, &in) {
 		return
 	}
-	var sites []string
-	if in.Sites != nil {
-		sites = *in.Sites
-	}
-	made, secret, err := h.sites.NewKey(c.Request.Context(), in.Name, in.Admin != nil && *in.Admin, sites)
+	made, secret, err := h.makeKey(c.Request.Context(), in)
 	if err != nil {
 		h.fail(c, err)
 		return
 	}
 	k := apiKey(made)
 	writeUncached(c, http.StatusCreated, api.KeyCreated{
-		Id: k.Id, Name: k.Name, Admin: k.Admin, Sites: k.Sites, Created: k.Created, Secret: secret,
+		Id: k.Id, Name: k.Name, Admin: k.Admin, AllSites: k.AllSites, Sites: k.Sites, Created: k.Created,
+		Secret: secret,
 	})
+}
+
+// makeKey makes the key of a request, which has to say in exactly one way what the key reads.
+func (h *Handlers) makeKey(ctx context.Context, in api.KeyCreate) (site.Key, string, error) {
+	admin, allSites := in.Admin != nil && *in.Admin, in.AllSites != nil && *in.AllSites
+	switch {
+	case in.Sites != nil && (admin || allSites), admin && allSites:
+		return site.Key{}, "", fmt.Errorf("%w: give only one of sites, all_sites and admin; "+
+			"an admin key reads all sites", site.ErrInvalid)
+	case allSites:
+		return h.sites.NewKeyForAllSites(ctx, in.Name)
+	case admin:
+		return h.sites.NewKey(ctx, in.Name, true, nil)
+	case in.Sites == nil || len(*in.Sites) == 0:
+		return site.Key{}, "", fmt.Errorf(`%w: name the sites that the key reads, as "sites": ["example.com"], `+
+			`or say "all_sites": true`, site.ErrInvalid)
+	}
+	return h.sites.NewKey(ctx, in.Name, false, *in.Sites)
 }
 
 // DeleteKey is DELETE /api/v1/keys/{id}.
@@ -50,6 +67,9 @@ func (h *Handlers) DeleteKey(c *gin.Context, id string) {
 
 func apiKey(k site.Key) api.Key {
 	out := api.Key{Id: k.ID, Name: k.Name, Admin: k.Admin, Created: k.Created}
+	if all := k.AllSites; all {
+		out.AllSites = &all
+	}
 	if len(k.Sites) > 0 {
 		sites := slices.Clone(k.Sites)
 		out.Sites = &sites

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,41 +55,29 @@ const maxBody = 256 << 10
 // Decode reads a JSON body into dst. It reports whether it could; otherwise it has refused the request with
 // 400.
 //
-// A type that implements json.Unmarshaler validates itself; its error is sent to the client. For any other
-// type, null is refused everywhere: encoding/json reads null as an absent field, so a key's `sites: null`
-// would mean all sites.
+// It refuses fields that dst does not have, and null; see checkFields. A type that implements
+// json.Unmarshaler validates itself; its error is sent to the client.
 func Decode(c *gin.Context, dst any) bool {
 	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))
 	if large := new(http.MaxBytesError); errors.As(err, &large) {
 		Refuse(c, http.StatusBadRequest, "the body is over %d KB; send less", maxBody>>10)
 		return false
 	}
-	_, validatesItself := dst.(json.Unmarshaler)
-	readable := err == nil && json.Valid(body)
-	if err == nil {
-		err = json.Unmarshal(body, dst)
-	}
-	switch {
-	case err == nil && !validatesItself && hasNull(body):
-		err = errors.New("null is not allowed; leave the field out")
-	case err == nil:
-		return true
-	case validatesItself && readable:
-		Refuse(c, http.StatusBadRequest, "%v", err)
-		return false
+	if err == nil && json.Valid(body) {
+		if err := checkFields(body, dst); err != nil {
+			Refuse(c, http.StatusBadRequest, "%v", err)
+			return false
+		}
+		if err = json.Unmarshal(body, dst); err == nil {
+			return true
+		}
+		if _, ok := dst.(json.Unmarshaler); ok {
+			Refuse(c, http.StatusBadRequest, "%v", err)
+			return false
+		}
+	} else if err == nil {
+		err = json.Unmarshal(body, dst) // says what is wrong
 	}
 	Refuse(c, http.StatusBadRequest, "the body has to be the JSON that the API describes (%v)", err)
 	return false
-}
-
-// hasNull reports whether a JSON text contains null. The text must be valid.
-func hasNull(body []byte) bool {
-	for d := json.NewDecoder(bytes.NewReader(body)); ; {
-		switch token, err := d.Token(); {
-		case err != nil:
-			return false
-		case token == nil:
-			return true
-		}
-	}
 }

@@ -207,31 +207,43 @@ type Error struct {
 
 // Key defines model for Key.
 type Key struct {
-	Admin   bool      `json:"admin"`
-	Created time.Time `json:"created"`
-	Id      string    `json:"id"`
-	Name    string    `json:"name"`
+	Admin bool `json:"admin"`
 
-	// Sites Which sites it may read; left out: all.
+	// AllSites It reads all sites, also those that are added later.
+	AllSites *bool     `json:"all_sites,omitempty"`
+	Created  time.Time `json:"created"`
+	Id       string    `json:"id"`
+	Name     string    `json:"name"`
+
+	// Sites Which sites it reads, unless it reads all or administers.
 	Sites *[]string `json:"sites,omitempty"`
 }
 
-// KeyCreate defines model for KeyCreate.
+// KeyCreate A key reads what it names: give exactly one of `sites`, `all_sites: true` and `admin: true`.
 type KeyCreate struct {
-	Admin *bool     `json:"admin,omitempty"`
-	Name  string    `json:"name"`
+	// Admin It reads all sites, and administers.
+	Admin *bool `json:"admin,omitempty"`
+
+	// AllSites It reads all sites, also those that are added later.
+	AllSites *bool  `json:"all_sites,omitempty"`
+	Name     string `json:"name"`
+
+	// Sites Which sites it reads, as the list of sites names them.
 	Sites *[]string `json:"sites,omitempty"`
 }
 
 // KeyCreated defines model for KeyCreated.
 type KeyCreated struct {
-	Admin   bool      `json:"admin"`
-	Created time.Time `json:"created"`
-	Id      string    `json:"id"`
-	Name    string    `json:"name"`
-	Secret  string    `json:"secret"`
+	Admin bool `json:"admin"`
 
-	// Sites Which sites it may read; left out: all.
+	// AllSites It reads all sites, also those that are added later.
+	AllSites *bool     `json:"all_sites,omitempty"`
+	Created  time.Time `json:"created"`
+	Id       string    `json:"id"`
+	Name     string    `json:"name"`
+	Secret   string    `json:"secret"`
+
+	// Sites Which sites it reads, unless it reads all or administers.
 	Sites *[]string `json:"sites,omitempty"`
 }
 

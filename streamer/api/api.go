@@ -11,9 +11,12 @@ const DirectSource = "Direct / None"
 // Principal is what authorizes a request to read a site. It is comparable and holds no secret, so that
 // streams keep it and check it again while they are open. The zero Principal may do nothing.
 type Principal struct {
-	Kind    PrincipalKind
-	ID      string // of the key or the share link; "" for Public
-	Expires int64  // when the cookie that proved it expires, in Unix seconds; 0: it does not expire
+	Kind PrincipalKind
+	ID   string // of the key or the share link; "" for Public
+	// Generation is that of the site that it was authorized for; 0: no site yet. It may not read another one of
+	// the same domain.
+	Generation int64
+	Expires    int64 // when the cookie that proved it expires, in Unix seconds; 0: it does not expire
 }
 
 // PrincipalKind says what a Principal is.

@@ -78,14 +78,13 @@ type builder struct {
 // build returns the statement of a plan.
 func (p plan) build() (statement, error) {
 	b := builder{plan: p, visits: p.needsVisits()}
-	from := p.site.later(p.span.From)
-	b.bind("site", p.site.Domain)
-	b.bind("from", from.UnixMilli())
+	b.bind("site", p.site)
+	b.bind("from", p.notBefore(p.span.From))
 	b.bind("to", p.span.To.UnixMilli())
 	name := "events.sql"
 	if b.visits {
 		name = "visits.sql"
-		b.bind("midnight", p.site.later(from.UTC().Truncate(24*time.Hour)).UnixMilli())
+		b.bind("midnight", p.notBefore(p.span.From.UTC().Truncate(24*time.Hour)))
 		ofVisits := slices.ContainsFunc(p.Metrics, Metric.ofVisits)
 		ofEvents := slices.ContainsFunc(p.Metrics, func(m Metric) bool { return !m.ofVisits() })
 		b.data.Split = ofVisits && ofEvents && p.grain != none
@@ -115,6 +114,14 @@ func (p plan) build() (statement, error) {
 	s, err := execute(name, b.data)
 	b.sql = strings.TrimSpace(s.sql)
 	return b.statement, err
+}
+
+// notBefore returns a time, or the first of the site if that is later, in Unix milliseconds.
+func (p plan) notBefore(t time.Time) int64 {
+	if t.Before(p.since) {
+		t = p.since
+	}
+	return t.UnixMilli()
 }
 
 // needsVisits reports whether the plan needs to know which events make up a visit.

@@ -89,22 +89,25 @@ func New(db querier, cfg Config) (*Engine, error) {
 type Site struct {
 	Domain   string
 	Timezone string // IANA name; "" is UTC
-
-	// Since is where the history of the site begins: nothing before it is answered, whether it is still
-	// stored or not. The zero time: everything is.
+	// Since is the first moment of the site's history. What there is from before is a former site's, or has
+	// expired.
 	Since time.Time
+	// LedgerSince is the same for minutes of the ledger, which count what two sites received in one minute.
+	LedgerSince time.Time
 }
 
-// later returns the later of a time and the begin of the site's history.
-func (s Site) later(t time.Time) time.Time {
-	if s.Since.After(t) {
-		return s.Since
+// keeping returns a site that keeps its history for some days: what is older has expired, whether it is still
+// stored or not.
+func (e *Engine) keeping(s Site, days int) Site {
+	expired := e.cfg.Now().UTC().AddDate(0, 0, -days)
+	if s.Since.Before(expired) {
+		s.Since = expired
 	}
-	return t
+	if minute := expired.Add(time.Minute - 1).Truncate(time.Minute); s.LedgerSince.Before(minute) {
+		s.LedgerSince = minute
+	}
+	return s
 }
-
-// retained returns the time before which rows that are kept for some days have expired.
-func (e *Engine) retained(days int) time.Time { return e.cfg.Now().UTC().AddDate(0, 0, -days) }
 
 // Run answers a query about a site; q.SiteID is only echoed. The principal is the one whose slots the query
 // takes. Errors are *Invalid, *TooBig, *Busy, *Unavailable, ctx's, or a fault of this program.

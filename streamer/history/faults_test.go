@@ -154,7 +154,7 @@ func TestTooBig(t *testing.T) {
 		}
 	}
 	// The next one is not worse off for it.
-	r, err := newEngine(t, database(t), Config{}).Run(t.Context(), public, Site{Domain: t.Name(), Timezone: ""}, q)
+	r, err := newEngine(t, database(t), Config{}).Run(t.Context(), public, Site{Domain: t.Name()}, q)
 	if err != nil ||
 		len(r.Results) != maxLimit {
 		t.Errorf("%d rows, %v", len(r.Results), err)

@@ -2,6 +2,7 @@ package history
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -85,9 +86,16 @@ func (h *Handlers) GetLedger(c *gin.Context, domain string, p api.GetLedgerParam
 	})
 }
 
-// siteOf returns the site of a query. Its history begins where its retention does.
-func (h *Handlers) siteOf(st site.Site) Site {
-	return Site{Domain: st.Domain, Timezone: st.Timezone, Since: h.engine.retained(st.Retention())}
+// siteOf returns the site of a query, with the begin of its history.
+func (h *Handlers) siteOf(st site.Site) Site { return h.engine.keeping(siteOf(st), st.Retention()) }
+
+func siteOf(st site.Site) Site {
+	since := st.Created.Truncate(time.Second) // events of its first second are of this site
+	ledger := since.Truncate(time.Minute)
+	if ledger.Before(st.Previous) { // the former site was removed in the same minute
+		ledger = ledger.Add(time.Minute)
+	}
+	return Site{Domain: st.Domain, Timezone: st.Timezone, Since: since, LedgerSince: ledger}
 }
 
 // answer runs a query unless err is set, and answers with the result or the error.

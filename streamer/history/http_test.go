@@ -67,8 +67,10 @@ func newServer(t *testing.T, rows int, cfg history.Config) *server {
 	if err := sites.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := sites.Put(t.Context(), site.Site{Domain: d.site, Public: true,
-		RetentionDays: site.MaxRetentionDays}); err != nil {
+	// its rows are of any time
+	st := site.Site{Domain: d.site, Public: true, Created: time.Unix(1, 0),
+		RetentionDays: site.MaxRetentionDays}
+	if err := sites.Put(t.Context(), st); err != nil {
 		t.Fatal(err)
 	}
 	if _, d.key, err = sites.NewKey(t.Context(), "reader", false, []string{d.site}); err != nil {

@@ -76,7 +76,11 @@ func (e *Engine) ledger(ctx context.Context, s Site, r LedgerRange) (Ledger, err
 		return Ledger{}, err
 	}
 	stmt.bind("site", s.Domain)
-	stmt.bind("from", s.laterMinute(span.From).Unix())
+	from := span.From
+	if from.Before(s.LedgerSince) {
+		from = s.LedgerSince
+	}
+	stmt.bind("from", from.Unix())
 	stmt.bind("to", span.To.Unix())
 	out := Ledger{
 		From: span.From.Truncate(time.Minute), To: span.To,
@@ -97,14 +101,6 @@ func (e *Engine) ledger(ctx context.Context, s Site, r LedgerRange) (Ledger, err
 		}
 		return nil
 	})
-}
-
-// laterMinute returns the later of a time and the first whole minute of the site's history.
-func (s Site) laterMinute(t time.Time) time.Time {
-	if minute := s.later(t); minute.After(t) {
-		return minute.Add(time.Minute - 1).Truncate(time.Minute)
-	}
-	return t
 }
 
 func (o *Outcomes) add(x Outcomes) {

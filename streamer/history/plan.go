@@ -12,13 +12,14 @@ import (
 // A plan is a query with everything settled that it leaves open: dates, grain, order and page.
 type plan struct {
 	Query
-	site  Site
+	site  string
+	since time.Time // nothing before it is read
 	span  span
 	grain grain // of the time dimension
 }
 
 func (e *Engine) plan(ctx context.Context, s Site, q Query) (plan, error) {
-	p := plan{Query: q, site: s}
+	p := plan{Query: q, site: s.Domain, since: s.Since}
 	if len(q.Metrics) == 0 {
 		return p, invalid("metrics", "name at least one of %s", join(metrics))
 	}
@@ -26,7 +27,13 @@ func (e *Engine) plan(ctx context.Context, s Site, q Query) (plan, error) {
 	if err != nil {
 		return p, err
 	}
-	first := func() (time.Time, error) { return e.firstEvent(ctx, s) }
+	first := func() (time.Time, error) {
+		t, err := e.firstEvent(ctx, s.Domain)
+		if err == nil && !t.IsZero() && t.Before(s.Since) {
+			t = s.Since.Truncate(time.Hour)
+		}
+		return t, err
+	}
 	if p.span, err = q.DateRange.resolve(e.cfg.Now(), loc, first); err != nil {
 		return p, err
 	}
@@ -57,22 +64,20 @@ func (e *Engine) plan(ctx context.Context, s Site, q Query) (plan, error) {
 	return p, nil
 }
 
-// firstEvent returns the start of the hour of a site's first event, or the later begin of its history; the zero
-// time if the site has no event.
-func (e *Engine) firstEvent(ctx context.Context, site Site) (t time.Time, err error) {
+// firstEvent returns the start of the hour of a site's first event; the zero time if the site has no event.
+func (e *Engine) firstEvent(ctx context.Context, domain string) (t time.Time, err error) {
 	sql, err := files.ReadFile("sql/first.sql")
 	if err != nil {
 		return t, fmt.Errorf("read statement: %w", err)
 	}
 	s := statement{sql: string(sql)}
-	s.bind("site", site.Domain)
-	s.bind("since", site.later(time.Unix(0, 0)).UnixMilli())
+	s.bind("site", domain)
 	return t, e.db.run(ctx, s, func(r driver.Rows) error {
 		var seconds uint32
 		if err := r.Scan(&seconds); err != nil {
 			return fmt.Errorf("read row: %w", err)
 		}
-		t = site.later(time.Unix(int64(seconds), 0))
+		t = time.Unix(int64(seconds), 0)
 		return nil
 	})
 }

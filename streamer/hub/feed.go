@@ -35,8 +35,19 @@ type catchUpKey struct {
 // feedSite is one site of a feed.
 type feedSite struct {
 	*board.Site
+	life  board.Life
 	lists board.ListMerger
 	sent  siteState // as of the newest frame
+}
+
+// Latest, AsOf and Seconds are those of the board without what a former site of the domain has left there.
+
+func (s *feedSite) Latest() board.View { return s.OwnLatest(s.life) }
+
+func (s *feedSite) AsOf(second int64) board.View { return s.Own(s.Site.AsOf(second), s.life, second) }
+
+func (s *feedSite) Seconds(after, through int64) []board.Second {
+	return s.Site.Seconds(max(after, s.life.Since-1), through)
 }
 
 // siteState is what viewers see of a site besides its final seconds.
@@ -66,8 +77,8 @@ func newFeed(h *Hub, k FeedKey) *Feed {
 		hub: h, key: k, viewersBySink: map[Sink]int{},
 		sentThrough: k.Rate.boundary(h.board.LastFinal()), lastWriteAt: h.now(),
 	}
-	for _, name := range k.sites() {
-		f.sites = append(f.sites, feedSite{Site: h.board.Watch(name)})
+	for i, name := range k.sites() {
+		f.sites = append(f.sites, feedSite{Site: h.board.Watch(name), life: k.life(i)})
 	}
 	for i := range f.sites {
 		f.sites[i].sent = f.state(&f.sites[i], f.sites[i].Latest())

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -57,6 +58,7 @@ func (r Rate) boundary(lastFinal int64) int64 {
 // FeedKey identifies a feed: viewers with equal keys get the same bytes.
 type FeedKey struct {
 	Sites     string // see JoinSites
+	Lives     string // see JoinLives; "": all seconds are the sites'
 	Filter    frame.Filter
 	ListValue string // Filter.Value as the board's lists spell it
 	Top       int    // values in each list; 0: no lists
@@ -65,6 +67,24 @@ type FeedKey struct {
 
 // JoinSites makes FeedKey.Sites of the sites' domains. Their order is that of the messages.
 func JoinSites(domains []string) string { return strings.Join(domains, "\n") }
+
+// JoinLives makes FeedKey.Lives of the lives of the sites, in the order of JoinSites.
+func JoinLives(lives []board.Life) string {
+	var b strings.Builder
+	for _, l := range lives {
+		fmt.Fprintf(&b, "%d %d\n", l.Since, l.MixedUntil)
+	}
+	return b.String()
+}
+
+// life returns the life of site i.
+func (k FeedKey) life(i int) (l board.Life) {
+	lines := strings.Split(k.Lives, "\n")
+	if i < len(lines) {
+		_, _ = fmt.Sscan(lines[i], &l.Since, &l.MixedUntil)
+	}
+	return l
+}
 
 func (k FeedKey) sites() []string { return strings.Split(k.Sites, "\n") }
 

@@ -14,12 +14,12 @@ type authorization struct {
 	principals []api.Principal // of the same indices
 }
 
-// String is a line for each site: domain, kind, expiry and ID of the principal, separated by tabs.
+// String is a line for each site: domain, kind, expiry, generation and ID of the principal, separated by tabs.
 func (a authorization) String() string {
 	var b strings.Builder
 	for i, domain := range a.domains {
 		p := a.principals[i]
-		fmt.Fprintf(&b, "%s\t%d\t%d\t%s\n", domain, p.Kind, p.Expires, p.ID)
+		fmt.Fprintf(&b, "%s\t%d\t%d\t%d\t%s\n", domain, p.Kind, p.Expires, p.Generation, p.ID)
 	}
 	return b.String()
 }
@@ -27,9 +27,9 @@ func (a authorization) String() string {
 // stillAuthorized reports whether all principals of an authorization's text may still read their sites.
 func stillAuthorized(access authorizer, text string) bool {
 	for line := range strings.Lines(text) {
-		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 4)
-		p := api.Principal{ID: fields[3]}
-		if _, err := fmt.Sscan(fields[1]+" "+fields[2], &p.Kind, &p.Expires); err != nil {
+		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 5)
+		p := api.Principal{ID: fields[4]}
+		if _, err := fmt.Sscan(strings.Join(fields[1:4], " "), &p.Kind, &p.Expires, &p.Generation); err != nil {
 			return false
 		}
 		if !access.MayRead(p, fields[0]) {

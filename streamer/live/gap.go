@@ -1,6 +1,7 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -40,10 +41,16 @@ type gapFiller struct {
 // resume reads the ID of the last message that a viewer received. If the board no longer holds all seconds
 // since then, history fills the gap, as long as it spans at most maxGap and history has all of it.
 func (g *gapFiller) resume(
-	ctx context.Context, b *board.Board, lastID string, k hub.FeedKey, domains []string,
+	ctx context.Context, b *board.Board, lastID string, k hub.FeedKey, domains []string, lives []board.Life,
 ) hub.Resume {
 	r := hub.Resume{Requested: true}
-	if r.ID, r.Valid = frame.ParseID(lastID); !r.Valid || k.Filter.Name != "" {
+	r.ID, r.Valid = frame.ParseID(lastID)
+	for i, l := range lives {
+		if l.MixedUntil != 0 && min(r.ID.LastSecond, cmp.Or(r.ID.SiteSecond(i), r.ID.LastSecond)) < l.Since {
+			r.Valid = false // it is of the former site
+		}
+	}
+	if !r.Valid || k.Filter.Name != "" {
 		return r
 	}
 	final := b.LastFinal()
@@ -59,7 +66,7 @@ func (g *gapFiller) resume(
 	}
 	ctx, cancel := context.WithTimeout(ctx, gapTimeout)
 	defer cancel()
-	seconds, err := g.readSeconds(ctx, b, domains, from, boardStart)
+	seconds, err := g.readSeconds(ctx, b, domains, lives, from, boardStart)
 	g.metrics.gaps.WithLabelValues(gapResult(err)).Inc()
 	if err != nil {
 		g.log.Debug("fill gap", "error", err)
@@ -78,7 +85,7 @@ func gapResult(err error) string {
 
 // readSeconds returns the seconds in (from, to] of each site.
 func (g *gapFiller) readSeconds(
-	ctx context.Context, b *board.Board, domains []string, from, to int64,
+	ctx context.Context, b *board.Board, domains []string, lives []board.Life, from, to int64,
 ) ([][]board.Second, error) {
 	if err := g.checkStored(ctx, b, to); err != nil {
 		return nil, err
@@ -86,7 +93,8 @@ func (g *gapFiller) readSeconds(
 	out := make([][]board.Second, len(domains))
 	for i, domain := range domains {
 		var err error
-		if out[i], err = g.history.Seconds(ctx, domain, from, to); err != nil {
+		since := max(from, lives[i].Since-1)
+		if out[i], err = g.history.Seconds(ctx, domain, since, to); err != nil {
 			return nil, fmt.Errorf("read seconds: %w", err)
 		}
 	}

@@ -22,6 +22,7 @@ import (
 
 	"nowcast/internal/broker"
 	"nowcast/streamer/api"
+	"nowcast/streamer/board"
 	"nowcast/streamer/hub"
 	"nowcast/streamer/push"
 )
@@ -47,6 +48,8 @@ const (
 type Deps struct {
 	Broker  *broker.Client
 	History history // fills gaps; nil: there is none
+	// Life says which seconds of a domain are those of its site at this moment; nil: all are.
+	Life    func(domain string) board.Life
 	Access  authorizer
 	Limits  limiter
 	Fail    func(*gin.Context, error) // answers with an error
@@ -76,6 +79,7 @@ type Server struct {
 	cfg     Config
 	access  authorizer
 	limits  limiter
+	life    func(domain string) board.Life
 	fail    func(*gin.Context, error)
 	log     *slog.Logger
 	metrics *metrics
@@ -91,7 +95,10 @@ func New(cfg Config, d Deps) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, access: d.Access, limits: d.Limits, fail: d.Fail, log: d.Log, metrics: m,
+	if d.Life == nil {
+		d.Life = func(string) board.Life { return board.Life{} }
+	}
+	s := &Server{cfg: cfg, access: d.Access, limits: d.Limits, life: d.Life, fail: d.Fail, log: d.Log, metrics: m,
 		tail: tail{kafka: d.Broker, log: d.Log, metrics: m, reason: "reading the windows from Kafka"},
 		gaps: gapFiller{kafka: d.Broker, history: d.History, metrics: m, log: d.Log},
 	}
@@ -151,7 +158,7 @@ func (s *Server) Visitors(domain string) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	return current.board.ActiveVisitors(domain), nil
+	return current.board.OwnVisitors(domain, s.life(domain)), nil
 }
 
 // readyBoard returns the board and its hub. Its error wraps ErrNotReady.
@@ -179,7 +186,11 @@ func (s *Server) StreamEvents(c *gin.Context, p api.StreamEventsParams) {
 		s.fail(c, err)
 		return
 	}
-	key.Sites = hub.JoinSites(domains)
+	lives := make([]board.Life, len(domains))
+	for i, d := range domains {
+		lives[i] = s.life(d)
+	}
+	key.Sites, key.Lives = hub.JoinSites(domains), hub.JoinLives(lives)
 	current, err := s.readyBoard()
 	if err != nil {
 		api.RefuseStream(c, "%v", err)
@@ -195,7 +206,7 @@ func (s *Server) StreamEvents(c *gin.Context, p api.StreamEventsParams) {
 	v := push.Viewer{Feed: key, Authorization: authorization{domains, principals}.String(),
 		Slot: push.Slot{Addr: addr, Key: principal}, Deadline: time.Now().Add(time.Duration(lifetime))}
 	if id := lastEventID(p); id != "" {
-		v.Resume = s.gaps.resume(c.Request.Context(), current.board, id, key, domains)
+		v.Resume = s.gaps.resume(c.Request.Context(), current.board, id, key, domains, lives)
 	}
 	h := c.Writer.Header()
 	h.Set("Content-Type", "text/event-stream")

@@ -47,7 +47,7 @@ func NewLog(t *testing.T) *Log {
 	return l
 }
 
-// Sites runs a registry with the sites given.
+// Sites runs a registry with the sites given, which were created an hour before the first second.
 func (l *Log) Sites(sites ...site.Site) *site.Registry {
 	l.T.Helper()
 	r := site.NewRegistry(l.Kafka, slog.New(slog.DiscardHandler))
@@ -56,6 +56,9 @@ func (l *Log) Sites(sites ...site.Site) *site.Registry {
 		l.T.Fatal(err)
 	}
 	for _, s := range sites {
+		if s.Created.IsZero() {
+			s.Created = time.Unix(l.Start, 0).Add(-time.Hour).UTC() // the log has seconds of the past
+		}
 		if err := r.Put(l.T.Context(), s); err != nil {
 			l.T.Fatal(err)
 		}

@@ -1,5 +1,5 @@
 SELECT toUnixTimestamp(toStartOfHour(ts))
 FROM events
-WHERE site = {site:String} AND ts >= fromUnixTimestamp64Milli({since:Int64}, 'UTC')
+WHERE site = {site:String}
 ORDER BY site, toStartOfHour(ts)
 LIMIT 1
