@@ -100,12 +100,12 @@ func TestDelete(t *testing.T) {
 }
 
 // BenchmarkLook measures what an hourly look costs when nothing is due: 10,000 sites, of which 1,000 have a
-// retention of their own, with 10 M rows.
+// retention of their own, with 2 M rows.
 func BenchmarkLook(b *testing.B) {
 	db := streamertest.ClickHouse(b)
 	now := time.Now().UTC().Truncate(time.Hour)
 	if err := db.Exec(b.Context(), "INSERT INTO events (site, ts) SELECT concat('s', toString(number % 10000)), "+
-		"now64(3) - toIntervalSecond(number % 7776000) FROM numbers(10000000)"); err != nil {
+		"now64(3) - toIntervalSecond(number % 7776000) FROM numbers(2000000)"); err != nil {
 		b.Fatal(err)
 	}
 	p := Policy{Default: 395, Sites: map[string]int{}}
