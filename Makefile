@@ -75,7 +75,7 @@ test-mutations:
 	go test -timeout 30m -run '^TestMutations$$' ./aggregator/fold -mutations
 
 ## test-e2e: test the whole pipeline, on embedded parts, on real Apache Kafka, and in containers
-test-e2e: build kafka toxiproxy
+test-e2e: build kafka toxiproxy pebble
 	go test -timeout 30m -count=1 ./internal/e2e/...
 
 ## test-browser: test the dashboard in a real browser, also through nginx (required), Vite and Next.js
@@ -91,6 +91,11 @@ fuzz:
 EXAMPLES ?= 300
 fuzz-http: build
 	@internal/e2e/fuzzhttp/run.sh $(EXAMPLES)
+
+## fuzz-fastpath: send REQUESTS (1000000) to the fast path and to net/http, also behind nginx; compare
+REQUESTS ?= 1000000
+fuzz-fastpath:
+	go test -timeout 0 -count=1 -v -run '^TestFastPathDifferential$$' ./internal/httpserver -requests $(REQUESTS)
 
 N    ?= 1000
 SPAN ?= 10m
@@ -184,6 +189,9 @@ kafka: $(if $(shell command -v mvn),$(KAFKA)/.done,)
 ## toxiproxy: build the proxy that the tests inject faults into connections with
 toxiproxy: bin/toxiproxy
 
+## pebble: build the certificate authority that the tests get certificates from
+pebble: bin/pebble
+
 ## clean: remove built files
 clean:
 	rm -rf bin frontend/dist/assets frontend/dist/*.* $(KAFKA) deployments/tools/golangci-lint
@@ -231,7 +239,11 @@ bin/toxiproxy: deployments/tools/toxiproxy/go.mod
 	go build -modfile=$< -o $@ github.com/Shopify/toxiproxy/v2/cmd/server
 	@touch $@
 
+bin/pebble: deployments/tools/pebble/go.mod
+	go build -modfile=$< -o $@ github.com/letsencrypt/pebble/v2/cmd/pebble
+	@touch $@
+
 .PHONY: help run build test lint generate licenses generate-check test-frontend test-go test-mutations \
-  test-e2e test-browser fuzz fuzz-http model chaos chaos-ingest outage chaos-streams overload bench-glass \
+  test-e2e test-browser fuzz fuzz-http fuzz-fastpath model chaos chaos-ingest outage chaos-streams overload bench-glass \
   bench-beacons bench-ingest bench-idle bench-aggregator bench-streamer bench-viewers soak hostile drain \
-  image kafka toxiproxy clean
+  image kafka toxiproxy pebble clean

@@ -50,7 +50,13 @@ type Config struct {
 	Instance string
 	Session  time.Duration // a silent instance loses its partitions after this time [10 s]
 	Drain    time.Duration // time to finish writes when Run's context ends [3 s]
+
+	// Heartbeat is the time between two heartbeats to the groups' coordinator, by which an instance also
+	// learns that the partitions are to be distributed again [500 ms].
+	Heartbeat time.Duration
 }
+
+const storeLane = "store"
 
 const (
 	defaultSession = 10 * time.Second
@@ -95,7 +101,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		start := func(d *laneDeps, committed []group.Position) work {
 			return newStoreWork(d, deps.Warehouse, committed)
 		}
-		s.lanes = append(s.lanes, newLane("store", cfg, deps, m, start, topic.Events, topic.Windows))
+		s.lanes = append(s.lanes, newLane(storeLane, cfg, deps, m, start, topic.Events, topic.Windows))
 	}
 	return s, nil
 }
@@ -109,7 +115,7 @@ func (s *Service) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for i, l := range s.lanes {
 		wg.Go(func() {
-			if l.name == "store" {
+			if l.name == storeLane {
 				if errs[i] = s.migrate(ctx); errs[i] != nil {
 					stop()
 					return
@@ -134,13 +140,29 @@ func (s *Service) migrate(ctx context.Context) error {
 	return err
 }
 
-// Ready reports whether every lane has its partitions and keeps up with them, and if not, why.
+// Ready reports whether the lanes have their partitions and keep up with them, and if not, why. The store
+// lane counts only where it is the only one: without ClickHouse the windows lane does its work.
 func (s *Service) Ready() (bool, string) {
 	var reasons []string
 	for _, l := range s.lanes {
-		if reason := l.unready(); reason != "" {
+		if reason := l.unready(); reason != "" && !s.isLesser(l) {
 			reasons = append(reasons, l.name+" lane: "+reason)
 		}
 	}
 	return len(reasons) == 0, strings.Join(reasons, "; ")
 }
+
+// Degraded says under "store" why the store lane doesn't keep up, where there is a windows lane too.
+func (s *Service) Degraded() map[string]string {
+	for _, l := range s.lanes {
+		if s.isLesser(l) {
+			if reason := l.unready(); reason != "" {
+				return map[string]string{l.name: reason}
+			}
+		}
+	}
+	return nil
+}
+
+// isLesser reports whether the process does its main work without a lane.
+func (s *Service) isLesser(l *lane) bool { return l.name == storeLane && len(s.lanes) > 1 }

@@ -132,7 +132,7 @@ func (b *batcher[T]) run(ctx, draining context.Context) {
 		case <-ctx.Done():
 			continue
 		case <-tick.C:
-			due = true
+			due = b.hasPositions()
 		case <-b.changed:
 		}
 		if f := b.nextBatch(due); f != nil {
@@ -145,6 +145,13 @@ func (b *batcher[T]) run(ctx, draining context.Context) {
 	if f := b.nextBatch(true); f != nil { // includes rows that were added during the last inserts
 		b.insert(draining, f)
 	}
+}
+
+// hasPositions reports whether the filling batch moves any position.
+func (b *batcher[T]) hasPositions() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.filling.positions) > 0
 }
 
 // nextBatch returns the filling batch if it is full and fewer than maxInFlight are inserted, or if it is due

@@ -51,7 +51,7 @@ func newLane(name string, cfg Config, deps Deps, m *metrics,
 		erasures: deps.Erasures,
 		log:      deps.Log.With("lane", name), recreationGrace: broker.RecreationGrace}}
 	l.member = group.New(group.Config{Group: topic.Group(name), Instance: cfg.Instance, Topics: topics,
-		Session:    cfg.Session,
+		Session: cfg.Session, Heartbeat: cfg.Heartbeat,
 		Rebalanced: func(partitions []int) { m.assigned(name, partitions) },
 		Start: func(_ []int, committed []group.Position) group.Work {
 			l.mu.Lock()

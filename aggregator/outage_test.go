@@ -123,11 +123,11 @@ func TestProducesRefused(t *testing.T) {
 	}
 }
 
-// haltedWith waits until the reason why the service isn't ready has all parts.
+// haltedWith waits until the reason why the service isn't ready, or is degraded, has all parts.
 func (w *world) haltedWith(s *Service, parts ...string) {
 	w.t.Helper()
 	w.until(15*time.Second, "halted", func() string {
-		_, reason := s.Ready()
+		reason := reasonOf(s)
 		for _, part := range parts {
 			if !strings.Contains(reason, part) {
 				return fmt.Sprintf("%q isn't in %q", part, reason)
@@ -189,7 +189,7 @@ func TestRecreatedWhileRunning(t *testing.T) {
 				w.traffic(1, 60, 5*time.Minute)
 				w.stored(s)
 			}
-			w.until(5*time.Second, "ready", func() string { _, reason := service.Ready(); return reason })
+			w.until(5*time.Second, "ready", func() string { return reasonOf(service) })
 			w.recreate(name)
 			lane := []string{fmt.Sprintf(repair, "store", name), "the log isn't the one that was read: " +
 				name + "/"}
@@ -364,7 +364,7 @@ func TestLostHead(t *testing.T) {
 		t.Fatal(err)
 	}
 	service, m, _ := w.lanes(Config{Windows: true, Store: true}, s)
-	w.until(10*time.Second, "ready", func() string { _, reason := service.Ready(); return reason })
+	w.until(10*time.Second, "ready", func() string { return reasonOf(service) })
 	w.clock += 1000
 	w.send(0, w.view(2, "/behind"))
 	w.clock += 2000

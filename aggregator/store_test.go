@@ -201,10 +201,10 @@ func TestStoreUnavailable(t *testing.T) {
 			s.set(c.down, c.hung, 0)
 			w.traffic(2, 20, time.Minute)
 			if !c.hung {
-				w.until(5*time.Second, "unready", func() string {
-					if ok, reason := service.Ready(); ok ||
-						!strings.Contains(reason, "store lane: can't insert into ClickHouse: ") {
-						return fmt.Sprint(ok, reason)
+				w.until(5*time.Second, "degraded and ready", func() string {
+					ok, store := isReady(service), service.Degraded()["store"]
+					if !ok || !strings.Contains(store, "can't insert into ClickHouse: ") {
+						return fmt.Sprint(ok, store)
 					}
 					return ""
 				})

@@ -119,8 +119,19 @@ func (w *world) start(cfg Config) (s *Service, stop func()) {
 		})
 	}
 	w.t.Cleanup(stop)
-	w.until(30*time.Second, "ready", func() string { _, reason := s.Ready(); return reason })
+	w.until(30*time.Second, "ready", func() string { return reasonOf(s) })
 	return s, stop
+}
+
+func isReady(s *Service) bool { ok, _ := s.Ready(); return ok }
+
+// reasonOf is why a service isn't ready, or is degraded; "" when it does all of its work.
+func reasonOf(s *Service) string {
+	_, reason := s.Ready()
+	for lane, why := range s.Degraded() {
+		reason += lane + " lane: " + why
+	}
+	return reason
 }
 
 type testLog struct{ t *testing.T }

@@ -22,6 +22,7 @@ import (
 	"nowcast/ingest/publisher/spool"
 	"nowcast/internal/broker"
 	"nowcast/internal/erasure"
+	"nowcast/internal/process"
 	"nowcast/internal/site"
 	"nowcast/internal/warehouse"
 	"nowcast/streamer"
@@ -90,7 +91,7 @@ func registered(t *testing.T) map[string]labels {
 	t.Helper()
 	r := recorder{prometheus.NewRegistry(), map[string]labels{"up": labelsOf("job", "instance")}}
 	r.MustRegister(collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), process.NewHealth().Metrics())
 	log := slog.New(slog.DiscardHandler)
 	kafka := broker.New(broker.Config{Addrs: []string{"127.0.0.1:1"}})
 	t.Cleanup(kafka.Close)
@@ -348,30 +349,25 @@ func TestDashboard(t *testing.T) {
 
 // Prometheus has to scrape every process of Nowcast that docker-compose.yml starts.
 func TestTargets(t *testing.T) {
-	var compose struct {
-		Services map[string]struct {
-			Command     any
-			Environment map[string]string
-		}
-	}
+	compose := readCompose(t)
 	var config struct {
 		RuleFiles     []string `yaml:"rule_files"`
 		ScrapeConfigs []struct {
-			Job    string                       `yaml:"job_name"`
-			Static []struct{ Targets []string } `yaml:"static_configs"`
+			Job string `yaml:"job_name"`
+			DNS []struct {
+				Names []string
+				Port  string
+			} `yaml:"dns_sd_configs"`
 		} `yaml:"scrape_configs"`
 	}
-	files := map[string]any{"../docker-compose.yml": &compose, "prometheus/prometheus.yml": &config}
-	for path, into := range files {
-		if err := yaml.Unmarshal(read(t, path), into); err != nil {
-			t.Fatal(err)
-		}
+	if err := yaml.Unmarshal(read(t, "prometheus/prometheus.yml"), &config); err != nil {
+		t.Fatal(err)
 	}
 	var want, got []string
 	for name, s := range compose.Services {
 		words, _ := s.Command.([]any)
 		if len(words) > 0 && (words[0] == "ingest" || words[0] == "aggregator" || words[0] == "streamer") {
-			_, port, err := net.SplitHostPort(s.Environment["NOWCAST_OPS_LISTEN"])
+			_, port, err := net.SplitHostPort(byDefault(s.Environment["NOWCAST_OPS_LISTEN"]))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -379,8 +375,10 @@ func TestTargets(t *testing.T) {
 		}
 	}
 	for _, c := range config.ScrapeConfigs {
-		for _, s := range c.Static {
-			got = append(got, s.Targets...)
+		for _, d := range c.DNS {
+			for _, name := range d.Names {
+				got = append(got, net.JoinHostPort(name, d.Port))
+			}
 		}
 	}
 	slices.Sort(want)

@@ -11,7 +11,7 @@ import (
 // read the answers, and browsers don't guess their type.
 func TestAnswersReflectNothing(t *testing.T) {
 	const mark = "<script>alert(1)</script>"
-	w := start(t, Config{TrustedProxies: prefixes("127.0.0.0/8"), AddressLimit: Limit{Rate: 0.01, Burst: 1}})
+	w := start(t, Config{AddressLimit: Limit{Rate: 0.01, Burst: 1}})
 	pv := func(more string) string { return `{"n":"pageview","u":"https://example.com/a"` + more + `}` }
 	for i, c := range []struct {
 		name, body string

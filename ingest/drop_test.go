@@ -123,7 +123,7 @@ func TestGeoFileByHTTP(t *testing.T) {
 	if err := os.WriteFile(path, enrichtest.GeoDatabase(t, "GeoLite2-City", berlin), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w := start(t, Config{GeoFile: path, TrustedProxies: prefixes("127.0.0.0/8")})
+	w := start(t, Config{GeoFile: path})
 	if a := w.post(t, page, "X-Forwarded-For", "8.8.8.8"); a.status != 202 {
 		t.Fatal(a)
 	}

@@ -13,7 +13,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,10 +42,6 @@ const (
 
 // Config is what an operator decides.
 type Config struct {
-	// TrustedProxies may name a visitor's address in a header: X-Plausible-IP, CF-Connecting-IP,
-	// B-Forwarded-For, X-Forwarded-For or Forwarded, of which the first with an address counts. Headers
-	// of other peers are ignored.
-	TrustedProxies []netip.Prefix
 	// AckTimeout is how long a request waits for the log; 0 means 5 s, at most 1 minute.
 	AckTimeout time.Duration
 	// GeoFile is a database of places; see enrich.Config.
@@ -67,6 +62,7 @@ type Deps struct {
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 	Spool   *spool.Spool // nil: beacons are answered 503 while the log doesn't acknowledge
+	Watched func() bool  // see publisher.Deps
 }
 
 // Service is the ingest role.
@@ -107,11 +103,12 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s.publisher, err = publisher.New(s.salts.stamp, publisher.Deps{
 		Broker: deps.Broker, Spool: deps.Spool, Log: deps.Log, Metrics: deps.Metrics,
+		Watched: deps.Watched,
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.limiter = newSenderLimiter(limits, cfg.TrustedProxies, m)
+	s.limiter = newSenderLimiter(limits, m)
 	s.intake = &intake{
 		sites: deps.Sites, enricher: s.enricher, limits: limits, publisher: s.publisher, metrics: m,
 		cardinality: newCardinalityLimiter(deps.Log, m.others),
@@ -155,6 +152,20 @@ func (s *Service) Ready() (ok bool, reason string) {
 		return false, errNoSalt.Error()
 	}
 	return s.publisher.Ready()
+}
+
+// Wake lets the log's time go on at once if the service is idle; see publisher.Deps. It reports whether it was.
+func (s *Service) Wake() bool { return s.publisher.Wake() }
+
+// Degraded says under "log" why beacons are kept on disk, for as long as they are.
+func (s *Service) Degraded() map[string]string {
+	if s.intake.identity.Load() == nil { // the publisher has no partitions yet
+		return nil
+	}
+	if reason := s.publisher.Degraded(); reason != "" {
+		return map[string]string{"log": reason}
+	}
+	return nil
 }
 
 // Run takes beacons until ctx ends. Then it sends the events that it has, for at most 5 s, and a close

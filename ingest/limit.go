@@ -101,21 +101,20 @@ type beaconHandler func(c *gin.Context, addr netip.Addr)
 
 // senderLimiter limits the events of a sender and the number of large bodies that are read at a time.
 type senderLimiter struct {
-	limits         *rateLimiter
-	trustedProxies []netip.Prefix
-	metrics        *metrics
-	largeBodies    chan struct{} // a semaphore
+	limits      *rateLimiter
+	metrics     *metrics
+	largeBodies chan struct{} // a semaphore
 }
 
-func newSenderLimiter(limits *rateLimiter, trustedProxies []netip.Prefix, m *metrics) *senderLimiter {
-	return &senderLimiter{limits, trustedProxies, m, make(chan struct{}, maxLargeBodies)}
+func newSenderLimiter(limits *rateLimiter, m *metrics) *senderLimiter {
+	return &senderLimiter{limits, m, make(chan struct{}, maxLargeBodies)}
 }
 
 // wrap limits a handler before it reads the body. A request counts as one event; the handler counts
 // further ones by allow.
 func (l *senderLimiter) wrap(h beaconHandler) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		addr := clientAddress(c.Request, l.trustedProxies)
+		addr, _ := senderAddress(c.Request)
 		if !l.allow(c, addr, 1) {
 			return
 		}
@@ -144,8 +143,13 @@ func (l *senderLimiter) wrap(h beaconHandler) gin.HandlerFunc {
 // The loopback address has no limit, unless a proxy named it: a proxy on this machine that isn't trusted
 // would share one limit among all visitors, and load generators would measure the limit.
 func (l *senderLimiter) allow(c *gin.Context, addr netip.Addr, n int) bool {
-	if n <= 0 || addr.IsLoopback() && addr == peerAddress(c.Request) {
+	if n <= 0 {
 		return true
+	}
+	if addr.IsLoopback() {
+		if _, named := senderAddress(c.Request); !named {
+			return true
+		}
 	}
 	wait, ok := l.limits.takeAddress(addr, n, time.Now())
 	if !ok {

@@ -17,6 +17,7 @@ import (
 
 	"nowcast/ingest/publisher/logtest"
 	"nowcast/internal/event"
+	"nowcast/internal/httpserver"
 	"nowcast/internal/site"
 )
 
@@ -79,10 +80,12 @@ func start(t testing.TB, cfg Config, prepare ...func(*world)) *world {
 	return w
 }
 
-// serve serves the routes of a service and returns their base URL.
+// serve serves the routes of a service and returns their base URL. The test is a trusted proxy.
 func serve(t testing.TB, s *Service) string {
 	t.Helper()
 	engine := gin.New()
+	proxies := httpserver.Proxies{Trusted: prefixes("127.0.0.0/8")}
+	engine.Use(func(c *gin.Context) { proxies.SetClientAddress(c.Request) })
 	s.Routes(engine)
 	server := httptest.NewServer(engine)
 	t.Cleanup(server.Close)

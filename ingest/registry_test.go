@@ -38,7 +38,7 @@ func TestRegistry(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	sites := site.NewRegistry(cluster.Client, log)
 	metrics := prometheus.NewRegistry()
-	s, err := New(Config{TrustedProxies: prefixes("127.0.0.0/8")},
+	s, err := New(Config{},
 		Deps{Broker: cluster.Client, Sites: sites, Log: log, Metrics: metrics})
 	if err != nil {
 		t.Fatal(err)

@@ -185,8 +185,14 @@ func policyOf(sites *site.Registry) retention.Policy {
 	return p
 }
 
-// Ready reports whether frames are complete, and if not, why.
+// Viewers returns how many streams are open.
+func (s *Service) Viewers() int { return s.live.Viewers() }
+
+// Ready reports whether the live view can be served, and if not, why.
 func (s *Service) Ready() (ok bool, reason string) { return s.live.Ready() }
+
+// Degraded says what the live view lacks, and why, by component.
+func (s *Service) Degraded() map[string]string { return s.live.Degraded() }
 
 // Drain waits until ctx ends and then disconnects the viewers; see live.Server.Drain. It has to return
 // before the service and its HTTP server end.

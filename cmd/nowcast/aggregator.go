@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -14,12 +15,14 @@ import (
 
 type aggregatorCmd struct {
 	opsFlags
-	Kafka      []string `placeholder:"HOST:PORT" help:"One or more of Kafka's brokers."`
-	Clickhouse string   `placeholder:"URL" help:"ClickHouse, as clickhouse://user:password@host:9000/database; needed by the store lane."`
-	Lanes      []string `default:"windows,store" enum:"windows,store" placeholder:"LANE" help:"What to do: windows, store or both (${default})."`
-	Instance   string   `placeholder:"NAME" help:"A name that stays the same over restarts and is unique among the aggregators, as a StatefulSet's pod name: a restart within 10 s keeps the partitions. Without it, a stop hands them over at once."`
-	From       *moment  `placeholder:"TIME" help:"With --lanes store: write ClickHouse's rows again from the log since then (2026-11-24T08:00:00Z, or how long ago, as 90m), and end."`
-	DataDir    string   `default:"./.nowcast" placeholder:"DIR" help:"With --from, and without --kafka and --clickhouse: the data dir of a running nowcast all (${default})."`
+	Kafka []string `placeholder:"HOST:PORT" help:"One or more of Kafka's brokers."`
+	kafkaAccess
+	Clickhouse string `secret:"" placeholder:"URL" help:"ClickHouse, as clickhouse://user@host:9000/database; needed by the store lane."`
+	clickhouseAccess
+	Lanes    []string `default:"windows,store" enum:"windows,store" placeholder:"LANE" help:"What to do: windows, store or both (${default})."`
+	Instance string   `placeholder:"NAME" help:"A name that stays the same over restarts and is unique among the aggregators, as a StatefulSet's pod name: a restart within 10 s keeps the partitions. Without it, a stop hands them over at once."`
+	From     *moment  `placeholder:"TIME" help:"With --lanes store: write ClickHouse's rows again from the log since then (2026-11-24T08:00:00Z, or how long ago, as 90m), and end."`
+	DataDir  string   `default:"./.nowcast" placeholder:"DIR" help:"With --from, and without --kafka and --clickhouse: the data dir of a running nowcast all (${default})."`
 }
 
 // Help implements kong.HelpProvider.
@@ -46,7 +49,7 @@ func (c *aggregatorCmd) Validate() error {
 		if windows {
 			return fmt.Errorf("--from writes again what the store lane writes: give --lanes store with it")
 		}
-		return nil
+		return checkEnds(&c.kafkaAccess, c.Kafka, &c.clickhouseAccess, c.Clickhouse)
 	}
 	if len(c.Kafka) == 0 {
 		return fmt.Errorf("missing flags: --kafka")
@@ -54,7 +57,7 @@ func (c *aggregatorCmd) Validate() error {
 	if _, store := c.lanes(); store && c.Clickhouse == "" {
 		return fmt.Errorf("the store lane needs --clickhouse: give it, or --lanes windows")
 	}
-	return nil
+	return errors.Join(c.kafkaAccess.check(c.Kafka), c.clickhouseAccess.check(c.Clickhouse))
 }
 
 func (c *aggregatorCmd) lanes() (windows, store bool) {
@@ -74,12 +77,16 @@ func (c *aggregatorCmd) Run(ctx context.Context, std *stdio, log *slog.Logger) e
 	if err != nil {
 		return err
 	}
-	kafka := h.kafka(c.Kafka, 0)
+	kafka, err := h.kafka(&c.kafkaAccess, c.Kafka, aggregatorTopics, 0)
+	if err != nil {
+		return err
+	}
 	defer kafka.Close()
 	windows, store := c.lanes()
 	var db *warehouse.DB
 	if store {
-		if db, err = h.warehouse(c.Clickhouse, slog.New(slog.DiscardHandler)); err != nil {
+		quiet := slog.New(slog.DiscardHandler)
+		if db, err = h.warehouse(&c.clickhouseAccess, c.Clickhouse, quiet); err != nil {
 			return err
 		}
 		defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
@@ -93,7 +100,11 @@ func (c *aggregatorCmd) Run(ctx context.Context, std *stdio, log *slog.Logger) e
 
 // rewind runs the command with --from.
 func (c *aggregatorCmd) rewind(ctx context.Context, std *stdio, log *slog.Logger) error {
-	kafka, db, err := connect(c.DataDir, c.Kafka, c.Clickhouse)
+	ends, err := endpointsOf(c.DataDir, c.Kafka, c.Clickhouse)
+	if err != nil {
+		return err
+	}
+	kafka, db, err := connect(ends, &c.kafkaAccess, &c.clickhouseAccess, aggregatorTopics, log)
 	if err != nil {
 		return err
 	}
@@ -129,5 +140,8 @@ func addAggregator(h *host, cfg aggregator.Config, kafka *broker.Client, erasure
 		return fmt.Errorf("set up aggregator: %w", err)
 	}
 	h.add("aggregator", s)
+	if cfg.Windows && cfg.Store { // else the store is its main work, and the lane isn't ready
+		h.needWarehouse = append(h.needWarehouse, "store")
+	}
 	return nil
 }

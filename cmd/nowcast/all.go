@@ -27,8 +27,10 @@ type allCmd struct {
 	DataDir    string   `default:"./.nowcast" placeholder:"DIR" help:"Where everything is kept (${default})."`
 	Partitions int      `default:"4" placeholder:"N" help:"Partitions of the events topic, 1 to 256; fixed once it exists (${default})."`
 	Kafka      []string `placeholder:"HOST:PORT" help:"Kafka's brokers, instead of the embedded one."`
-	Clickhouse string   `placeholder:"URL" help:"ClickHouse, as clickhouse://user:password@host:9000/database, instead of the embedded one."`
-	Libchdb    string   `placeholder:"FILE" help:"The embedded ClickHouse's library; without it, libchdb.so beside this program, then /usr/lib/nowcast/libchdb.so."`
+	kafkaAccess
+	Clickhouse string `secret:"" placeholder:"URL" help:"ClickHouse, as clickhouse://user@host:9000/database, instead of the embedded one."`
+	clickhouseAccess
+	Libchdb string `placeholder:"FILE" help:"The embedded ClickHouse's library; without it, libchdb.so beside this program, then /usr/lib/nowcast/libchdb.so."`
 }
 
 // Help implements kong.HelpProvider.
@@ -49,16 +51,18 @@ func (c *allCmd) Validate() error {
 	if c.Partitions < 1 || c.Partitions > 256 {
 		return fmt.Errorf("--partitions is %d: give 1 to 256", c.Partitions)
 	}
-	return errors.Join(c.spoolFlags.Validate(), c.viewerFlags.Validate(), c.validate())
+	return errors.Join(c.checkWeb(), c.spoolFlags.Validate(), c.viewerFlags.Validate(), c.validate(),
+		c.kafkaAccess.check(c.Kafka), c.clickhouseAccess.check(c.Clickhouse))
 }
 
 // Run runs the command.
 func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
-	dir, err := openDataDir(c.DataDir)
+	dir, err := openDataDir(ctx, c.DataDir)
 	if err != nil {
 		return err
 	}
 	defer dir.close()
+	c.acmeIn(dir.path)
 	// Both addresses before the child processes, so that an address in use is reported at once.
 	h, l, e, err := newWebHost(log, c.opsFlags, &c.webFlags)
 	if err != nil {
@@ -73,22 +77,34 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	if err := dir.writeEndpoints(ends); err != nil {
 		return err
 	}
-	kafka := h.kafka(strings.Split(ends.Kafka, ","), c.Partitions)
+	embeddedLog := len(c.Kafka) == 0
+	kafka, err := h.kafka(&c.kafkaAccess, strings.Split(ends.Kafka, ","), allTopics, c.Partitions)
+	if err != nil {
+		return err
+	}
 	defer kafka.Close()
-	db, err := h.warehouse(ends.Clickhouse, slog.New(slog.DiscardHandler))
+	db, err := h.warehouse(&c.clickhouseAccess, ends.Clickhouse, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
 	defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
 	sites, erasures := h.sites(kafka), h.erasures(kafka)
-	live, err := addStreamer(h, c.streamerFlags, l, streamer.Deps{Broker: kafka, Warehouse: db, Sites: sites,
-		Erasures: erasures})
+	var beacons *ingest.Service
+	var wake func() bool
+	if embeddedLog {
+		wake = func() bool { return beacons.Wake() }
+	}
+	live, err := addStreamer(h, c.streamerFlags, wake, l,
+		streamer.Deps{Broker: kafka, Warehouse: db, Sites: sites, Erasures: erasures})
 	if err != nil {
 		return err
 	}
 	work := aggregator.Config{Windows: true, Store: true}
-	if len(c.Kafka) == 0 {
+	var watched func() bool // nobody else reads or writes an embedded log, so it may stand still
+	if embeddedLog {
 		work.Instance = "all" // the only member: after a kill -9 it gets its partitions back at once
+		work.Heartbeat = 3 * time.Second
+		watched = func() bool { return live.Viewers() > 0 }
 	}
 	if err := addAggregator(h, work, kafka, erasures, db); err != nil {
 		return err
@@ -98,7 +114,8 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 		return err
 	}
 	defer disk.Close() //nolint:errcheck // what was acknowledged is synced
-	beacons, err := addIngest(h, &c.webFlags, c.geoFlags, &c.limitFlags, kafka, sites, disk)
+	beacons, err = addIngest(h, c.geoFlags, &c.limitFlags,
+		ingest.Deps{Broker: kafka, Sites: sites, Spool: disk, Watched: watched})
 	if err != nil {
 		return err
 	}
@@ -126,7 +143,7 @@ func (c *allCmd) parts(h *host, dir *dataDir) (endpoints, error) {
 		if err != nil {
 			return ends, err
 		}
-		h.add("embedded ClickHouse", part)
+		h.addLesser("embedded ClickHouse", part)
 		ends.Clickhouse = part.DSN()
 	}
 	if ends.Kafka == "" {
@@ -134,7 +151,7 @@ func (c *allCmd) parts(h *host, dir *dataDir) (endpoints, error) {
 		if err != nil {
 			return ends, err
 		}
-		h.add("embedded broker", part)
+		h.addLesser("embedded broker", part) // without it beacons go to the spool
 		ends.Kafka = part.Addr()
 	}
 	return ends, nil

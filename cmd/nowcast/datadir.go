@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,52 +9,52 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
+
+	"nowcast/internal/embedded"
 )
 
 // dataDir is the directory of `nowcast all`, locked for one process.
 type dataDir struct {
-	path string
-	lock *os.File
+	path   string
+	unlock func()
 }
 
-// openDataDir makes the directory if it is missing and locks it. The system releases the lock however the
-// process ends.
-func openDataDir(path string) (*dataDir, error) {
+// openDataDir makes the directory if it is missing, closes it to other users, and locks it. The system
+// releases the lock however the process ends, which may take a moment: openDataDir waits for it up to
+// embedded.LockTimeout.
+func openDataDir(ctx context.Context, path string) (*dataDir, error) {
 	unusable := func(err error) error {
-		return fmt.Errorf("data dir %s can't be used (%w): give one that this user may write to with "+
-			"--data-dir", path, err)
+		return fmt.Errorf("data dir %s can't be used (%w): give one that this user may write to, and only "+
+			"this user, with --data-dir", path, err)
 	}
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := embedded.MakePrivate(path); err != nil {
 		return nil, unusable(err)
 	}
-	f, err := os.OpenFile(filepath.Join(path, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
+	unlock, err := embedded.Lock(ctx, filepath.Join(path, "lock"), embedded.LockTimeout)
+	var inUse *embedded.InUseError
+	switch {
+	case errors.As(err, &inUse):
+		return nil, fmt.Errorf("data dir %s is in use by %s: stop that one, "+
+			"or give this one another --data-dir, --listen and --ops-listen", path, inUse.Holder())
+	case err != nil && ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
 		return nil, unusable(err)
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if err != nil {
-		f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("data dir %s is in use by another nowcast: stop that one, "+
-				"or give this one another --data-dir, --listen and --ops-listen", path)
-		}
-		return nil, unusable(err)
-	}
-	return &dataDir{path, f}, nil
+	return &dataDir{path, unlock}, nil
 }
 
 // close removes the addresses of the running process and releases the lock.
 func (d *dataDir) close() {
 	os.Remove(d.file("endpoints.json"))
-	d.lock.Close()
+	d.unlock()
 }
 
 func (d *dataDir) file(name string) string { return filepath.Join(d.path, name) }
 
 // endpoints are the addresses of Kafka and ClickHouse of a running `nowcast all`, for other commands.
 type endpoints struct {
-	Kafka      string `json:"kafka"`      // host:port,…
+	Kafka      string `json:"kafka"`      // host:port,… or unix:/path.sock
 	Clickhouse string `json:"clickhouse"` // as --clickhouse takes it, or unix:///path.sock
 }
 

@@ -17,8 +17,8 @@ type healthCmd struct{ opsFlags }
 
 // Help implements kong.HelpProvider.
 func (healthCmd) Help() string {
-	return `Exits with 0 if the process is ready, else with 1 and prints why. For health checks of
-containers and scripts.
+	return `Exits with 0 if the process is ready, and prints what it does without. Else exits with 1 and
+prints why. For health checks of containers and scripts.
 
 Example:
 
@@ -49,20 +49,29 @@ func (c *healthCmd) Run(ctx context.Context, std *stdio) error {
 	}
 	defer res.Body.Close()
 	var answer struct {
-		Ready   bool
-		Reasons map[string]string
+		Ready             bool
+		Reasons, Degraded map[string]string
 	}
 	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&answer); err != nil {
 		return fmt.Errorf("%s is not the ops address of a nowcast (%w): give its --ops-listen",
 			c.OpsListen, err)
 	}
 	if !answer.Ready {
-		var reasons []string
-		for _, part := range slices.Sorted(maps.Keys(answer.Reasons)) {
-			reasons = append(reasons, part+": "+answer.Reasons[part])
-		}
-		return fmt.Errorf("not ready: %s", strings.Join(reasons, "; "))
+		return fmt.Errorf("not ready: %s", listReasons(answer.Reasons))
 	}
-	_, err = fmt.Fprintln(std.out, "ready")
+	message := "ready"
+	if len(answer.Degraded) > 0 {
+		message += ", without " + listReasons(answer.Degraded)
+	}
+	_, err = fmt.Fprintln(std.out, message)
 	return err
+}
+
+// listReasons is one line of reasons, by component.
+func listReasons(reasons map[string]string) string {
+	var all []string
+	for _, part := range slices.Sorted(maps.Keys(reasons)) {
+		all = append(all, part+": "+reasons[part])
+	}
+	return strings.Join(all, "; ")
 }

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"runtime/debug"
 	"time"
 
@@ -22,8 +21,6 @@ import (
 	"nowcast/internal/process"
 	"nowcast/internal/retry"
 	"nowcast/internal/site"
-	"nowcast/internal/topic"
-	"nowcast/internal/warehouse"
 )
 
 const drainTime = 10 * time.Second // for running requests
@@ -33,10 +30,6 @@ type (
 	opsFlags struct {
 		OpsListen string `default:"127.0.0.1:8081" placeholder:"ADDR" help:"Address for operators: /metrics, /healthz, /readyz, /debug/pprof/ (${default})."`
 	}
-	webFlags struct {
-		Listen         string    `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address for browsers and beacons (${default})."`
-		TrustedProxies []network `placeholder:"CIDR" help:"Networks of proxies that may name a visitor's address by X-Forwarded-For."`
-	}
 	spoolFlags struct {
 		SpoolSize int64         `default:"1024" placeholder:"MB" help:"How much may wait on disk while Kafka is down (${default} MB); then beacons get 503."`
 		SpoolFree int64         `default:"256" placeholder:"MB" help:"How much of the disk has to stay free (${default} MB)."`
@@ -45,48 +38,7 @@ type (
 	geoFlags struct {
 		GeoFile string `placeholder:"FILE" help:"A database in the MaxMind format (GeoLite2-City.mmdb), for regions and cities too, instead of the countries built in; read again when it is replaced."`
 	}
-	kafkaFlags struct {
-		Kafka []string `required:"" placeholder:"HOST:PORT" help:"One or more of Kafka's brokers."`
-	}
-	clickhouseFlags struct {
-		Clickhouse string `required:"" placeholder:"URL" help:"ClickHouse, as clickhouse://user:password@host:9000/database."`
-	}
 )
-
-// open listens on the public address. A role does it first, so that an address in use is reported before
-// anything starts.
-func (f *webFlags) open() (net.Listener, error) {
-	l, err := httpserver.Listen(f.Listen)
-	if err != nil {
-		return nil, fmt.Errorf("--listen: %w", err)
-	}
-	return l, nil
-}
-
-// network is a CIDR prefix or a single address.
-type network struct{ netip.Prefix }
-
-// UnmarshalText reads 10.0.0.0/8, 2001:db8::/32 or a single address.
-func (n *network) UnmarshalText(b []byte) error {
-	if a, err := netip.ParseAddr(string(b)); err == nil {
-		n.Prefix = netip.PrefixFrom(a, a.BitLen())
-		return nil
-	}
-	p, err := netip.ParsePrefix(string(b))
-	if err != nil {
-		return fmt.Errorf("%q is no network: give one as 10.0.0.0/8", b)
-	}
-	n.Prefix = p.Masked()
-	return nil
-}
-
-func (f *webFlags) proxies() []netip.Prefix {
-	var out []netip.Prefix
-	for _, n := range f.TrustedProxies {
-		out = append(out, n.Prefix)
-	}
-	return out
-}
 
 // host is the process that runs one or more roles.
 type host struct {
@@ -94,6 +46,8 @@ type host struct {
 	health  *process.Health
 	metrics *prometheus.Registry
 	group   process.Group
+	// what the process is degraded by while ClickHouse doesn't answer; see watchWarehouse
+	needWarehouse []string
 	// closed when the topics exist with the right settings; nil before kafka
 	topicsReady <-chan struct{}
 }
@@ -102,12 +56,13 @@ type host struct {
 func newHost(log *slog.Logger, f opsFlags) (*host, error) {
 	h := &host{log: log, health: process.NewHealth(), metrics: prometheus.NewRegistry()}
 	h.metrics.MustRegister(collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(), h.health.Metrics())
 	l, err := httpserver.Listen(f.OpsListen)
 	if err != nil {
 		return nil, fmt.Errorf("--ops-listen: %w", err)
 	}
 	h.serve("ops", l, process.NewOps(h.health, h.metrics))
+	h.group.Add("memory", process.ReleaseMemory)
 	return h, nil
 }
 
@@ -117,7 +72,7 @@ func newWebHost(log *slog.Logger, ops opsFlags, web *webFlags) (*host, net.Liste
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	l, err := web.open()
+	l, err := web.open(h)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -126,6 +81,7 @@ func newWebHost(log *slog.Logger, ops opsFlags, web *webFlags) (*host, net.Liste
 		l.Close()
 		return nil, nil, nil, err
 	}
+	h.publicHealth(e)
 	return h, l, e, nil
 }
 
@@ -143,6 +99,9 @@ func (h *host) add(name string, part interface {
 	Ready() (bool, string)
 }) {
 	h.health.AddProbe(name, part.Ready)
+	if d, ok := part.(degradable); ok {
+		h.health.AddDegradedProbe(d.Degraded)
+	}
 	topicsReady := h.topicsReady
 	h.group.Add(name, func(ctx context.Context) error {
 		if topicsReady != nil {
@@ -183,53 +142,11 @@ func (h *host) prepare(name, reason string, work func(context.Context) error) {
 	})
 }
 
-// kafka makes the client and adds the work of making or checking its topics. With partitions 0 the events
-// topic has to exist, and the others get as many partitions and replicas as it has.
-func (h *host) kafka(addrs []string, partitions int) *broker.Client {
-	c := newBroker(addrs)
-	ready := make(chan struct{})
-	h.topicsReady = ready
-	h.prepare("kafka", "waiting for Kafka to answer", func(ctx context.Context) error {
-		err := h.untilDone(ctx, "kafka", "Kafka at "+fmt.Sprint(addrs),
-			func(ctx context.Context, onError func(error)) error {
-				return ensureTopics(ctx, c, partitions, onError)
-			})
-		if err == nil {
-			close(ready)
-		}
-		return err
-	})
-	return c
-}
-
-// ensureTopics makes or checks the topics; see kafka.
-func ensureTopics(ctx context.Context, c *broker.Client, partitions int, onError func(error)) error {
-	replicas := 1
-	if partitions == 0 {
-		var err error
-		if partitions, replicas, err = c.Shape(ctx, topic.Events); err != nil {
-			c.Refresh()
-			if errors.Is(err, broker.ErrUnknownTopic) {
-				return fmt.Errorf("topic %s is missing, make the topics with `nowcast topics`: %w",
-					topic.Events, err)
-			}
-			return err
-		}
-	}
-	return c.Ensure(ctx, topic.Specs(partitions, replicas), onError)
-}
-
-func newBroker(addrs []string) *broker.Client {
-	topics := []string{topic.Events, topic.Windows, topic.Sites, topic.Salts, topic.DeadLetter,
-		topic.Erasures}
-	return broker.New(broker.Config{Addrs: addrs, Topics: topics})
-}
-
 // untilDone repeats try until it succeeds, fails with a permanent error, or ctx ends. /readyz
 // shows what it waits for at once, the log every few seconds.
 func (h *host) untilDone(ctx context.Context, component, what string,
 	try func(ctx context.Context, onError func(error)) error) error {
-	const attempt, pause = 5 * time.Second, 200 * time.Millisecond
+	const attempt = 5 * time.Second
 	var last time.Time
 	start := time.Now()
 	for {
@@ -239,12 +156,16 @@ func (h *host) untilDone(ctx context.Context, component, what string,
 			reason = err
 			h.health.Set(component, fmt.Sprintf("waiting for %s: %v", what, err))
 		}
+		pause := 200 * time.Millisecond
 		err := try(limited, setReason)
 		timedOut := limited.Err() != nil
 		cancel()
 		switch {
 		case err == nil || ctx.Err() != nil:
 			return err
+		case broker.Denied(err): // until an operator has changed something on one of the two sides
+			pause = 2 * time.Second
+			setReason(err)
 		case !timedOut:
 			if errors.Is(err, broker.ErrMismatch) || !broker.Retryable(err) {
 				return err
@@ -257,18 +178,6 @@ func (h *host) untilDone(ctx context.Context, component, what string,
 		}
 		_ = retry.Sleep(ctx, pause)
 	}
-}
-
-// warehouse opens ClickHouse. Until ClickHouse has answered once, the process isn't ready. The wait is
-// logged to log: an aggregator in the same process logs it by itself.
-func (h *host) warehouse(dsn string, log *slog.Logger) (*warehouse.DB, error) {
-	db, err := warehouse.Open(dsn)
-	if err != nil {
-		return nil, err
-	}
-	h.prepare("clickhouse", "waiting for ClickHouse to answer",
-		func(ctx context.Context) error { return db.Wait(ctx, log) })
-	return db, nil
 }
 
 // sites adds the registry of sites and keys.
@@ -290,13 +199,11 @@ func (h *host) erasures(c *broker.Client) *erasure.Log {
 func (h *host) engine(f *webFlags) (*gin.Engine, error) {
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
-	var proxies []string
-	for _, p := range f.proxies() {
-		proxies = append(proxies, p.String())
+	if err := e.SetTrustedProxies(nil); err != nil { // ClientIP is RemoteAddr, and no header counts in gin
+		return nil, fmt.Errorf("set up routes: %w", err)
 	}
-	if err := e.SetTrustedProxies(proxies); err != nil {
-		return nil, fmt.Errorf("--trusted-proxies: %w", err)
-	}
+	proxies := f.proxies()
+	e.Use(func(c *gin.Context) { proxies.SetClientAddress(c.Request) })
 	e.Use(gin.CustomRecoveryWithWriter(io.Discard, func(c *gin.Context, cause any) {
 		h.log.Error("a request failed", "path", c.Request.URL.Path, "panic", cause, "stack",
 			string(debug.Stack()))

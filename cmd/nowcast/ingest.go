@@ -10,8 +10,6 @@ import (
 	"nowcast/frontend"
 	"nowcast/ingest"
 	"nowcast/ingest/publisher/spool"
-	"nowcast/internal/broker"
-	"nowcast/internal/site"
 )
 
 type ingestCmd struct {
@@ -66,7 +64,9 @@ func (f *spoolFlags) openSpool(dir string, log *slog.Logger) (*spool.Spool, erro
 }
 
 // Validate implements kong's validation.
-func (c *ingestCmd) Validate() error { return errors.Join(c.spoolFlags.Validate(), c.validate()) }
+func (c *ingestCmd) Validate() error {
+	return errors.Join(c.checkWeb(), c.spoolFlags.Validate(), c.validate(), c.check(c.Kafka))
+}
 
 // Run runs the command.
 func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
@@ -74,14 +74,18 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	kafka := h.kafka(c.Kafka, 0)
+	kafka, err := h.kafka(&c.kafkaAccess, c.Kafka, ingestTopics, 0)
+	if err != nil {
+		return err
+	}
 	defer kafka.Close()
 	disk, err := c.openSpool(c.SpoolDir, log)
 	if err != nil {
 		return err
 	}
 	defer disk.Close() //nolint:errcheck // what was acknowledged is synced
-	service, err := addIngest(h, &c.webFlags, c.geoFlags, &c.limitFlags, kafka, h.sites(kafka), disk)
+	service, err := addIngest(h, c.geoFlags, &c.limitFlags,
+		ingest.Deps{Broker: kafka, Sites: h.sites(kafka), Spool: disk})
 	if err != nil {
 		return err
 	}
@@ -91,12 +95,12 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 }
 
 // addIngest adds the role to the process.
-func addIngest(h *host, f *webFlags, geo geoFlags, limits *limitFlags, kafka *broker.Client,
-	sites *site.Registry, disk *spool.Spool) (*ingest.Service, error) {
-	cfg := ingest.Config{TrustedProxies: f.proxies(), Script: tracker(h.log), GeoFile: geo.GeoFile}
+func addIngest(h *host, geo geoFlags, limits *limitFlags, deps ingest.Deps) (
+	*ingest.Service, error) {
+	cfg := ingest.Config{Script: tracker(h.log), GeoFile: geo.GeoFile}
 	limits.apply(&cfg)
-	s, err := ingest.New(cfg, ingest.Deps{Broker: kafka, Sites: sites, Log: h.log, Metrics: h.metrics,
-		Spool: disk})
+	deps.Log, deps.Metrics = h.log, h.metrics
+	s, err := ingest.New(cfg, deps)
 	if err != nil {
 		return nil, fmt.Errorf("set up ingest: %w", err)
 	}

@@ -65,8 +65,9 @@ type grammar struct {
 
 // Help is shown by `nowcast --help`.
 func (grammar) Help() string {
-	return `Every flag is also an environment variable: --data-dir is NOWCAST_DATA_DIR. Each command's
---help has an example.
+	return `Every flag is also an environment variable: --data-dir is NOWCAST_DATA_DIR. A secret may also
+come from a file: NOWCAST_ADMIN_KEY_FILE names the one with NOWCAST_ADMIN_KEY, and so on. Each
+command's --help has an example.
 
 Begin with:
 
@@ -81,13 +82,22 @@ type usageError struct {
 
 // run parses and runs a command line; an invalid one is a *usageError.
 func run(ctx context.Context, args []string, std *stdio) error {
+	dropEmptyVariables()
 	var g grammar
 	helped := false
-	parser, err := kong.New(&g, kong.Name("nowcast"),
-		kong.Description("Web analytics of the present second."), kong.DefaultEnvars("NOWCAST"),
-		kong.Writers(std.out, std.err), kong.Exit(func(int) { helped = true }),
+	parser, err := kong.New(
+		&g,
+		kong.Name("nowcast"),
+		kong.Description("Web analytics of the present second."),
+		kong.DefaultEnvars("NOWCAST"),
+		kong.Writers(std.out, std.err),
+		kong.Exit(func(int) { helped = true }),
 		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 120, NoExpandSubcommands: true}),
-		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(std), kong.Vars{"version": version})
+		kong.Resolvers(secretFiles{}),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(std),
+		kong.Vars{"version": version},
+	)
 	if err != nil {
 		return fmt.Errorf("read the command line's grammar: %w", err)
 	}
@@ -105,6 +115,7 @@ func run(ctx context.Context, args []string, std *stdio) error {
 	}
 	log := process.NewLogger(std.err, g.LogLevel)
 	slog.SetDefault(log) // net/http's own complaints go the same way
+	warnOfUnknownVariables(log, parser.Model, os.Environ())
 	return parsed.Run(log)
 }
 
@@ -115,9 +126,11 @@ func report(w io.Writer, err error) int {
 	case err == nil:
 		return 0
 	case errors.As(err, &u):
-		fmt.Fprintf(w, "nowcast: %v\nRun \"%s --help\" for usage.\n", u.error, u.command)
+		fmt.Fprintf(w, "nowcast: %s\nRun \"%s --help\" for usage.\n", oneLine(u.error), u.command)
 		return 2
 	}
-	fmt.Fprintf(w, "nowcast: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+	fmt.Fprintf(w, "nowcast: %s\n", oneLine(err))
 	return 1
 }
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

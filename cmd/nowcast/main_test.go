@@ -13,9 +13,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,7 +24,7 @@ import (
 
 // TestMain makes the test binary the program itself where a test starts it as one.
 func TestMain(m *testing.M) {
-	if os.Getenv("NOWCAST_TEST_MAIN") != "" {
+	if os.Getenv("TEST_NOWCAST_MAIN") != "" {
 		main()
 	}
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*connPool).discover"))
@@ -56,7 +56,7 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 	}
 	cmd := exec.CommandContext(t.Context(), self, args...)
 	cmd.Dir = t.TempDir()
-	cmd.Env = []string{"NOWCAST_TEST_MAIN=1", "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.Getenv("TMPDIR")}
+	cmd.Env = []string{"TEST_NOWCAST_MAIN=1", "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.Getenv("TMPDIR")}
 	return cmd
 }
 
@@ -87,6 +87,20 @@ func TestWrongUsageEndsWith2(t *testing.T) {
 		{"all --partitions many", "--partitions"},
 		{"all --log-level loud", "loud"},
 		{"all --trusted-proxies nowhere", "10.0.0.0/8"},
+		{"all --client-address-header X-Real-IP", "needs --trusted-proxies"},
+		{"streamer --kafka a:1 --clickhouse b --client-address-header X-Real-IP", "needs --trusted-proxies"},
+		{"all --trusted-proxies unix --client-address-header X_Real_IP", "is no header's name"},
+		{"all --listen-mode rw", "give one as 0660"},
+		{"all --tls-cert-file a", "give both"},
+		{"ingest --kafka a:1 --tls-key-file a", "give both"},
+		{"all --tls-cert-file a --tls-key-file b --acme stats.example.com", "by itself"},
+		{"all --acme localhost", "give one as stats.example.com"},
+		{"all --acme https://stats.example.com", "give one as stats.example.com"},
+		{"all --acme 127.0.0.1", "give one as stats.example.com"},
+		{"all --acme-cache a", "need --acme"},
+		{"all --redirect-listen a:80", "needs --acme or --tls-cert-file"},
+		{"all --listen unix:a --acme stats.example.com", "a unix socket has no TLS"},
+		{"streamer --kafka a:1 --clickhouse b --viewer-lifetime 1s", "give at least 10s"},
 		{"ingest", "--kafka"},
 		{"ingest --kafka a:1 --address-rate=-1", "--address-rate and --address-burst: rate is -1: give 0"},
 		{"all --site-rate 1 --site-burst 0.5", "--site-rate and --site-burst: burst is 0.5: give 0"},
@@ -154,7 +168,7 @@ func TestRefusals(t *testing.T) {
 	t.Chdir(t.TempDir()) // where the default data dir is
 	used := taken(t)
 	dir := t.TempDir()
-	d, err := openDataDir(dir)
+	d, err := openDataDir(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,11 +198,11 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"port taken", "--listen: address " + used + " is taken", all("--listen", used)},
 		{"ops port taken", "--ops-listen: address " + used + " is taken", all("--ops-listen", used)},
-		{"data dir in use", "data dir " + dir + " is in use by another nowcast", all("--data-dir", dir)},
+		{"data dir in use", "data dir " + dir + " is in use by another nowcast (pid " +
+			strconv.Itoa(os.Getpid()) + ")", all("--data-dir", dir)},
 		{"data dir is a file", "data dir " + file + " can't be used", all("--data-dir", file)},
 		{"data dir not writable", "data dir /proc/nowcast can't be used", all("--data-dir", "/proc/nowcast")},
 		{"no libchdb", "libchdb.so: `make build` puts it", all("--libchdb", "/nowhere/libchdb.so")},
-		{"bad ClickHouse address", "give it as clickhouse://", all("--clickhouse", "localhost")},
 		{"bad public URL", "http://", all("--public-url", "ftp://x")},
 		{"ingest port taken", "--listen: address " + used + " is taken",
 			[]string{"ingest", "--kafka", used, "--listen", used, "--ops-listen", "127.0.0.1:0"}},
@@ -386,61 +400,6 @@ func get(t *testing.T, url string, good func(status int, body string) bool) {
 		last = res.Status + " " + string(b)
 	}
 	t.Fatalf("%s: %s", url, last)
-}
-
-// Without ClickHouse the rest goes on: it is unready and says why, beacons are taken, and SIGTERM is no
-// failure. The next start finds the same key.
-func TestAllWithoutClickHouse(t *testing.T) {
-	dir, listen, ops := t.TempDir(), free(t), free(t)
-	var keys [2]string
-	for i := range keys {
-		var errs bytes.Buffer
-		cmd := program(t, "all", "--listen", listen, "--ops-listen", ops, "--data-dir", dir, "--clickhouse",
-			"clickhouse://"+free(t)+"/default")
-		cmd.Stderr = &errs
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		get(t, "http://"+ops+"/readyz", func(status int, body string) bool {
-			var r struct{ Reasons map[string]string }
-			err := json.Unmarshal([]byte(body), &r)
-			return err == nil && status == http.StatusServiceUnavailable &&
-				strings.Contains(r.Reasons["clickhouse"], "ClickHouse") &&
-				r.Reasons["ingest"]+r.Reasons["sites"]+r.Reasons["first start"]+r.Reasons["kafka"] == ""
-		})
-		var err error
-		if keys[i], err = readAdminKey(dir); err != nil || !strings.HasPrefix(keys[i], "nck_") {
-			t.Errorf("admin key %q: %v", keys[i], err)
-		}
-		if info, err := os.Stat(filepath.Join(dir, adminKeyFile)); err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%v %v", info, err)
-		}
-		if b, err := exec.CommandContext(t.Context(), "sh", "-c",
-			curl("http://"+listen, "localhost")).Output(); err != nil ||
-			!strings.Contains(string(b), "202 Accepted") ||
-			strings.Contains(string(b), "x-plausible-dropped: ") {
-			t.Errorf("the printed curl line: %v %s", err, b)
-		}
-		if code, _, errs := nowcast(t, "all", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0",
-			"--data-dir", dir); code != 1 ||
-			!strings.Contains(errs, "in use by another nowcast") {
-			t.Errorf("a second one on the same data dir: %d %s", code, errs)
-		}
-		if code, _, errs := nowcast(t, "health", "--ops-listen", ops); code != 1 ||
-			!strings.Contains(errs, "clickhouse: ") {
-			t.Errorf("health: %d %s", code, errs)
-		}
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("SIGTERM: %v\n%s", err, &errs)
-		}
-		if _, err := os.Stat(filepath.Join(dir, "endpoints.json")); err == nil {
-			t.Error("endpoints.json is there after the end")
-		}
-	}
-	if keys[0] != keys[1] {
-		t.Error("the second start made another admin key")
-	}
 }
 
 func TestPublicAddress(t *testing.T) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -18,7 +19,7 @@ import (
 type streamerFlags struct {
 	PublicURL   string `name:"public-url" placeholder:"URL" help:"Where browsers reach the dashboard, as https://stats.example.com; without it, the address that is listened on."`
 	DefaultSite string `placeholder:"DOMAIN" help:"The site of streams that name none; without it, the first one made."`
-	AdminKey    string `placeholder:"KEY" help:"An admin key in addition to those in the log, the same on every streamer of a cluster; best given as NOWCAST_ADMIN_KEY."`
+	AdminKey    string `secret:"" placeholder:"KEY" help:"An admin key in addition to those in the log, the same on every streamer of a cluster; best given as NOWCAST_ADMIN_KEY."`
 	viewerFlags
 }
 
@@ -71,22 +72,31 @@ Example:
 	    --listen 0.0.0.0:8080 --public-url https://stats.example.com`
 }
 
+// Validate implements kong's validation.
+func (c *streamerCmd) Validate() error {
+	return errors.Join(c.checkWeb(), c.viewerFlags.Validate(), c.kafkaAccess.check(c.Kafka),
+		c.clickhouseAccess.check(c.Clickhouse))
+}
+
 // Run runs the command.
 func (c *streamerCmd) Run(ctx context.Context, log *slog.Logger) error {
 	h, l, e, err := newWebHost(log, c.opsFlags, &c.webFlags)
 	if err != nil {
 		return err
 	}
-	kafka := h.kafka(c.Kafka, 0)
+	kafka, err := h.kafka(&c.kafkaAccess, c.Kafka, streamerTopics, 0)
+	if err != nil {
+		return err
+	}
 	defer kafka.Close()
-	db, err := h.warehouse(c.Clickhouse, log)
+	db, err := h.warehouse(&c.clickhouseAccess, c.Clickhouse, log)
 	if err != nil {
 		return err
 	}
 	defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
 	deps := streamer.Deps{Broker: kafka, Warehouse: db, Sites: h.sites(kafka),
 		Erasures: h.erasures(kafka)}
-	service, err := addStreamer(h, c.streamerFlags, l, deps)
+	service, err := addStreamer(h, c.streamerFlags, nil, l, deps)
 	if err != nil {
 		return err
 	}
@@ -96,14 +106,15 @@ func (c *streamerCmd) Run(ctx context.Context, log *slog.Logger) error {
 	return h.run(ctx)
 }
 
-// addStreamer adds the role to the process.
-func addStreamer(h *host, f streamerFlags, l net.Listener, deps streamer.Deps) (*streamer.Service, error) {
+// addStreamer adds the role to the process. wake is live.Config's.
+func addStreamer(h *host, f streamerFlags, wake func() bool, l net.Listener, deps streamer.Deps) (
+	*streamer.Service, error) {
 	deps.Log, deps.Metrics = h.log, h.metrics
 	name, _ := build()
 	s, err := streamer.New(streamer.Config{
 		Access:    access.Config{PublicURL: f.url(l), DefaultSite: f.DefaultSite, AdminKey: f.AdminKey},
 		Limits:    f.limits(),
-		Live:      live.Config{Lifetime: f.ViewerLifetime},
+		Live:      live.Config{Lifetime: f.ViewerLifetime, Wake: wake},
 		Dashboard: dashboard(h.log),
 		Version:   name,
 	}, deps)
@@ -111,6 +122,7 @@ func addStreamer(h *host, f streamerFlags, l net.Listener, deps streamer.Deps) (
 		return nil, fmt.Errorf("set up streamer: %w", err)
 	}
 	h.add("streamer", s)
+	h.needWarehouse = append(h.needWarehouse, "history")
 	return s, nil
 }
 
@@ -119,11 +131,7 @@ func (f *streamerFlags) url(l net.Listener) string {
 	if f.PublicURL != "" {
 		return f.PublicURL
 	}
-	a, ok := l.Addr().(*net.TCPAddr)
-	if ok && a.IP.IsUnspecified() {
-		return fmt.Sprintf("http://127.0.0.1:%d", a.Port)
-	}
-	return "http://" + l.Addr().String()
+	return listenURL(l)
 }
 
 func dashboard(log *slog.Logger) fs.FS {

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"nowcast/internal/broker"
 	"nowcast/internal/topic"
 )
 
@@ -37,17 +38,23 @@ func (c *topicsCmd) Validate() error {
 	if c.Replication < 1 || c.Replication > 100 {
 		return fmt.Errorf("--replication is %d: give 1 to 100", c.Replication)
 	}
-	return nil
+	return c.check(c.Kafka)
 }
 
 // Run runs the command.
 func (c *topicsCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
-	k := newBroker(c.Kafka)
+	k, err := c.open(log, c.Kafka, allTopics)
+	if err != nil {
+		return err
+	}
 	defer k.Close()
 	limited, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	specs := topic.Specs(c.Partitions, c.Replication)
 	before, err := k.Existing(limited, specs)
+	if broker.Denied(err) {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("no answer from Kafka at %v within %s (%w): start it or name another with --kafka",
 			c.Kafka, c.Timeout, err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,15 +19,17 @@ import (
 )
 
 type verifyCmd struct {
-	Site       []string      `placeholder:"DOMAIN" help:"Only these sites; without it, all."`
-	From       moment        `default:"1h" placeholder:"TIME" help:"Where the span begins: 2026-11-24T08:00:00Z, or how long ago, as 90m (1h)."`
-	To         moment        `default:"0s" placeholder:"TIME" help:"Where it ends, in the same way; without it, now. What isn't final yet is left out."`
-	Kafka      []string      `placeholder:"HOST:PORT" help:"One or more of Kafka's brokers; without it, those of the nowcast all that runs on --data-dir."`
-	Clickhouse string        `placeholder:"URL" help:"ClickHouse, as clickhouse://user:password@host:9000/database; without it, that of --data-dir."`
-	DataDir    string        `default:"./.nowcast" placeholder:"DIR" help:"Data dir of a running nowcast all (${default})."`
-	Wait       time.Duration `default:"30s" placeholder:"TIME" help:"How long to wait for lanes that are behind (${default})."`
-	Most       int           `default:"50" placeholder:"N" help:"How many differences to print (${default})."`
-	JSON       bool          `name:"json" help:"Print the report as JSON, with up to 10000 differences."`
+	Site  []string `placeholder:"DOMAIN" help:"Only these sites; without it, all."`
+	From  moment   `default:"1h" placeholder:"TIME" help:"Where the span begins: 2026-11-24T08:00:00Z, or how long ago, as 90m (1h)."`
+	To    moment   `default:"0s" placeholder:"TIME" help:"Where it ends, in the same way; without it, now. What isn't final yet is left out."`
+	Kafka []string `placeholder:"HOST:PORT" help:"One or more of Kafka's brokers; without it, those of the nowcast all that runs on --data-dir."`
+	kafkaAccess
+	Clickhouse string `secret:"" placeholder:"URL" help:"ClickHouse, as clickhouse://user@host:9000/database; without it, that of --data-dir."`
+	clickhouseAccess
+	DataDir string        `default:"./.nowcast" placeholder:"DIR" help:"Data dir of a running nowcast all (${default})."`
+	Wait    time.Duration `default:"30s" placeholder:"TIME" help:"How long to wait for lanes that are behind (${default})."`
+	Most    int           `default:"50" placeholder:"N" help:"How many differences to print (${default})."`
+	JSON    bool          `name:"json" help:"Print the report as JSON, with up to 10000 differences."`
 }
 
 // Help implements kong.HelpProvider.
@@ -68,12 +71,16 @@ func (c *verifyCmd) Validate() error {
 	if !c.From.Before(c.To.Time) {
 		return fmt.Errorf("--from is not before --to")
 	}
-	return nil
+	return checkEnds(&c.kafkaAccess, c.Kafka, &c.clickhouseAccess, c.Clickhouse)
 }
 
 // Run runs the command.
-func (c *verifyCmd) Run(ctx context.Context, std *stdio) error {
-	kafka, db, err := connect(c.DataDir, c.Kafka, c.Clickhouse)
+func (c *verifyCmd) Run(ctx context.Context, std *stdio, log *slog.Logger) error {
+	ends, err := endpointsOf(c.DataDir, c.Kafka, c.Clickhouse)
+	if err != nil {
+		return err
+	}
+	kafka, db, err := connect(ends, &c.kafkaAccess, &c.clickhouseAccess, verifyTopics, log)
 	if err != nil {
 		return err
 	}
@@ -98,18 +105,37 @@ func (c *verifyCmd) Run(ctx context.Context, std *stdio) error {
 	return report.Err()
 }
 
-// connect opens the given Kafka and ClickHouse, and for each that isn't given the one of the `nowcast all`
-// that runs on the data dir.
-func connect(dataDir string, kafka []string, clickhouse string) (*broker.Client, *warehouse.DB, error) {
-	ends, err := endpointsOf(dataDir, kafka, clickhouse)
+// checkEnds checks flags of a command that takes what they leave out from a data dir. There the flags may be
+// about the Kafka or ClickHouse that the running `nowcast all` uses.
+func checkEnds(k *kafkaAccess, kafka []string, c *clickhouseAccess, clickhouse string) error {
+	var err error
+	if len(kafka) > 0 {
+		err = k.check(kafka)
+	}
+	if clickhouse != "" {
+		err = errors.Join(err, c.check(clickhouse))
+	}
+	return err
+}
+
+// connect opens Kafka and ClickHouse.
+func connect(
+	ends endpoints, k *kafkaAccess, c *clickhouseAccess, topics []string, log *slog.Logger,
+) (*broker.Client, *warehouse.DB, error) {
+	addrs := strings.Split(ends.Kafka, ",")
+	if err := errors.Join(k.check(addrs), c.check(ends.Clickhouse)); err != nil {
+		return nil, nil, err
+	}
+	db, err := c.open(log, ends.Clickhouse)
 	if err != nil {
 		return nil, nil, err
 	}
-	db, err := warehouse.Open(ends.Clickhouse)
+	kafka, err := k.open(log, addrs, topics)
 	if err != nil {
+		db.Close() //nolint:errcheck // nothing was done with it
 		return nil, nil, err
 	}
-	return newBroker(strings.Split(ends.Kafka, ",")), db, nil
+	return kafka, db, nil
 }
 
 // endpointsOf completes the given addresses by those of the `nowcast all` that runs on the data dir.

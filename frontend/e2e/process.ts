@@ -25,14 +25,14 @@ function captureOutput(child: ChildProcess): () => string {
   return () => output;
 }
 
-/** Polls a URL of a process until it answers 200. Throws when the process exits or the deadline passes. */
+/** Polls a URL of a process until it answers 200, and is /readyz without what is degraded. Throws when the process exits or the deadline passes. */
 export async function waitUntilReady(url: string, child: ChildProcess, timeoutMs: number): Promise<void> {
   const output = captureOutput(child);
   const deadline = Date.now() + timeoutMs;
   for (;;) {
     if (child.exitCode !== null) throw new Error(`${child.spawnfile} exited:\n${output()}`);
     const ready = await fetch(url, { signal: AbortSignal.timeout(2_000) }).then(
-      (r) => r.ok,
+      async (r) => r.ok && !(await r.text()).includes('"degraded":{"'),
       () => false,
     );
     if (ready) return;

@@ -583,6 +583,8 @@ export interface components {
             final: boolean;
             /** @description Events so far, plus 1 when final; for a site, summed over its partitions. */
             revision?: number;
+            /** @description True when a part of the pipeline stood still for minutes: the events that went there are left out. A final second stays so; history gets them later. */
+            incomplete?: boolean;
         };
         /** @description The pages, sources, countries and devices of the active visitors. */
         Now: {
@@ -616,6 +618,8 @@ export interface components {
             };
             /** @description True when some partition does not list the value: `visitors` is then an upper bound. */
             upper_bound?: boolean;
+            /** @description True while a part of the pipeline stands still: `visitors` and `now` leave out the visitors that it counts. */
+            incomplete?: boolean;
             second?: components["schemas"]["Second"];
             now?: components["schemas"]["Now"];
             /** @description Frames left out before this one because the viewer read slowly. */

@@ -35,7 +35,9 @@ export const presets: { id: Preset; name: string; key: string }[] = [
   { id: "year", name: "Year", key: "y" },
 ];
 
-const HOUR_MS = 3_600_000;
+/** All offsets from UTC are multiples of it. */
+const QUARTER_MS = 900_000;
+const HOUR_MS = 4 * QUARTER_MS;
 const DAY_MS = 24 * HOUR_MS;
 
 const isoDate = (ms: number) => new Date(ms).toISOString().slice(0, 10);
@@ -48,11 +50,13 @@ function addMonths(date: string, n: number): string {
   return isoDate(Date.UTC(d.getUTCFullYear(), d.getUTCMonth() + n, 1));
 }
 
-/** Local time of a zone in the API's format: 2026-11-23 14:00:00. */
-function localTime(ms: number, timeZone: string): string {
+/** Formats instants as local time of a zone in the API's format: 2026-11-23 14:00:00. */
+function localFormat(timeZone: string): (ms: number) => string {
   const format = new Intl.DateTimeFormat("sv-SE", { timeZone, dateStyle: "short", timeStyle: "medium" });
-  return format.format(ms).replace("T", " ");
+  return (ms) => format.format(ms).replace("T", " ");
 }
+
+const startOfHour = (local: string) => `${local.slice(0, 13)}:00:00`;
 
 const formatDate = (date: string, options: Intl.DateTimeFormatOptions) =>
   new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options }).format(parseDate(date));
@@ -66,16 +70,30 @@ function daysOf(from: string, to: string): string[] {
   return Array.from({ length: Math.max(0, countDays(from, to)) }, (_, i) => addDays(from, i));
 }
 
-function hoursOf(date: string): string[] {
-  return Array.from({ length: 24 }, (_, h) => `${date} ${String(h).padStart(2, "0")}:00:00`);
+/**
+ * The hours of local time from one instant to another, as the API has them: an hour that occurs twice when
+ * clocks go back is one bucket, and an hour that is skipped has none.
+ */
+function hoursBetween(from: number, to: number, local: (ms: number) => string): string[] {
+  const hours = new Set<string>();
+  for (let t = from - (from % QUARTER_MS); t < to; t += QUARTER_MS) hours.add(startOfHour(local(t)));
+  return [...hours].sort();
+}
+
+/** The hours of a date. Everywhere a date begins and ends at most 15 hours from UTC's. */
+function hoursOf(date: string, local: (ms: number) => string): string[] {
+  const utc = parseDate(date);
+  const hours = hoursBetween(utc - 15 * HOUR_MS, utc + DAY_MS + 15 * HOUR_MS, local);
+  return hours.filter((hour) => hour.startsWith(date));
 }
 
 /** Resolves a period at a moment (ms since the epoch) in a time zone. */
 export function resolvePeriod(p: Period, now: number, timeZone: string): DateRange {
-  const nowLocal = localTime(now, timeZone);
+  const local = localFormat(timeZone);
+  const nowLocal = local(now);
   const today = nowLocal.slice(0, 10);
   const thisMonth = `${today.slice(0, 7)}-01`;
-  const range = (from: string, to: string, label: string) => rangeOfDays(from, to, label, nowLocal);
+  const range = (from: string, to: string, label: string) => rangeOfDays(from, to, label, nowLocal, local);
   switch (p.preset) {
     case "today": {
       const d = addDays(today, p.offset);
@@ -83,7 +101,7 @@ export function resolvePeriod(p: Period, now: number, timeZone: string): DateRan
       return range(d, d, p.offset === 0 ? "Today" : label);
     }
     case "24h":
-      return last24Hours(p.offset, now, timeZone);
+      return last24Hours(p.offset, now, local);
     case "7d":
     case "30d": {
       const n = p.preset === "7d" ? 7 : 30;
@@ -110,7 +128,13 @@ export function resolvePeriod(p: Period, now: number, timeZone: string): DateRan
 }
 
 /** The range of whole days, with buckets of an hour, a day or a month by its length. */
-function rangeOfDays(from: string, to: string, label: string, nowLocal: string): DateRange {
+function rangeOfDays(
+  from: string,
+  to: string,
+  label: string,
+  nowLocal: string,
+  local: (ms: number) => string,
+): DateRange {
   const bounds: [string, string] = [from, to];
   const result = (grain: Grain, buckets: string[], now: string): DateRange => ({
     bounds,
@@ -120,21 +144,24 @@ function rangeOfDays(from: string, to: string, label: string, nowLocal: string):
     partialBucket: buckets.includes(now) ? now : null,
   });
   const days = countDays(from, to);
-  if (days <= 1) return result("time:hour", hoursOf(from), `${nowLocal.slice(0, 13)}:00:00`);
+  if (days <= 1) return result("time:hour", hoursOf(from, local), startOfHour(nowLocal));
   if (days <= 100) return result("time:day", daysOf(from, to), nowLocal.slice(0, 10));
   const months = new Set(daysOf(from, to).map((d) => `${d.slice(0, 7)}-01`));
   return result("time:month", [...months], `${nowLocal.slice(0, 7)}-01`);
 }
 
-/** The 24 hours that end with the current hour, or a multiple of 24 hours earlier. */
-function last24Hours(offset: number, now: number, timeZone: string): DateRange {
-  const end = Math.ceil(now / HOUR_MS) * HOUR_MS + offset * DAY_MS;
-  const buckets = Array.from({ length: 24 }, (_, i) => {
-    const start = localTime(end - (24 - i) * HOUR_MS, timeZone);
-    return `${start.slice(0, 13)}:00:00`;
-  });
+/**
+ * The 24 hours that end with the current hour of local time, or a multiple of 24 hours earlier. Where clocks are
+ * half an hour off UTC's, that hour begins at half past.
+ */
+function last24Hours(offset: number, now: number, local: (ms: number) => string): DateRange {
+  const [minutes = 0, seconds = 0] = local(now).slice(14, 19).split(":").map(Number);
+  const startOfCurrent = now - (now % 1_000) - (minutes * 60 + seconds) * 1_000;
+  const end = startOfCurrent + HOUR_MS + offset * DAY_MS;
+  const buckets = hoursBetween(end - DAY_MS, end, local);
   return {
-    bounds: [new Date(end - DAY_MS).toISOString(), new Date(end).toISOString()],
+    // Both bounds are included, by the second.
+    bounds: [new Date(end - DAY_MS).toISOString(), new Date(end - 1_000).toISOString()],
     grain: "time:hour",
     buckets,
     label: offset === 0 ? "Last 24 hours" : `24 hours to ${buckets.at(-1)?.slice(0, 16)}`,

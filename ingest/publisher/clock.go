@@ -17,10 +17,11 @@ import (
 const (
 	clockInterval = 30 * time.Second // between two comparisons
 	clockTimeout  = clockInterval / 3
-	maxClockLag   = 2 * time.Second // behind the log's newest timestamp
-	clockRecords  = 32              // newest records of a partition that are compared
-	clockListen   = 2 * time.Second // for a record of another node; each writes four a second
-	clockPause    = 3 * time.Second // between two measurements of a clock that is ahead
+	maxClockLag   = 2 * time.Second  // behind the log's newest timestamp
+	clockLookBack = 10 * time.Second // how far back a record of another node is looked for
+	clockRecords  = 32               // newest records that are read first; then four times as many, and so on
+	clockListen   = 2 * time.Second  // for a record of another node; each writes four a second
+	clockPause    = 3 * time.Second  // between two measurements of a clock that is ahead
 )
 
 // clockLog shows the timestamps that other nodes write.
@@ -122,22 +123,39 @@ func (c *clock) lag(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read the log's newest timestamp: %w", err)
 	}
-	from := max(first, end-clockRecords)
-	var newest int64
-	var d event.Decoder
-	newestRecords := broker.Range{Topic: topic.Events, From: from, To: end}
-	for r, err := range broker.ReadRange(ctx, c.events, newestRecords) {
-		if err != nil {
+	// This node alone may write hundreds of records a second, and many nodes together thousands, so how many
+	// records to read isn't known. Those of this node are older the further back they are, by its own clock.
+	for n, to := int64(clockRecords), end; to > first; n *= 4 {
+		from := max(first, to-n)
+		others, all, err := c.newestOf(ctx, from, to)
+		switch {
+		case err != nil:
 			return 0, fmt.Errorf("read the log's newest timestamp: %w", err)
+		case others != 0:
+			return max(0, time.Until(time.UnixMilli(others))), nil
+		case time.Since(time.UnixMilli(all)) > clockLookBack:
+			return 0, nil
 		}
+		to = from
+	}
+	return 0, nil
+}
+
+// newestOf returns the newest timestamp of other nodes' records in [from, to), 0 if there is none, and of all
+// records.
+func (c *clock) newestOf(ctx context.Context, from, to int64) (others, all int64, err error) {
+	var d event.Decoder
+	records := broker.Range{Topic: topic.Events, From: from, To: to}
+	for r, err := range broker.ReadRange(ctx, c.events, records) {
+		if err != nil {
+			return 0, 0, err
+		}
+		all = max(all, r.Time)
 		if h, err := d.Reset(r.Value); err == nil && h.Node != c.node {
-			newest = max(newest, r.Time)
+			others = max(others, r.Time)
 		}
 	}
-	if newest == 0 {
-		return 0, nil
-	}
-	return max(0, time.Until(time.UnixMilli(newest))), nil
+	return others, all, nil
 }
 
 // lead returns by how much the clock is ahead of another node's, by a record that arrives within

@@ -72,6 +72,42 @@ func TestSlowClock(t *testing.T) {
 	logtest.Until(t, "ready", func() bool { p.clock.compare(t.Context()); ok, _ := p.Ready(); return ok })
 }
 
+// A slow clock is noticed by a record of another node however many records this node has written since.
+func TestSlowClockOfABusyNode(t *testing.T) {
+	p, c := start(t)
+	produceTick(t, c, 7, 1<<40, 5*time.Second)
+	for range 20 {
+		var own [][]byte
+		for range 50 {
+			own = append(own, event.AppendHeader(nil, event.Header{Node: p.node, Sequence: 1 << 40}))
+		}
+		if _, err := c.Client.Produce(t.Context(), topic.Events, 0, time.Now(), own...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lag, err := p.clock.lag(t.Context())
+	if err != nil || lag <= maxClockLag || lag > 5*time.Second {
+		t.Errorf("behind by %s (%v), want nearly 5 s", lag, err)
+	}
+}
+
+// The look back ends where the records are older than clockLookBack.
+func TestClockLooksBackByTime(t *testing.T) {
+	p, c := start(t)
+	produceTick(t, c, 7, 1<<40, 5*time.Second)
+	var old [][]byte
+	for range 1000 {
+		old = append(old, event.AppendHeader(nil, event.Header{Node: p.node, Sequence: 1 << 40}))
+	}
+	at := time.Now().Add(-clockLookBack - time.Second)
+	if _, err := c.Client.Produce(t.Context(), topic.Events, 0, at, old...); err != nil {
+		t.Fatal(err)
+	}
+	if lag, err := p.clock.lag(t.Context()); err != nil || lag != 0 {
+		t.Errorf("behind by %s (%v), want 0: that record is too far back", lag, err)
+	}
+}
+
 // TestFastClock lets the brokers refuse this machine's timestamps. Another node's timestamps show by how
 // much it is ahead.
 func TestFastClock(t *testing.T) {

@@ -6,7 +6,7 @@
 // Promises to the readers of the log, for each node and partition: the sequence has no gaps; timestamps
 // don't run backwards; no event is later than its record, nor at or before a low watermark that was sent
 // before; a record's timestamp is at most 250 ms after its first event; and while the node runs, a record
-// comes at least every 250 ms. A record whose outcome is unknown is sent again with the same bytes, and
+// comes at least every 250 ms, or every 15 s while it is idle (see Deps.Watched). A record whose outcome is unknown is sent again with the same bytes, and
 // readers drop the duplicate by node and sequence.
 package publisher
 
@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -65,6 +66,11 @@ type Deps struct {
 	Spool   *spool.Spool // nil: no event is acknowledged while the log is unavailable
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
+
+	// Watched reports whether anybody waits for the log's time to go on. A publisher that had no event for a
+	// minute is idle while nobody does. Nil means always; it has to be nil where several nodes write one log,
+	// because readers wait for each.
+	Watched func() bool
 }
 
 // Publisher puts events into the log. It is safe for concurrent use.
@@ -78,6 +84,9 @@ type Publisher struct {
 	seed    maphash.Seed
 	clock   *clock
 	writers []*partitionWriter
+
+	watched  func() bool
+	activeAt atomic.Int64 // ms, the last time that wasn't idle; exact to a second
 }
 
 // New wires a Publisher and starts nothing.
@@ -87,10 +96,13 @@ func New(stamp Stamp, deps Deps) (*Publisher, error) {
 		return nil, err
 	}
 	node := rand.Uint64() | 1
-	return &Publisher{
+	p := &Publisher{
 		events: deps.Broker, spool: deps.Spool, logger: deps.Log, metrics: m, stamp: stamp, node: node,
 		seed: maphash.MakeSeed(), clock: newClock(deps.Broker, node, deps.Log),
-	}, nil
+		watched: deps.Watched,
+	}
+	p.activeAt.Store(time.Now().UnixMilli())
+	return p, nil
 }
 
 // Open makes a writer for each partition. Call it once, before any Add and Run.
@@ -116,6 +128,30 @@ func (p *Publisher) CountDropped(site, reason string) {
 	if !w.tallyDropped(site, reason) {
 		p.metrics.untallied.Inc()
 	}
+}
+
+// Wake ends an idle time at once: somebody is about to watch. It reports whether the publisher was idle.
+func (p *Publisher) Wake() bool { return p.touch(time.Now().UnixMilli()) }
+
+// touch notes an activity at a time in ms, and reports whether it ends an idle time.
+func (p *Publisher) touch(at int64) bool {
+	before := p.activeAt.Load()
+	if at-before < time.Second.Milliseconds() {
+		return false
+	}
+	p.activeAt.Store(at)
+	if at-before < idleAfter.Milliseconds() {
+		return false
+	}
+	for _, w := range p.writers {
+		w.notify()
+	}
+	return true
+}
+
+// idle reports whether no event came for a minute and nobody watches. now is in ms.
+func (p *Publisher) idle(now int64) bool {
+	return p.watched != nil && now-p.activeAt.Load() >= idleAfter.Milliseconds() && !p.watched()
 }
 
 // Run sends envelopes until ctx ends. Then it refuses events, sends those that it has and a close marker

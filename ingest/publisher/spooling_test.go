@@ -64,6 +64,9 @@ func TestSpool(t *testing.T) {
 		if ok, reason := p.Ready(); !ok {
 			t.Errorf("unready while the disk takes events: %s", reason)
 		}
+		if reason := p.Degraded(); !strings.Contains(reason, "its events wait on disk: "+errDown.Error()) {
+			t.Errorf("degraded: %q", reason)
+		}
 		if m.events(t, 0) != 0 || disk.Envelopes() < int64(n) {
 			t.Fatalf("%d events in the log, %d envelopes on disk, of %d", m.events(t, 0), disk.Envelopes(), n)
 		}
@@ -73,6 +76,9 @@ func TestSpool(t *testing.T) {
 		}
 		if took := time.Since(back); took < 90*time.Second || took > 110*time.Second {
 			t.Errorf("5 minutes drained in %v", took)
+		}
+		if reason := p.Degraded(); reason != "" {
+			t.Errorf("degraded when all is drained: %q", reason)
 		}
 		if got := m.events(t, 0); got != n {
 			t.Errorf("%d of %d events in the log", got, n)

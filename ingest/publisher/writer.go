@@ -14,7 +14,9 @@ import (
 // When an envelope is closed, and how much may wait.
 const (
 	closeAfter     = 200 * time.Millisecond // the first event; leaves 50 ms for a timer that is late
-	tickInterval   = 250 * time.Millisecond // between two records of an idle partition
+	tickInterval   = 250 * time.Millisecond // between two records of a partition without events
+	idleInterval   = 15 * time.Second       // the same, while the publisher is idle
+	idleAfter      = time.Minute            // without an event, until a publisher that nobody watches is idle
 	gatherInterval = 3 * time.Millisecond   // between two envelopes of several events
 	maxEvents      = 500                    // in an envelope
 	maxBytes       = 800_000                // of an envelope; one more event fits below a record's 900 KB
@@ -81,6 +83,7 @@ func (w *partitionWriter) add(e *event.Event, visitorKey []byte) (*Envelope, err
 		}
 	}
 	at := w.now()
+	w.p.touch(at)
 	if err := w.p.stamp(e, visitorKey, at); err != nil {
 		return nil, err
 	}
@@ -211,7 +214,7 @@ func (w *partitionWriter) next(inFlight bool) (e *Envelope, pause time.Duration,
 		} else if idle {
 			return nil, gatherPause, false
 		}
-	} else if idle && !w.stopping && remaining(now, w.closedAt, tickInterval) <= 0 {
+	} else if idle && !w.stopping && w.untilTick(now) <= 0 {
 		w.enqueue(w.newEnvelope(now, false))
 	}
 	switch {
@@ -223,9 +226,19 @@ func (w *partitionWriter) next(inFlight bool) (e *Envelope, pause time.Duration,
 	case w.open != nil:
 		return nil, remaining(now, w.open.openedAt, closeAfter), false
 	case idle:
-		return nil, remaining(now, w.closedAt, tickInterval), false
+		return nil, w.untilTick(now), false
 	}
 	return nil, time.Hour, false
+}
+
+// untilTick is how long a partition without events may still send nothing. All partitions of an idle publisher
+// tick together, so that the processes wake once for all.
+func (w *partitionWriter) untilTick(now int64) time.Duration {
+	if !w.p.idle(now) {
+		return remaining(now, w.closedAt, tickInterval)
+	}
+	interval := idleInterval.Milliseconds()
+	return remaining(now, w.closedAt-w.closedAt%interval, idleInterval)
 }
 
 // remaining is the part of d that isn't over at now, d being counted from a time; both times in ms.
@@ -297,6 +310,7 @@ func (w *partitionWriter) tallyDropped(site, reason string) bool {
 		return false
 	}
 	now := w.now()
+	w.p.touch(now)
 	w.tallies.add(site, now, "")
 	w.tallies.add(site, now, reason)
 	return true

@@ -84,12 +84,6 @@ type ingestServer struct {
 	stop      func()
 }
 
-// residentAfterGC is the server's resident memory in KB after a garbage collection.
-func (s *ingestServer) residentAfterGC(ctx context.Context) (kb int, err error) {
-	err = collectGarbage(ctx, s.ops)
-	return residentKB(s.pid), err
-}
-
 // serve starts nowcast or one of the baselines, and waits until it accepts beacons.
 func (k *ingestKafka) serve(ctx context.Context, kind string) (*ingestServer, error) {
 	addrs, err := freeAddrs(ctx, "127.0.0.1", 2)

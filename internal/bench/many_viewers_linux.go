@@ -42,7 +42,7 @@ func benchViewers(ctx context.Context, args []string) error {
 		}
 		all.servers = append(all.servers, s)
 	}
-	empty := all.residentKB()
+	empty := all.pssKB()
 	begin := time.Now()
 	for i, s := range all.servers {
 		own := min(*each, *n-i**each)
@@ -65,9 +65,9 @@ func (f *fleet) stop() {
 	}
 }
 
-func (f *fleet) residentKB() (kb int) {
+func (f *fleet) pssKB() (kb int) {
 	for _, s := range f.servers {
-		kb += residentKB(s.pid)
+		kb += pssKB(s.pid)
 	}
 	return kb
 }
@@ -105,7 +105,7 @@ func (f *fleet) follow(ctx context.Context, n int, span time.Duration, emptyKB i
 		if r, err = f.command("report"); err != nil {
 			return err
 		}
-		resident := f.residentKB()
+		resident := f.pssKB()
 		peak = max(peak, resident)
 		fmt.Printf("%6.0f s  %d viewers, %d cut, %.2f frames a viewer and second, "+
 			"%d skipped (reported by frames), %d MB resident\n",

@@ -31,12 +31,12 @@ func benchOverload(ctx context.Context) error {
 	const warm = 8 * time.Second
 	capacity := blast{addr: s.addr, site: ingestSite, conns: 256, span: warm}.run(ctx).rate(warm)
 	fmt.Printf("%-34s %.0f beacons/s\n", "capacity", capacity)
-	resident := residentKB(s.pid)
+	resident := pssKB(s.pid)
 	peak := resident
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		for end := time.Now().Add(span); time.Now().Before(end) && ctx.Err() == nil; {
-			peak = max(peak, residentKB(s.pid))
+			peak = max(peak, pssKB(s.pid))
 			_ = retry.Sleep(ctx, time.Second)
 		}
 	})

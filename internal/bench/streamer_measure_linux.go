@@ -18,7 +18,7 @@ import (
 // figures are what was measured of one server.
 type figures struct {
 	name     string
-	memory   float64       // bytes a viewer
+	memory   float64       // bytes a viewer, settleTime after they came
 	cpu      float64       // µs a frame and viewer
 	spread   time.Duration // median, from the first viewer to the last of a frame
 	connects float64       // a second, until each has its first message
@@ -43,10 +43,7 @@ func (d *streamerDeps) measure(ctx context.Context, name string, n int, span tim
 	if err := retry.Sleep(ctx, 2*time.Second); err != nil {
 		return m, err
 	}
-	before, err := s.footprint(ctx)
-	if err != nil {
-		return m, err
-	}
+	before := pssKB(s.pid)
 	idle := s.cpu()
 	if err := retry.Sleep(ctx, span/2); err != nil {
 		return m, err
@@ -55,38 +52,41 @@ func (d *streamerDeps) measure(ctx context.Context, name string, n int, span tim
 	if err := m.measureViewers(ctx, s, n, span, before, idle); err != nil {
 		return m, err
 	}
-	if name != "nowcast" {
-		return m, nil
-	}
-	if err := retry.Sleep(ctx, 2*time.Second); err != nil {
+	if m.connects, err = measureConnects(ctx, *s, n, 1); err != nil || name != "nowcast" {
 		return m, err
 	}
 	quiet := *s
 	quiet.target = "/api/events?site=" + quietSite
-	v, r, err := startViewers(ctx, &quiet, min(n, 10_000), maxOpenFiles)
-	v.stop()
-	m.quiet = float64(r.Joined) / r.Took.Seconds()
+	m.quiet, err = measureConnects(ctx, quiet, n, 2)
 	return m, err
 }
 
-// measureViewers has n viewers follow for span. idle is the CPU time of a span without viewers, before the
+// measureConnects has up to 10,000 viewers connect, defaultDialling at a time, and returns how many a second
+// have their first message. Each round has source addresses of its own.
+func measureConnects(ctx context.Context, s frameServer, n, round int) (float64, error) {
+	if err := retry.Sleep(ctx, 2*time.Second); err != nil {
+		return 0, err
+	}
+	v, r, err := startViewers(ctx, &s, min(n, 10_000), round*maxOpenFiles)
+	v.stop()
+	return float64(r.Joined) / r.Took.Seconds(), err
+}
+
+// measureViewers has n viewers connect at once and follow for span. idle is the CPU time of a span without viewers, before the
 // memory without them.
 func (m *figures) measureViewers(ctx context.Context, s *frameServer, n int, span time.Duration, before int,
 	idle time.Duration) error {
-	v, r, err := startViewers(ctx, s, n, 0)
+	crowd := *s
+	crowd.dialling = n
+	v, _, err := startViewers(ctx, &crowd, n, 0)
 	defer v.stop()
 	if err != nil {
 		return err
 	}
-	m.connects = float64(n) / r.Took.Seconds()
-	if err := retry.Sleep(ctx, 3*time.Second); err != nil {
+	if err := retry.Sleep(ctx, settleTime); err != nil {
 		return err
 	}
-	after, err := s.footprint(ctx)
-	if err != nil {
-		return err
-	}
-	m.memory = float64(after-before) / float64(n)
+	m.memory = float64(pssKB(s.pid)-before) * 1024 / float64(n)
 	if _, err = v.command("reset"); err != nil {
 		return err
 	}
@@ -95,7 +95,8 @@ func (m *figures) measureViewers(ctx context.Context, s *frameServer, n int, spa
 		return err
 	}
 	cpu = s.cpu() - cpu - idle
-	if r, err = v.command("report"); err != nil {
+	r, err := v.command("report")
+	if err != nil {
 		return err
 	}
 	if r.Joined != n {

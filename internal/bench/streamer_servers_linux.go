@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -22,8 +21,8 @@ type frameServer struct {
 	addr, target, key string
 	ops               string // of nowcast
 	joinedBy          string // as viewerJob.JoinedBy
+	dialling          int    // as viewerJob.Dialling; 0: defaultDialling
 	pid               int
-	footprint         func(context.Context) (bytes int, err error) // memory that is resident and not free
 	stop              func()
 }
 
@@ -65,30 +64,11 @@ func (d *streamerDeps) streamer(ctx context.Context, host string) (*frameServer,
 	if s.pid, s.stop, err = startProcess(nowcastBinary, args...); err != nil {
 		return nil, err
 	}
-	s.footprint = func(ctx context.Context) (int, error) { return goFootprint(ctx, s.ops, s.pid) }
 	if err := waitReady(ctx, s.ops); err != nil {
 		s.stop()
 		return nil, fmt.Errorf("nowcast streamer isn't ready: %w", err)
 	}
 	return s, nil
-}
-
-// goFootprint is the memory that a Go process uses, in bytes: resident, less the heap that is free and not
-// yet returned to the system.
-func goFootprint(ctx context.Context, ops string, pid int) (int, error) {
-	if err := collectGarbage(ctx, ops); err != nil {
-		return 0, err
-	}
-	m, err := get(ctx, "http://"+ops+"/metrics")
-	if err != nil {
-		return 0, err
-	}
-	idle, err := metric(m, "go_memstats_heap_idle_bytes")
-	if err != nil {
-		return 0, err
-	}
-	released, err := metric(m, "go_memstats_heap_released_bytes")
-	return residentKB(pid)<<10 - int(idle-released), err
 }
 
 // startPeer starts one of the servers of the module in peers.
@@ -105,14 +85,7 @@ func startPeer(ctx context.Context, kind string) (*frameServer, error) {
 	if s.pid, s.stop, err = startProcess("bin/bench-peers", kind, addrs[0], addrs[1]); err != nil {
 		return nil, fmt.Errorf("%w (make bench-streamer makes it; it fetches the peers' libraries)", err)
 	}
-	s.footprint = func(ctx context.Context) (int, error) {
-		text, err := get(ctx, "http://"+addrs[1])
-		if err != nil {
-			return 0, err
-		}
-		return strconv.Atoi(text)
-	}
-	answers := func() bool { _, err := s.footprint(ctx); return err == nil }
+	answers := func() bool { _, err := get(ctx, "http://"+addrs[1]); return err == nil }
 	if err := waitFor(ctx, 10*time.Second, answers); err != nil {
 		s.stop()
 		return nil, fmt.Errorf("%s doesn't answer: %w", kind, err)
@@ -178,7 +151,6 @@ func (d *streamerDeps) nchan(ctx context.Context) (*frameServer, error) {
 		log, _ := os.ReadFile(filepath.Join(dir, "error.log"))
 		return nil, fmt.Errorf("start nginx with nchan: %w: %s", err, log)
 	}
-	s.footprint = func(context.Context) (int, error) { return residentKB(s.pid) << 10, nil }
 	return s, nil
 }
 

@@ -32,6 +32,7 @@ type viewerJob struct {
 	First    int    // number of its first viewer, which gives the source address
 	N        int
 	Request  string
+	Dialling int    // how many connect at a time
 	JoinedBy string // text of the message that makes a viewer count as joined; "": the first message
 }
 
@@ -64,7 +65,7 @@ const (
 	connJoined
 )
 
-const maxDialling = 128
+const defaultDialling = 128
 
 // viewerProcessMain reads a viewerJob from the first line of stdin. Each further line is a command, which it
 // answers with a viewerReport: "report", or "reset", which first sets the counts to zero.
@@ -97,7 +98,7 @@ func (v *viewerProcess) run(ctx context.Context, commands <-chan string) error {
 	begin := time.Now()
 	events := make([]syscall.EpollEvent, 1024)
 	for ctx.Err() == nil {
-		for v.pending < maxDialling && v.next < v.N {
+		for v.pending < v.Dialling && v.next < v.N {
 			v.dial()
 		}
 		n, err := syscall.EpollWait(v.epoll, events, 20)

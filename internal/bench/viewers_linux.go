@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -41,6 +42,7 @@ func startViewers(ctx context.Context, s *frameServer, n, first int) (*viewers, 
 	for i := range processes {
 		from, to := n*i/processes, n*(i+1)/processes
 		err := v.start(ctx, viewerJob{Addr: s.addr, First: first + from, N: to - from, JoinedBy: s.joinedBy,
+			Dialling: cmp.Or(s.dialling, defaultDialling),
 			Request: "GET " + s.target + " HTTP/1.1\r\nHost: " + s.addr +
 				"\r\nAccept: text/event-stream\r\nAuthorization: Bearer " + s.key + "\r\n\r\n"})
 		if err != nil {

@@ -9,13 +9,13 @@ package broker
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,11 +24,12 @@ import (
 
 // Config says where Kafka is.
 type Config struct {
-	Addrs   []string      // host:port of one or more brokers
-	Topics  []string      // topics whose metadata is cached; every topic's if none
-	Timeout time.Duration // of one request; 30 s when 0
+	Addrs    []string      // host:port of brokers, or unix: and the path of an embedded one's socket
+	Topics   []string      // topics whose metadata is cached; every topic's if none
+	Timeout  time.Duration // of one request; 30 s when 0
+	Security Security
 
-	// Dial opens a connection; a net.Dialer's DialContext when nil.
+	// Dial opens a connection, which Security then encrypts; a net.Dialer's DialContext when nil.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
@@ -38,6 +39,15 @@ type Client struct {
 	kafka       *kafka.Client
 	transport   *kafka.Transport
 	refreshedAt atomic.Int64 // unix ns of the newest Refresh that dropped connections
+
+	withoutSASL bool
+	dialError   atomic.Pointer[error] // of the newest connection; nil in it when that succeeded
+
+	open  context.Context // ends with close
+	close context.CancelFunc
+
+	reloginMu sync.Mutex
+	relogin   *time.Timer // of reconnectWithin; nil when none is set
 
 	// recheckAfter is the pause between fetches after which a topic may have been recreated and filled.
 	recheckAfter time.Duration
@@ -51,22 +61,45 @@ func New(c Config) *Client {
 	if c.Dial == nil {
 		c.Dial = (&net.Dialer{}).DialContext
 	}
+	addrs, metadataTTL := slices.Clone(c.Addrs), time.Second
+	if len(addrs) == 1 {
+		if path, ok := strings.CutPrefix(addrs[0], unixPrefix); ok {
+			c.Dial, addrs = socketDialer(c.Dial, path), []string{embeddedAddr}
+			metadataTTL = 10 * time.Second // the only broker stays every partition's leader
+		}
+	}
 	t := &kafka.Transport{
-		Dial: probing(c.Dial), DialTimeout: 2 * time.Second,
-		MetadataTTL: time.Second, MetadataTopics: c.Topics, ClientID: "nowcast",
+		DialTimeout: 2 * time.Second,
+		MetadataTTL: metadataTTL, MetadataTopics: c.Topics, ClientID: clientID,
 	}
-	return &Client{
+	client := &Client{
 		addrs:     slices.Clone(c.Addrs),
-		kafka:     &kafka.Client{Addr: kafka.TCP(c.Addrs...), Timeout: c.Timeout, Transport: t},
-		transport: t, recheckAfter: 2 * time.Second,
+		kafka:     &kafka.Client{Addr: kafka.TCP(addrs...), Timeout: c.Timeout, Transport: t},
+		transport: t, recheckAfter: 2 * time.Second, withoutSASL: c.Security.SASL == nil,
 	}
+	client.open, client.close = context.WithCancel(context.Background())
+	t.Dial = client.connecting(c.Dial, c.Security)
+	if c.Security.TLS != nil || c.Security.SASL != nil {
+		t.DialTimeout += secureDialTimeout
+	}
+	return client
 }
+
+const clientID = "nowcast"
 
 // String returns the addresses, separated by commas.
 func (c *Client) String() string { return strings.Join(c.addrs, ",") }
 
-// Close drops all connections.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+// Close drops all connections, and those that are being made.
+func (c *Client) Close() {
+	c.close()
+	c.reloginMu.Lock()
+	if c.relogin != nil {
+		c.relogin.Stop()
+	}
+	c.reloginMu.Unlock()
+	c.transport.CloseIdleConnections()
+}
 
 // Refresh drops the connections and with them the cached metadata, at most ten times a second: every
 // partition's reader and writer calls it on an error, and would otherwise discard what another has just
@@ -82,45 +115,6 @@ func (c *Client) Refresh() {
 // promptTimeout bounds requests that a broker answers from memory. Without it a hung broker would hold such
 // a request for Config.Timeout, which is long because of writes.
 const promptTimeout = 3 * time.Second
-
-type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
-
-// probing makes a dialer that connects and asks for the API versions within a second. The kernel of a hung
-// broker still accepts connections, and kafka-go tries the next address only when dialling fails.
-func probing(dial dialer) dialer {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, time.Second)
-		defer cancel()
-		conn, err := dial(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		if err := probe(ctx, conn); err != nil {
-			conn.Close()
-			return nil, fmt.Errorf("ask %s for its API versions: %w", addr, err)
-		}
-		return conn, nil
-	}
-}
-
-func probe(ctx context.Context, conn net.Conn) error {
-	deadline, _ := ctx.Deadline()
-	if err := conn.SetDeadline(deadline); err != nil {
-		return err
-	}
-	// size 10, API key 18 (ApiVersions), version 0, correlation id 0, no client id
-	if _, err := conn.Write([]byte{0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 0, 0xff, 0xff}); err != nil {
-		return err
-	}
-	var size [4]byte
-	if _, err := io.ReadFull(conn, size[:]); err != nil {
-		return err
-	}
-	if _, err := io.CopyN(io.Discard, conn, int64(min(binary.BigEndian.Uint32(size[:]), 1<<16))); err != nil {
-		return err
-	}
-	return conn.SetDeadline(time.Time{})
-}
 
 // Produce appends values to a partition with the timestamp at, and returns the first one's offset once all
 // in-sync replicas have them. It tries once. After an error the values may or may not be in the log. The
@@ -150,7 +144,7 @@ func (c *Client) produce(ctx context.Context, topic string, partition int, r *re
 		err = fmt.Errorf("%w: %w", ErrNotEnoughReplicas, err)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("produce to %s/%d: %w", topic, partition, err)
+		return 0, fmt.Errorf("produce to %s/%d: %w", topic, partition, c.explain(err))
 	}
 	return answer.BaseOffset, nil
 }

@@ -37,7 +37,7 @@ type Follower struct {
 	Topic     string
 	Partition int
 	From      int64                       // first offset to read
-	MaxWait   time.Duration               // time for which a broker may hold an empty fetch; 500 ms when 0
+	MaxWait   time.Duration               // time for which a broker may hold an empty fetch; when 0, see Follow
 	Record    func(Record) error          // called with each record, in order
 	Batch     func(next, end int64) error // called after each fetch: next offset, partition's end
 	Gap       func(Gap)
@@ -59,21 +59,28 @@ const RecreationGrace = 4 * time.Second
 const minFetch, maxFetch = 4 << 20, 1 << 30
 
 // Follow hands over a partition's records until ctx ends (it returns ctx's error), a callback fails (it
-// returns that error), or, with RecreationGrace, the topic was made again (ErrTopicRecreated).
+// returns that error), or, with RecreationGrace, the topic was made again (ErrTopicRecreated). Without MaxWait a
+// broker holds an empty fetch for minWait, and twice as long after each empty one, up to maxWait, until records
+// come at a shorter interval than minWait: a partition without records costs nearly nothing, and a record still
+// ends the fetch at once.
 func (c *Client) Follow(ctx context.Context, f Follower) error {
-	if f.MaxWait == 0 {
-		f.MaxWait = 500 * time.Millisecond
+	wait := f.MaxWait
+	if wait == 0 {
+		f.MaxWait = minWait
 	}
 	var backoff retry.Backoff
 	r := reader{Follower: f, next: f.From, previousTime: f.PreviousTime}
 	for size := minFetch; ctx.Err() == nil; {
-		before := r.next
+		before, begin := r.next, time.Now()
 		end, stop, err := c.read(ctx, &r, int64(size))
 		switch {
 		case stop != nil:
 			return stop
 		case err == nil:
 			backoff.Reset()
+			if wait == 0 {
+				r.MaxWait = nextWait(r.MaxWait, time.Since(begin), r.next == before)
+			}
 			if r.next == before && end > r.next {
 				size = min(
 					2*size,
@@ -94,12 +101,30 @@ func (c *Client) Follow(ctx context.Context, f Follower) error {
 			return err
 		}
 		r.confirmedAt = time.Time{}
+		r.MaxWait = f.MaxWait
 		if f.Fail != nil {
 			f.Fail(fmt.Errorf("fetch %s/%d at %d: %w", f.Topic, f.Partition, r.next, err))
 		}
 		_ = backoff.Wait(ctx)
 	}
 	return ctx.Err()
+}
+
+// How long a broker may hold an empty fetch.
+const (
+	minWait = 500 * time.Millisecond
+	maxWait = 20 * time.Second // also the time by which a broker that hangs is noticed later
+)
+
+// nextWait is how long the broker may hold the next fetch, after one that took some time.
+func nextWait(wait, took time.Duration, empty bool) time.Duration {
+	switch {
+	case empty:
+		return min(2*wait, maxWait)
+	case took < minWait:
+		return minWait
+	}
+	return wait // records come, but seldom
 }
 
 // read fetches once and hands over what came. end is the partition's end, stop a callback's error, err the
@@ -134,7 +159,7 @@ func (c *Client) fetch(
 	if err == nil {
 		err = answer.Error
 	}
-	return answer, err
+	return answer, c.explain(err)
 }
 
 // skip moves a reader whose offset is outside of the log to the nearest offset inside, and reports the gap.
@@ -327,5 +352,5 @@ func (c *Client) offsets(
 			}
 		}
 	}
-	return kafka.PartitionOffsets{}, fmt.Errorf("list offsets of %s/%d: %w", topic, partition, err)
+	return kafka.PartitionOffsets{}, fmt.Errorf("list offsets of %s/%d: %w", topic, partition, c.explain(err))
 }

@@ -17,14 +17,14 @@ import (
 func (c *Client) Shape(ctx context.Context, topic string) (partitions, replicas int, err error) {
 	r, err := c.kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
 	if err != nil {
-		return 0, 0, fmt.Errorf("read metadata of %s: %w", topic, err)
+		return 0, 0, fmt.Errorf("read metadata of %s: %w", topic, c.explainFirst(err))
 	}
 	for _, t := range r.Topics {
 		if t.Name != topic {
 			continue
 		}
 		if t.Error != nil {
-			return 0, 0, fmt.Errorf("read metadata of %s: %w", topic, t.Error)
+			return 0, 0, fmt.Errorf("read metadata of %s: %w", topic, c.explainFirst(t.Error))
 		}
 		return len(t.Partitions), leastReplicas(t.Partitions), nil
 	}
@@ -71,7 +71,8 @@ func (c *Client) Partitions(ctx context.Context, topic string) (int, error) {
 	return n, err
 }
 
-// Existing returns which of the topics exist. It tries again until Kafka answers or ctx ends.
+// Existing returns which of the topics exist. It tries again until Kafka answers or ctx ends. An error that
+// is Denied isn't tried again.
 func (c *Client) Existing(ctx context.Context, specs []topic.Spec) (map[string]bool, error) {
 	var backoff retry.Backoff
 	for {
@@ -84,7 +85,7 @@ func (c *Client) Existing(ctx context.Context, specs []topic.Spec) (map[string]b
 			return exists, nil
 		}
 		c.Refresh()
-		if backoff.Wait(ctx) != nil {
+		if Denied(err) || backoff.Wait(ctx) != nil {
 			return nil, err
 		}
 	}
@@ -96,14 +97,17 @@ var errTopicsPending = errors.New("topics are being made")
 
 // Ensure makes the topics that are missing and checks the others. While brokers are down or starting it
 // tries again until ctx ends, and calls onError, unless it is nil, with each error that differs from the
-// one before. It fails with ErrMismatch.
+// one before. It fails with ErrMismatch, and at once with an error that is Denied.
 func (c *Client) Ensure(ctx context.Context, specs []topic.Spec, onError func(error)) error {
 	var backoff retry.Backoff
 	var last error // the newest failure that isn't the end of ctx
 	for {
 		err := c.ensure(ctx, specs)
 		waitForBrokers := Retryable(err) || errors.Is(err, kafka.InvalidReplicationFactor)
-		if err == nil || errors.Is(err, ErrMismatch) || !waitForBrokers {
+		if err == nil || errors.Is(err, ErrMismatch) || Denied(err) || !waitForBrokers {
+			if Denied(err) {
+				c.Refresh()
+			}
 			return err
 		}
 		if ctx.Err() != nil {
@@ -149,6 +153,13 @@ func (c *Client) ensure(ctx context.Context, specs []topic.Spec) error {
 	for name, err := range r.Errors {
 		switch {
 		case err == nil || errors.Is(err, kafka.TopicAlreadyExists): // another process was faster
+		case unauthorized(err):
+			return fmt.Errorf(
+				"topic %s is missing, and this process may not make it: run `nowcast topics` as a "+
+					"user of Kafka who may: %w",
+				name,
+				err,
+			)
 		case errors.Is(err, kafka.InvalidReplicationFactor):
 			spec, _ := topic.Find(specs, name)
 			return fmt.Errorf("make topic %s: fewer than %d brokers are up; start them, or use a lower "+
@@ -214,7 +225,7 @@ func (c *Client) describe(ctx context.Context, specs []topic.Spec) (map[string]d
 	}
 	meta, err := c.kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: names})
 	if err != nil {
-		return nil, fmt.Errorf("ask Kafka for its topics: %w", err)
+		return nil, fmt.Errorf("ask Kafka for its topics: %w", c.explainFirst(err))
 	}
 	found := map[string]description{}
 	request := &kafka.DescribeConfigsRequest{}
@@ -224,7 +235,7 @@ func (c *Client) describe(ctx context.Context, specs []topic.Spec) (map[string]d
 		case !ours || errors.Is(t.Error, ErrUnknownTopic):
 			continue
 		case t.Error != nil:
-			return nil, fmt.Errorf("ask for topic %s: %w", t.Name, t.Error)
+			return nil, fmt.Errorf("ask for topic %s: %w", t.Name, c.explainFirst(t.Error))
 		}
 		replication := min(
 			spec.Replication,
@@ -240,11 +251,11 @@ func (c *Client) describe(ctx context.Context, specs []topic.Spec) (map[string]d
 	}
 	configs, err := c.kafka.DescribeConfigs(ctx, request)
 	if err != nil {
-		return nil, fmt.Errorf("ask for the topics' settings: %w", err)
+		return nil, fmt.Errorf("ask for the topics' settings: %w", c.explainFirst(err))
 	}
 	for _, r := range configs.Resources {
 		if r.Error != nil {
-			return nil, fmt.Errorf("ask for the settings of %s: %w", r.ResourceName, r.Error)
+			return nil, fmt.Errorf("ask for the settings of %s: %w", r.ResourceName, c.explainFirst(r.Error))
 		}
 		for _, e := range r.ConfigEntries {
 			if f, ok := found[r.ResourceName]; ok {

@@ -17,6 +17,10 @@ func TestMain(m *testing.M) {
 	if handled, code := embedded.Main(os.Args); handled {
 		os.Exit(code)
 	}
+	if len(os.Args) == 2 && os.Args[1] == intruderCommand {
+		intrude(os.Stdin, os.Stdout)
+		os.Exit(0)
+	}
 	// Clients of Kafka and Docker keep connections of their own for reuse.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*connPool).discover"),
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),

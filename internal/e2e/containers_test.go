@@ -8,11 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/testcontainers/testcontainers-go"
+	"go.yaml.in/yaml/v3"
 )
 
 // The suite on containers of the project's image, as in the Compose file: Kafka, ingest, two aggregators
@@ -76,10 +78,82 @@ func TestContainers(t *testing.T) {
 // nowcastImage builds the project's image from the binary, on a base image that it builds as well.
 func nowcastImage(t *testing.T) string {
 	t.Helper()
-	const base, tag = "nowcast-base:bookworm", "nowcast:test"
+	const base = "nowcast-base:bookworm"
 	script(t, "../../deployments/base.sh", base)
-	script(t, "../../deployments/image.sh", tag, base)
-	return tag
+	script(t, "../../deployments/image.sh", nowcastTag, base)
+	return nowcastTag
+}
+
+const nowcastTag = "nowcast:test"
+
+// harden gives a container the limits that docker-compose.yml gives to every container of the image.
+func harden(t *testing.T, h *container.HostConfig) {
+	t.Helper()
+	b, err := os.ReadFile("../../docker-compose.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var compose struct {
+		Nowcast struct {
+			ReadOnly    bool     `yaml:"read_only"`
+			CapDrop     []string `yaml:"cap_drop"`
+			SecurityOpt []string `yaml:"security_opt"`
+			PidsLimit   int64    `yaml:"pids_limit"`
+			Tmpfs       []string
+		} `yaml:"x-nowcast"`
+	}
+	if err := yaml.Unmarshal(b, &compose); err != nil {
+		t.Fatal(err)
+	}
+	c := compose.Nowcast
+	if !c.ReadOnly || len(c.CapDrop) == 0 || len(c.SecurityOpt) == 0 || c.PidsLimit == 0 {
+		t.Fatalf("docker-compose.yml has no limits: %+v", c)
+	}
+	h.ReadonlyRootfs, h.CapDrop, h.SecurityOpt, h.PidsLimit = true, c.CapDrop, c.SecurityOpt, &c.PidsLimit
+	h.Tmpfs = map[string]string{}
+	for _, path := range c.Tmpfs {
+		h.Tmpfs[path] = ""
+	}
+}
+
+// A container with the image's own settings listens for operators on its loopback only, and its health check
+// works. It has a network of its own.
+func TestContainerHidesOps(t *testing.T) {
+	t.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true")
+	if out, err := exec.CommandContext(t.Context(), "docker", "info").CombinedOutput(); err != nil {
+		missing(t, fmt.Errorf("no Docker daemon answers: %w\n%.300s", err, out))
+	}
+	image := nowcastImage(t)
+	docker := func(args ...string) (string, error) {
+		out, err := exec.CommandContext(t.Context(), "docker", args...).CombinedOutput()
+		return string(out), err
+	}
+	id, err := docker("run", "--detach", "--network", "none", "--read-only", "--cap-drop", "ALL", image,
+		"ingest", "--kafka", "127.0.0.1:1", "--listen", "0.0.0.0:8080")
+	if err != nil {
+		t.Fatalf("%v: %s", err, id)
+	}
+	id = strings.TrimSpace(id)
+	t.Cleanup(func() { _ = exec.Command("docker", "rm", "--force", id).Run() })
+	eventually(t, 30*time.Second, "both addresses are open", func(context.Context) error {
+		out, err := docker("exec", id, "cat", "/proc/net/tcp", "/proc/net/tcp6")
+		if err == nil && (!strings.Contains(out, ":1F90 ") || !strings.Contains(out, " 0100007F:1F91 ")) {
+			err = errors.New(out)
+		}
+		return err
+	})
+	out, _ := docker("exec", id, "cat", "/proc/net/tcp", "/proc/net/tcp6")
+	if strings.Count(out, ":1F91 ") != 1 {
+		t.Errorf("the address for operators is open elsewhere:\n%s", out)
+	}
+	out, err = docker("exec", id, "nowcast", "health")
+	if err == nil || !strings.Contains(out, "not ready: ") {
+		t.Errorf("the health check: %v, %s", err, out)
+	}
+	ports, err := docker("image", "inspect", "--format", "{{json .Config.ExposedPorts}}", image)
+	if err != nil || strings.TrimSpace(ports) != `{"8080/tcp":{}}` {
+		t.Errorf("the image exposes %s, %v", ports, err)
+	}
 }
 
 // kafkaImage is the image of Apache Kafka or, where it can't be pulled, one built from the jars.
@@ -141,6 +215,9 @@ func run(t *testing.T, image string, folders []string, env map[string]string,
 			Image: image, Cmd: args, Env: env,
 			HostConfigModifier: func(h *container.HostConfig) {
 				h.NetworkMode = "host"
+				if image == nowcastTag {
+					harden(t, h)
+				}
 				for _, f := range folders {
 					h.Binds = append(h.Binds, f+":"+f)
 				}

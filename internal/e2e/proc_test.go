@@ -178,7 +178,7 @@ func eventually(t *testing.T, limit time.Duration, what string, f func(ctx conte
 	}
 }
 
-// ready waits until the process is ready, by the address of its ops listener.
+// ready waits until the process is ready and lacks nothing, by the address of its ops listener.
 func ready(t *testing.T, p *proc, ops string) {
 	t.Helper()
 	eventually(t, 60*time.Second, "ready", func(ctx context.Context) error {
@@ -196,9 +196,9 @@ func ready(t *testing.T, p *proc, ops string) {
 			return err
 		}
 		defer res.Body.Close()
-		if res.StatusCode != http.StatusOK {
-			var b bytes.Buffer
-			_, _ = b.ReadFrom(res.Body)
+		var b bytes.Buffer
+		_, _ = b.ReadFrom(res.Body)
+		if res.StatusCode != http.StatusOK || !strings.Contains(b.String(), `"degraded":{}`) {
 			return fmt.Errorf("%s: %s", res.Status, b.String())
 		}
 		return nil

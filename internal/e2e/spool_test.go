@@ -186,6 +186,7 @@ func TestOutage(t *testing.T) {
 	if len(spoolFiles(t, l.dir)) == 0 {
 		t.Error("nothing is on disk")
 	}
+	l.isReadyWithoutLog(t)
 	before, refused := s.count(), s.refused.Load()
 	for begin := time.Now(); time.Since(begin) < *outage; time.Sleep(100 * time.Millisecond) {
 		l.hasNoSecret(t, "spool")
@@ -260,6 +261,23 @@ func noSecret(t *testing.T, where string, b []byte) {
 		if bytes.Contains(b, s) {
 			t.Errorf("%s has %q", where, s)
 		}
+	}
+}
+
+// isReadyWithoutLog checks that the process is ready while Kafka is down and its spool has room, and says what
+// it does without: on the ops address with the reason, which has no address.
+func (l *singleNode) isReadyWithoutLog(t *testing.T) {
+	t.Helper()
+	for addr, want := range map[string]string{l.ops: `"degraded":{"log":"the log hasn't acknowledged`,
+		l.listen: `{"ready":true,"degraded":["log"`} {
+		eventually(t, 10*time.Second, "ready, and degraded", func(ctx context.Context) error {
+			a, err := l.call(ctx, http.MethodGet, "http://"+addr+"/readyz", "", nil)
+			if err == nil && (a.status != http.StatusOK || !strings.Contains(a.body, want) ||
+				strings.Contains(a.body, "127.0.0.1")) {
+				err = fmt.Errorf("%d %s", a.status, a.body)
+			}
+			return err
+		})
 	}
 }
 

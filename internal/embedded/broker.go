@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// Broker supervises a Kafka-protocol broker on loopback: franz-go's kfake, with its log on disk.
+// Broker supervises a Kafka-protocol broker on a unix socket: franz-go's kfake, with its log on disk.
 type Broker struct {
 	*supervisor
-	addr   string
+	socket *socket
 	unlock func()
 }
 
-// NewBroker locks the data dir and listens on a free loopback port. It starts nothing. It fails if the
-// data dir is in use or can't be written.
+// NewBroker locks the data dir and listens on a socket in it. It starts nothing. It fails if the data dir
+// is in use or can't be written.
 func NewBroker(c Config) (*Broker, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
@@ -33,26 +33,21 @@ func NewBroker(c Config) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
+	b := &Broker{supervisor: s, unlock: unlock}
+	if b.socket, err = listenSocket(dir, "broker.sock"); err != nil {
 		unlock()
 		return nil, fmt.Errorf("listen for embedded broker: %w", err)
 	}
-	defer l.Close()
-	b := &Broker{supervisor: s, addr: l.Addr().String(), unlock: unlock}
-	if s.listener, err = l.(*net.TCPListener).File(); err != nil {
-		b.close()
-		return nil, fmt.Errorf("prepare embedded broker: %w", err)
-	}
+	s.listener = b.socket.listener
 	child := childConfig{dir: dir, partitionBytes: c.PartitionBytes, sync: c.Sync}
 	s.args = child.args(brokerCommand)
 	s.probe = b.ping
 	return b, nil
 }
 
-// Addr returns host:port. It doesn't change while this process runs.
-func (b *Broker) Addr() string { return b.addr }
+// Addr returns the address for broker.Config: unix: and the path of the socket. It doesn't change while
+// this process runs.
+func (b *Broker) Addr() string { return "unix:" + b.socket.path }
 
 // Run keeps the broker running until ctx ends, then lets it save its state and end, and unlocks the data
 // dir.
@@ -62,9 +57,7 @@ func (b *Broker) Run(ctx context.Context) error {
 }
 
 func (b *Broker) close() {
-	if b.listener != nil {
-		b.listener.Close()
-	}
+	b.socket.close()
 	b.unlock()
 }
 
@@ -72,7 +65,7 @@ func (b *Broker) close() {
 // Source: https://kafka.apache.org/protocol#The_Messages_ApiVersions
 func (b *Broker) ping(ctx context.Context) error {
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", b.addr)
+	conn, err := d.DialContext(ctx, "unix", b.socket.path)
 	if err != nil {
 		return err
 	}

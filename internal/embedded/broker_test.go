@@ -1,10 +1,12 @@
 package embedded_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,9 +17,16 @@ import (
 
 func newClient(t *testing.T, addr string) *kafka.Client {
 	t.Helper()
-	tr := &kafka.Transport{MetadataTTL: time.Second, DialTimeout: 2 * time.Second}
+	tr := &kafka.Transport{MetadataTTL: time.Second, DialTimeout: 2 * time.Second,
+		Dial: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, addr) }}
 	t.Cleanup(tr.CloseIdleConnections)
-	return &kafka.Client{Addr: kafka.TCP(addr), Transport: tr, Timeout: 10 * time.Second}
+	return &kafka.Client{Addr: kafka.TCP("embedded.invalid:9092"), Transport: tr, Timeout: 10 * time.Second}
+}
+
+// dial connects to the socket of an address as Broker.Addr returns it.
+func dial(ctx context.Context, addr string) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "unix", strings.TrimPrefix(addr, "unix:"))
 }
 
 func create(t *testing.T, c *kafka.Client, topic string, settings ...kafka.ConfigEntry) {
@@ -87,7 +96,7 @@ func TestBrokerSurvivesUnknownRequest(t *testing.T) {
 	if err := produce(t, k, "ev", time.Now(), []byte("kept")); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := net.Dial("tcp", b.Addr())
+	conn, err := dial(t.Context(), b.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}

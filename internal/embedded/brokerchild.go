@@ -27,7 +27,7 @@ func runBroker(ctx context.Context, c childConfig) error {
 	opts := []kfake.Opt{
 		kfake.NumBrokers(1),
 		kfake.ClusterID("nowcast-embedded"),
-		kfake.ListenFn(func(string, string) (net.Listener, error) { return l, nil }),
+		kfake.ListenFn(func(string, string) (net.Listener, error) { return socketListener{l}, nil }),
 		kfake.DataDir(filepath.Join(c.dir, "log")),
 		kfake.WithLogger(brokerLog{c.log}),
 		kfake.BrokerConfigs(map[string]string{
@@ -59,11 +59,23 @@ func runBroker(ctx context.Context, c childConfig) error {
 		defer syncing.Wait()
 		syncing.Go(func() { syncLog(ctx, filepath.Join(c.dir, "log"), c.log) })
 	}
-	r := retainer{cluster: cluster, addr: l.Addr().String(), partitionBytes: c.partitionBytes, log: c.log}
+	r := retainer{cluster: cluster, socket: l.Addr().String(), partitionBytes: c.partitionBytes, log: c.log}
 	r.run(ctx)
 	cluster.Close()
 	return nil
 }
+
+// socketListener gives the broker a host and port to advertise, which a socket lacks. Clients dial the socket
+// whatever the address is; one that doesn't can't resolve the name.
+type socketListener struct{ net.Listener }
+
+// Addr implements net.Listener.
+func (socketListener) Addr() net.Addr { return advertised{} }
+
+type advertised struct{}
+
+func (advertised) Network() string { return "unix" }
+func (advertised) String() string  { return "embedded.invalid:9092" }
 
 // useBatchSegments creates topics with a retention below three days with one segment a batch. Segments
 // are deleted as a whole, so larger ones would keep expired records (the salts of visitors' ids) on

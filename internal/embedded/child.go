@@ -90,7 +90,7 @@ func (c *childConfig) main(run func(context.Context, childConfig) error) int {
 		// The engine can hang in C code, which only the end of the process stops.
 		time.AfterFunc(drainTimeout, func() { os.Exit(exitFailed) })
 	})
-	unlock, err := lockFile(ctx, filepath.Join(c.dir, "child.lock"), childLockTimeout)
+	unlock, err := Lock(ctx, filepath.Join(c.dir, "child.lock"), childLockTimeout)
 	if err != nil {
 		c.log.Error(err.Error())
 		return exitFailed

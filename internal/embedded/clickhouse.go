@@ -7,15 +7,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 )
 
 // ClickHouse supervises a ClickHouse engine behind a unix socket.
 type ClickHouse struct {
 	*supervisor
-	socket string
-	temp   string // directory of the socket, if the data dir's path is too long for it
+	socket *socket
 	dsn    string
 	client *http.Client
 	unlock func()
@@ -36,9 +34,9 @@ func NewClickHouse(c Config) (*ClickHouse, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &ClickHouse{supervisor: s, socket: filepath.Join(dir, "server.sock"), unlock: unlock}
-	if err := h.listen(); err != nil {
-		h.close()
+	h := &ClickHouse{supervisor: s, unlock: unlock}
+	if err := h.listen(dir); err != nil {
+		unlock()
 		return nil, fmt.Errorf("prepare embedded ClickHouse: %w", err)
 	}
 	child := childConfig{dir: dir, library: c.Library, sessions: c.Sessions}
@@ -47,30 +45,16 @@ func NewClickHouse(c Config) (*ClickHouse, error) {
 	return h, nil
 }
 
-func (h *ClickHouse) listen() error {
-	const maxPath = 107 // bytes of a unix socket's path (sun_path without its terminator)
-	if len(h.socket) > maxPath {
-		temp, err := os.MkdirTemp("", "nowcast-")
-		if err != nil {
-			return err
-		}
-		h.temp, h.socket = temp, filepath.Join(temp, "server.sock")
-	}
-	os.Remove(h.socket) // left by a killed process; this process holds the data dir's lock
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: h.socket, Net: "unix"})
-	if err != nil {
+func (h *ClickHouse) listen(dir string) (err error) {
+	if h.socket, err = listenSocket(dir, "server.sock"); err != nil {
 		return err
 	}
-	l.SetUnlinkOnClose(false)
-	defer func() { _ = l.Close() }() // h.listener, its duplicate, stays open
-	if h.listener, err = l.File(); err != nil {
-		return err
-	}
-	h.dsn = (&url.URL{Scheme: "unix", Path: h.socket}).String()
+	h.listener = h.socket.listener
+	h.dsn = (&url.URL{Scheme: "unix", Path: h.socket.path}).String()
 	h.client = &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
-			return d.DialContext(ctx, "unix", h.socket)
+			return d.DialContext(ctx, "unix", h.socket.path)
 		},
 		DisableKeepAlives: true,
 	}}
@@ -88,13 +72,7 @@ func (h *ClickHouse) Run(ctx context.Context) error {
 }
 
 func (h *ClickHouse) close() {
-	os.Remove(h.socket)
-	if h.temp != "" {
-		os.RemoveAll(h.temp)
-	}
-	if h.listener != nil {
-		h.listener.Close()
-	}
+	h.socket.close()
 	h.unlock()
 }
 

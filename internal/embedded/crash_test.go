@@ -243,13 +243,19 @@ func TestParentKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	inUse := dir + " is in use by another nowcast"
-	if _, err := embedded.NewBroker(config(t, dir)); err == nil || !strings.Contains(err.Error(), inUse) {
-		t.Errorf("second broker on one data dir: got %v", err)
-	}
-	if _, err := embedded.NewClickHouse(config(t, dir)); err == nil || !strings.Contains(err.Error(), inUse) {
+	inUse := fmt.Sprintf("%s is in use by another nowcast (pid %d)", dir, parent.Process.Pid)
+	var wg sync.WaitGroup // both wait in case that the parent is ending
+	wg.Go(func() {
+		_, err := embedded.NewBroker(config(t, dir))
+		if err == nil || !strings.Contains(err.Error(), inUse) {
+			t.Errorf("second broker on one data dir: got %v", err)
+		}
+	})
+	_, err = embedded.NewClickHouse(config(t, dir))
+	if err == nil || !strings.Contains(err.Error(), inUse) {
 		t.Errorf("second ClickHouse on one data dir: got %v", err)
 	}
+	wg.Wait()
 
 	if err := parent.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -327,16 +333,109 @@ func TestUnusable(t *testing.T) {
 func TestLongDataDir(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), strings.Repeat("long directory ", 10))
-	h := newClickHouse(t, dir)
-	stop := start(t, h)
+	h, b := newClickHouse(t, dir), newBroker(t, dir)
+	stopClickHouse, stopBroker := start(t, h), start(t, b)
 	if err := open(t, h.DSN()).Ping(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if err := stop(); err != nil {
+	create(t, newClient(t, b.Addr()), "ev")
+	if err := errors.Join(stopClickHouse(), stopBroker()); err != nil {
 		t.Error(err)
 	}
-	socket := strings.TrimPrefix(h.DSN(), "unix://")
-	if _, err := os.Stat(filepath.Dir(socket)); err == nil {
-		t.Errorf("%s wasn't removed", filepath.Dir(socket))
+	for _, socket := range []string{strings.TrimPrefix(h.DSN(), "unix://"),
+		strings.TrimPrefix(b.Addr(), "unix:")} {
+		if _, err := os.Stat(filepath.Dir(socket)); err == nil {
+			t.Errorf("%s wasn't removed", filepath.Dir(socket))
+		}
+	}
+}
+
+// A killed process leaves a directory for a socket behind, which the next one removes.
+func TestLongDataDirKilled(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), strings.Repeat("long directory ", 10))
+	parent := exec.Command(os.Args[0], parentCommand, dir, library(t))
+	parent.Stderr = t.Output()
+	out, err := parent.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := parent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	words := strings.Fields(line)
+	if err != nil || len(words) != 4 {
+		t.Fatalf("the parent printed %q, %v", line, err)
+	}
+	if err := parent.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = parent.Wait()
+	left := filepath.Dir(strings.TrimPrefix(words[2], "unix:"))
+	if _, err := os.Stat(left); err != nil {
+		t.Fatal(err)
+	}
+	run(t, newBroker(t, dir))
+	if _, err := os.Stat(left); err == nil {
+		t.Errorf("%s wasn't removed", left)
+	}
+	run(t, newClickHouse(t, dir))
+}
+
+// A start waits for the lock of a process that is ending.
+func TestLockOfDyingProcess(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "lock")
+	unlock, err := embedded.Lock(t.Context(), file, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(time.Second, unlock)
+	start := time.Now()
+	unlock, err = embedded.Lock(t.Context(), file, embedded.LockTimeout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	if waited := time.Since(start); waited < 900*time.Millisecond || waited > 3*time.Second {
+		t.Errorf("waited %v", waited)
+	}
+	var inUse *embedded.InUseError
+	_, err = embedded.Lock(t.Context(), file, 50*time.Millisecond)
+	if !errors.As(err, &inUse) || inUse.PID != os.Getpid() {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A data dir that others may enter is closed to them.
+func TestLooseDataDir(t *testing.T) {
+	dir := t.TempDir()
+	for _, d := range []string{dir, filepath.Join(dir, "broker")} {
+		if err := errors.Join(os.MkdirAll(d, 0o755), os.Chmod(d,
+			0o775)); err != nil { //nolint:gosec // the point
+			t.Fatal(err)
+		}
+	}
+	if err := embedded.MakePrivate(dir); err != nil {
+		t.Fatal(err)
+	}
+	run(t, newBroker(t, dir))
+	for _, d := range []string{dir, filepath.Join(dir, "broker")} {
+		if info, err := os.Stat(d); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v", d, info.Mode(), err)
+		}
+	}
+	if os.Getuid() != 0 {
+		t.Skip("LEFT OUT: a data dir of another user needs root")
+	}
+	if err := os.Chown(dir, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	if err := embedded.MakePrivate(dir); err == nil || !strings.Contains(err.Error(), "user with id 65534") {
+		t.Errorf("data dir of another user: %v", err)
+	}
+	if err := os.Chown(dir, 0, 0); err != nil {
+		t.Fatal(err)
 	}
 }

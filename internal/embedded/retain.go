@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -31,14 +32,18 @@ const (
 // changes.
 type retainer struct {
 	cluster        *kfake.Cluster
-	addr           string
+	socket         string // path of the broker's
 	partitionBytes int64
 	log            *slog.Logger
 }
 
 // run enforces the bounds once a minute until ctx ends.
 func (r *retainer) run(ctx context.Context) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(r.addr), kgo.ClientID("retention"))
+	client, err := kgo.NewClient(kgo.SeedBrokers(advertised{}.String()), kgo.ClientID("retention"),
+		kgo.Dialer(func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", r.socket)
+		}))
 	if err != nil {
 		r.log.Error("open client for retention: the log grows without bounds", "error", err)
 		<-ctx.Done()

@@ -24,6 +24,7 @@ const (
 
 	startProbeEvery = 20 * time.Millisecond // until the child is ready
 	probeEvery      = time.Second
+	settledEvery    = 3 * time.Second // of a child that has been ready for settledTime
 	probeTimeout    = 3 * time.Second
 	maxFailedProbes = 3 // in a row, of a child that was ready; then it is killed
 )
@@ -192,6 +193,7 @@ func (s *supervisor) watchChild(
 	ctx context.Context, p *os.Process, start time.Time, readyAt chan<- time.Time,
 ) {
 	interval, failed, ready := startProbeEvery, 0, false
+	var readySince time.Time
 	for {
 		err := s.probeChild(ctx)
 		switch {
@@ -202,14 +204,16 @@ func (s *supervisor) watchChild(
 				s.setState(p.Pid, "")
 			}
 			if !ready {
-				ready, interval = true, probeEvery
-				readyAt <- time.Now()
+				ready, interval, readySince = true, probeEvery, time.Now()
+				readyAt <- readySince
 				took := time.Since(start).Round(time.Millisecond)
 				s.log.Info(s.name+" is ready", "pid", p.Pid, "after", took)
 			}
-			failed = 0
+			if failed = 0; time.Since(readySince) >= settledTime {
+				interval = settledEvery
+			}
 		case ready:
-			failed++
+			failed, interval = failed+1, probeEvery
 			s.setState(p.Pid, fmt.Sprintf("%s doesn't answer: %v", s.name, err))
 			if failed == maxFailedProbes {
 				s.log.Error(s.name+" doesn't answer, killing it", "error", err)

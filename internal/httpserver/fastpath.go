@@ -28,8 +28,10 @@ type fastPath struct {
 	net.Listener
 	handler    http.Handler
 	paths      []string
+	limits     timeouts
 	base       context.Context   //nolint:containedctx // of all requests, as http.Server.BaseContext is
 	handedOver chan acceptResult // for net/http's server
+	settled    func(net.Conn)    // is called when a connection's first request is answered, or it is closed
 	buffers    sync.Pool         // of *exchangeBuffers
 	dates      dateCache
 
@@ -56,9 +58,12 @@ type exchangeBuffers struct {
 	response fastResponse
 }
 
-func newFastPath(base context.Context, l net.Listener, h http.Handler, paths []string) *fastPath {
-	f := &fastPath{Listener: l, handler: h, paths: paths, base: base, handedOver: make(chan acceptResult),
-		closed: make(chan struct{}), conns: map[*fastConn]struct{}{}}
+func newFastPath(
+	base context.Context, l net.Listener, h http.Handler, limits timeouts, paths []string,
+	settled func(net.Conn),
+) *fastPath {
+	f := &fastPath{Listener: l, handler: h, paths: paths, limits: limits, base: base, settled: settled,
+		handedOver: make(chan acceptResult), closed: make(chan struct{}), conns: map[*fastConn]struct{}{}}
 	f.buffers.New = func() any {
 		b := &exchangeBuffers{response: fastResponse{header: http.Header{}}}
 		b.request.init(f.base)
@@ -79,12 +84,17 @@ func (f *fastPath) start() {
 func (f *fastPath) acceptLoop() {
 	for !f.closing.Load() {
 		conn, err := f.Listener.Accept()
-		tcp, ok := conn.(*net.TCPConn)
-		if err != nil || !ok {
-			f.handOver(conn, err)
+		if err != nil {
+			f.handOver(nil, err)
 			continue
 		}
-		c := &fastConn{fast: f, tcp: tcp}
+		limited := &progressConn{Conn: conn, timeout: f.limits.write}
+		raw, err := limited.SyscallConn()
+		if err != nil { // no socket
+			f.handOver(limited, nil)
+			continue
+		}
+		c := &fastConn{fast: f, conn: limited, raw: raw}
 		f.mu.Lock()
 		f.conns[c] = struct{}{}
 		f.mu.Unlock()
@@ -119,29 +129,32 @@ func (f *fastPath) Close() error {
 		f.closing.Store(true)
 		f.closeErr = f.Listener.Close()
 		close(f.closed)
-		f.each(func(c *net.TCPConn) { _ = c.SetReadDeadline(time.Unix(1, 0)) })
+		f.each(func(c net.Conn) { _ = c.SetReadDeadline(time.Unix(1, 0)) })
 	})
 	return f.closeErr
 }
 
 // closeConnections closes all connections, with or without a running request.
-func (f *fastPath) closeConnections() { f.each(func(c *net.TCPConn) { _ = c.Close() }) }
+func (f *fastPath) closeConnections() { f.each(func(c net.Conn) { _ = c.Close() }) }
 
-func (f *fastPath) each(do func(*net.TCPConn)) {
+func (f *fastPath) each(do func(net.Conn)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for c := range f.conns {
-		do(c.tcp)
+		do(c.conn)
 	}
 }
 
 // fastConn is a connection on which every request so far took the fast path. It holds no buffer while it
 // is idle.
 type fastConn struct {
-	fast          *fastPath
-	tcp           *net.TCPConn
-	remoteAddr    string
-	deadlineSetAt time.Time // when the read deadline was set
+	fast       *fastPath
+	conn       *progressConn
+	raw        syscall.RawConn // of conn
+	remoteAddr string
+	deadline   time.Time // of reading
+	served     bool      // a request was answered
+	lineEnds   int       // bytes skipped since then
 
 	buffers *exchangeBuffers // of the request that was read; nil if the socket holds something else
 	err     error            // of reading
@@ -155,35 +168,31 @@ func (c *fastConn) serve() {
 	c.fast.mu.Lock()
 	delete(c.fast.conns, c)
 	c.fast.mu.Unlock()
-	if other && c.tcp.SetReadDeadline(time.Time{}) == nil {
-		c.fast.handOver(c.tcp, nil)
+	if other && c.conn.SetReadDeadline(time.Time{}) == nil {
+		c.fast.handOver(c.conn, nil)
 	} else {
-		_ = c.tcp.Close()
+		_ = c.conn.Close()
+		c.fast.settled(c.conn)
 	}
 }
 
 // serveRequests serves requests until the connection ends (false) or another kind of request arrives
 // (true).
 func (c *fastConn) serveRequests() (other bool) {
-	raw, err := c.tcp.SyscallConn()
-	if err != nil {
-		return false
-	}
-	c.remoteAddr = c.tcp.RemoteAddr().String()
-	timeout, tryRead := headerTimeout, c.tryRead
+	c.remoteAddr = c.conn.RemoteAddr().String()
+	timeout, tryRead := c.fast.limits.header, c.tryRead
 	for {
-		// Setting a deadline costs a timer, so a busy connection's deadline is renewed at most once a
-		// second.
-		if now := time.Now(); now.Sub(c.deadlineSetAt) > time.Second || timeout == headerTimeout {
-			c.deadlineSetAt = now
-			if c.tcp.SetReadDeadline(now.Add(timeout)) != nil {
+		// Setting a deadline costs a timer, so a busy connection's is renewed only after 1/64 of its time.
+		if want := time.Now().Add(timeout); want.Sub(c.deadline) > timeout/64 {
+			c.deadline = want
+			if c.conn.SetReadDeadline(want) != nil {
 				return false
 			}
 		}
 		if c.fast.closing.Load() { // checked after the deadline was set, because Close sets one too
 			return false
 		}
-		if raw.Read(tryRead) != nil || c.err != nil {
+		if c.raw.Read(tryRead) != nil || c.err != nil {
 			return false
 		}
 		if c.buffers == nil {
@@ -192,18 +201,31 @@ func (c *fastConn) serveRequests() (other bool) {
 		if !c.answer() {
 			return false
 		}
-		timeout = idleTimeout
+		if !c.served {
+			c.fast.settled(c.conn)
+		}
+		timeout = c.fast.limits.idle
+		c.served, c.lineEnds = true, 0
 	}
+}
+
+// maxLineEnds is how many bytes of CR and LF before a request are ignored (RFC 9112, section 2.2). As in
+// net/http's server, they are ignored only after another request with a body.
+const maxLineEnds = 4
+
+// skipLineEnds returns how many of the bytes at the start of in are to be ignored.
+func (c *fastConn) skipLineEnds(in []byte) (n int) {
+	for c.served && n < len(in) && c.lineEnds+n < maxLineEnds && (in[n] == '\r' || in[n] == '\n') {
+		n++
+	}
+	return n
 }
 
 // tryRead takes a fast-path request out of the socket, and leaves any other bytes in it. It returns
 // false if the socket is empty: then RawConn.Read waits and calls it again.
 func (c *fastConn) tryRead(fd uintptr) bool {
 	b := c.fast.buffers.Get().(*exchangeBuffers)
-	n, err := ignoringEINTR(func() (int, error) {
-		n, _, err := syscall.Recvfrom(int(fd), b.in[:], syscall.MSG_PEEK)
-		return n, err
-	})
+	n, err := c.peek(fd, b.in[:])
 	if err == nil && n > 0 && b.request.parse(b.in[:n], c.fast.paths) {
 		n, err = ignoringEINTR(func() (int, error) { return syscall.Read(int(fd), b.in[:n]) })
 		if err == nil && n > 0 {
@@ -222,6 +244,28 @@ func (c *fastConn) tryRead(fd uintptr) bool {
 		c.err = err
 	}
 	return true
+}
+
+// peek copies what the socket holds into in, without line ends to ignore, which it takes out of the socket.
+func (c *fastConn) peek(fd uintptr, in []byte) (n int, err error) {
+	for {
+		n, err = ignoringEINTR(func() (int, error) {
+			n, _, err := syscall.Recvfrom(int(fd), in, syscall.MSG_PEEK)
+			return n, err
+		})
+		skip := 0
+		if err == nil {
+			skip = c.skipLineEnds(in[:n])
+		}
+		if skip == 0 {
+			return n, err
+		}
+		n, err = ignoringEINTR(func() (int, error) { return syscall.Read(int(fd), in[:skip]) })
+		if err != nil || n == 0 {
+			return n, err
+		}
+		c.lineEnds += n
+	}
 }
 
 // ignoringEINTR repeats a system call that a signal interrupted.
@@ -251,7 +295,7 @@ func (c *fastConn) answer() (keepAlive bool) {
 	b.request.http.RemoteAddr = c.remoteAddr
 	c.fast.handler.ServeHTTP(&b.response, &b.request.http)
 	out, keepAlive := b.response.encode(c.fast.dates.now(), c.fast.closing.Load())
-	_, err := c.tcp.Write(out)
+	_, err := c.conn.Write(out)
 	b.request.reset()
 	b.response.reset()
 	c.fast.buffers.Put(b)

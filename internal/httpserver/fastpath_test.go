@@ -114,7 +114,7 @@ func serveEcho(t *testing.T, paths ...string) (s *server, addr string, stop func
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	s = newServer(ctx, l, http.HandlerFunc(echo), paths)
+	s = newServer(ctx, l, http.HandlerFunc(echo), defaultTimeouts, paths)
 	ended := make(chan error, 1)
 	go func() { ended <- s.run(ctx, 5*time.Second) }()
 	return s, l.Addr().String(), func() {

@@ -1,5 +1,5 @@
-// Package httpserver serves HTTP on a TCP address until a context ends. It bounds what a slow or hostile
-// client can hold, and serves plain beacons on a fast path past net/http's server.
+// Package httpserver serves HTTP and HTTPS on a TCP address or a unix socket until a context ends. It bounds
+// what a slow or hostile client can hold, and serves plain beacons on a fast path past net/http's server.
 //
 // Serve promises that requests which run when its context ends are answered if they end within the drain
 // time, that no request runs and no connection is open after it has returned nil, and that every request
@@ -8,52 +8,41 @@ package httpserver
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"runtime"
 	"sync"
-	"syscall"
 	"time"
 )
 
-// Listen opens a TCP address. If the address can't be opened, the error says what to do.
-func Listen(addr string) (net.Listener, error) {
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
-	switch {
-	case err == nil:
-		return l, nil
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf(
-			"address %s is taken: stop the program that listens there or choose another one", addr)
-	case errors.Is(err, syscall.EACCES):
-		return nil, fmt.Errorf(
-			"address %s needs more rights than this user has: choose a port above 1023", addr)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return nil, fmt.Errorf(
-			"address %s isn't one of this machine's: choose 127.0.0.1 or 0.0.0.0 with a port", addr)
-	}
-	return nil, fmt.Errorf("listen on %s: %w", addr, err)
+const (
+	maxHeaderBytes = 16 << 10        // a longer header gets 431; net/http adds 4 KiB
+	closeGrace     = 2 * time.Second // for handlers to return after their connections were closed
+)
+
+// timeouts bound what a client can make the server wait for.
+type timeouts struct {
+	header time.Duration // from a connection's first byte to the end of the request's header
+	body   time.Duration // from the start of the handler to the end of the request's body
+	idle   time.Duration // between two requests of a connection
+	write  time.Duration // in which the client takes no byte of a response
 }
 
-const (
-	headerTimeout  = 10 * time.Second // from a connection's first byte to the end of the request's header
-	bodyTimeout    = 10 * time.Second // from the start of the handler to the end of the request's body
-	idleTimeout    = 2 * time.Minute  // between two requests of a connection
-	maxHeaderBytes = 16 << 10         // a longer header gets 431; net/http adds 4 KiB
-	closeGrace     = 2 * time.Second  // for handlers to return after their connections were closed
-)
+// defaultTimeouts are documented in docs/operations.md.
+var defaultTimeouts = timeouts{
+	header: 10 * time.Second, body: 10 * time.Second, idle: 2 * time.Minute, write: 30 * time.Second,
+}
 
 // Serve answers requests on l until ctx ends, and closes l. When ctx ends, Serve accepts no more
 // connections, cancels the contexts of the running requests, and waits for those requests for at most
 // drain; then it closes their connections. POST requests to fastPaths cost about half the CPU time;
-// see
-// fastPath for the guarantees that a handler loses.
+// see fastPath for the guarantees that a handler loses. A *TLSListener serves HTTPS, without a fast path.
 func Serve(
 	ctx context.Context, l net.Listener, h http.Handler, drain time.Duration, fastPaths ...string,
 ) error {
-	return newServer(ctx, l, h, fastPaths).run(ctx, drain)
+	return newServer(ctx, l, h, defaultTimeouts, fastPaths).run(ctx, drain)
 }
 
 type server struct {
@@ -65,19 +54,31 @@ type server struct {
 	cancelRequests context.CancelFunc
 }
 
-func newServer(ctx context.Context, l net.Listener, h http.Handler, fastPaths []string) *server {
+func newServer(
+	ctx context.Context, l net.Listener, h http.Handler, limits timeouts, fastPaths []string,
+) *server {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s := &server{addr: l.Addr(), listener: yieldingListener{l}, fast: &fastPath{}, cancelRequests: cancel}
+	crowd := newArrivals()
+	s := &server{addr: l.Addr(), listener: &pacedListener{Listener: l, arrivals: crowd}, fast: &fastPath{},
+		cancelRequests: cancel}
 	s.http = &http.Server{
-		Handler:           s.counted(limitBodyTime(h, bodyTimeout)),
+		Handler:           s.counted(limitBodyTime(limitWriteTime(h, limits.write), limits.body)),
 		BaseContext:       func(net.Listener) context.Context { return base },
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
+		ReadHeaderTimeout: limits.header,
+		IdleTimeout:       limits.idle,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         crowd.connState,
+		ErrorLog:          quietLog(),
 	}
-	if len(fastPaths) > 0 {
-		s.fast = newFastPath(base, s.listener, s.counted(h), fastPaths)
+	if t, ok := l.(*TLSListener); ok {
+		s.http.TLSConfig = t.Config
+		plain := progressListener{&pacedListener{Listener: t.Listener, arrivals: crowd}, limits.write}
+		s.listener = tls.NewListener(plain, t.Config)
+	} else if len(fastPaths) > 0 {
+		s.fast = newFastPath(base, s.listener, s.counted(h), limits, fastPaths, crowd.leave)
 		s.listener = s.fast
+	} else {
+		s.listener = progressListener{s.listener, limits.write}
 	}
 	return s
 }
@@ -125,16 +126,6 @@ func (s *server) run(ctx context.Context, drain time.Duration) error {
 func (s *server) closeConnections() {
 	_ = s.http.Close()
 	s.fast.closeConnections()
-}
-
-// yieldingListener yields the processor before each Accept. Connections that arrive in a crowd then wait
-// in the kernel's accept queue instead of the scheduler's run queue, where they would delay requests
-// that are being served.
-type yieldingListener struct{ net.Listener }
-
-func (l yieldingListener) Accept() (net.Conn, error) {
-	runtime.Gosched()
-	return l.Listener.Accept()
 }
 
 // waitUntil waits for g until stop is ready, and reports whether g's count reached zero.

@@ -33,6 +33,17 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	}
 }
 
+// receive returns the next value of a channel, which has to come within 5 s.
+func receive[T any](t *testing.T, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(5 * time.Second):
+		t.Error("nothing within 5 s")
+	}
+	return v
+}
+
 // pipeListener accepts connections in memory, whose deadlines and waits run on a synctest bubble's
 // clock.
 type pipeListener struct {

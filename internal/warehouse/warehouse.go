@@ -12,10 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/url"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -43,46 +39,28 @@ type DB struct {
 //	unix:///absolute/path.sock                      HTTP over a unix socket: the embedded engine
 //
 // Parameters of the query string are clickhouse-go's (compress, dial_timeout, …) or ClickHouse settings.
-// Blocks are compressed with LZ4 unless the parameter compress names another method.
-func Open(dsn string) (*DB, error) {
+// Blocks are compressed with LZ4 unless the parameter compress names another method. No error repeats the
+// user or the password.
+func Open(dsn string) (*DB, error) { return OpenWith(dsn, Credentials{}) }
+
+// OpenWith is Open with credentials that the address doesn't have.
+func OpenWith(dsn string, c Credentials) (*DB, error) {
 	o, err := options(dsn)
+	if err == nil {
+		err = c.apply(o)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read ClickHouse address: %w", err)
 	}
-	conn, err := clickhouse.Open(o)
+	conn, err := openPool(o, c.Password)
 	if err != nil {
 		return nil, fmt.Errorf("open ClickHouse: %w", err)
 	}
 	return &DB{conn}, nil
 }
 
-const dsnHint = "give it as clickhouse://user:password@host:9000/database " +
-	"or http(s)://user:password@host:8123/database"
-
 func options(dsn string) (*clickhouse.Options, error) {
-	scheme, _, found := strings.Cut(dsn, "://")
-	if !found {
-		return nil, errors.New(dsnHint)
-	}
-	var o *clickhouse.Options
-	var err error
-	switch scheme {
-	case "unix":
-		o, err = unixOptions(dsn)
-	case "https":
-		if !strings.Contains(dsn, "secure=") {
-			separator := "?"
-			if strings.Contains(dsn, "?") {
-				separator = "&"
-			}
-			dsn += separator + "secure=true"
-		}
-		o, err = clickhouse.ParseDSN(dsn)
-	case "clickhouse", "http":
-		o, err = clickhouse.ParseDSN(dsn)
-	default:
-		return nil, fmt.Errorf("unknown scheme %q: %s", scheme, dsnHint)
-	}
+	o, err := readAddress(dsn)
 	if err != nil {
 		return nil, err
 	}
@@ -95,27 +73,6 @@ func options(dsn string) (*clickhouse.Options, error) {
 	o.ReadTimeout = cmp.Or(o.ReadTimeout, readTimeout)
 	o.MaxOpenConns = cmp.Or(o.MaxOpenConns, maxOpenConns)
 	o.MaxIdleConns = cmp.Or(o.MaxIdleConns, maxIdleConns)
-	return o, nil
-}
-
-func unixOptions(dsn string) (*clickhouse.Options, error) {
-	u, err := url.Parse(dsn)
-	if err != nil {
-		return nil, err
-	}
-	if u.Host != "" || !filepath.IsAbs(u.Path) {
-		return nil, errors.New("a unix address needs an absolute path: unix:///absolute/path.sock")
-	}
-	// The host is never dialled. For localhost, net/http ignores a proxy of the environment.
-	o, err := clickhouse.ParseDSN("http://localhost/?" + u.RawQuery)
-	if err != nil {
-		return nil, err
-	}
-	path := u.Path
-	o.DialContext = func(ctx context.Context, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", path)
-	}
 	return o, nil
 }
 

@@ -1,9 +1,9 @@
 // Package board keeps, for each site, the last minutes of nowcast.windows.v1 summed over its partitions:
 // the counts of every second, and the active visitors with their pages, sources, countries and devices.
 //
-// A final second is complete and never changes: the watermarks of all partitions have passed it. Rows
-// may arrive twice or out of order, since the highest version of a row counts. The board's clock is that
-// of the log: while the log stands still, the board does too.
+// A final second never changes: the watermarks of all partitions have passed it, or those of all that
+// aren't missing; see maxBehindSeconds. Rows may arrive twice or out of order, since the highest version of
+// a row counts. The board's clock is that of the log: while the whole log stands still, the board does too.
 package board
 
 import (
@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"nowcast/internal/window"
 )
@@ -36,6 +37,7 @@ type Second struct {
 	At                                    int64 // unix seconds
 	Pageviews, Visitors, Events, Revision uint32
 	Final                                 bool
+	Incomplete                            bool // without the events of a partition that is missing
 }
 
 // Lists count a site's active visitors by page, source, country and device. Each list is ordered by
@@ -48,13 +50,18 @@ type Lists struct {
 
 // Board is safe for concurrent use.
 type Board struct {
-	mu         sync.RWMutex
-	partitions []partition
-	sites      map[string]*Site
-	lastFinal  int64 // newest final second, unix; 0: none yet
-	logTime    int64 // ms
-	wake       chan struct{}
-	changed    []*Site // watched sites that changed since the last TakeChanges
+	now  func() time.Time
+	wake chan struct{}
+
+	mu                sync.RWMutex
+	partitions        []partition
+	sites             map[string]*Site
+	lastFinal         int64 // newest final second, unix; 0: none yet
+	firstPassed       int64 // newest second that the first emission passed; -1: none yet
+	logTime           int64 // ms
+	incompleteSeconds uint64
+	hasAbsent         bool    // a second on the board is incomplete
+	changed           []*Site // watched sites that changed since the last TakeChanges
 }
 
 // partition is how far the board has read a partition.
@@ -62,6 +69,11 @@ type partition struct {
 	watermark  int64              // ms
 	lastPassed int64              // newest second that the watermark has passed
 	advances   []watermarkAdvance // by lastPassed
+
+	missing     bool
+	behindSince time.Time // zero: it isn't behind, or is missing
+	absent      []span    // seconds that became final without it, in order
+	otherEpoch  int64     // of its newest emission, when that is another than window.Epoch; else -1
 }
 
 // watermarkAdvance is an emission by which a partition's watermark passed further seconds, up to
@@ -108,21 +120,25 @@ type listsRow struct {
 // New makes a board of a topic with that many partitions.
 func New(partitions int) *Board {
 	b := &Board{
-		partitions: make([]partition, partitions), sites: map[string]*Site{}, wake: make(chan struct{}, 1),
+		now: time.Now, wake: make(chan struct{}, 1),
+		partitions: make([]partition, partitions), sites: map[string]*Site{}, firstPassed: -1,
 	}
 	for i := range b.partitions {
-		b.partitions[i].lastPassed = -1
+		b.partitions[i].lastPassed, b.partitions[i].otherEpoch = -1, -1
 	}
 	return b
 }
 
+// SetClock replaces the clock by which a partition is missing, time.Now. Call it before any Apply.
+func (b *Board) SetClock(now func() time.Time) { b.now = now }
+
 // Apply adds one emission of a partition, from the record with an offset. It ignores emissions of
-// another epoch and of a partition that the board doesn't have. It copies the strings that it keeps, so
-// e may alias the record.
+// another epoch, of which Faults tells, and of a partition that the board doesn't have. It copies the
+// strings that it keeps, so e may alias the record.
 func (b *Board) Apply(partition int, offset int64, e *window.Emission) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if partition < 0 || partition >= len(b.partitions) || e.Epoch != window.Epoch {
+	if partition < 0 || partition >= len(b.partitions) || !b.partitions[partition].noteEpoch(e) {
 		return
 	}
 	for i := range e.Seconds {
@@ -135,6 +151,9 @@ func (b *Board) Apply(partition int, offset int64, e *window.Emission) {
 	if p := &b.partitions[partition]; e.Watermark > p.watermark {
 		p.watermark = e.Watermark
 		if passed := e.Watermark/1000 - 1; passed > p.lastPassed {
+			if b.firstPassed < 0 {
+				b.firstPassed = passed
+			}
 			p.advance(watermarkAdvance{passed, e.Now, offset}, b.lastFinal-SnapshotSeconds-hubLagSeconds)
 			b.finalize()
 		}
@@ -272,15 +291,19 @@ func (s *Site) markChanged() {
 	}
 }
 
-// finalize makes the seconds final that the watermarks of all partitions have passed.
+// finalize makes the seconds final that the watermarks of all partitions but the missing ones have passed.
 func (b *Board) finalize() {
-	final := b.partitions[0].lastPassed
+	final := b.newestPassed()
+	b.updateMissing(final)
 	for i := range b.partitions {
-		final = min(final, b.partitions[i].lastPassed)
+		if p := &b.partitions[i]; !p.missing {
+			final = min(final, p.lastPassed)
+		}
 	}
 	if final <= b.lastFinal {
 		return
 	}
+	b.recordMissing(final)
 	sweep := final/sweepSeconds > b.lastFinal/sweepSeconds
 	b.lastFinal = final
 	b.notify()
@@ -297,23 +320,45 @@ func (b *Board) sweep() {
 			i++
 		}
 		s.seconds = slices.Delete(s.seconds, 0, i)
-		if len(s.seconds) == 0 && s.activeVisitors() == 0 && s.watches == 0 {
+		if len(s.seconds) == 0 && s.watches == 0 && s.isEmpty() {
 			delete(b.sites, name)
 		}
 	}
 }
 
-// activeVisitors sums the newest rows of all partitions.
+// activeVisitors sums the newest rows of all partitions that aren't missing.
 func (s *Site) activeVisitors() (n uint32) {
 	for i := range s.active {
-		n += s.active[i].latest().n
+		if !s.board.partitions[i].missing {
+			n += s.active[i].latest().n
+		}
 	}
 	return n
 }
 
-func (x *secondRows) sum(lastFinal int64) Second {
-	out := Second{At: x.at, Final: x.at <= lastFinal}
+// isEmpty reports whether no partition has active visitors, not even one that is missing: when it comes
+// back it tells only of changes.
+func (s *Site) isEmpty() bool {
+	for i := range s.active {
+		if s.active[i].latest().n > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// sum adds up the rows of a second. Once it is final, the rows of partitions that were missing don't count.
+func (b *Board) sum(x *secondRows) Second {
+	out := Second{At: x.at, Final: x.at <= b.lastFinal}
+	if b.hasAbsent {
+		out.Incomplete = slices.ContainsFunc(b.partitions, func(p partition) bool {
+			return p.absentAt(x.at) || p.missing && !out.Final
+		})
+	}
 	for _, r := range x.rows {
+		if b.hasAbsent && b.partitions[r.partition].absentAt(x.at) {
+			continue
+		}
 		out.Pageviews += r.pageviews
 		out.Visitors += r.visitors
 		out.Events += r.events

@@ -82,6 +82,7 @@ type View struct {
 	LastFinal      int64       // newest final second of the board, unix; 0: none yet
 	ActiveVisitors uint32      // of the last five minutes, with the provisional second
 	Provisional    Second      // newest provisional second with events; the zero value when there is none
+	Incomplete     bool        // without the visitors of a partition that is missing
 	lists          []*listsRow // by partition; nil: the partition has none
 }
 
@@ -94,21 +95,30 @@ func (s *Site) Latest() View {
 		ActiveVisitors: s.activeVisitors(), lists: make([]*listsRow, len(s.lists)),
 	}
 	for i := range s.lists {
-		v.lists[i] = s.lists[i].latest()
+		if s.board.partitions[i].missing {
+			v.Incomplete = true
+		} else {
+			v.lists[i] = s.lists[i].latest()
+		}
 	}
 	if n := len(s.seconds); n > 0 && s.seconds[n-1].at > s.board.lastFinal {
-		v.Provisional = s.seconds[n-1].sum(s.board.lastFinal)
+		v.Provisional = s.board.sum(&s.seconds[n-1])
 	}
 	return v
 }
 
 // AsOf is the site's state with a final second, the same on every instance: from the rows that each partition
-// had emitted when its watermark passed the second. The view has no provisional second.
+// had emitted when its watermark passed the second. While a partition is missing it may differ between
+// instances, which go on without the partition at different moments. The view has no provisional second.
 func (s *Site) AsOf(second int64) View {
 	s.board.mu.RLock()
 	defer s.board.mu.RUnlock()
 	v := View{LastFinal: s.board.lastFinal, lists: make([]*listsRow, len(s.lists))}
 	for i := range s.lists {
+		if s.board.partitions[i].absentAt(second) {
+			v.Incomplete = true
+			continue
+		}
 		v.ActiveVisitors += s.active[i].asOf(second).n
 		v.lists[i] = s.lists[i].asOf(second)
 		if a, ok := s.board.partitions[i].advancePast(second); ok {
@@ -126,7 +136,7 @@ func (s *Site) Seconds(after, through int64) []Second {
 	var out []Second
 	i, _ := s.search(after + 1)
 	for ; i < len(s.seconds) && s.seconds[i].at <= through; i++ {
-		out = append(out, s.seconds[i].sum(s.board.lastFinal))
+		out = append(out, s.board.sum(&s.seconds[i]))
 	}
 	return out
 }

@@ -16,6 +16,7 @@ import (
 type Frame struct {
 	ActiveVisitors uint32
 	UpperBound     bool  // ActiveVisitors is an upper bound
+	Incomplete     bool  // ActiveVisitors and Lists lack a partition that is missing
 	Timestamp      int64 // log time, ms UTC
 	Site           string
 	Filter         Filter
@@ -48,6 +49,7 @@ func Sum(seconds []board.Second, from, through int64) *Second {
 		out.Visitors += s.Visitors
 		out.Events += s.Events
 		out.Revision += s.Revision
+		out.Incomplete = out.Incomplete || s.Incomplete
 	}
 	return &out
 }
@@ -69,6 +71,9 @@ func (f *Frame) Append(b []byte) []byte {
 		if f.UpperBound {
 			b = append(b, `,"upper_bound":true`...)
 		}
+	}
+	if f.Incomplete {
+		b = append(b, `,"incomplete":true`...)
 	}
 	if f.Second != nil {
 		b = append(b, `,"second":`...)
@@ -111,6 +116,9 @@ func (s *Second) append(b []byte) []byte {
 	b = strconv.AppendBool(b, s.Final)
 	b = append(b, `,"revision":`...)
 	b = strconv.AppendUint(b, uint64(s.Revision), 10)
+	if s.Incomplete {
+		b = append(b, `,"incomplete":true`...)
+	}
 	return append(b, '}')
 }
 

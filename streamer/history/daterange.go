@@ -161,7 +161,7 @@ func startOfDay(date time.Time, zone *time.Location) time.Time {
 		_, now := t.Zone()
 		_, before := start.Add(-1).In(zone).Zone()
 		earlier := t.Add(time.Duration(now-before) * time.Second)
-		if earlier.Before(start) && !civil(earlier).Before(date) {
+		if earlier.Before(start) {
 			return earlier
 		}
 	}

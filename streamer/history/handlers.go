@@ -1,6 +1,7 @@
 package history
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -20,7 +21,7 @@ type authorizer interface {
 
 // realtime knows how many visitors a site has now.
 type realtime interface {
-	Visitors(domain string) (uint32, error)
+	Visitors(ctx context.Context, domain string) (uint32, error)
 }
 
 // Handlers are the HTTP handlers that answer with numbers.
@@ -43,7 +44,7 @@ func (h *Handlers) GetRealtimeVisitors(c *gin.Context, p api.GetRealtimeVisitors
 		h.fail(c, err)
 		return
 	}
-	n, err := h.live.Visitors(st.Domain)
+	n, err := h.live.Visitors(c.Request.Context(), st.Domain)
 	if err != nil {
 		h.fail(c, err)
 		return

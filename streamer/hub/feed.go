@@ -115,8 +115,12 @@ func (f *Feed) finalFrames(lastFinal int64, now time.Time) (frames []Frame) {
 	if lastFinal <= 0 {
 		return nil
 	}
-	if f.sentThrough <= 0 { // the first seconds of a new log
-		f.sentThrough = f.key.Rate.boundary(lastFinal - 1)
+	if f.sentThrough <= 0 {
+		// Nothing was final when these viewers joined, and several seconds may be now: they get all of them.
+		s := f.snapshot(Resume{})
+		f.sentThrough, f.catchUps = f.key.Rate.boundary(s.Through), nil
+		f.lastFrameAt, f.lastWriteAt = now, now
+		frames = append(frames, Frame{0, s.Through, s.Bytes, now})
 	}
 	for f.sentThrough < lastFinal {
 		through, skipped := f.sentThrough+1, uint32(0)
@@ -155,6 +159,7 @@ func (f *Feed) finalMessages(after, through int64, skipped uint32, forAll bool) 
 			}
 		}
 		sum := frame.Sum(s.Seconds(after, through), after+1, through)
+		sum.Incomplete = s.Incomplete(after, through) // also where no event came
 		b = frame.Message(b, "", f.id(i, after, through, 0), f.frame(s, v, sum, skipped))
 	}
 	return b
@@ -183,7 +188,7 @@ func (f *Feed) id(i int, after, through int64, revision uint32) frame.ID {
 func (f *Feed) frame(s *feedSite, v board.View, second *frame.Second, skipped uint32) *frame.Frame {
 	out := &frame.Frame{
 		ActiveVisitors: v.ActiveVisitors, Timestamp: v.LogTime, Site: s.Name(), Filter: f.key.Filter,
-		Second: second, Top: f.key.Top, Skipped: skipped,
+		Second: second, Top: f.key.Top, Skipped: skipped, Incomplete: v.Incomplete,
 	}
 	if d, ok := f.key.dimension(); ok {
 		n, exact := v.VisitorsWith(d, f.key.ListValue)
@@ -290,6 +295,9 @@ func (f *Feed) catchUpFrame(c Cursor) (fr Frame, ok bool) {
 	}
 	now := f.hub.now()
 	switch {
+	case c.SentThrough <= 0 && f.sentThrough > 0: // it missed the first ones; see finalFrames
+		s := f.snapshot(Resume{})
+		return Frame{0, s.Through, s.Bytes, now}, true
 	case c.SentThrough < f.sentThrough:
 		b := f.finalMessages(c.SentThrough, f.sentThrough, skipped, false)
 		fr = Frame{c.SentThrough, f.sentThrough, b, now}

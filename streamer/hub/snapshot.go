@@ -123,6 +123,7 @@ func (f *Feed) snapshotFrame(s *feedSite, seconds []board.Second, lastFinal int6
 	var newest *frame.Second
 	if lastFinal > 0 {
 		newest = frame.Sum(s.Seconds(lastFinal-1, lastFinal), lastFinal, lastFinal)
+		newest.Incomplete = s.Incomplete(lastFinal-1, lastFinal)
 	}
 	out := f.frame(s, v, newest, 0)
 	out.Seconds = &seconds

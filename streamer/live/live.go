@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"nowcast/internal/broker"
+	"nowcast/internal/retry"
 	"nowcast/streamer/api"
 	"nowcast/streamer/board"
 	"nowcast/streamer/hub"
@@ -32,6 +33,10 @@ type Config struct {
 	Lifetime  time.Duration // of a stream, ± 10 %; 0: an hour
 	Stall     time.Duration // how long a viewer may read nothing before it is disconnected; 0: 30 s
 	Transport Transport     // "": the best that the system has
+
+	// Wake is called when somebody looks at the live numbers. It reports that the log stood nearly still
+	// because nobody did, and that its time goes on now. Nil: it never stands still.
+	Wake func() bool
 }
 
 // Transport is how viewers are served.
@@ -91,17 +96,18 @@ type Server struct {
 // New wires a server and starts nothing.
 func New(cfg Config, d Deps) (*Server, error) {
 	cfg.Lifetime = cmp.Or(cfg.Lifetime, time.Hour)
-	m, err := newMetrics(d.Metrics)
-	if err != nil {
-		return nil, err
-	}
 	if d.Life == nil {
 		d.Life = func(string) board.Life { return board.Life{} }
 	}
-	s := &Server{cfg: cfg, access: d.Access, limits: d.Limits, life: d.Life, fail: d.Fail, log: d.Log, metrics: m,
-		tail: tail{kafka: d.Broker, log: d.Log, metrics: m, reason: "reading the windows from Kafka"},
-		gaps: gapFiller{kafka: d.Broker, history: d.History, metrics: m, log: d.Log},
+	s := &Server{cfg: cfg, access: d.Access, limits: d.Limits, life: d.Life, fail: d.Fail, log: d.Log,
+		tail: tail{kafka: d.Broker, log: d.Log, now: time.Now, reason: "reading the windows from Kafka"},
 	}
+	m, err := newMetrics(d.Metrics, s.tail.board)
+	if err != nil {
+		return nil, err
+	}
+	s.metrics, s.tail.metrics = m, m
+	s.gaps = gapFiller{kafka: d.Broker, history: d.History, metrics: m, log: d.Log}
 	s.push, err = push.New(push.Config{
 		Stall: cfg.Stall, HandlersOnly: cfg.Transport == Handlers, DisableIOURing: cfg.Transport == Epoll,
 		Authorized: func(text string) bool { return stillAuthorized(s.access, text) },
@@ -132,7 +138,7 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
-// Ready reports whether frames are complete, and if not, why.
+// Ready reports whether there are frames to serve, and if not, why. Degraded says what they lack.
 func (s *Server) Ready() (ok bool, reason string) { return s.tail.ready() }
 
 // drainTime bounds the time in which all viewers are disconnected when the process ends.
@@ -152,8 +158,33 @@ func (s *Server) Drain(ctx context.Context) error {
 	return nil
 }
 
+// Viewers returns how many streams are open.
+func (s *Server) Viewers() int { return s.push.Viewers() }
+
+// wakeTimeout bounds how long a request waits for the log of an idle process.
+const wakeTimeout = time.Second
+
+// wake ends the idle time of a process, and waits until the board shows that the log's time goes on.
+func (s *Server) wake(ctx context.Context) {
+	if s.cfg.Wake == nil || !s.cfg.Wake() {
+		return
+	}
+	current := s.tail.current.Load()
+	if current == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, wakeTimeout)
+	defer cancel()
+	for before := current.board.LastFinal(); current.board.LastFinal() == before; {
+		if retry.Sleep(ctx, 10*time.Millisecond) != nil {
+			return
+		}
+	}
+}
+
 // Visitors returns the active visitors of a site. Its error wraps ErrNotReady.
-func (s *Server) Visitors(domain string) (uint32, error) {
+func (s *Server) Visitors(ctx context.Context, domain string) (uint32, error) {
+	s.wake(ctx)
 	current, err := s.readyBoard()
 	if err != nil {
 		return 0, err
@@ -191,6 +222,7 @@ func (s *Server) StreamEvents(c *gin.Context, p api.StreamEventsParams) {
 		lives[i] = s.life(d)
 	}
 	key.Sites, key.Lives = hub.JoinSites(domains), hub.JoinLives(lives)
+	s.wake(c.Request.Context())
 	current, err := s.readyBoard()
 	if err != nil {
 		api.RefuseStream(c, "%v", err)

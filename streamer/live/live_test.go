@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 type world struct {
 	*streamertest.Log
 	history history              // of the next server
+	now     func() time.Time     // of the next server; nil: time.Now
 	metrics *prometheus.Registry // of the newest server
 }
 
@@ -55,6 +56,9 @@ func (w *world) service(cfg Config) (*Server, string) {
 	})
 	if err != nil {
 		w.T.Fatal(err)
+	}
+	if w.now != nil {
+		s.tail.now = w.now
 	}
 	w.Run(s.Run)
 	e := gin.New()

@@ -27,17 +27,28 @@ type tail struct {
 	kafka   *broker.Client
 	log     *slog.Logger
 	metrics *metrics
+	now     func() time.Time
 	current atomic.Pointer[boardAndHub] // nil until the number of partitions is known
 
 	mu         sync.Mutex
 	catchingUp int    // partitions not yet read to their initial end
 	reason     string // why the board is not complete; "" when it is
+
+	emissionAt atomic.Int64 // when the newest emission came, Unix ns; 0: none yet
 }
 
 // boardAndHub are what is read of one incarnation of the topic, and the frames made of it.
 type boardAndHub struct {
 	board *board.Board
 	hub   *hub.Hub
+}
+
+// board is the current board; nil before there is one.
+func (t *tail) board() *board.Board {
+	if current := t.current.Load(); current != nil {
+		return current.board
+	}
+	return nil
 }
 
 // run reads until ctx ends. Where reading fails it starts again with a new board, after a call of onRestart.
@@ -90,6 +101,7 @@ func (t *tail) read(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	b := board.New(len(starts))
+	b.SetClock(t.now)
 	h := hub.New(b)
 	t.current.Store(&boardAndHub{b, h})
 	t.mu.Lock()
@@ -120,13 +132,17 @@ func (t *tail) follow(ctx context.Context, b *board.Board, p int, at offsets) er
 					"partition", p, "offset", r.Offset, "error", err)
 				return nil
 			}
+			if e.Epoch != window.Epoch {
+				t.metrics.otherEpochs.Inc()
+			}
+			t.emissionAt.Store(t.now().UnixNano())
 			b.Apply(p, r.Offset, &e)
 			return nil
 		},
 		Batch: func(next, _ int64) error {
 			if !caughtUp && next >= at.end {
 				caughtUp = true
-				t.partitionCaughtUp()
+				t.partitionCaughtUp(b)
 			}
 			return nil
 		},
@@ -138,19 +154,24 @@ func (t *tail) follow(ctx context.Context, b *board.Board, p int, at offsets) er
 }
 
 // partitionCaughtUp counts a partition that has been read to the end that it had at the start.
-func (t *tail) partitionCaughtUp() {
+func (t *tail) partitionCaughtUp(b *board.Board) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.catchingUp--; t.catchingUp == 0 {
 		t.reason = ""
+		b.CaughtUp()
 	}
 }
 
-// ready reports whether the board is complete, and if not, why.
+// ready reports whether there are frames to serve, and if not, why.
 func (t *tail) ready() (ok bool, reason string) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.reason == "", t.reason
+	reason = t.reason
+	t.mu.Unlock()
+	if current := t.current.Load(); reason == "" && current != nil {
+		reason = otherEpochsOnly(current.board)
+	}
+	return reason == "", reason
 }
 
 func (t *tail) setReason(reason string) {

@@ -1,91 +1,64 @@
 package push
 
-import (
-	"math"
-	"sync"
-)
+import "sync"
 
 // authorizationTable interns authorizations: each distinct one has a number for as long as a viewer refers to
-// it, so that a viewer's entry holds no pointer. It has one entry for each authorization in use.
-//
-// A number is not used again: shards end the viewers of a revoked number some time after the decision, and
-// must not meet a viewer who came meanwhile with another authorization, or with a valid one of the same text.
+// it, so that a viewer's entry holds no pointer. A number is never used twice: one that revoked has returned
+// may have lost its last viewer before a shard ends its streams, and must not mean another authorization
+// then. The table holds the authorizations that are in use.
 type authorizationTable struct {
-	mu      sync.Mutex
-	ids     map[string]int32 // of those that are not revoked
-	entries map[int32]*authorizationEntry
-	next    int32 // the next number; after the last one it begins again at 0 and skips those in use
+	mu   sync.Mutex
+	ids  map[string]int64
+	byID map[int64]*authorizationRef
+	last int64 // newest number
 }
 
-type authorizationEntry struct {
+// authorizationRef is an authorization and the number of viewers that refer to it.
+type authorizationRef struct {
 	text    string
 	viewers int
 }
 
 // acquire returns the number of an authorization; release gives the reference back.
-func (t *authorizationTable) acquire(text string) int32 {
+func (t *authorizationTable) acquire(text string) int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.entries == nil {
-		t.ids, t.entries = map[string]int32{}, map[int32]*authorizationEntry{}
+	if t.ids == nil {
+		t.ids, t.byID = map[string]int64{}, map[int64]*authorizationRef{}
 	}
 	id, ok := t.ids[text]
 	if !ok {
-		id = t.unused()
-		t.ids[text], t.entries[id] = id, &authorizationEntry{text: text}
+		t.last++
+		id = t.last
+		t.ids[text], t.byID[id] = id, &authorizationRef{text: text}
 	}
-	t.entries[id].viewers++
+	t.byID[id].viewers++
 	return id
 }
 
-// unused returns the next number that no viewer has. t.mu is held.
-func (t *authorizationTable) unused() int32 {
-	for {
-		id := t.next
-		if t.next++; id == math.MaxInt32 {
-			t.next = 0
-		}
-		if t.entries[id] == nil {
-			return id
-		}
-	}
-}
-
-func (t *authorizationTable) release(id int32) {
+func (t *authorizationTable) release(id int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	e := t.entries[id]
-	if e.viewers--; e.viewers == 0 {
-		t.forget(e.text, id)
-		delete(t.entries, id)
-	}
-}
-
-// forget makes the next viewer with a text have another number. t.mu is held.
-func (t *authorizationTable) forget(text string, id int32) {
-	if t.ids[text] == id {
-		delete(t.ids, text)
+	ref := t.byID[id]
+	if ref.viewers--; ref.viewers == 0 {
+		delete(t.ids, ref.text)
+		delete(t.byID, id)
 	}
 }
 
 // revoked returns the numbers of the authorizations that authorized refuses. It calls authorized without
 // holding the lock.
-func (t *authorizationTable) revoked(authorized func(string) bool) (ids []int32) {
+func (t *authorizationTable) revoked(authorized func(string) bool) (ids []int64) {
 	t.mu.Lock()
-	texts := make(map[int32]string, len(t.entries))
-	for id, e := range t.entries {
-		texts[id] = e.text
+	texts := make(map[int64]string, len(t.byID))
+	for id, ref := range t.byID {
+		texts[id] = ref.text
 	}
 	t.mu.Unlock()
 	for id, text := range texts {
 		if !authorized(text) {
 			ids = append(ids, id)
 		}
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, id := range ids {
-		t.forget(texts[id], id)
 	}
 	return ids
 }

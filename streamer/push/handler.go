@@ -13,7 +13,7 @@ import (
 // handler is the stream of a viewer with a goroutine of its own, which is net/http's. It is the hub.Sink
 // of that viewer.
 type handler struct {
-	authorization int32
+	authorization int64
 	ended         chan endReason // receives the reason for which the stream is to end
 	wake          chan struct{}  // has a value when frames wait
 

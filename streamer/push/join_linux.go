@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -72,11 +73,11 @@ func (s *shard) adopt(w http.ResponseWriter, h *hub.Hub, v Viewer) (adopted bool
 // dup duplicates the connection's file descriptor, so that it stays open when net/http's is closed, and
 // sets the socket's options.
 func dup(conn net.Conn) (fd int, err error) {
-	tcp, ok := conn.(*net.TCPConn)
+	socket, ok := conn.(syscall.Conn) // of TCP or a unix socket
 	if !ok {
-		return none, fmt.Errorf("a %T is no TCP connection", conn)
+		return none, fmt.Errorf("a %T is no socket", conn)
 	}
-	raw, err := tcp.SyscallConn()
+	raw, err := socket.SyscallConn()
 	if err != nil {
 		return none, err
 	}

@@ -51,7 +51,7 @@ type op struct {
 	feed          *hub.Feed
 	frames        []hub.Frame
 	missed        uint32 // frames before these that no viewer was sent
-	authorization int32
+	authorization int64
 	join          *pendingJoin
 }
 

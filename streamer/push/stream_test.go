@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -207,6 +208,34 @@ func TestRevokedAuthorization(t *testing.T) {
 		w.finalize()
 		b.nextAt(w.at)
 		w.eventually("one slot is released", func() bool { return slices.Equal(w.slots(), []uint64{1}) })
+	})
+}
+
+// A viewer leaves between the moment at which its authorization is found invalid and the moment at which its
+// streams are ended. Another viewer, who comes in between, isn't ended in its place.
+func TestRevokedWhileViewersChange(t *testing.T) {
+	eachTransport(t, func(t *testing.T, _ string, cfg Config) {
+		deciding, decide := make(chan struct{}), make(chan struct{})
+		cfg.RecheckInterval = time.Millisecond
+		var once sync.Once
+		cfg.Authorized = func(text string) bool {
+			if text != "a" {
+				return true
+			}
+			once.Do(func() { close(deciding); <-decide })
+			return false
+		}
+		w := start(t, cfg)
+		a, _ := w.open("authorization=a&slot=1")
+		<-deciding
+		a.conn.Close()
+		w.eventually("the first viewer has left", func() bool { return w.engine.Viewers() == 0 })
+		b, _ := w.open("authorization=b&slot=2")
+		close(decide)
+		for range 20 { // a recheck a millisecond
+			w.finalize()
+			b.nextAt(w.at)
+		}
 	})
 }
 

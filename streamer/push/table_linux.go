@@ -18,7 +18,7 @@ type entry struct {
 	generation    int32 // distinguishes the events of this viewer from those of the former one
 	group         int32
 	next, prev    int32 // the neighbours in the group's list
-	authorization int32
+	authorization int64
 	missed        uint32 // frames not sent since sentThrough
 	deadline      uint32 // on the shard's clock
 	stalledAt     uint32 // last progress of the write that is pending, on the shard's clock; 0: none is

@@ -28,6 +28,7 @@ type (
 		Site      string            `json:"site"`
 		Filter    map[string]string `json:"filter"`
 		AtMost    bool              `json:"upper_bound"`
+		Lacks     bool              `json:"incomplete"`
 		Second    *Second           `json:"second"`
 		Now       *Now              `json:"now"`
 		Skipped   int               `json:"skipped"`
@@ -43,6 +44,7 @@ type (
 		Events    uint32 `json:"events"`
 		Final     bool   `json:"final"`
 		Revision  uint32 `json:"revision"`
+		Lacks     bool   `json:"incomplete"`
 	}
 	// Now has the lists of the active visitors.
 	Now struct {

@@ -26,6 +26,8 @@ export interface Model {
   visitors: number | null;
   /** `visitors` is an upper bound: the server can't tell how many of them match the filter. */
   upperBound: boolean;
+  /** `visitors` and `now` lack visitors: a part of the pipeline stands still, and the server goes on without it. */
+  incomplete: boolean;
   /** Log time of the newest numbers, ms; 0 before the first frame. */
   timestamp: number;
   /** Seconds by unix time, for at least the last five minutes. A second without an event is absent. */
@@ -45,6 +47,7 @@ export interface Model {
 export const emptyModel: Model = {
   visitors: null,
   upperBound: false,
+  incomplete: false,
   timestamp: 0,
   seconds: new Map(),
   finalThrough: 0,
@@ -107,7 +110,8 @@ function applyNumbers(m: Model, f: Frame): Model {
   // After a reconnection another instance may answer, whose numbers are a little older than those shown.
   if (!(timestamp >= m.timestamp)) return { ...m, skipped };
   const upperBound = f.upper_bound === true;
-  return { ...m, visitors: f.visitors, upperBound, timestamp, now: f.now ?? m.now, skipped };
+  const incomplete = f.incomplete === true;
+  return { ...m, visitors: f.visitors, upperBound, incomplete, timestamp, now: f.now ?? m.now, skipped };
 }
 
 function newer(a: Second | null, b: Second | undefined): Second | null {

@@ -246,18 +246,28 @@ describe("a filter", () => {
   });
   beforeEach(() => begin({ sites: ["x"], filter: { page: "/x" } }));
 
-  test("is requested, and its frames come on change only", async () => {
+  test("is requested, and its numbers are stale without a frame a second", async () => {
     await pass();
     expect(server.last.query.get("page")).toBe("/x");
     server.last.snapshot({ ...filtered(0, 3, { upper_bound: true }), seconds: [] });
     await pass();
     expect(live.model).toMatchObject({ visitors: 3, upperBound: true });
-    await pass(15_000);
+    for (let at = 1; at < 20; at++) {
+      server.last.frame(filtered(at, 3)); // nothing changes but the time
+      await pass(1_000);
+      expect(state()).toBe("live");
+    }
+    await pass(4_000);
     server.last.text(": hb\n\n");
-    await pass(15_000);
-    expect(state()).toBe("live");
-    server.last.frame(filtered(30, 2));
     await pass();
+    expect(state()).toBe("stale");
+    server.last.frame(filtered(30, 2, { incomplete: true }));
+    await pass();
+    expect(state()).toBe("live");
+    expect(live.model.incomplete).toBe(true);
+    server.last.frame(filtered(30.5, 2));
+    await pass();
+    expect(live.model.incomplete).toBe(false);
     expect(live.model).toMatchObject({ visitors: 2, upperBound: false });
     server.last.end();
     await pass(1_000);

@@ -310,12 +310,11 @@ export class LiveStream {
   }
 
   /**
-   * Reports whether new numbers are overdue by the monotonic clock. A filtered stream sends frames on change
-   * only, so that a heartbeat is enough.
+   * Reports whether new numbers are overdue by the monotonic clock. Every stream, filtered or not, has a frame
+   * with each final second, also where nothing changes.
    */
   private isStale(): boolean {
     const now = this.env.monotonic();
-    if (this.options.filter) return now - this.lastReadAt >= HEARTBEAT_TIMEOUT;
     const slow = this.hidden || this.options.rate === "5s";
     return now - this.numbersArrivedAt >= (slow ? STALE_AFTER_AT_5S : STALE_AFTER);
   }

@@ -4,8 +4,7 @@
 //
 //	peers gin|go-sse|centrifuge|write ADDR OPS
 //
-// GET /stream at ADDR is the stream. A GET at OPS collects garbage, returns free memory to the system and
-// answers the resident memory in bytes.
+// GET /stream at ADDR is the stream. A GET at OPS answers 200.
 package main
 
 import (
@@ -14,8 +13,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,7 +42,7 @@ func run(args []string) error {
 		return err
 	}
 	failed := make(chan error, 2)
-	for addr, h := range map[string]http.Handler{args[1]: h, args[2]: http.HandlerFunc(footprint)} {
+	for addr, h := range map[string]http.Handler{args[1]: h, args[2]: http.HandlerFunc(alive)} {
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
 			return err
@@ -62,18 +59,8 @@ func run(args []string) error {
 	return <-failed
 }
 
-func footprint(w http.ResponseWriter, _ *http.Request) {
-	runtime.GC()
-	debug.FreeOSMemory()
-	b, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	var size, resident int
-	fmt.Sscan(string(b), &size, &resident)
-	fmt.Fprint(w, resident*os.Getpagesize())
-}
+// alive answers 200.
+func alive(http.ResponseWriter, *http.Request) {}
 
 // payload is the JSON of a frame of Nowcast, of a site with ten values in each list.
 func payload(sec int64) string {

@@ -35,7 +35,7 @@ bin/nowcast all --listen "127.0.0.1:$port" --ops-listen "127.0.0.1:$ops" --data-
 nowcast=$!
 trap 'kill "$nowcast" 2>/dev/null || true; wait "$nowcast" || true; rm -rf "$dir"' EXIT
 for _ in $(seq 600); do
-  curl -fs -o /dev/null "http://127.0.0.1:$ops/readyz" && break
+  curl -fs "http://127.0.0.1:$ops/readyz" 2>/dev/null | grep -q '"degraded":{}' && break
   kill -0 "$nowcast" 2>/dev/null || { cat "$dir/log"; exit 1; }
   sleep 0.1
 done

@@ -6,6 +6,7 @@
 package kafkatest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,9 +33,12 @@ type Config struct {
 
 	// Doors are additional listeners of each node, for clients whose connections go through a proxy. For
 	// each node and door Proxy starts a proxy of the address upstream and returns the proxy's address,
-	// which the listener advertises.
+	// which the listener advertises; without Proxy there is none.
 	Doors []string
 	Proxy func(door, upstream string) (advertised string, err error)
+
+	Protocols map[string]string // security protocol of a door; PLAINTEXT if it has none
+	Format    []string          // more arguments of `kafka-storage.sh format`, such as --add-scram
 }
 
 // Cluster is a running cluster.
@@ -117,8 +121,11 @@ func start(c Config) (*Cluster, error) {
 		k.Nodes = append(k.Nodes, n)
 		for j, name := range c.Doors {
 			d := door{name: name, addr: fmt.Sprintf("127.0.0.1:%d", ports[2*c.Nodes+i*len(c.Doors)+j])}
-			if d.advertised, err = c.Proxy(name, d.addr); err != nil {
-				return nil, fmt.Errorf("start Kafka: open door %s: %w", name, err)
+			d.advertised = d.addr
+			if c.Proxy != nil {
+				if d.advertised, err = c.Proxy(name, d.addr); err != nil {
+					return nil, fmt.Errorf("start Kafka: open door %s: %w", name, err)
+				}
 			}
 			n.doors = append(n.doors, d)
 		}
@@ -127,7 +134,7 @@ func start(c Config) (*Cluster, error) {
 			return nil, fmt.Errorf("start Kafka: %w", err)
 		}
 	}
-	if err := k.each((*Node).format); err != nil {
+	if err := k.each(func(n *Node) error { return n.format(c.Format) }); err != nil {
 		return nil, err
 	}
 	if err := k.each((*Node).Start); err != nil {
@@ -169,7 +176,8 @@ func properties(c Config, n *Node, controller int, voters string) string {
 	for _, d := range n.doors {
 		p["listeners"] += fmt.Sprintf(",%s://%s", d.name, d.addr)
 		p["advertised.listeners"] += fmt.Sprintf(",%s://%s", d.name, d.advertised)
-		p["listener.security.protocol.map"] += fmt.Sprintf(",%s:PLAINTEXT", d.name)
+		p["listener.security.protocol.map"] += fmt.Sprintf(",%s:%s", d.name,
+			cmp.Or(c.Protocols[d.name], "PLAINTEXT"))
 	}
 	for name, v := range c.Props {
 		p[name] = v

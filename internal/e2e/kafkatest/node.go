@@ -56,11 +56,12 @@ func (n *Node) java(args ...string) *exec.Cmd {
 }
 
 // format formats the data directory, unless it is formatted already.
-func (n *Node) format() error {
+func (n *Node) format(more []string) error {
 	if exists(filepath.Join(n.data, "meta.properties")) {
 		return nil
 	}
-	cmd := n.java("-cp", n.libs+"/*", "kafka.tools.StorageTool", "format", "-t", clusterID, "-c", n.props)
+	cmd := n.java(append([]string{"-cp", n.libs + "/*", "kafka.tools.StorageTool", "format", "-t", clusterID,
+		"-c", n.props}, more...)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("format Kafka's data directory: %w: %s", err, out)
 	}

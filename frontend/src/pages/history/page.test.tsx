@@ -157,6 +157,15 @@ describe("refresh", () => {
     expect(queries(api, "totals").filter(isToday)).toHaveLength(3);
   });
 
+  test("a page that stays open over midnight shows the new day", async () => {
+    respondWithData(api);
+    await open(HISTORY);
+    vi.setSystemTime(Date.parse("2026-11-24T00:00:10Z"));
+    await pass(30_000);
+    const days = queries(api, "totals").map((r) => r.body.date_range[0]);
+    expect(days.slice(-2).sort()).toEqual(["2026-11-23", "2026-11-24"]); // today and yesterday
+  });
+
   test("a past period is loaded once", async () => {
     respondWithData(api);
     await open(`${HISTORY}?offset=-1`);

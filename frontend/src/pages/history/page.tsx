@@ -1,4 +1,4 @@
-import { useMemo, useState } from "react";
+import { useEffect, useMemo, useState } from "react";
 import type { Site } from "../../api";
 import { formatTimeZone } from "../../format";
 import { metricInfo } from "../../metrics";
@@ -24,9 +24,26 @@ interface Props {
   isAuthenticated: boolean;
 }
 
+const QUARTER = 900_000; // ms; in every time zone, hours and days begin at a multiple of it
+
+/** The begin of the present quarter of an hour, for a page that stays open over the end of an hour or a day. */
+function useQuarter(): number {
+  const [quarter, setQuarter] = useState(currentQuarter);
+  useEffect(() => {
+    const timer = setInterval(() => setQuarter(currentQuarter()), REFRESH_INTERVAL);
+    return () => clearInterval(timer);
+  }, []);
+  return quarter;
+}
+
+function currentQuarter(): number {
+  const now = Date.now();
+  return now - (now % QUARTER);
+}
+
 export function HistoryPage({ route, site, theme, isAuthenticated }: Props) {
   const timezone = site?.timezone ?? "UTC";
-  const [now] = useState(() => Date.now());
+  const now = useQuarter();
   const { range, previousRange } = useMemo(
     () => ({
       range: resolvePeriod(route.period, now, timezone),

@@ -10,7 +10,7 @@ export const isDimmed = ({ state }: Connection): boolean => state !== "live" && 
 
 /** The number of active visitors. */
 export function Headline({ model, testId = "visitors" }: { model: Model; testId?: string }) {
-  const { visitors, upperBound } = model;
+  const { visitors, upperBound, incomplete } = model;
   return (
     <p>
       {upperBound && <span className="block text-lg text-soft">at most</span>}
@@ -23,6 +23,11 @@ export function Headline({ model, testId = "visitors" }: { model: Model; testId?
         {visitors === null ? "–" : formatShort(visitors)}
       </span>
       <span className="text-lg text-soft">{visitors === 1 ? "person here now" : "people here now"}</span>
+      {incomplete && (
+        <span className="block text-sm text-soft">
+          Some visitors are missing: a part of Nowcast stands still.
+        </span>
+      )}
     </p>
   );
 }

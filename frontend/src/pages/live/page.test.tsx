@@ -89,6 +89,15 @@ test("the chart's tip describes final, provisional and unknown seconds", async (
   expect(screen.queryByText(/ · final$/)).toBeNull();
 });
 
+test("numbers that lack the visitors of a part that stands still are marked", async () => {
+  await open(`/${SITE}`);
+  await goLive({ incomplete: true });
+  expect(screen.getByText(/Some visitors are missing/)).toBeTruthy();
+  mainStream()?.frame(frame(T + 1, 5));
+  await pass();
+  expect(screen.queryByText(/Some visitors are missing/)).toBeNull();
+});
+
 test("a screen reader hears the number at most every ten seconds", async () => {
   await open(`/${SITE}`);
   await pass(10_000);
