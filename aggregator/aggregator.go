@@ -85,11 +85,13 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	cfg.Drain = cmp.Or(cfg.Drain, defaultDrain)
 	switch {
 	case !cfg.Windows && !cfg.Store:
-		return nil, errors.New("an aggregator without lanes has nothing to do: choose windows, store or both")
+		return nil,
+			errors.New("an aggregator without lanes has nothing to do: choose windows, store or both")
 	case cfg.Store && deps.Warehouse == nil:
 		return nil, errors.New("the store lane needs a ClickHouse")
 	case deps.Broker == nil || deps.Erasures == nil || deps.Log == nil || deps.Metrics == nil:
-		return nil, errors.New("an aggregator needs a broker, the erasures, a logger and a registry of metrics")
+		return nil,
+			errors.New("an aggregator needs a broker, the erasures, a logger and a registry of metrics")
 	}
 	s := &Service{log: deps.Log}
 	m := newMetrics(deps.Metrics)

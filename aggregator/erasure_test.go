@@ -55,7 +55,8 @@ func TestErasure(t *testing.T) {
 	before := time.UnixMilli(w.clock).Add(500 * time.Millisecond)
 	for _, r := range []erasure.Request{
 		{ID: "s", Kind: erasure.Site, Site: "gone.example", Before: before, Requested: before},
-		{ID: "v", Kind: erasure.Visitor, Site: "example.com", Visitor: 2, Before: before, Requested: before}} {
+		{ID: "v", Kind: erasure.Visitor, Site: "example.com", Visitor: 2, Before: before,
+			Requested: before}} {
 		if _, err := erasures.Ask(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +78,8 @@ func TestErasure(t *testing.T) {
 
 	// From the log's start, as a rewind into an empty ClickHouse.
 	again := newSink(t)
-	work := newStoreWork(&laneDeps{name: "store", cfg: Config{Drain: defaultDrain}, broker: w.kafka, log: log,
+	work := newStoreWork(&laneDeps{name: "store", cfg: Config{Drain: defaultDrain}, broker: w.kafka,
+		log:     log,
 		metrics: newMetrics(prometheus.NewRegistry()), erasures: erasures}, again, fromStart())
 	ctx, end := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -138,4 +140,10 @@ func fromStart() (all []group.Position) {
 		}
 	}
 	return all
+}
+
+// deps are the dependencies of lanes.
+func (w *world) deps(metrics prometheus.Registerer) Deps {
+	return Deps{Broker: w.kafka, Erasures: w.erasures, Metrics: metrics,
+		Log: slog.New(slog.NewTextHandler(testLog{w.t}, nil))}
 }

@@ -148,7 +148,8 @@ func (r *ledgerRows) reset() {
 	reset(r.columns())
 }
 
-// add copies the entries that an envelope has touched, without those of erased sites. The erasure of a visitor
+// add copies the entries that an envelope has touched, without those of erased sites. The erasure of a
+// visitor
 // doesn't change the ledger, which counts beacons and knows no visitor.
 func (r *ledgerRows) add(partition int, touched []*entry, erased *erasure.Set) {
 	if r.index == nil {

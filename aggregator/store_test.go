@@ -30,8 +30,7 @@ import (
 func (w *world) lanes(cfg Config, db inserter) (s *Service, m *metrics, stop func()) {
 	w.t.Helper()
 	registry := prometheus.NewRegistry()
-	deps := Deps{Broker: w.kafka, Erasures: w.erasures, Metrics: registry,
-		Log: slog.New(slog.NewTextHandler(testLog{w.t}, nil))}
+	deps := w.deps(registry)
 	if cfg.Session == 0 {
 		cfg.Session = 10 * time.Second
 	}

@@ -8,10 +8,11 @@ import (
 	"testing"
 )
 
-// TestOwnID compares the id that a visitor is shown with the one in the log. It tells the sender's own id only,
+// TestOwnID compares the id that a visitor is shown with the one in the log. It tells the sender's own id
+// only,
 // counts nothing, and can't be read by a page of another origin.
 func TestOwnID(t *testing.T) {
-	w := start(t, Config{TrustedProxies: prefixes("127.0.0.0/8"), AddressLimit: Limit{Rate: 1, Burst: 20}})
+	w := start(t, Config{AddressLimit: Limit{Rate: 1, Burst: 20}})
 	ask := func(site, addr, agent string) (string, answer) {
 		t.Helper()
 		a := w.request(t, "GET /api/visitor?site="+site, "", "User-Agent", agent, "X-Forwarded-For", addr,

@@ -23,7 +23,8 @@ func TestErased(t *testing.T) {
 			e.Events = e.Events[:1]
 		}
 		_, o = w.Apply(e)
-		finals, _ := w.Apply(&Envelope{Offset: 1, Time: 9000, Header: event.Header{Node: 1, Sequence: 2, Low: 8900},
+		finals, _ := w.Apply(&Envelope{Offset: 1, Time: 9000, Header: event.Header{Node: 1, Sequence: 2,
+			Low: 8900},
 			Events: []event.Event{x(3, 2, 8950)}})
 		return append(rows, finals...), o, w.Classifier
 	}
@@ -33,7 +34,8 @@ func TestErased(t *testing.T) {
 	if !reflect.DeepEqual(got, want) || reflect.DeepEqual(got, all) || len(got) != 1 {
 		t.Errorf("rows %+v, want %+v", got, want)
 	}
-	if outcome != counted || masked.Watermark() != plain.Watermark() || masked.openEvents != plain.openEvents {
+	if outcome != counted || masked.Watermark() != plain.Watermark() ||
+		masked.openEvents != plain.openEvents {
 		t.Errorf("classified %+v, want %+v", outcome, counted)
 	}
 }

@@ -42,7 +42,8 @@ Example:
 
 // Run runs the command.
 func (c *eraseCmd) Run(ctx context.Context, std *stdio) error {
-	if err := c.confirm(std, fmt.Sprintf("Erase all events of visitor %s of %s?", c.Visitor, c.Site)); err != nil {
+	if err := c.confirm(std, fmt.Sprintf("Erase all events of visitor %s of %s?", c.Visitor,
+		c.Site)); err != nil {
 		return err
 	}
 	var e api.Erasure
@@ -71,7 +72,8 @@ func (erasuresCmd) Help() string {
 func (c *erasuresCmd) Run(ctx context.Context, std *stdio) error {
 	if c.ID != "" {
 		var e api.Erasure
-		if err := c.call(ctx, http.MethodGet, "/api/v1/erasures/"+url.PathEscape(c.ID), nil, &e); err != nil {
+		if err := c.call(ctx, http.MethodGet, "/api/v1/erasures/"+url.PathEscape(c.ID), nil,
+			&e); err != nil {
 			return err
 		}
 		return printErasure(std.out, e)
@@ -87,7 +89,8 @@ func (c *erasuresCmd) Run(ctx context.Context, std *stdio) error {
 		if e.Visitor != nil {
 			visitor = *e.Visitor
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", e.Id, e.Site, visitor, e.Requested.Format(time.DateTime), e.State)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", e.Id, e.Site, visitor, e.Requested.Format(time.DateTime),
+			e.State)
 	}
 	return t.Flush()
 }

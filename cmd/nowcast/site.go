@@ -33,7 +33,8 @@ func printSites(w io.Writer, sites ...api.Site) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "SITE\tPUBLIC\tLISTED\tTIMEZONE\tRETENTION\tCREATED")
 	for _, s := range sites {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Domain, yes(s.Public), yes(isTrue(s.Listed)), s.Timezone,
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Domain, yes(s.Public), yes(isTrue(s.Listed)),
+			s.Timezone,
 			days(s.RetentionDays), s.Created.Format(time.DateTime))
 	}
 	return t.Flush()

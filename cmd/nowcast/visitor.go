@@ -29,7 +29,8 @@ Example:
 // Run runs the command.
 func (c *visitorCmd) Run(ctx context.Context, std *stdio) error {
 	var events json.RawMessage
-	path := "/api/v1/sites/" + url.PathEscape(c.Site) + "/visitors/" + url.PathEscape(strings.ToLower(c.Visitor))
+	path := "/api/v1/sites/" + url.PathEscape(c.Site) + "/visitors/" +
+		url.PathEscape(strings.ToLower(c.Visitor))
 	if err := c.call(ctx, http.MethodGet, path, nil, &events); err != nil {
 		return err
 	}

@@ -84,7 +84,8 @@ func benchAggregator(ctx context.Context) error {
 	if err := l.write(ctx, time.Now().Add(-11*time.Minute), logSpan, partitionRate); err != nil {
 		return err
 	}
-	for _, f := range []func(context.Context) error{l.measureWindowsLane, l.measureStoreLane, l.measureKill} {
+	for _, f := range []func(context.Context) error{l.measureWindowsLane, l.measureStoreLane,
+		l.measureKill} {
 		if err := f(ctx); err != nil {
 			return err
 		}
@@ -191,7 +192,8 @@ func (l *longLog) runAggregator(ctx context.Context, cfg aggregator.Config, db *
 		return cost{}, nil, err
 	}
 	defer stop()
-	a, err := aggregator.New(cfg, aggregator.Deps{Broker: l.broker, Erasures: erasures, Warehouse: db, Log: log,
+	a, err := aggregator.New(cfg, aggregator.Deps{Broker: l.broker, Erasures: erasures, Warehouse: db,
+		Log:     log,
 		Metrics: m})
 	if err != nil {
 		return cost{}, nil, err

@@ -61,7 +61,8 @@ func (l *laptop) explained(t *testing.T, erased int) {
 // rewind writes all rows again from the log.
 func (l *laptop) rewind(t *testing.T) {
 	t.Helper()
-	if out, code := l.nowcast(t, "aggregator", "--lanes", "store", "--from", "1h", "--data-dir", l.dir); code != 0 {
+	if out, code := l.nowcast(t, "aggregator", "--lanes", "store", "--from", "1h", "--data-dir",
+		l.dir); code != 0 {
 		t.Fatal(out)
 	}
 }
@@ -81,7 +82,8 @@ func TestErasure(t *testing.T) {
 	l.explained(t, 0)
 
 	// agent(1) asks for the id, and for nobody else's.
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, l.ingest+"/api/visitor?site="+kept, nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, l.ingest+"/api/visitor?site="+kept,
+		nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +103,8 @@ func TestErasure(t *testing.T) {
 		t.Fatalf("without a terminal and --yes: exit %d: %s", code, out)
 	}
 	out, code := l.nowcast(t, append(erase, "--yes")...)
-	if code != 0 || !strings.Contains(out, "ClickHouse events") || !strings.Contains(out, "nowcast.events.v1") {
+	if code != 0 || !strings.Contains(out, "ClickHouse events") || !strings.Contains(out,
+		"nowcast.events.v1") {
 		t.Fatalf("exit %d: %s", code, out)
 	}
 	l.total(t, kept, "pageviews", 16)
@@ -161,7 +164,8 @@ func TestErasureKilled(t *testing.T) {
 		t.Fatal(err, a)
 	}
 	for _, key := range []string{"", reader.Secret} {
-		for _, x := range [][2]string{{http.MethodDelete, path}, {http.MethodGet, l.streamers[0] + "/api/v1/erasures"},
+		for _, x := range [][2]string{{http.MethodDelete, path}, {http.MethodGet, l.streamers[0] +
+			"/api/v1/erasures"},
 			{http.MethodGet, l.streamers[0] + "/api/v1/erasures/x"},
 			{http.MethodGet, l.streamers[0] + "/api/v1/sites/" + gone + "/visitors/00000000000000ff"},
 			{http.MethodPost, l.streamers[0] + "/api/v1/sites/" + gone + "/erasures"}} {
@@ -173,7 +177,8 @@ func TestErasureKilled(t *testing.T) {
 	}
 	a = l.must(t, http.MethodDelete, path, nil)
 	var e struct{ ID, State string }
-	if err := json.Unmarshal([]byte(a.body), &e); err != nil || a.status != http.StatusAccepted || e.ID == "" {
+	if err := json.Unmarshal([]byte(a.body), &e); err != nil || a.status != http.StatusAccepted ||
+		e.ID == "" {
 		t.Fatal(err, a)
 	}
 	again := l.must(t, http.MethodPost, l.streamers[0]+"/api/v1/sites", map[string]any{"domain": gone})
@@ -197,7 +202,8 @@ func TestErasureKilled(t *testing.T) {
 	if rows := rowsOf(t, l, gone); len(rows) > 0 {
 		t.Errorf("left in ClickHouse: %v", rows)
 	}
-	if a := l.must(t, http.MethodGet, l.streamers[0]+"/api/v1/sites/"+gone, nil); a.status != http.StatusNotFound {
+	if a := l.must(t, http.MethodGet, l.streamers[0]+"/api/v1/sites/"+gone,
+		nil); a.status != http.StatusNotFound {
 		t.Errorf("the site: %+v", a)
 	}
 	l.explained(t, 21)

@@ -56,7 +56,8 @@ func TestSet(t *testing.T) {
 	at := now.UnixMilli()
 	for _, r := range []Request{request("a", Site, "gone.example", 0, now),
 		request("b", Visitor, "open.example", 7, now.Add(-time.Minute)),
-		request("c", Site, "gone.example", 0, now.Add(-time.Hour))} { // a newer and shorter one changes nothing
+		request("c", Site, "gone.example", 0,
+			now.Add(-time.Hour))} { // a newer and shorter one changes nothing
 		if _, err := asked.Ask(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
@@ -78,13 +79,15 @@ func TestSet(t *testing.T) {
 		} {
 			s := l.Set()
 			if s.Event(x.site, x.visitor, x.at) != x.event || s.Site(x.site, x.at) != x.counts {
-				t.Errorf("%s, %+v: got %v %v", name, x, s.Event(x.site, x.visitor, x.at), s.Site(x.site, x.at))
+				t.Errorf("%s, %+v: got %v %v", name, x, s.Event(x.site, x.visitor, x.at), s.Site(x.site,
+					x.at))
 			}
 			if s.Done(x.site, x.visitor, x.at) {
 				t.Errorf("%s, %+v: done", name, x)
 			}
 		}
-		if until, pending := l.Pending("gone.example", now.Add(-time.Second)); !pending || !until.Equal(now) {
+		if until, pending := l.Pending("gone.example", now.Add(-time.Second)); !pending ||
+			!until.Equal(now) {
 			t.Errorf("%s: %v %v", name, until, pending)
 		}
 		if _, pending := l.Pending("gone.example", now); pending {
@@ -134,7 +137,8 @@ func TestProgress(t *testing.T) {
 func TestEdges(t *testing.T) {
 	c := newKafka(t, topic.Specs(1, 1)...)
 	old := time.Now().Add(-topic.ErasureRetention - time.Hour)
-	for _, v := range []string{"rubbish", "{}", `{"version":9,"request":{}}`, `{"version":1,"request":{"id":"x"}}`,
+	for _, v := range []string{"rubbish", "{}", `{"version":9,"request":{}}`,
+		`{"version":1,"request":{"id":"x"}}`,
 		`{"version":1,"request":{"id":"x","kind":"all","site":"s","before":"2026-01-01T00:00:00Z",` +
 			`"requested":"2026-01-01T00:00:00Z"}}`} {
 		if _, err := c.ProduceKeyed(t.Context(), topic.Erasures, []byte("x"), []byte(v)); err != nil {
@@ -155,7 +159,8 @@ func TestEdges(t *testing.T) {
 		ErrInvalid) {
 		t.Errorf("a visitor without an id: %v", err)
 	}
-	for _, s := range []string{"", "7", "000000000000000g", "0000000000000000", "00000000000000000000000000000007"} {
+	for _, s := range []string{"", "7", "000000000000000g", "0000000000000000",
+		"00000000000000000000000000000007"} {
 		if _, err := ParseVisitorID(s); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%q: %v", s, err)
 		}

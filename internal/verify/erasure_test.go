@@ -54,7 +54,8 @@ func TestErasure(t *testing.T) {
 		want    []string // where differences are
 		notes   int
 	}{
-		{"site, tables empty", 0, true, func(p *pipeline) { p.events, p.windows, p.ledger = nil, nil, nil }, 7, nil, 0},
+		{"site, tables empty", 0, true, func(p *pipeline) { p.events, p.windows, p.ledger = nil, nil, nil },
+			7, nil, 0},
 		{"site, under way", 0, false, func(*pipeline) {}, 7, nil, 1},
 		{"site, an event left", 0, true, func(p *pipeline) {
 			p.events, p.windows, p.ledger = p.events[:1], nil, nil
@@ -97,7 +98,8 @@ func TestErasure(t *testing.T) {
 				in = append(in, d.In)
 			}
 			if r.Erased != c.erased || len(in) != len(c.want) || len(r.Notes) != c.notes {
-				t.Fatalf("%d erased, differences %+v, notes %v; want %d, %v", r.Erased, r.Differences, r.Notes,
+				t.Fatalf("%d erased, differences %+v, notes %v; want %d, %v", r.Erased, r.Differences,
+					r.Notes,
 					c.erased, c.want)
 			}
 			for i := range in {

@@ -42,10 +42,13 @@ func newWorker(t *testing.T, db *warehouse.DB) *Worker {
 
 func fill(t *testing.T, db *warehouse.DB, site string, at time.Time) {
 	t.Helper()
-	for _, s := range []string{"INSERT INTO events (site, ts, visitor) VALUES ('%s', toDateTime64(%d, 3, 'UTC'), 1), " +
-		"('%[1]s', toDateTime64(%[2]d, 3, 'UTC'), 2)", "INSERT INTO windows (site, second) VALUES ('%s', %d)",
+	for _, s := range []string{"INSERT INTO events (site, ts, visitor) VALUES " +
+		"('%s', toDateTime64(%d, 3, 'UTC'), 1), " +
+		"('%[1]s', toDateTime64(%[2]d, 3, 'UTC'), 2)",
+		"INSERT INTO windows (site, second) VALUES ('%s', %d)",
 		"INSERT INTO ledger (site, minute) VALUES ('%s', %d)",
-		"INSERT INTO expired SELECT '%s', toDateTime64(%d, 3, 'UTC') WHERE NOT (SELECT count() FROM expired " +
+		"INSERT INTO expired SELECT '%s', toDateTime64(%d, 3, 'UTC') " +
+			"WHERE NOT (SELECT count() FROM expired " +
 			"WHERE site = '%[1]s')"} {
 		if err := db.Exec(t.Context(), fmt.Sprintf(s, site, at.Unix())); err != nil {
 			t.Fatal(err)
@@ -100,7 +103,8 @@ func TestSweep(t *testing.T) {
 		t.Error(got)
 	}
 	var rows uint64
-	if err := db.QueryRow(t.Context(), "SELECT count() FROM events").Scan(&rows); err != nil || rows != 2+3+4 {
+	if err := db.QueryRow(t.Context(), "SELECT count() FROM events").Scan(&rows); err != nil ||
+		rows != 2+3+4 {
 		t.Errorf("%d rows left of all sites, want 9: %v", rows, err)
 	}
 	if e, _ := w.erasures.Get("s"); e.State != erasure.Done || tableOf(&e.Progress, "events").Found != 2 {
@@ -152,7 +156,8 @@ func TestLease(t *testing.T) {
 		{erasure.Removing, "other", lease - time.Second, false}, {erasure.Confirming, "other", lease, true},
 		{erasure.Done, "other", time.Hour, false},
 	} {
-		e := &erasure.Erasure{Progress: erasure.Progress{State: c.state, Worker: c.worker, At: now.Add(-c.age)}}
+		e := &erasure.Erasure{Progress: erasure.Progress{State: c.state, Worker: c.worker,
+			At: now.Add(-c.age)}}
 		if free := w.free(e, now) <= 0; free != c.free {
 			t.Errorf("%+v: %v", c, free)
 		}

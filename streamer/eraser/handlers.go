@@ -65,7 +65,8 @@ func (h *Handlers) GetErasure(c *gin.Context, id string) {
 	}
 	e, ok := h.erasures.Get(id)
 	if !ok {
-		api.Refuse(c, http.StatusNotFound, "there is no such erasure; GET /api/v1/erasures lists them for 45 days")
+		api.Refuse(c, http.StatusNotFound,
+			"there is no such erasure; GET /api/v1/erasures lists them for 45 days")
 		return
 	}
 	write(c, http.StatusOK, apiErasure(e))
@@ -208,7 +209,8 @@ func apiErasure(e *erasure.Erasure) api.Erasure {
 		out.Reason = &e.Reason
 	}
 	for _, t := range e.Tables {
-		out.Tables = append(out.Tables, api.ErasureTable{Table: t.Table, Found: int64(t.Found), //nolint:gosec // rows
+		out.Tables = append(out.Tables, api.ErasureTable{Table: t.Table, Found: int64(t.Found),
+			//nolint:gosec // rows
 			Left: int64(t.Left)}) //nolint:gosec // rows
 	}
 	for _, x := range e.Copies {

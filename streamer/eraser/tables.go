@@ -39,16 +39,20 @@ func (t table) condition(r *erasure.Request) (where string, args []any) {
 	case !t.visitors:
 		return "", nil
 	}
-	return where + " AND visitor = {visitor:UInt64}", append(args, clickhouse.Named("visitor", uint64(r.Visitor)))
+	return where + " AND visitor = {visitor:UInt64}", append(args, clickhouse.Named("visitor",
+		uint64(r.Visitor)))
 }
 
 const maxEvents = 10_000 // of one visitor, in an answer
 
-const selectVisitor = `SELECT toJSONString(tuple(ts AS time, kind, name, hostname, path, referrer, source, channel,
+const selectVisitor = `SELECT toJSONString(tuple(
+    ts AS time, kind, name, hostname, path, referrer, source, channel,
     utm_source, utm_medium, utm_campaign, utm_content, utm_term, country, region, city, device, screen,
-    browser, browser_version, os, os_version, language, props, revenue_micros, currency, scroll_depth, engaged_ms))
+    browser, browser_version, os, os_version, language, props, revenue_micros, currency, scroll_depth,
+	engaged_ms))
 FROM events FINAL
-WHERE site = {site:String} AND visitor = {visitor:UInt64} AND ts >= fromUnixTimestamp64Milli({since:Int64}, 'UTC')
+WHERE site = {site:String} AND visitor = {visitor:UInt64} AND ts >= fromUnixTimestamp64Milli({since:Int64},
+	'UTC')
 ORDER BY ts, koff, kidx
 LIMIT {limit:UInt32}
 SETTINGS enable_named_columns_in_function_tuple = 1, output_format_json_escape_forward_slashes = 0,

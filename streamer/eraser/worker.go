@@ -41,7 +41,8 @@ const (
 type positions interface {
 	Partitions(ctx context.Context, topic string) (int, error)
 	Bounds(ctx context.Context, topic string, partition int) (first, end int64, err error)
-	Committed(ctx context.Context, group string, partitions []int, topics ...string) ([]broker.Position, error)
+	Committed(ctx context.Context, group string, partitions []int, topics ...string) ([]broker.Position,
+		error)
 	Settings(ctx context.Context, topic string, names ...string) (map[string]string, error)
 }
 
@@ -354,7 +355,8 @@ func (w *Worker) sweep(ctx context.Context) {
 			found += n
 		}
 		if found > 0 {
-			w.logger.Warn("rows that are erased had come back and are removed", "erasure", e.ID, "rows", found)
+			w.logger.Warn("rows that are erased had come back and are removed", "erasure", e.ID, "rows",
+				found)
 		}
 		w.swept[e.ID] = now
 	}
@@ -372,7 +374,8 @@ func (w *Worker) copies(ctx context.Context, e *erasure.Erasure) []erasure.Copy 
 	out := []erasure.Copy{
 		{Where: "ClickHouse, replaced parts", Note: "on disk, read by nothing",
 			Expires: now.Add(replacedParts)},
-		{Where: topic.Events, Note: "every reader leaves the events out", Expires: w.expiry(ctx, topic.Events, e)},
+		{Where: topic.Events, Note: "every reader leaves the events out", Expires: w.expiry(ctx, topic.Events,
+			e)},
 		{Where: "spools of ingest", Note: "only after an outage of Kafka: events that wait on disk " +
 			"(--spool-age) are left out when they reach the log", Expires: e.Before.Add(spoolAge)},
 	}
@@ -380,7 +383,10 @@ func (w *Worker) copies(ctx context.Context, e *erasure.Erasure) []erasure.Copy 
 		out = append(out, erasure.Copy{Where: topic.Windows, Note: "counts by the second, without visitors",
 			Expires: w.expiry(ctx, topic.Windows, e)})
 	}
-	slices.SortStableFunc(out, func(a, b erasure.Copy) int { return cmp.Compare(a.Expires.Unix(), b.Expires.Unix()) })
+	slices.SortStableFunc(out, func(a, b erasure.Copy) int {
+		return cmp.Compare(a.Expires.Unix(),
+			b.Expires.Unix())
+	})
 	return out
 }
 

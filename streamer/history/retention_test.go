@@ -13,15 +13,17 @@ func TestRetention(t *testing.T) {
 	var events []event
 	for i, age := range []time.Duration{50 * time.Hour, 48*time.Hour + time.Millisecond,
 		48 * time.Hour, 47 * time.Hour, time.Hour} {
-		events = append(events, event{at: now.Add(-age), visitor: uint64(i + 1), offset: uint64(i), kind: "pageview",
+		events = append(events, event{at: now.Add(-age), visitor: uint64(i + 1), offset: uint64(i),
+			kind: "pageview",
 			name: "pageview", path: fmt.Sprint("/", i), source: "s", fresh: true, interactive: true})
 	}
 	put(t, domain, events, nil)
 	db := database(t)
 	for _, minute := range []int{50 * 60, 48*60 + 1, 48 * 60, 60} {
-		if err := db.Exec(t.Context(), fmt.Sprintf("INSERT INTO ledger (site, minute, koff, received, counted) "+
-			"VALUES ('%s', toDateTime(%d, 'UTC'), %d, 1, 1)", domain,
-			now.Add(-time.Duration(minute)*time.Minute).Unix(), minute)); err != nil {
+		if err := db.Exec(t.Context(),
+			fmt.Sprintf("INSERT INTO ledger (site, minute, koff, received, counted) "+
+				"VALUES ('%s', toDateTime(%d, 'UTC'), %d, 1, 1)", domain,
+				now.Add(-time.Duration(minute)*time.Minute).Unix(), minute)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -42,7 +44,8 @@ func TestRetention(t *testing.T) {
 			for _, r := range []DateRange{{Name: "all"}, {From: "2026-11-01", To: "2026-11-23"}} {
 				got, err := e.Run(t.Context(), public, s, Query{Metrics: []Metric{metric}, DateRange: r})
 				if err != nil || len(got.Results) != 1 || *got.Results[0].Metrics[0] != c.want {
-					t.Errorf("%d days, %s of %v: %v %v, want %v", c.days, metric, r, got.Results, err, c.want)
+					t.Errorf("%d days, %s of %v: %v %v, want %v", c.days, metric, r, got.Results, err,
+						c.want)
 				}
 			}
 		}
@@ -51,7 +54,8 @@ func TestRetention(t *testing.T) {
 		if err != nil || len(pages.Results) != c.pages {
 			t.Errorf("%d days: pages %v %v, want %d", c.days, pages.Results, err, c.pages)
 		}
-		q := Query{Metrics: []Metric{Visitors}, Dimensions: []string{"time:day"}, DateRange: DateRange{Name: "all"}}
+		q := Query{Metrics: []Metric{Visitors}, Dimensions: []string{"time:day"},
+			DateRange: DateRange{Name: "all"}}
 		q.Include.TimeLabels = true
 		all, err := e.Run(t.Context(), public, s, q)
 		if err != nil || len(all.Meta.TimeLabels) == 0 || all.Meta.TimeLabels[0] != c.first {

@@ -149,7 +149,8 @@ func (w *Worker) Delete(ctx context.Context, now time.Time) (rewritten int, err 
 	return rewritten, nil
 }
 
-// record notes what is deleted of a group, before it is: nowcast verify then knows why it is missing. The rows
+// record notes what is deleted of a group, before it is: nowcast verify then knows why it is missing. The
+// rows
 // of other groups are older than the log, which verify reads.
 func (w *Worker) record(ctx context.Context, g group, now time.Time) error {
 	if g.others {
@@ -186,7 +187,8 @@ func (w *Worker) due(ctx context.Context, t table, g group, now time.Time) (part
 }
 
 // deleteFrom deletes the expired rows of groups from a partition.
-func (w *Worker) deleteFrom(ctx context.Context, t table, partition string, groups []group, now time.Time) error {
+func (w *Worker) deleteFrom(ctx context.Context, t table, partition string, groups []group,
+	now time.Time) error {
 	var conditions []string
 	args := []any{clickhouse.Named("partition", partition)}
 	for i, g := range groups {

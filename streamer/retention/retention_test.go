@@ -79,7 +79,8 @@ func TestDelete(t *testing.T) {
 		if hour > 0 {
 			rewritten += n
 		}
-		for table, column := range map[string]string{"events": "ts", "windows": "second", "ledger": "minute"} {
+		for table, column := range map[string]string{"events": "ts", "windows": "second",
+			"ledger": "minute"} {
 			got := ages(t, db, table, column, at)
 			for site, days := range keep {
 				if table == "windows" && days > 2 {
@@ -88,7 +89,8 @@ func TestDelete(t *testing.T) {
 				// a row an hour, a look every ten hours
 				low, high := time.Duration(days)*day-time.Hour, time.Duration(days+1)*day+6*time.Hour
 				if got[site] < low || got[site] > high {
-					t.Errorf("%d h on: the oldest row of %s in %s is %v old, want %v to %v", hour, site, table,
+					t.Errorf("%d h on: the oldest row of %s in %s is %v old, want %v to %v", hour, site,
+						table,
 						got[site], low, high)
 				}
 			}
@@ -104,8 +106,9 @@ func TestDelete(t *testing.T) {
 func BenchmarkLook(b *testing.B) {
 	db := streamertest.ClickHouse(b)
 	now := time.Now().UTC().Truncate(time.Hour)
-	if err := db.Exec(b.Context(), "INSERT INTO events (site, ts) SELECT concat('s', toString(number % 10000)), "+
-		"now64(3) - toIntervalSecond(number % 7776000) FROM numbers(2000000)"); err != nil {
+	if err := db.Exec(b.Context(),
+		"INSERT INTO events (site, ts) SELECT concat('s', toString(number % 10000)), "+
+			"now64(3) - toIntervalSecond(number % 7776000) FROM numbers(2000000)"); err != nil {
 		b.Fatal(err)
 	}
 	p := Policy{Default: 395, Sites: map[string]int{}}
