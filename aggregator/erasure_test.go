@@ -85,12 +85,17 @@ func TestErasure(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); work.Run(ctx) }()
 	w.until(10*time.Second, "all read", func() string {
+		read := map[topicPartition]int64{}
 		for _, p := range work.Positions() {
-			if p.Topic == topic.Events && p.Offset == 20 {
-				return ""
+			read[topicPartition{p.Topic, p.Partition}] = p.Offset
+		}
+		for _, p := range fromStart() {
+			_, end, err := w.kafka.Bounds(t.Context(), p.Topic, p.Partition)
+			if err != nil || read[topicPartition{p.Topic, p.Partition}] < end {
+				return fmt.Sprint(err, work.Positions())
 			}
 		}
-		return fmt.Sprint(work.Positions())
+		return ""
 	})
 	end()
 	<-done

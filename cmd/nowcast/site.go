@@ -196,7 +196,8 @@ func (c *siteSetCmd) Validate() error {
 	if c.Public == nil && c.Listed == nil && c.Timezone == nil && c.RetentionDays == nil &&
 		len(c.Origins) == 0 && c.rules() == nil {
 		return fmt.Errorf("there is nothing to change: give --public, --no-public, --listed, --no-listed, " +
-			"--timezone, --retention-days, --origins, --hostname, --block-address, --block-country or --block-path")
+			"--timezone, --retention-days, --origins, --hostname, --block-address, --block-country or " +
+			"--block-path")
 	}
 	return nil
 }
@@ -228,8 +229,8 @@ type siteRemoveCmd struct {
 
 // Help implements kong.HelpProvider.
 func (siteRemoveCmd) Help() string {
-	return `With --with-data the command also erases what the site has received: its rows leave ClickHouse, and
-every reader of the log leaves its events out from then on. It shows the progress and prints a report of
+	return `With --with-data the command also erases what the site has received: its rows leave ClickHouse,
+and every reader of the log leaves its events out from then on. It shows the progress and prints a report of
 what was removed from where, and of when the last copy expires. It also erases the data of a site that was
 removed before. Ctrl-C ends only the watching: nowcast erasures shows how far it is.
 

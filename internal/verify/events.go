@@ -120,7 +120,8 @@ func kindOf(name string) event.Kind {
 func (r *run) findMissingEvents(p int, rc *recount) {
 	var found map[uint64]bool // keys of rows
 	for _, x := range rc.storedEvents {
-		if x.rows > 0 || x.erased || r.hasExpired(rc.sites[x.site], x.time) || x.offset >= r.committed[topic.Events][p] {
+		if x.rows > 0 || x.erased || r.hasExpired(rc.sites[x.site], x.time) ||
+			x.offset >= r.committed[topic.Events][p] {
 			continue
 		}
 		if found == nil {

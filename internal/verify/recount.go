@@ -250,7 +250,8 @@ func (r *recount) classify(x broker.Record, h event.Header, i int, e *event.Even
 	}
 	if c != duplicate {
 		r.storedEvents = append(r.storedEvents, storedEvent{offset: x.Offset, index: uint16(i), site: site,
-			erased: erased, done: r.erased.Done(e.Site, e.Visitor, e.Time), time: e.Time, content: contentOf(e, c == late, c != stale), key: keyOf(e, h, i)})
+			erased: erased, done: r.erased.Done(e.Site, e.Visitor, e.Time), time: e.Time,
+			content: contentOf(e, c == late, c != stale), key: keyOf(e, h, i)})
 	}
 	return c
 }

@@ -9,8 +9,8 @@
 // lanes have committed, waits up to Config.Wait for lanes that are behind, and reports what it didn't
 // compare: a row that isn't stored yet is no difference. A duplicate row that FINAL removes is none either,
 // since no query sees it. Events of an erasure are in no table, once the erasure has ended; windows that were
-// published before it may count them or not. The lists of active visitors aren't compared: they describe a moment and are stored
-// nowhere.
+// published before it may count them or not. The lists of active visitors aren't compared: they describe a
+// moment and are stored nowhere.
 //
 // It uses about 80 bytes of memory an event of the span and partition. It handles one partition at a time.
 package verify
@@ -311,8 +311,8 @@ func readExpired(ctx context.Context, db tables) (map[string]int64, error) {
 		return each("the expired rows", rows, func() error { return row(rows) })
 	}
 	var exists uint8 // not in a database of an older version
-	if err := scan("EXISTS TABLE expired", func(r driver.Rows) error { return r.Scan(&exists) }); err != nil ||
-		exists == 0 {
+	err := scan("EXISTS TABLE expired", func(r driver.Rows) error { return r.Scan(&exists) })
+	if err != nil || exists == 0 {
 		return nil, err
 	}
 	return out, scan("SELECT site, toUnixTimestamp64Milli(max(before)) FROM expired GROUP BY site",

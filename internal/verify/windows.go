@@ -269,7 +269,8 @@ func (r *run) compareWindows(ctx context.Context, p int, rc *recount, want map[r
 	}
 	for k, w := range want {
 		erased := rc.optional[k].absent || r.erased.Site(k.site, k.second*1000)
-		if found[k] || erased || r.hasExpired(k.site, k.second*1000) || !isFinal(k.second, final) || k.second < kept {
+		if found[k] || erased || r.hasExpired(k.site, k.second*1000) ||
+			!isFinal(k.second, final) || k.second < kept {
 			continue
 		}
 		if x, has := em.rows[k]; has && x.offset >= r.committed[topic.Windows][p] {

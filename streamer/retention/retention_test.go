@@ -45,7 +45,7 @@ func ages(t testing.TB, db *warehouse.DB, table, column string, now time.Time) m
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err returns the errors of reading
+	defer rows.Close()
 	out := map[string]time.Duration{}
 	for rows.Next() {
 		var site string
