@@ -70,9 +70,10 @@ test-go: build
 	@for module in $(MODULES); do go build -C $$module -o /dev/null .; done
 	go test -race -timeout 20m $$(go list ./... | grep -v internal/e2e)
 
-## test-mutations: break each rule of the fold, one at a time, and check that its model check notices
+## test-mutations: break each rule of the fold, of commits and of syncs, one at a time; a test has to notice
 test-mutations:
 	go test -timeout 30m -run '^TestMutations$$' ./aggregator/fold -mutations
+	go test -timeout 30m -run '^TestMutations$$' ./aggregator ./ingest/publisher/spool -mutations
 
 ## test-e2e: test the whole pipeline, on embedded parts, on real Apache Kafka, and in containers
 test-e2e: build kafka toxiproxy pebble
@@ -112,6 +113,10 @@ chaos: build kafka toxiproxy
 ## chaos-ingest: kill ingest and stop all brokers N (1000) times under load, and verify
 chaos-ingest: build kafka toxiproxy
 	go test -timeout 0 -count=1 -v -run TestIngestChaos ./internal/e2e/ -kills $(N)
+
+## chaos-power: lose the power of a `nowcast all` N (1000) times under load; damage its files, and verify
+chaos-power: build
+	go test -timeout 0 -count=1 -v -run '^TestPower$$' ./internal/e2e/ -cuts $(N)
 
 ## outage: stop Kafka for 5 minutes under load; each beacon answered 202 has to be in the log once
 outage: build kafka
@@ -244,6 +249,7 @@ bin/pebble: deployments/tools/pebble/go.mod
 	@touch $@
 
 .PHONY: help run build test lint generate licenses generate-check test-frontend test-go test-mutations \
-  test-e2e test-browser fuzz fuzz-http fuzz-fastpath model chaos chaos-ingest outage chaos-streams overload bench-glass \
+  test-e2e test-browser fuzz fuzz-http fuzz-fastpath model chaos chaos-ingest chaos-power outage \
+  chaos-streams overload bench-glass \
   bench-beacons bench-ingest bench-idle bench-aggregator bench-streamer bench-viewers soak hostile drain \
   image kafka toxiproxy pebble clean

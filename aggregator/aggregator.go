@@ -54,6 +54,8 @@ type Config struct {
 	// Heartbeat is the time between two heartbeats to the groups' coordinator, by which an instance also
 	// learns that the partitions are to be distributed again [500 ms].
 	Heartbeat time.Duration
+	// Repair writes rows again that ClickHouse has lost with a broken part. For a ClickHouse of this process.
+	Repair bool
 }
 
 const storeLane = "store"
@@ -76,6 +78,8 @@ type Deps struct {
 type Service struct {
 	lanes []*lane
 	db    *warehouse.DB
+	deps  Deps
+	cfg   Config
 	log   *slog.Logger
 }
 
@@ -93,7 +97,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil,
 			errors.New("an aggregator needs a broker, the erasures, a logger and a registry of metrics")
 	}
-	s := &Service{log: deps.Log}
+	s := &Service{log: deps.Log, deps: deps, cfg: cfg}
 	m := newMetrics(deps.Metrics)
 	if cfg.Windows {
 		s.lanes = append(s.lanes, newLane("windows", cfg, deps, m, newWindowsWork, topic.Events))
@@ -122,6 +126,10 @@ func (s *Service) Run(ctx context.Context) error {
 					stop()
 					return
 				}
+				if s.cfg.Repair && ctx.Err() == nil {
+					wg.Go(func() { s.repair(ctx) })
+				}
+				wg.Go(func() { s.clearPositionsUntil(ctx) })
 			}
 			l.member.Run(ctx)
 		})

@@ -108,9 +108,9 @@ func (d *laneDeps) follow(ctx context.Context, f broker.Follower) error {
 // recreated adds to an error the command that repairs a group after its topic was deleted and created again.
 // The lane can't tell which offset it should go on from, so it waits for an operator.
 func (d *laneDeps) recreated(err error, topic string) error {
-	return fmt.Errorf("%w; if the topic was deleted and created again, stop the aggregators, "+
-		"run kafka-consumer-groups.sh --bootstrap-server HOST:PORT --group nowcast-%s --delete-offsets "+
-		"--topic %s and start them: they begin at its first record", err, d.name, topic)
+	return fmt.Errorf("%w; if the topic was deleted and created again or has lost records, stop the "+
+		"aggregators, run nowcast group reset --lane %s --topic %s --to earliest with their --kafka, and "+
+		"start them: they begin at its first record", err, d.name, topic)
 }
 
 // deadLetterRecord is the value of a record of nowcast.dead-letter.v1. It names an unreadable record, which

@@ -90,6 +90,9 @@ func (l *ledger) add(e *fold.Envelope, classes []fold.Class, logTime int64) {
 	}
 }
 
+// endSegment makes the next envelope begin a segment.
+func (l *ledger) endSegment() { l.entries = nil }
+
 // drop counts dropped beacons. The few reasons are kept sorted, since a row has to be a function of the log.
 func (x *entry) drop(reason string, n uint64) {
 	i, has := slices.BinarySearchFunc(x.dropped, reason,

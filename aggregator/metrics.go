@@ -21,6 +21,7 @@ type metrics struct {
 	lagSeconds *lagSeconds
 	watermark  *prometheus.GaugeVec
 	lost       *prometheus.CounterVec
+	cuts       *prometheus.CounterVec
 	warmUp     *prometheus.GaugeVec
 	partitions *prometheus.GaugeVec
 	halted     *prometheus.GaugeVec
@@ -55,6 +56,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		watermark: gauge("watermark_timestamp_seconds",
 			"Everything before this time is final.", "lane", "partition"),
 		lost: counter("lost_records_total", "Records that were gone before they were read.", "lane", "topic"),
+		cuts: counter("log_cuts_total", "Places where the log has lost its newest records, and was read on.",
+			"lane", "topic"),
 		warmUp: gauge("warm_up_seconds",
 			"How long the last warm-up of a partition took.", "lane", "partition"),
 		partitions: gauge("partitions", "Partitions assigned to this instance.", "lane"),
@@ -204,5 +207,14 @@ func (p *partitionMetrics) count(o fold.Outcome) {
 		if n > 0 {
 			c.Add(float64(n))
 		}
+	}
+}
+
+// cut logs and counts a cut of the log. Behind the committed position it was counted before.
+func (p *partitionMetrics) cut(c broker.Cut, live bool, log *slog.Logger) {
+	if live {
+		p.all.cuts.WithLabelValues(p.lane, p.topic).Inc()
+		log.Error("the log has lost its newest records at a loss of power, and goes on: "+
+			"the last seconds before it may lack events", "cut", c.String())
 	}
 }

@@ -137,8 +137,8 @@ func (w *world) haltedWith(s *Service, parts ...string) {
 	})
 }
 
-const repair = "stop the aggregators, run kafka-consumer-groups.sh --bootstrap-server HOST:PORT " +
-	"--group nowcast-%s --delete-offsets --topic %s and start them"
+const repair = "stop the aggregators, run nowcast group reset " +
+	"--lane %s --topic %s --to earliest with their --kafka, and start them"
 
 // recreate deletes a topic and creates it again.
 func (w *world) recreate(name string) {

@@ -25,6 +25,8 @@ type envelopeHandler interface {
 	apply(ctx context.Context, e *fold.Envelope, record []byte) (fold.Outcome, error)
 	// goLive ends the warm-up: the output of all envelopes so far was written by an earlier owner.
 	goLive()
+	// cut passes a place where the log has lost records. What an earlier owner wrote for them stays.
+	cut(c broker.Cut)
 }
 
 // partitionReader reads one partition of the events topic for a lane. It first reads the warm-up, the part of
@@ -45,7 +47,7 @@ type partitionReader struct {
 
 	committedWatermark int64 // at the committed position
 	hasWatermark       bool  // committedWatermark is known
-	headLost           bool  // retention may have deleted a part of the warm-up
+	headLost           bool  // a part of the warm-up may be lost, by retention or a cut
 	live               bool
 
 	decoder  event.Decoder
@@ -96,7 +98,7 @@ func (r *partitionReader) run(ctx context.Context) error {
 		KnownEnd: r.committed.Offset,
 		Record:   func(x broker.Record) error { return r.record(ctx, x) },
 		Batch:    func(next, end int64) error { return r.fetched(ctx, next, end) },
-		Gap:      r.gap, Fail: r.failure.failed})
+		Gap:      r.gap, Cut: r.cut, Fail: r.failure.failed})
 }
 
 // retryStart calls start until it returns the offset to read from, or ctx ends.
@@ -137,7 +139,7 @@ func (r *partitionReader) start(ctx context.Context) (int64, error) {
 			return 0, err
 		}
 	}
-	r.headLost = from <= first && first > 0
+	r.headLost = r.headLost || from <= first && first > 0
 	return min(from, max(first, r.committed.Offset)), nil
 }
 
@@ -260,6 +262,13 @@ func (r *partitionReader) gap(g broker.Gap) {
 		g.From = max(g.From, r.committed.Offset) // earlier records were read before the commit
 	}
 	r.partitionMetrics.gap(g, r.log)
+}
+
+// cut passes a cut on. The committed state may depend on records that the cut has lost.
+func (r *partitionReader) cut(c broker.Cut) {
+	r.headLost = r.headLost || !r.live
+	r.partitionMetrics.cut(c, r.live, r.log)
+	r.handler.cut(c)
 }
 
 // readFailure is the state of reading a partition. It logs failures at a limited rate.

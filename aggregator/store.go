@@ -135,6 +135,9 @@ type eventsPartition struct {
 
 func (p *eventsPartition) goLive() { p.live = true }
 
+// cut begins a segment of the ledger: the rows before it count lost events, which ClickHouse may have.
+func (p *eventsPartition) cut(broker.Cut) { p.ledger.endSegment() }
+
 func (p *eventsPartition) apply(ctx context.Context, e *fold.Envelope, record []byte) (fold.Outcome, error) {
 	if !p.classifier.Begin(e.Header, e.Time) {
 		return fold.Outcome{Retried: true}, p.store(ctx, e, nil)
@@ -205,7 +208,7 @@ func (t *windowsTail) run(ctx context.Context) error {
 		PreviousTime: before,
 		Record:       func(r broker.Record) error { return t.record(ctx, r) },
 		Batch:        func(next, end int64) error { return t.fetched(ctx, next, end) },
-		Gap:          t.gap, Fail: t.failure.failed})
+		Gap:          t.gap, Cut: t.cut, Fail: t.failure.failed})
 }
 
 // start returns the offset to read from.
@@ -252,3 +255,5 @@ func (t *windowsTail) fetched(ctx context.Context, next, end int64) error {
 }
 
 func (t *windowsTail) gap(g broker.Gap) { t.partitionMetrics.gap(g, t.log) }
+
+func (t *windowsTail) cut(c broker.Cut) { t.partitionMetrics.cut(c, true, t.log) }

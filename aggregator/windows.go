@@ -8,6 +8,7 @@ import (
 
 	"nowcast/aggregator/fold"
 	"nowcast/aggregator/group"
+	"nowcast/internal/broker"
 	"nowcast/internal/retry"
 	"nowcast/internal/topic"
 	"nowcast/internal/window"
@@ -81,6 +82,7 @@ type windowsPartition struct {
 	pending      *pending
 	live         bool
 	acknowledged group.Position
+	emitted      []emitted
 	reason       string // why the partition isn't ready
 	haltReason   string // why reading has ended for good; what is pending is still emitted
 
@@ -105,7 +107,11 @@ func (w *windowsPartition) run(ctx context.Context) {
 	defer cancel()
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := w.reader.run(ctx); ctx.Err() == nil {
+		err := w.findEmitted(ctx)
+		if err == nil {
+			err = w.reader.run(ctx)
+		}
+		if ctx.Err() == nil {
 			w.reader.log.Error("this partition is halted", "error", err)
 			w.halt(err)
 		}
@@ -185,6 +191,22 @@ func (w *windowsPartition) goLive() {
 	p.dropFinals()
 	w.live, w.reason = true, ""
 	notify(w.changed)
+}
+
+// cut passes over lost records. The final rows that an earlier owner emitted from them stay: the watermark is
+// raised to theirs.
+func (w *windowsPartition) cut(c broker.Cut) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.pending
+	watermark := max(emittedBefore(w.emitted, c.At), p.emittedWatermark)
+	w.windows.Classifier.Raise(watermark)
+	w.windows.Fold.Advance(w.windows.Classifier.Watermark(), c.To)
+	w.windows.Fold.End(c.To, w.windows.Classifier.LogTime())
+	p.add(nil, c.To, w.windows.Classifier)
+	if w.live {
+		notify(w.changed)
+	}
 }
 
 // emitLoop emits what is pending: at once after a quiet interval, else at the next multiple of emitInterval.

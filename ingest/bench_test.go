@@ -29,7 +29,7 @@ func service(tb testing.TB) *Service {
 	}
 	s.intake.sites = knownSites{}
 	s.salts.byDay.Store(&map[day]sipKey{dayOf(time.Now().UnixMilli()): {1, 2}})
-	s.intake.identity.Store(newIdentity([32]byte{}, logtest.Partitions))
+	s.intake.identity.Store(newIdentity([16]byte{}, logtest.Partitions))
 	return s
 }
 
@@ -62,7 +62,8 @@ func BenchmarkBeacon(b *testing.B) {
 				buf.visitorKey = appendVisitorKey(buf.visitorKey[:0], found.Domain, facts.Addr,
 					facts.UserAgent)
 				ids := s.intake.identity.Load()
-				buf.event.ID, buf.event.HasID = ids.eventID(buf.visitorKey, beacon.ID), true
+				client := clientID(buf.visitorKey[len(buf.visitorKey):], found.Domain, beacon.ID)
+				buf.event.ID, buf.event.HasID = client, true
 				_ = ids.partition(buf.visitorKey)
 				if err := s.salts.stamp(&buf.event, buf.visitorKey, time.Now().UnixMilli()); err != nil {
 					b.Fatal(err)

@@ -154,9 +154,6 @@ func (s *Service) Ready() (ok bool, reason string) {
 	return s.publisher.Ready()
 }
 
-// Wake lets the log's time go on at once if the service is idle; see publisher.Deps. It reports whether it was.
-func (s *Service) Wake() bool { return s.publisher.Wake() }
-
 // Degraded says under "log" why beacons are kept on disk, for as long as they are.
 func (s *Service) Degraded() map[string]string {
 	if s.intake.identity.Load() == nil { // the publisher has no partitions yet
@@ -167,6 +164,10 @@ func (s *Service) Degraded() map[string]string {
 	}
 	return nil
 }
+
+// Wake lets the log's time go on at once if the service is idle; see publisher.Deps. It reports whether it
+// was.
+func (s *Service) Wake() bool { return s.publisher.Wake() }
 
 // Run takes beacons until ctx ends. Then it sends the events that it has, for at most 5 s, and a close
 // marker to each partition, and returns nil.
@@ -185,7 +186,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	}
 	s.publisher.Open(partitions)
-	s.intake.identity.Store(newIdentity(s.intake.sites.Secret(), partitions))
+	s.intake.identity.Store(newIdentity(s.intake.sites.PartitionKey(), partitions))
 	s.publisher.Run(ctx)
 	return nil
 }

@@ -30,7 +30,7 @@ func (*overRateError) Error() string { return "too many events for this site" }
 type registry interface {
 	Wait(ctx context.Context) error
 	Lookup(domain string) (site.Site, bool)
-	Secret() [32]byte
+	PartitionKey() [16]byte
 }
 
 // intake makes events of beacons and gives them to the publisher: it drops beacons that don't count,
@@ -133,8 +133,8 @@ func (in *intake) enqueue(
 		}
 		in.cardinality.limit(&buf.event, start)
 		buf.visitorKey = appendVisitorKey(buf.visitorKey[:0], s.Domain, facts.Addr, facts.UserAgent)
-		if b.ID != "" {
-			buf.event.ID, buf.event.HasID = ids.eventID(buf.visitorKey, b.ID), true
+		if b.ID != "" { // the publisher's stamp makes of it what is stored
+			buf.event.ID, buf.event.HasID = clientID(buf.visitorKey[len(buf.visitorKey):], s.Domain, b.ID), true
 		}
 		e, err := in.publisher.Add(ids.partition(buf.visitorKey), &buf.event, buf.visitorKey)
 		if err != nil {

@@ -35,7 +35,7 @@ const chrome = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KH
 type knownSites struct{}
 
 func (knownSites) Wait(context.Context) error { return nil }
-func (knownSites) Secret() [32]byte           { return [32]byte{1, 2, 3} }
+func (knownSites) PartitionKey() [16]byte     { return [16]byte{1, 2, 3} }
 func (knownSites) Lookup(domain string) (site.Site, bool) {
 	all := []string{"example.com", "other.example", "localhost", "www.third.example"}
 	return site.Site{Domain: domain}, slices.Contains(all, domain)

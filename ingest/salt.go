@@ -58,12 +58,20 @@ func newSalts(records saltLog, logger *slog.Logger) *salts {
 	return s
 }
 
-// stamp sets the time of an event (ms UTC) and the ids of its visitor.
+// stamp sets the time of an event (ms UTC), the ids of its visitor and, of what clientID has made of the
+// client's id, those of the event.
 func (s *salts) stamp(e *event.Event, visitorKey []byte, at int64) error {
 	var ok bool
 	e.Time = at
 	if e.Visitor, e.PreviousVisitor, ok = s.ids(at, visitorKey); !ok {
 		return errNoSalt
+	}
+	if e.HasID {
+		client := e.ID
+		e.ID = eventID(e.Visitor, client)
+		if e.PreviousVisitor != 0 {
+			e.PreviousID, e.HasPreviousID = eventID(e.PreviousVisitor, client), true
+		}
 	}
 	return nil
 }

@@ -45,15 +45,15 @@ func appendAddress(b []byte, addr netip.Addr) []byte {
 	}
 }
 
-// identity derives partitions and event ids from visitor keys, with the secret of the cluster. The secret
-// leads from a visitor's key to their partition, and never from an id to an address.
+// identity derives partitions from visitor keys, with a key of the cluster. That key leads from an address to
+// a partition, and from nothing that is stored to an address.
 type identity struct {
-	partitionKey, eventKey sipKey
-	partitions             uint64
+	partitionKey sipKey
+	partitions   uint64
 }
 
-func newIdentity(secret [32]byte, partitions int) *identity {
-	return &identity{newSipKey([16]byte(secret[:16])), newSipKey([16]byte(secret[16:])), uint64(partitions)}
+func newIdentity(key [16]byte, partitions int) *identity {
+	return &identity{newSipKey(key), uint64(partitions)}
 }
 
 // partition returns the partition of a visitor. It stays the same, while the visitor's id changes every
@@ -62,13 +62,28 @@ func (i *identity) partition(visitorKey []byte) int {
 	return int(siphash.Hash(i.partitionKey[0], i.partitionKey[1], visitorKey) % i.partitions)
 }
 
-// eventID hashes a client's event id together with the visitor and site. So a client can't collide with
-// another one's events, and a beacon for two sites is two events. It overwrites the bytes after
-// visitorKey.
-func (i *identity) eventID(visitorKey []byte, id string) (out [16]byte) {
-	a, b := siphash.Hash128(i.eventKey[0], i.eventKey[1], append(append(visitorKey, 0), id...))
-	binary.LittleEndian.PutUint64(out[:8], a)
-	binary.LittleEndian.PutUint64(out[8:], b)
+// clientID hashes a client's id of an event for a site, so that a beacon for two sites is two events. The
+// hash is stored only as eventID makes it.
+func clientID(buffer []byte, site, id string) (out [16]byte) {
+	return hash128(clientIDKey, append(append(append(buffer, site...), 0), id...))
+}
+
+// eventID hashes a client's id together with the visitor's id of the day. So a client can't collide with
+// another one's events, and what is stored leads to no address once the day's salt is gone, whatever else is
+// known.
+func eventID(visitor uint64, client [16]byte) [16]byte {
+	return hash128(sipKey{visitor, eventIDKey}, client[:])
+}
+
+// The keys of hashes whose input or key is secret: they only tell the two uses apart.
+var clientIDKey = sipKey{0x6e6f7763617374, 1}
+
+const eventIDKey = 2
+
+func hash128(key sipKey, b []byte) (out [16]byte) {
+	x, y := siphash.Hash128(key[0], key[1], b)
+	binary.LittleEndian.PutUint64(out[:8], x)
+	binary.LittleEndian.PutUint64(out[8:], y)
 	return out
 }
 

@@ -33,7 +33,7 @@ func TestWhoReadsWhat(t *testing.T) {
 	if err := w.sites.DeleteLink(t.Context(), "own.example.com", goneLink.ID); err != nil {
 		t.Fatal(err)
 	}
-	here, elsewhere := w.cluster(), cluster{[32]byte{1}, w.sites}
+	here, elsewhere := w.cluster(), cluster{func(string) [32]byte { return [32]byte{1} }, w.sites}
 	past, soon := time.Now().Add(-time.Millisecond), time.Now().Add(time.Hour)
 	ownID, _, _ := strings.Cut(strings.TrimPrefix(ownSession, sessionCookie+"="), ".")
 	signed := func(c cluster, expires time.Time) string { return c.ticket(ownID, expires, "own.example.com") }

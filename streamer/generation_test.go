@@ -118,8 +118,8 @@ func TestRemovedSiteIsGone(t *testing.T) {
 		}
 		if m.Visitors > 0 {
 			at, err := time.Parse(time.RFC3339, m.Second.At)
-			if own := 2 * (at.Unix() - st.Created.Unix() + 1); err != nil || int64(m.Second.Pageviews) != own ||
-				int64(m.Visitors) != own {
+			own := 2 * (at.Unix() - st.Created.Unix() + 1)
+			if err != nil || int64(m.Second.Pageviews) != own || int64(m.Visitors) != own {
 				t.Errorf("created at %s, its first seconds: %s", st.Created, m.Data)
 			}
 			break
@@ -134,7 +134,8 @@ func TestListsAfterTheFormerSite(t *testing.T) {
 	if err := w.sites.Delete(t.Context(), "open.example.com"); err != nil {
 		t.Fatal(err)
 	}
-	res, body := w.get("POST", base+"/api/v1/sites", adminSecret, `{"domain":"open.example.com","public":true}`)
+	res, body := w.get("POST", base+"/api/v1/sites", adminSecret,
+		`{"domain":"open.example.com","public":true}`)
 	if res.StatusCode != 201 {
 		t.Fatal(res.Status, body)
 	}

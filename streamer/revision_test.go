@@ -102,7 +102,8 @@ func TestTwoChangesAtOnce(t *testing.T) {
 			case 200:
 			case 409:
 				refused++
-				if !strings.Contains(answers[i], "own.example.com was changed meanwhile; read it and try again") {
+				const want = "own.example.com was changed meanwhile; read it and try again"
+				if !strings.Contains(answers[i], want) {
 					t.Errorf("%s", answers[i])
 				}
 			default:
@@ -126,7 +127,8 @@ func TestChangeOfARevision(t *testing.T) {
 	if tag != `"1"` || !strings.Contains(body, `"revision":1`) {
 		t.Fatalf("%s %s", tag, body)
 	}
-	if res, body := w.get("GET", base+"/api/v1/sites/open.example.com", "", ""); strings.Contains(body, "revision") ||
+	res, body = w.get("GET", base+"/api/v1/sites/open.example.com", "", "")
+	if strings.Contains(body, "revision") ||
 		res.Header.Get("ETag") != "" || !strings.Contains(body, `"retention_days":395`) {
 		t.Errorf("without a key: %s %s", res.Header, body)
 	}
@@ -156,7 +158,8 @@ func TestChangeOfARevision(t *testing.T) {
 		t.Errorf("%s %s", res.Status, body)
 	}
 	res, body = w.get("POST", base+"/api/v1/sites", adminSecret, `{"domain":"new.example.com"}`)
-	if res.StatusCode != 409 || !strings.Contains(body, "new.example.com exists already; change it with PATCH") {
+	if res.StatusCode != 409 ||
+		!strings.Contains(body, "new.example.com exists already; change it with PATCH") {
 		t.Errorf("%s %s", res.Status, body)
 	}
 }

@@ -20,14 +20,15 @@ const (
 
 // cluster signs the texts of cookies and tickets as every instance of a cluster does.
 type cluster struct {
-	secret [32]byte
-	sites  *site.Registry
+	key   func(purpose string) [32]byte
+	sites *site.Registry
 }
 
-func (w *world) cluster() cluster { return cluster{w.sites.Secret(), w.sites} }
+func (w *world) cluster() cluster { return cluster{w.sites.SigningKey, w.sites} }
 
 func (c cluster) sign(purpose, id, text string) string {
-	m := hmac.New(sha256.New, c.secret[:])
+	key := c.key(purpose)
+	m := hmac.New(sha256.New, key[:])
 	fmt.Fprintf(m, "%s %s", purpose, text)
 	if id == operatorID {
 		fmt.Fprintf(m, " %x", sha256.Sum256([]byte(adminSecret)))

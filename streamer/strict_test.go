@@ -2,6 +2,7 @@ package streamer
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -17,8 +18,10 @@ func TestUnknownFieldsAreRefused(t *testing.T) {
 	for _, row := range []struct{ method, path, body, want string }{
 		{"PATCH", "/api/v1/sites/own.example.com", `{"domain":"new"}`, `unknown field \"domain\"`},
 		{"PATCH", "/api/v1/sites/own.example.com", `{"pubic":true}`, `unknown field \"pubic\"`},
-		{"PATCH", "/api/v1/sites/own.example.com", `{"public":true,"Public":true}`, `unknown field \"Public\"`},
-		{"PATCH", "/api/v1/sites/own.example.com", `{"public":true,"public":false}`, `\"public\" is there twice`},
+		{"PATCH", "/api/v1/sites/own.example.com", `{"public":true,"Public":true}`,
+			`unknown field \"Public\"`},
+		{"PATCH", "/api/v1/sites/own.example.com", `{"public":true,"public":false}`,
+			`\"public\" is there twice`},
 		{"PATCH", "/api/v1/sites/own.example.com", `{"rules":{"hosts":[]}}`, `unknown field \"rules.hosts\"`},
 		{"POST", "/api/v1/sites", `{"domain":"new.example.com","created":"2020-01-01T00:00:00Z"}`,
 			`unknown field \"created\"`},
@@ -46,7 +49,8 @@ func TestUnknownFieldsAreRefused(t *testing.T) {
 	if st, ok := w.sites.Lookup("own.example.com"); !ok || st.Public || st.Revision != 1 {
 		t.Errorf("a refused request has changed the site: %t %+v", ok, st)
 	}
-	if _, ok := w.sites.Lookup("new.example.com"); ok || len(w.sites.Keys())+len(w.sites.Links("own.example.com")) != 0 {
+	if _, ok := w.sites.Lookup("new.example.com"); ok ||
+		len(w.sites.Keys())+len(w.sites.Links("own.example.com")) != 0 {
 		t.Error("a refused request has made something")
 	}
 }
@@ -68,7 +72,8 @@ func TestKeysFailClosed(t *testing.T) {
 		{`{"name":"x","sites":[""]}`, `there is no site`},
 		{`{"name":"x","sites":["own.exmaple.com"]}`, `there is no site \"own.exmaple.com\"`},
 		{`{"name":"x","sites":["own.example.com","nobody.example"]}`, `there is no site \"nobody.example\"`},
-		{`{"name":"x","sites":["Own.example.com"]}`, `write the site \"Own.example.com\" as \"own.example.com\"`},
+		{`{"name":"x","sites":["Own.example.com"]}`,
+			`write the site \"Own.example.com\" as \"own.example.com\"`},
 		{`{"name":"x","sites":[" own.example.com"]}`, `write the site \" own.example.com\" as`},
 		{`{"name":"x","sites":["https://own.example.com"]}`, `as \"own.example.com\"`},
 		{`{"name":"x","sites":["own.example.com","own.example.com"]}`, `is named twice`},
@@ -130,5 +135,33 @@ func TestSiteNamesThatAreRefused(t *testing.T) {
 		if res.StatusCode != 400 || !strings.Contains(body, want) {
 			t.Errorf("%s: %s %s", domain, res.Status, body)
 		}
+	}
+}
+
+// A rotation makes another secret; a ticket of before stays valid until the next one.
+func TestRotateSecretByAPI(t *testing.T) {
+	w := newAccessWorld(t)
+	admin := []string{"Authorization", "Bearer " + adminSecret}
+	_, key := w.key()
+	res, _ := w.do("POST", "/api/v1/secret/rotate", "", "Authorization", "Bearer "+key)
+	if res.StatusCode != 403 {
+		t.Errorf("a key that reads: %s", res.Status)
+	}
+	const forOwn = `{"sites":["own.example.com"]}`
+	ticket := w.ticket(forOwn, shown{bearer: key})
+	for i, want := range []int{200, 200, 401} { // the ticket is of this version, the former, the one before
+		if i > 0 {
+			res, body := w.do("POST", "/api/v1/secret/rotate", "", admin...)
+			if res.StatusCode != 200 || !strings.Contains(body, fmt.Sprintf(`"version":%d`, i+1)) {
+				t.Fatalf("%s %s", res.Status, body)
+			}
+		}
+		res, body := w.do("GET", "/api/v1/stats/realtime/visitors?site_id=own.example.com&ticket="+ticket, "")
+		if res.StatusCode != want {
+			t.Errorf("after %d rotations: %s %s", i, res.Status, body)
+		}
+	}
+	if ticket = w.ticket(forOwn, shown{bearer: key}); ticket == "" {
+		t.Error("no ticket")
 	}
 }

@@ -155,13 +155,21 @@ func (c *Classifier) Classify(e *event.Event) Class {
 		class = Late
 	}
 	// Every use of an id renews its memory, whatever its class: otherwise a third use would count again.
-	if e.HasID && c.ids.duplicate(idOf(e), e.Time, c.watermark) {
+	if c.duplicate(e) {
 		return Duplicate
 	}
 	if class == Counted {
 		c.addOpen(second)
 	}
 	return class
+}
+
+// duplicate reports whether an event is a duplicate, and remembers its ids: at the begin of a day also the one
+// that it had the day before.
+func (c *Classifier) duplicate(e *event.Event) bool {
+	today := e.HasID && c.ids.duplicate(idOf(e), e.Time, c.watermark)
+	yesterday := e.HasPreviousID && c.ids.duplicate(previousIDOf(e), e.Time, c.watermark)
+	return today || yesterday
 }
 
 func (c *Classifier) addOpen(second int64) {

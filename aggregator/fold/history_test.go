@@ -98,6 +98,10 @@ func history(seed uint64) []Envelope {
 				if r.IntN(3) == 0 {
 					nextID++
 					e.HasID, e.ID[0], e.ID[1] = true, byte(nextID), byte(nextID>>8)
+					if r.IntN(4) == 0 { // of a day's first minutes: its id of today, which a retry may have alone
+						e.HasPreviousID, e.PreviousID = true, e.ID
+						e.ID[2] = 1
+					}
 					if r.IntN(2) == 0 {
 						repeats = append(repeats, repeat{now + r.Int64N(70_000), e})
 					}

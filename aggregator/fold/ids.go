@@ -13,9 +13,13 @@ import (
 // share a client. Ingest hashes what the client sent, so all bits of a client's id are uniformly distributed.
 type id [2]uint64
 
-func idOf(e *event.Event) id {
-	site := xxhash.Sum64String(e.Site)
-	return id{binary.LittleEndian.Uint64(e.ID[:]) ^ site, binary.LittleEndian.Uint64(e.ID[8:])}
+func idOf(e *event.Event) id { return idOfSite(e.Site, &e.ID) }
+
+// previousIDOf returns the id that the event had yesterday: ids depend on the day.
+func previousIDOf(e *event.Event) id { return idOfSite(e.Site, &e.PreviousID) }
+
+func idOfSite(site string, x *[16]byte) id {
+	return id{binary.LittleEndian.Uint64(x[:]) ^ xxhash.Sum64String(site), binary.LittleEndian.Uint64(x[8:])}
 }
 
 func (k id) hash() uint64 { return k[0] * 0x9e3779b97f4a7c15 } // Fibonacci hashing

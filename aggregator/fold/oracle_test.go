@@ -61,15 +61,15 @@ func oracle(rules Rules, log []Envelope) (rows map[string]window.Second, waterma
 		var o Outcome
 		for _, x := range e.Events {
 			t := min(x.Time, e.Time)
-			if x.HasID {
-				id := fmt.Sprint(x.Site, x.ID)
-				duplicate := slices.ContainsFunc(occurrences[id],
+			duplicate := false
+			for _, id := range idsOf(&x) {
+				duplicate = duplicate || slices.ContainsFunc(occurrences[id],
 					func(at int64) bool { return at > watermark-rules.IDMemory && at > t-rules.IDMemory })
 				occurrences[id] = append(occurrences[id], t)
-				if duplicate {
-					o.Duplicate++
-					continue
-				}
+			}
+			if duplicate {
+				o.Duplicate++
+				continue
 			}
 			switch {
 			case stale:
@@ -148,4 +148,15 @@ func finals(rules Rules, all []counted, watermark int64) map[string]window.Secon
 		}
 	}
 	return rows
+}
+
+// idsOf returns the ids by which an event may be a duplicate.
+func idsOf(e *event.Event) (ids []string) {
+	if e.HasID {
+		ids = append(ids, fmt.Sprint(e.Site, e.ID))
+	}
+	if e.HasPreviousID {
+		ids = append(ids, fmt.Sprint(e.Site, e.PreviousID))
+	}
+	return ids
 }

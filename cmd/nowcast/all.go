@@ -26,6 +26,7 @@ type allCmd struct {
 	spoolFlags
 	DataDir    string   `default:"./.nowcast" placeholder:"DIR" help:"Where everything is kept (${default})."`
 	Partitions int      `default:"4" placeholder:"N" help:"Partitions of the events topic, 1 to 256; fixed once it exists (${default})."`
+	Sync       string   `default:"1s" enum:"always,1s" placeholder:"WHEN" help:"When the embedded broker syncs events to disk: 1s, once a second, so that a loss of power may take the last second, or always, before it acknowledges them (${default})."`
 	Kafka      []string `placeholder:"HOST:PORT" help:"Kafka's brokers, instead of the embedded one."`
 	kafkaAccess
 	Clickhouse string `secret:"" placeholder:"URL" help:"ClickHouse, as clickhouse://user@host:9000/database, instead of the embedded one."`
@@ -99,7 +100,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	if err != nil {
 		return err
 	}
-	work := aggregator.Config{Windows: true, Store: true}
+	work := aggregator.Config{Windows: true, Store: true, Repair: c.Clickhouse == ""}
 	var watched func() bool // nobody else reads or writes an embedded log, so it may stand still
 	if embeddedLog {
 		work.Instance = "all" // the only member: after a kill -9 it gets its partitions back at once
@@ -132,7 +133,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 // parts adds the embedded broker and ClickHouse, unless flags name others, and returns the addresses of both.
 func (c *allCmd) parts(h *host, dir *dataDir) (endpoints, error) {
 	ends := endpoints{Kafka: strings.Join(c.Kafka, ","), Clickhouse: c.Clickhouse}
-	cfg := embedded.Config{Dir: dir.path, Log: h.log, Metrics: h.metrics}
+	cfg := embedded.Config{Dir: dir.path, Log: h.log, Metrics: h.metrics, Sync: c.Sync == "always"}
 	if ends.Clickhouse == "" { // first, because its library may be missing
 		library, err := embedded.FindLibrary(c.Libchdb)
 		if err != nil {

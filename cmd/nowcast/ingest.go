@@ -95,8 +95,7 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger) error {
 }
 
 // addIngest adds the role to the process.
-func addIngest(h *host, geo geoFlags, limits *limitFlags, deps ingest.Deps) (
-	*ingest.Service, error) {
+func addIngest(h *host, geo geoFlags, limits *limitFlags, deps ingest.Deps) (*ingest.Service, error) {
 	cfg := ingest.Config{Script: tracker(h.log), GeoFile: geo.GeoFile}
 	limits.apply(&cfg)
 	deps.Log, deps.Metrics = h.log, h.metrics

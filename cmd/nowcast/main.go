@@ -51,12 +51,14 @@ type grammar struct {
 	Aggregator aggregatorCmd `cmd:"" help:"Turn the log into windows and into rows of ClickHouse."`
 	Streamer   streamerCmd   `cmd:"" help:"Serve live streams, history, the dashboard and administration."`
 	Topics     topicsCmd     `cmd:"" help:"Make the topics that are missing and check the others."`
+	Group      groupCmd      `cmd:"" help:"Set the positions from which the aggregators read on."`
 	Site       siteCmd       `cmd:"" help:"Add, list, change and remove sites."`
 	Key        keyCmd        `cmd:"" help:"Add, list and remove keys."`
 	Link       linkCmd       `cmd:"" help:"Add, list and revoke share links."`
 	Visitor    visitorCmd    `cmd:"" help:"Print what is stored under a visitor's id."`
 	Erase      eraseCmd      `cmd:"" help:"Erase the events of one visitor of a site."`
 	Erasures   erasuresCmd   `cmd:"" help:"List the erasures of sites and visitors, or show one."`
+	Secret     secretCmd     `cmd:"" help:"Rotate the secret that signs."`
 	Verify     verifyCmd     `cmd:"" help:"Recount a span from the log and compare it with what was streamed and stored."`
 	Load       loadCmd       `cmd:"" help:"Send a realistic stream of visitors and measure the answers."`
 	Health     healthCmd     `cmd:"" help:"Ask a running nowcast whether it is ready."`

@@ -354,6 +354,7 @@ func TestSiteAndKey(t *testing.T) {
 		{"site set example.com --no-listed --retention-days 0",
 			`PATCH /api/v1/sites/example.com {"listed":false,"retention_days":0}`, "example.com  no"},
 		{"key list", `GET /api/v1/keys `, "k2  boss    yes    all"},
+		{"secret rotate", `POST /api/v1/secret/rotate `, "is valid for a day"},
 		{"key remove k1", `DELETE /api/v1/keys/k1 `, "k1 is removed"},
 	} {
 		code, out, errs := nowcast(

@@ -196,8 +196,8 @@ func (c *siteSetCmd) Validate() error {
 	if c.Public == nil && c.Listed == nil && c.Timezone == nil && c.RetentionDays == nil &&
 		len(c.Origins) == 0 && c.rules() == nil {
 		return fmt.Errorf("there is nothing to change: give --public, --no-public, --listed, --no-listed, " +
-			"--timezone, --retention-days, --origins, --hostname, --block-address, --block-country or " +
-			"--block-path")
+			"--timezone, --retention-days, --origins, --hostname, --block-address, --block-country " +
+			"or --block-path")
 	}
 	return nil
 }

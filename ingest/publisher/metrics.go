@@ -12,6 +12,7 @@ import (
 // metrics is what a publisher counts.
 type metrics struct {
 	retries, lost, spooled, untallied prometheus.Counter
+	refused                           *prometheus.CounterVec
 	envelopes                         prometheus.Histogram
 }
 
@@ -23,19 +24,22 @@ func newMetrics(reg prometheus.Registerer, disk *spool.Spool) (*metrics, error) 
 	m := &metrics{
 		retries: counter("produce_retries_total", "Envelopes sent once more."),
 		lost: counter("lost_events_total",
-			"Events, none of them acknowledged, that were given up: "+
-				"at a stop, or refused by the log for good."),
+			"Events that were given up: not acknowledged at a stop, or refused by the log for good."),
 		spooled: counter("spooled_events_total",
 			"Events that this machine's disk acknowledged, because the log didn't."),
 		untallied: counter("untallied_beacons_total",
 			"Dropped beacons that are missing in their site's ledger: too many waited for the log."),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nowcast_ingest_refused_events_total",
+			Help: "Acknowledged events on disk that the log refused for good, by whether they are kept."},
+			[]string{"kept"}),
 		envelopes: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "nowcast_ingest_envelope_events",
 			Help:    "Events in an envelope that was acknowledged, ticks left out.",
 			Buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128, 256, maxEvents},
 		}),
 	}
-	all := []prometheus.Collector{m.retries, m.lost, m.spooled, m.untallied, m.envelopes}
+	all := []prometheus.Collector{m.retries, m.lost, m.spooled, m.untallied, m.refused,
+		m.envelopes}
 	if disk != nil {
 		all = append(all, spoolMetrics(disk)...)
 	}

@@ -243,14 +243,17 @@ func (p *Publisher) deliver(ctx context.Context, partition int, e *Envelope, fai
 	}
 }
 
-// giveUp finishes an envelope that the log refused for good, or that is not acknowledged at a stop. Its
-// events are lost unless they are on disk: an envelope on disk is finished already, and the next process
-// sends it.
+// giveUp finishes an envelope that the log refused for good, or that is not acknowledged at a stop. An
+// envelope on disk is finished already: the next process sends it, or, if the log refused it, keepRefused
+// keeps it aside. The events of others are lost, and weren't acknowledged.
 func (p *Publisher) giveUp(partition int, e *Envelope, err error, refused bool) {
 	if !refused {
 		err = errNotAcknowledged
 	}
-	if first := e.finish(err); (first || refused) && e.events > 0 {
+	first := e.finish(err)
+	if refused && !first && p.spool != nil {
+		p.keepRefused(partition, e, err)
+	} else if first && e.events > 0 {
 		p.metrics.lost.Add(float64(e.events))
 		p.logger.Error("events are lost: the log didn't take their envelope",
 			"partition", partition, "events", e.events, "error", err)

@@ -11,6 +11,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"nowcast/internal/retry"
+	"nowcast/internal/topic"
 )
 
 // Record is one record of a partition. Its bytes are valid only during the call that hands it over.
@@ -31,6 +32,19 @@ func (g Gap) String() string {
 	return fmt.Sprintf("%s/%d: offsets %d to %d are gone", g.Topic, g.Partition, g.From, g.To-1)
 }
 
+// Cut is a place in a partition where the log has lost records, and continues: the embedded broker lost its
+// newest records with the machine's power, and has left out their offsets, see topic.LogCut. The records
+// before the cut have timestamps up to After, those behind it from At on, both ms UTC.
+type Cut struct {
+	Gap
+	After, At int64
+}
+
+func (c Cut) String() string {
+	return fmt.Sprintf("%s/%d: the log is cut at offset %d: records between %s and %s are lost", c.Topic,
+		c.Partition, c.From, timestamp(c.After), timestamp(c.At))
+}
+
 // Follower says what Follow reads and where it reports. Follow makes all callbacks from its own goroutine;
 // all but Record may be nil.
 type Follower struct {
@@ -41,6 +55,7 @@ type Follower struct {
 	Record    func(Record) error          // called with each record, in order
 	Batch     func(next, end int64) error // called after each fetch: next offset, partition's end
 	Gap       func(Gap)
+	Cut       func(Cut)   // called where the log is cut; Gap when nil
 	Fail      func(error) // called when a fetch failed and is tried again
 
 	// RecreationGrace, when not 0, makes Follow fail with ErrTopicRecreated once the topic was deleted and
@@ -284,6 +299,10 @@ func (r *reader) handOver(answer *kafka.FetchResponse) (stop, err error) {
 			continue // a batch begins before the offset that was asked for
 		}
 		out := Record{Offset: record.Offset, Time: record.Time.UnixMilli()}
+		if cut, ok := topic.ParseLogCut(r.key); ok && record.Key != nil && len(r.value) == 0 {
+			r.cut(cut, out)
+			continue
+		}
 		if record.Key != nil {
 			out.Key = r.key
 		}
@@ -295,6 +314,17 @@ func (r *reader) handOver(answer *kafka.FetchResponse) (stop, err error) {
 		}
 		r.next, r.previousTime = record.Offset+1, out.Time
 	}
+}
+
+// cut reports a cut and skips its record.
+func (r *reader) cut(c topic.LogCut, at Record) {
+	g := Gap{r.Topic, r.Partition, max(c.From, r.next), at.Offset}
+	if r.Cut != nil {
+		r.Cut(Cut{g, c.After, at.Time})
+	} else if r.Gap != nil && g.From < g.To {
+		r.Gap(g)
+	}
+	r.next, r.previousTime = at.Offset+1, at.Time
 }
 
 // readAll fills buf, grown where necessary, with b and closes b.

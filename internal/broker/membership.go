@@ -292,3 +292,36 @@ func (c *Client) Commit(ctx context.Context, m Membership, positions []Position)
 	}
 	return nil
 }
+
+// GroupMembers returns the members of a group, as its coordinator knows them.
+func (c *Client) GroupMembers(ctx context.Context, group string) ([]Membership, error) {
+	r, err := c.kafka.DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{group}})
+	if err != nil {
+		return nil, fmt.Errorf("list members of %s: %w", group, err)
+	}
+	var all []Membership
+	for _, g := range r.Groups {
+		if g.Error != nil && !errors.Is(g.Error, kafka.GroupIdNotFound) {
+			return nil, fmt.Errorf("list members of %s: %w", group, g.Error)
+		}
+		for _, m := range g.Members {
+			all = append(all, Membership{Group: group, ID: m.MemberID})
+		}
+	}
+	return all, nil
+}
+
+// RemoveMembers removes members from a group. Those that run join it again.
+func (c *Client) RemoveMembers(ctx context.Context, group string, members []Membership) error {
+	if len(members) == 0 {
+		return nil
+	}
+	request := &kafka.LeaveGroupRequest{GroupID: group}
+	for _, m := range members {
+		request.Members = append(request.Members, kafka.LeaveGroupRequestMember{ID: m.ID})
+	}
+	if _, err := c.kafka.LeaveGroup(ctx, request); err != nil {
+		return fmt.Errorf("remove members of %s: %w", group, err)
+	}
+	return nil
+}

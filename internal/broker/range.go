@@ -12,6 +12,7 @@ type Range struct {
 	Partition int
 	From, To  int64
 	Gap       func(Gap) // called where records can't be read any more; may be nil
+	Cut       func(Cut) // called where the log is cut; Gap when nil
 }
 
 // partitionLog is what ReadRange needs of a Client.
@@ -31,7 +32,7 @@ func ReadRange(ctx context.Context, log partitionLog, r Range) iter.Seq2[Record,
 			return
 		}
 		err := log.Follow(ctx, Follower{
-			Topic: r.Topic, Partition: r.Partition, From: r.From, Gap: r.Gap,
+			Topic: r.Topic, Partition: r.Partition, From: r.From, Gap: r.Gap, Cut: r.Cut,
 			Record: func(x Record) error {
 				if x.Offset >= r.To || !yield(x, nil) || x.Offset+1 == r.To {
 					return errRangeRead

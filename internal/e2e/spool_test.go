@@ -264,8 +264,8 @@ func noSecret(t *testing.T, where string, b []byte) {
 	}
 }
 
-// isReadyWithoutLog checks that the process is ready while Kafka is down and its spool has room, and says what
-// it does without: on the ops address with the reason, which has no address.
+// isReadyWithoutLog checks that the process is ready while Kafka is down and its spool has room, and says
+// what it does without: on the ops address with the reason, which has no address.
 func (l *singleNode) isReadyWithoutLog(t *testing.T) {
 	t.Helper()
 	for addr, want := range map[string]string{l.ops: `"degraded":{"log":"the log hasn't acknowledged`,

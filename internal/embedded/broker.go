@@ -14,6 +14,7 @@ import (
 // Broker supervises a Kafka-protocol broker on a unix socket: franz-go's kfake, with its log on disk.
 type Broker struct {
 	*supervisor
+	dir    string
 	socket *socket
 	unlock func()
 }
@@ -33,7 +34,7 @@ func NewBroker(c Config) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{supervisor: s, unlock: unlock}
+	b := &Broker{supervisor: s, dir: dir, unlock: unlock}
 	if b.socket, err = listenSocket(dir, "broker.sock"); err != nil {
 		unlock()
 		return nil, fmt.Errorf("listen for embedded broker: %w", err)
@@ -48,6 +49,15 @@ func NewBroker(c Config) (*Broker, error) {
 // Addr returns the address for broker.Config: unix: and the path of the socket. It doesn't change while
 // this process runs.
 func (b *Broker) Addr() string { return "unix:" + b.socket.path }
+
+// Ready reports whether the broker answers and takes events, and otherwise why not.
+func (b *Broker) Ready() (ok bool, reason string) {
+	if ok, reason := b.supervisor.Ready(); !ok {
+		return false, reason
+	}
+	reason = fullReason(b.dir)
+	return reason == "", reason
+}
 
 // Run keeps the broker running until ctx ends, then lets it save its state and end, and unlocks the data
 // dir.

@@ -2,10 +2,10 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -13,10 +13,14 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"nowcast/internal/topic"
 )
 
 // segmentBytes is the size of a segment of the log. The broker frees memory and disk by whole segments.
 const segmentBytes = 4 << 20
+
+const clusterID = "nowcast-embedded"
 
 // runBroker is the main function of the broker's process.
 func runBroker(ctx context.Context, c childConfig) error {
@@ -24,11 +28,20 @@ func runBroker(ctx context.Context, c childConfig) error {
 	if err != nil {
 		return err
 	}
-	opts := []kfake.Opt{
+	recovered, ends, err := recoverLog(c.dir, time.Now(), c.log)
+	if err != nil {
+		l.Close()
+		return err
+	}
+	logDir := recovered.logDir()
+	files := newSyncer(logDir)
+	acks := &ackListener{Listener: socketListener{l}, syncer: files, ends: ends, sync: c.sync, log: c.log,
+		durable: []string{topic.Sites, topic.Salts}}
+	cluster, err := kfake.NewCluster(
 		kfake.NumBrokers(1),
-		kfake.ClusterID("nowcast-embedded"),
-		kfake.ListenFn(func(string, string) (net.Listener, error) { return socketListener{l}, nil }),
-		kfake.DataDir(filepath.Join(c.dir, "log")),
+		kfake.ClusterID(clusterID),
+		kfake.ListenFn(func(string, string) (net.Listener, error) { return acks, nil }),
+		kfake.DataDir(logDir),
 		kfake.WithLogger(brokerLog{c.log}),
 		kfake.BrokerConfigs(map[string]string{
 			"default.replication.factor": "1",
@@ -38,31 +51,31 @@ func runBroker(ctx context.Context, c childConfig) error {
 			"group.min.session.timeout.ms": "1000",
 			// The log cleaner is off (every 10 years). kfake's compaction deletes segments before it
 			// writes them again, so a kill between the two would lose the sites topic, and its retention
-			// forgets the end offset of a partition that becomes empty. retainer deletes expired records
-			// instead.
+			// forgets the end offset of a partition that becomes empty. recoverLog compacts, and retainer
+			// deletes expired records instead.
 			"log.cleaner.backoff.ms":    "315360000000",
 			"offsets.retention.minutes": "525600",
 		}),
-	}
-	if c.sync {
-		opts = append(opts, kfake.SyncWrites())
-	}
-	cluster, err := kfake.NewCluster(opts...)
+	)
 	if err != nil {
 		l.Close()
 		return fmt.Errorf("open log: %w", err)
 	}
 	useBatchSegments(cluster)
+	refuseOnFullDisk(cluster, func() string { return fullReason(c.dir) }, c.log)
 	debug.FreeOSMemory() // that reading the log took
-	if !c.sync {
-		var syncing sync.WaitGroup
-		defer syncing.Wait()
-		syncing.Go(func() { syncLog(ctx, filepath.Join(c.dir, "log"), c.log) })
-	}
-	r := retainer{cluster: cluster, socket: l.Addr().String(), partitionBytes: c.partitionBytes, log: c.log}
-	r.run(ctx)
+	syncing, stopSync := context.WithCancel(ctx)
+	defer stopSync()
+	var running sync.WaitGroup
+	running.Go(func() { syncLog(syncing, files, c.log) })
+	r := retainer{cluster: cluster, socket: l.Addr().String(), dir: logDir, partitionBytes: c.partitionBytes,
+		holes: recovered.holes(), compacted: recovered.compactedSizes(), log: c.log}
+	err = r.run(ctx)
+	stopSync()
+	running.Wait()
 	cluster.Close()
-	return nil
+	synced := files.syncAll()
+	return errors.Join(err, synced, ends.close(synced == nil))
 }
 
 // socketListener gives the broker a host and port to advertise, which a socket lacks. Clients dial the socket
@@ -81,13 +94,11 @@ func (advertised) String() string  { return "embedded.invalid:9092" }
 // are deleted as a whole, so larger ones would keep expired records (the salts of visitors' ids) on
 // disk.
 func useBatchSegments(cluster *kfake.Cluster) {
-	const maxRetention = 3 * 24 * time.Hour
 	cluster.ControlKey(int16(kmsg.CreateTopics), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
 		for i := range r.(*kmsg.CreateTopicsRequest).Topics {
 			t := &r.(*kmsg.CreateTopicsRequest).Topics[i]
-			retention, err := strconv.ParseInt(requestedSetting(t, "retention.ms"), 10, 64)
-			if err != nil || retention < 0 || retention >= maxRetention.Milliseconds() {
+			if !shortRetention(requestedSetting(t, "retention.ms")) {
 				continue
 			}
 			if one := "1"; requestedSetting(t, "segment.bytes") == "" {
@@ -97,6 +108,13 @@ func useBatchSegments(cluster *kfake.Cluster) {
 		}
 		return nil, nil, false
 	})
+}
+
+// shortRetention reports whether a value of retention.ms is below three days.
+func shortRetention(ms string) bool {
+	const maxRetention = 3 * 24 * time.Hour
+	retention, err := strconv.ParseInt(ms, 10, 64)
+	return err == nil && retention >= 0 && retention < maxRetention.Milliseconds()
 }
 
 func requestedSetting(t *kmsg.CreateTopicsRequestTopic, name string) string {

@@ -23,6 +23,7 @@ const (
 
 	exitFailed    = 1
 	exitPermanent = 3 // the parent doesn't start the child again
+	exitAgain     = 4 // the child ended to be started again
 )
 
 // Main is the main function of the child processes. A program that uses this package calls it with
@@ -97,6 +98,9 @@ func (c *childConfig) main(run func(context.Context, childConfig) error) int {
 	}
 	defer unlock()
 	err = run(ctx, *c)
+	if errors.Is(err, errGrown) {
+		return exitAgain
+	}
 	if err != nil {
 		c.log.Error(err.Error())
 	}

@@ -9,8 +9,10 @@
 // no permission for the data dir).
 //
 // After a loss of power, ClickHouse has all it acknowledged, because it syncs every insert. The broker
-// has it only with Config.Sync: without, it syncs the log once a second, and a loss of power can lose
-// the last second.
+// has all sites, keys and salts, and all events with Config.Sync: without, it syncs the log once a second,
+// and a loss of power can lose the last second. Before the broker opens its files, it sets aside what can't
+// be read. If records may be lost, it marks the place in the log, see topic.LogCut, and goes on behind
+// offsets that were never given out.
 package embedded
 
 import (
@@ -31,11 +33,13 @@ type Config struct {
 	Log     *slog.Logger
 	Metrics prometheus.Registerer // nil: no metrics
 
-	// Sync makes the broker sync every batch to disk before it acknowledges it. Batches are synced one
-	// after the other, and each takes the time of two syncs.
+	// Sync makes the broker sync every batch to disk before it acknowledges it. Batches of a partition that
+	// wait at the same time share a sync.
 	Sync bool
 	// PartitionBytes bounds the log of each of the broker's partitions, in bytes, at least 1 MiB; 0
-	// means 256 MiB. At its start the broker reads the whole log into memory.
+	// means 256 MiB. The newest 21 minutes stay in any case, since a start needs them; then the free disk
+	// bounds the log: with less than 128 MiB of it the broker refuses events. At its start the broker reads
+	// the whole log into memory.
 	PartitionBytes int64
 
 	// Library is the path of libchdb.so, from FindLibrary.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -25,20 +27,30 @@ const (
 	recordLimitAge = time.Hour // younger records stay, also above recordLimit
 )
 
+// keptAlways is the newest part of each partition, in log time, that stays above partitionBytes too: the
+// aggregator's warm-up, and five minutes by which its watermark and its commits may lag behind.
+const keptAlways = 16*time.Minute + 5*time.Minute
+
+// errGrown ends a broker whose next start compacts a topic that has grown, see clean.
+var errGrown = errors.New("a compacted topic has grown")
+
 // retainer bounds the log. From each partition it deletes records that are older than the topic's
-// retention.ms, records above recordLimit that are older than recordLimitAge, and the oldest records
-// above partitionBytes. The newest record always stays: without any record the broker would forget the
-// partition's end offset at its next start. Compacted topics stay whole; they grow only by an operator's
-// changes.
+// retention.ms, records above recordLimit that are older than recordLimitAge, and above partitionBytes the
+// oldest records, except those of keptAlways. The newest record always stays: without any record the broker
+// would forget the partition's end offset at its next start. Compacted topics stay whole until the next
+// start.
 type retainer struct {
 	cluster        *kfake.Cluster
 	socket         string // path of the broker's
+	dir            string // of the log
 	partitionBytes int64
+	holes          map[string][]hole // by the name of the partition's directory
+	compacted      map[string]int64  // size of each compacted partition at the start
 	log            *slog.Logger
 }
 
-// run enforces the bounds once a minute until ctx ends.
-func (r *retainer) run(ctx context.Context) {
+// run enforces the bounds once a minute until ctx ends. It fails with errGrown.
+func (r *retainer) run(ctx context.Context) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(advertised{}.String()), kgo.ClientID("retention"),
 		kgo.Dialer(func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
@@ -47,7 +59,7 @@ func (r *retainer) run(ctx context.Context) {
 	if err != nil {
 		r.log.Error("open client for retention: the log grows without bounds", "error", err)
 		<-ctx.Done()
-		return
+		return nil
 	}
 	defer client.Close()
 	tick := time.NewTicker(retainEvery)
@@ -56,9 +68,12 @@ func (r *retainer) run(ctx context.Context) {
 		if err := r.enforce(ctx, client); err != nil && ctx.Err() == nil {
 			r.log.Error("delete expired records", "error", err)
 		}
+		if r.grown() {
+			return errGrown
+		}
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-tick.C:
 		}
 	}
@@ -106,22 +121,95 @@ func (r *retainer) trim(
 			return err
 		}
 	}
-	if p.HighWatermark-p.LogStartOffset > recordLimit {
+	holes := r.holes[fmt.Sprintf("%s-%d", t.Topic, p.Partition)]
+	if newest := behindRecords(p, holes, recordLimit); newest > p.LogStartOffset {
 		aged, err := offsetAt(ctx, client, t.Topic, p, now.Add(-recordLimitAge))
 		if err != nil {
 			return err
 		}
-		start = max(start, min(aged, p.HighWatermark-recordLimit))
+		start = max(start, min(aged, newest))
 	}
 	if excess := p.NumBytes - r.partitionBytes; excess > 0 {
-		share := float64(excess) / float64(p.NumBytes)
-		start = max(start, p.LogStartOffset+int64(share*float64(p.HighWatermark-p.LogStartOffset)))
+		behind, err := r.behindBytes(t.Topic, p, excess)
+		if err != nil {
+			return err
+		}
+		kept, err := offsetAt(ctx, client, t.Topic, p, time.UnixMilli(p.MaxTimestamp).Add(-keptAlways))
+		if err != nil {
+			return err
+		}
+		start = max(start, min(behind, kept))
 	}
 	start = min(start, p.HighWatermark-1)
 	if start <= p.LogStartOffset {
 		return nil
 	}
 	return deleteRecords(ctx, client, t.Topic, p.Partition, start)
+}
+
+// behindRecords returns the offset of the n-th newest record of a partition, whose holes are in order.
+func behindRecords(p *kfake.PartitionInfo, holes []hole, n int64) int64 {
+	end := p.HighWatermark
+	for i := len(holes) - 1; i >= 0 && holes[i].to <= end; i-- {
+		if end-holes[i].to >= n {
+			break
+		}
+		n -= end - holes[i].to
+		end = holes[i].from
+	}
+	return end - n
+}
+
+// behindBytes returns the offset behind the oldest bytes of a partition.
+func (r *retainer) behindBytes(topic string, p *kfake.PartitionInfo, bytes int64) (int64, error) {
+	dir := filepath.Join(r.dir, "partitions", fmt.Sprintf("%s-%d", topic, p.Partition))
+	bases, err := segments(dir)
+	if err != nil {
+		return 0, err
+	}
+	for _, base := range bases {
+		b, err := os.ReadFile(segmentPath(dir, base)) // segments are small
+		if err != nil {
+			return 0, fmt.Errorf("read segment: %w", err)
+		}
+		all, _ := readBatches(b, base)
+		for _, x := range all {
+			if x.end <= p.LogStartOffset {
+				continue // deleted, in a segment that has other records
+			}
+			if bytes -= int64(len(x.raw)); bytes <= 0 {
+				return x.end, nil
+			}
+		}
+	}
+	return p.HighWatermark, nil
+}
+
+// grown reports whether a compacted topic is worth a compaction.
+func (r *retainer) grown() bool {
+	for name, before := range r.compacted {
+		if size := partitionSize(filepath.Join(r.dir, "partitions", name)); size > compactAbove &&
+			size > compactFactor*before {
+			r.log.Info("restarting the broker to compact a topic", "partition", name, "bytes", size,
+				"after the last compaction", before)
+			return true
+		}
+	}
+	return false
+}
+
+// partitionSize returns the size of a partition's segments in bytes.
+func partitionSize(dir string) (size int64) {
+	bases, err := segments(dir)
+	if err != nil {
+		return 0
+	}
+	for _, base := range bases {
+		if info, err := os.Stat(segmentPath(dir, base)); err == nil {
+			size += info.Size()
+		}
+	}
+	return size
 }
 
 // deleteRecords deletes the records of a partition before an offset.

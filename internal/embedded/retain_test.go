@@ -68,7 +68,8 @@ func (l *testLog) write(topic string, n int, age time.Duration, size int) {
 }
 
 func (l *testLog) retain(partitionBytes int64) {
-	r := retainer{cluster: l.cluster, partitionBytes: partitionBytes, log: slog.New(slog.DiscardHandler)}
+	r := retainer{cluster: l.cluster, dir: l.dir, partitionBytes: partitionBytes,
+		log: slog.New(slog.DiscardHandler)}
 	if err := r.enforce(l.Context(), l.client); err != nil {
 		l.Fatal(err)
 	}
@@ -101,6 +102,7 @@ func TestRetention(t *testing.T) {
 	for topic, settings := range map[string]map[string]string{
 		"aged":    {"retention.ms": hour},
 		"sized":   {"retention.ms": "-1"},
+		"warm-up": {"retention.ms": "-1"},
 		"expired": {"retention.ms": hour},
 		"sites":   {"cleanup.policy": "compact"},
 		"salts":   {"retention.ms": hour},
@@ -109,14 +111,19 @@ func TestRetention(t *testing.T) {
 	}
 	l.write("aged", 50, 2*time.Hour, 10)
 	l.write("aged", 30, time.Minute, 10)
-	l.write("sized", 400, 2*time.Hour, 10_000)
+	l.write("sized", 300, 3*time.Hour, 10_000)
+	l.write("sized", 100, 2*time.Hour, 10_000)
+	// What a start has to read stays, whatever its size: the newest 21 minutes of the log's time.
+	l.write("warm-up", 20, 3*time.Hour, 10_000)
+	l.write("warm-up", 400, 2*time.Hour, 10_000)
 	l.write("expired", 5, 2*time.Hour, 10)
 	l.write("sites", 5, 1000*time.Hour, 10)
 	l.write("salts", 3, 2*time.Hour, 10)
 	l.write("salts", 2, time.Minute, 10)
 	l.retain(1 << 20)
 
-	for topic, want := range map[string]int64{"aged": 30, "expired": 1, "sites": 5, "salts": 2} {
+	for topic, want := range map[string]int64{"aged": 30, "expired": 1, "sites": 5, "salts": 2,
+		"warm-up": 400} {
 		if got := l.records(topic); got != want {
 			t.Errorf("%s: %d records are left, want %d", topic, got, want)
 		}
@@ -145,11 +152,12 @@ func TestSyncChanged(t *testing.T) {
 	l := openLog(t, dir)
 	l.create("ev", nil)
 	l.write("ev", 20, 0, 10_000)
-	synced := map[string]time.Time{"gone": {}}
-	if err := syncChanged(dir, synced); err != nil {
+	s := newSyncer(dir)
+	if err := s.syncAll(); err != nil {
 		t.Fatal(err)
 	}
-	if n, _ := l.files("ev"); len(synced) != n+1 || n < 2 { // +1: groups.log
+	synced := s.files("ev-0").synced
+	if n, _ := l.files("ev"); len(synced) != n || n < 2 {
 		t.Errorf("%d of %d files are synced: %v", len(synced), n, synced)
 	}
 	l.close()

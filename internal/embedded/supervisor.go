@@ -100,6 +100,10 @@ func (s *supervisor) run(ctx context.Context) error {
 		if errors.As(err, &exit) && exit.ExitCode() == exitPermanent {
 			return fmt.Errorf("start %s: %s", s.name, s.lastLoggedError())
 		}
+		if exit != nil && exit.ExitCode() == exitAgain {
+			s.setState(0, s.name+" is being started again")
+			continue
+		}
 		if settled {
 			backoff.Reset()
 		}

@@ -144,6 +144,11 @@ func (d *Decoder) event(e *Event, b []byte) error {
 					return fmt.Errorf("read event: id of %d bytes: %w", len(v.bytes), ErrCorrupt)
 				}
 				copy(e.ID[:], v.bytes)
+			case fieldPreviousID:
+				if e.HasPreviousID = len(v.bytes) > 0; e.HasPreviousID && len(v.bytes) != len(e.PreviousID) {
+					return fmt.Errorf("read event: previous id of %d bytes: %w", len(v.bytes), ErrCorrupt)
+				}
+				copy(e.PreviousID[:], v.bytes)
 			case fieldProps:
 				switch {
 				case propsAt < 0:

@@ -63,6 +63,10 @@ func AppendEvent(b []byte, e *Event) []byte {
 	b = wire.AppendString(b, fieldCity, e.City)
 	b = wire.AppendString(b, fieldChannel, e.Channel)
 	b = wire.AppendString(b, fieldScreen, e.Screen)
+	if e.HasPreviousID {
+		b = protowire.AppendTag(b, fieldPreviousID, protowire.BytesType)
+		b = protowire.AppendBytes(b, e.PreviousID[:])
+	}
 
 	size := len(b) - start
 	var length [10]byte

@@ -56,8 +56,10 @@ type Event struct {
 	Time            int64    // of receipt, ms since 1970 UTC
 	Visitor         uint64   // salted with the day's salt
 	PreviousVisitor uint64   // by the salt of the day before, in the first 10 minutes of a UTC day, else 0
-	ID              [16]byte // the client's id of the event, hashed; see HasID
+	ID              [16]byte // the client's id of the event, hashed with Visitor; see HasID
+	PreviousID      [16]byte // the same, hashed with PreviousVisitor; see HasPreviousID
 	HasID           bool
+	HasPreviousID   bool
 	Interactive     bool // counts against a bounce
 	Kind            Kind
 	ScrollDepth     uint32 // percent
@@ -132,6 +134,7 @@ const (
 	fieldCity            = 31
 	fieldChannel         = 32
 	fieldScreen          = 33
+	fieldPreviousID      = 34
 
 	fieldPropKey   = 1
 	fieldPropValue = 2

@@ -122,6 +122,14 @@ func same(t *testing.T, m protoreflect.Message, e Event) {
 			if string(m.Get(f).Bytes()) != string(id) {
 				t.Errorf("id by the schema: %x, want %x", m.Get(f).Bytes(), id)
 			}
+		case "previous_id":
+			var id []byte
+			if e.HasPreviousID {
+				id = e.PreviousID[:]
+			}
+			if string(m.Get(f).Bytes()) != string(id) {
+				t.Errorf("previous id by the schema: %x, want %x", m.Get(f).Bytes(), id)
+			}
 		case "props":
 			n := 0
 			_ = EachProp(e.Props, func(k, v string) bool {

@@ -40,7 +40,7 @@ func (a *arrivals) enter(c net.Conn) int {
 
 // leave removes a connection whose first request is answered or taken over, or that is closed.
 func (a *arrivals) leave(c net.Conn) {
-	for { // as a tls.Conn is
+	for { // out of a tls.Conn and a progressConn
 		wrapped, ok := c.(interface{ NetConn() net.Conn })
 		if !ok {
 			break

@@ -72,8 +72,8 @@ func newServer(
 	}
 	if t, ok := l.(*TLSListener); ok {
 		s.http.TLSConfig = t.Config
-		plain := progressListener{&pacedListener{Listener: t.Listener, arrivals: crowd}, limits.write}
-		s.listener = tls.NewListener(plain, t.Config)
+		plain := &pacedListener{Listener: t.Listener, arrivals: crowd}
+		s.listener = tls.NewListener(progressListener{plain, limits.write}, t.Config)
 	} else if len(fastPaths) > 0 {
 		s.fast = newFastPath(base, s.listener, s.counted(h), limits, fastPaths, crowd.leave)
 		s.listener = s.fast

@@ -129,7 +129,8 @@ func (r *Registry) NewKey(ctx context.Context, name string, admin bool, sites []
 	case admin && len(sites) > 0:
 		return Key{}, "", fmt.Errorf("%w: an admin key reads all sites; leave the sites out", ErrInvalid)
 	case !admin && len(sites) == 0:
-		return Key{}, "", fmt.Errorf("%w: name the sites that the key reads, or say that it reads all", ErrInvalid)
+		return Key{}, "", fmt.Errorf(
+			"%w: name the sites that the key reads, or say that it reads all", ErrInvalid)
 	case len(sites) > maxKeySites:
 		return Key{}, "", fmt.Errorf("%w: there are %d sites; name at most %d, or say that the key reads all",
 			ErrInvalid, len(sites), maxKeySites)

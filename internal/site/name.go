@@ -21,8 +21,8 @@ func cleanName(of, name string) (string, error) {
 	case name == "" || len(name) > maxName:
 		return "", fmt.Errorf("%w: a %s needs a name of at most %d bytes", ErrInvalid, of, maxName)
 	case !utf8.ValidString(name) || strings.ContainsFunc(name, isHidden):
-		return "", fmt.Errorf("%w: the name of a %s has a control or format character, as in %+q; leave it out",
-			ErrInvalid, of, shorten(name))
+		return "", fmt.Errorf("%w: the name of a %s has a control or format character, as in %+q; "+
+			"leave it out", ErrInvalid, of, shorten(name))
 	}
 	return name, nil
 }

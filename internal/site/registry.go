@@ -2,12 +2,10 @@ package site
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"nowcast/internal/broker"
@@ -22,11 +20,11 @@ type Registry struct {
 	kafka *broker.Client
 	log   *slog.Logger
 	kinds map[string]recordKind // by the prefix of their records' keys
-	sites *sites
-	keys  *keys
-	links *links
 
-	secret atomic.Pointer[[32]byte] // nil until it is known
+	sites   *sites
+	keys    *keys
+	links   *links
+	secrets *secrets
 
 	repairDelay time.Duration // at most twice that until a rejected record is followed by the one in effect
 
@@ -35,7 +33,8 @@ type Registry struct {
 	changed        chan struct{}       // closed and replaced when a field of this block changes
 	ready          bool                // the log is read to its end at the start, and the secret is known
 	reason         string              // why it isn't ready, or the last error of reading; "" after a success
-	secretDiverges bool                // the newest secret in the log differs from the first one
+	legacyDiverges bool                // the newest record of version 0 of the secret differs from the first
+	legacyKey      string              // version 0 of the secret
 	dangling       map[string]bool     // keys whose newest record was rejected; see repair
 	writes         map[string]*verdict // of the records that this process is writing, by header.Write
 
@@ -55,7 +54,7 @@ func NewRegistry(c *broker.Client, log *slog.Logger) *Registry {
 		changed: make(chan struct{}), reason: "reading the sites from Kafka",
 		dangling: map[string]bool{}, writes: map[string]*verdict{},
 	}
-	r.sites, r.keys, r.links = newSites(r), newKeys(r), newLinks(r)
+	r.sites, r.keys, r.links, r.secrets = newSites(r), newKeys(r), newLinks(r), newSecrets(r)
 	return r
 }
 
@@ -96,23 +95,14 @@ func (r *Registry) prepare(ctx context.Context, end int64) {
 	if end > 0 && r.waitFor(ctx, end) != nil {
 		return
 	}
-	for !r.secretKnown() {
-		var candidate [32]byte
-		_, _ = rand.Read(candidate[:])
-		if !r.writeSecret(ctx, candidate) {
-			return
-		}
+	if !r.ensureSecret(ctx) {
+		return
 	}
 	r.mu.Lock()
 	r.ready, r.reason = true, ""
 	r.broadcast()
 	r.mu.Unlock()
-	// Compaction keeps the newest record of a key, so the newest has to equal the first.
-	for r.wait(ctx, func() bool { return r.secretDiverges }) == nil {
-		if !r.writeSecret(ctx, r.Secret()) {
-			return
-		}
-	}
+	r.repairLegacy(ctx)
 }
 
 func (r *Registry) setReason(err error) {
@@ -204,8 +194,8 @@ func (r *Registry) apply(record broker.Record) error {
 	switch {
 	case ok:
 		err = r.applyTo(kind, key, id, record.Value)
-	case key == secretRecord:
-		err = r.applySecret(record.Value)
+	case key == legacySecret:
+		err = r.applyLegacySecret(record.Value)
 	default:
 		err = errors.New("unknown kind of record")
 	}
@@ -232,6 +222,17 @@ func (r *Registry) applyTo(kind recordKind, key, id string, value []byte) error 
 		delete(r.dangling, key)
 	}
 	return nil
+}
+
+func (r *Registry) applyLegacySecret(value []byte) error {
+	diverges, err := r.secrets.applyLegacy(value)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.legacyDiverges = diverges; diverges {
+		r.legacyKey = r.secrets.legacy.Key
+		r.broadcast()
+	}
+	return err
 }
 
 // write appends a record. It tries again while the error is retryable.

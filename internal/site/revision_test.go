@@ -219,14 +219,16 @@ func TestRecordsWithoutRevision(t *testing.T) {
 	if k, ok := r.Authenticate("nck_x"); !ok || !k.AllSites {
 		t.Errorf("a key of a version in which no sites meant all: %t %+v", ok, k)
 	}
-	if s, err := r.Change(t.Context(), "x.example.com", func(s *Site) error { s.Listed = true; return nil }); err != nil ||
+	s, err := r.Change(t.Context(), "x.example.com", func(s *Site) error { s.Listed = true; return nil })
+	if err != nil ||
 		s.Revision != 1 || s.Generation != s.Created.UnixMilli() {
 		t.Errorf("%v %+v", err, s)
 	}
 	// An old process writes, while others have revisions already.
 	w.produce("site/x.example.com", site+`false}`)
 	w.soon("it is in effect", func() bool { s, _ := r.Lookup("x.example.com"); return !s.Public })
-	if s, err := r.Change(t.Context(), "x.example.com", func(s *Site) error { s.Public = true; return nil }); err != nil ||
+	s, err = r.Change(t.Context(), "x.example.com", func(s *Site) error { s.Public = true; return nil })
+	if err != nil ||
 		s.Revision != 1 {
 		t.Errorf("%v %+v", err, s)
 	}

@@ -2,11 +2,9 @@ package site
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -132,63 +130,6 @@ func TestKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.soon("it opens nothing any more", func() bool { _, ok := a.Authenticate(secret); return !ok })
-}
-
-// All who start at once agree on one secret, and so do those that start later.
-func TestSecret(t *testing.T) {
-	w := newWorld(t)
-	var all []*Registry
-	for range 5 {
-		all = append(all, w.registry())
-	}
-	var wg sync.WaitGroup
-	for _, r := range all {
-		wg.Go(func() { w.ready(r) })
-	}
-	wg.Wait()
-	all = append(all, w.ready(w.registry()))
-	for _, r := range all {
-		if r.Secret() != all[0].Secret() || r.Secret() == [32]byte{} {
-			t.Errorf("%x, %x", r.Secret(), all[0].Secret())
-		}
-	}
-	// Compaction keeps the last record of a key, so whatever is written later, the first one is written
-	// again.
-	want := all[0].Secret()
-	w.soon("the last is the first", func() bool { return w.lastSecret() == hex.EncodeToString(want[:]) })
-	c := broker.New(broker.Config{Addrs: w.addrs})
-	defer c.Close()
-	for _, v := range [][]byte{[]byte(strings.Repeat("ab", 32)), []byte("zz"), nil} {
-		if _, err := c.ProduceKeyed(t.Context(), topic.Sites, []byte(secretRecord), v); err != nil {
-			t.Fatal(err)
-		}
-		w.soon(
-			"the last is the first again",
-			func() bool { return w.lastSecret() == hex.EncodeToString(want[:]) },
-		)
-	}
-	if all[0].Secret() != want || w.ready(w.registry()).Secret() != want {
-		t.Error("the secret has changed")
-	}
-}
-
-func (w *world) lastSecret() (last string) {
-	c := broker.New(broker.Config{Addrs: w.addrs})
-	defer c.Close()
-	_, end, err := c.Bounds(w.t.Context(), topic.Sites, 0)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	_ = c.Follow(w.t.Context(), broker.Follower{Topic: topic.Sites, Record: func(r broker.Record) error {
-		if string(r.Key) == secretRecord {
-			last = string(r.Value)
-		}
-		if r.Offset == end-1 {
-			return errors.New("read")
-		}
-		return nil
-	}})
-	return last
 }
 
 // What isn't ours in the topic harms nothing.

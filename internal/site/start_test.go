@@ -85,7 +85,8 @@ func TestStartWithManySites(t *testing.T) {
 	if s := r.Sites(); len(s) != n || s[0].Domain != "site-0.example.com" || len(r.Keys()) != n {
 		t.Errorf("%d sites, %d keys", len(r.Sites()), len(r.Keys()))
 	}
-	if k, ok := r.keys.byHash.get(hash("000000000007")); !ok || !slices.Equal(k.Sites, []string{"site-7.example.com"}) {
+	k, ok := r.keys.byHash.get(hash("000000000007"))
+	if !ok || !slices.Equal(k.Sites, []string{"site-7.example.com"}) {
 		t.Errorf("%t %+v", ok, k)
 	}
 	limit := time.Second

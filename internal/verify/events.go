@@ -73,6 +73,10 @@ func (r *run) compareEvent(p int, rc *recount, e *event.Event, offset int64, ind
 	i, has := slices.BinarySearchFunc(rc.storedEvents, storedEvent{offset: offset, index: index},
 		compareStored)
 	if !has {
+		if c := r.report.cutAt(p, offset); c != nil {
+			c.StoredEvents++
+			return
+		}
 		d.What = "no event of the log explains it"
 		r.report.differ(d)
 		return

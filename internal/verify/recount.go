@@ -198,6 +198,17 @@ func (r *recount) forget() {
 	}
 }
 
+// isDuplicate reports whether an id was used before, and remembers it.
+func (r *recount) isDuplicate(id clientID, at int64) bool {
+	last, has := r.ids[id]
+	if !has || last <= r.watermark-idMemory {
+		r.ids[id] = at
+		return false
+	}
+	r.ids[id] = max(last, at)
+	return last > at-idMemory
+}
+
 func (r *recount) classify(x broker.Record, h event.Header, i int, e *event.Event, tooOld bool,
 	report *Report) class {
 	e.Time = max(0, min(e.Time, x.Time))
@@ -210,17 +221,11 @@ func (r *recount) classify(x broker.Record, h event.Header, i int, e *event.Even
 	case r.watermark != never && (second+1)*1000 <= r.watermark:
 		c = late
 	}
-	if e.HasID {
-		id := clientID{site, e.ID}
-		last, has := r.ids[id]
-		if has && last > r.watermark-idMemory {
-			if last > e.Time-idMemory {
-				c = duplicate
-			}
-			r.ids[id] = max(last, e.Time)
-		} else {
-			r.ids[id] = e.Time
-		}
+	if e.HasID && r.isDuplicate(clientID{site, e.ID}, e.Time) {
+		c = duplicate
+	}
+	if e.HasPreviousID && r.isDuplicate(clientID{site, e.PreviousID}, e.Time) {
+		c = duplicate
 	}
 	if c == inWindow {
 		r.openSeconds[second]++

@@ -41,6 +41,7 @@ type Report struct {
 	Different   int          `json:"different"` // 0: everything agrees
 	Differences []Difference `json:"differences"`
 	Lates       []Lateness   `json:"lates"`
+	Cuts        []*LogCut    `json:"cuts"` // of the log, with the differences that they explain
 	// explanations, and what retention kept from being compared
 	Notes        []string `json:"notes"`
 	NotCompared  []string `json:"not_compared"` // because lanes are behind
@@ -136,6 +137,9 @@ func (r *Report) addLate(partition int, offset int64, node uint64, site string, 
 }
 
 func (r *Report) differ(d Difference) {
+	if r.explainedByCut(d) {
+		return
+	}
 	if r.Different++; len(r.Differences) < maxDifferences {
 		r.Differences = append(r.Differences, d)
 	}
@@ -225,6 +229,9 @@ func (r *Report) Print(w io.Writer, limit int) error {
 		if err := t.Flush(); err != nil {
 			return err
 		}
+	}
+	if err := r.printCuts(w); err != nil {
+		return err
 	}
 	for i, n := range slices.Concat(r.Notes, r.NotCompared) {
 		if i == 0 {

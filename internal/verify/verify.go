@@ -218,7 +218,8 @@ func (r *run) offsets(ctx context.Context, p int) (from, to int64, headLost bool
 func (r *run) read(ctx context.Context, name string, p int, from, to int64,
 	each func(broker.Record) error) error {
 	span := broker.Range{Topic: name, Partition: p, From: from, To: to,
-		Gap: func(g broker.Gap) { r.report.note("%s", g) }}
+		Gap: func(g broker.Gap) { r.report.note("%s", g) },
+		Cut: r.report.addCut}
 	for x, err := range broker.ReadRange(ctx, r.log, span) {
 		if err == nil {
 			err = each(x)

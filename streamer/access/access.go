@@ -61,7 +61,7 @@ func New(cfg Config, sites *site.Registry) (*Control, error) {
 		return nil, fmt.Errorf("parse public URL: %w", err)
 	}
 	keys := keyring{sites: sites, operator: cfg.AdminKey}
-	return &Control{cfg: cfg, sites: sites, signer: signer{keys}, origins: origins{public}}, nil
+	return &Control{cfg: cfg, sites: sites, signer: signer{keys, sites}, origins: origins{public}}, nil
 }
 
 // RequireSites is the middleware of every route: until the sites topic has been read, no answer can say that
@@ -239,7 +239,8 @@ func (a *Control) ReadableSites(r *http.Request) []site.Site {
 // site is removed, also if the site is made again, a public site is made private, or the cookie has expired.
 func (a *Control) MayRead(p api.Principal, domain string) bool {
 	st, exists := a.sites.Lookup(domain)
-	if !exists || p.Generation != 0 && p.Generation != st.Generation || p.Expires != 0 && time.Now().Unix() >= p.Expires {
+	former := p.Generation != 0 && p.Generation != st.Generation
+	if !exists || former || p.Expires != 0 && time.Now().Unix() >= p.Expires {
 		return false
 	}
 	switch p.Kind {

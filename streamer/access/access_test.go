@@ -1,6 +1,7 @@
 package access
 
 import (
+	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -27,7 +28,25 @@ func operatorOnly(t testing.TB, secret string) *Control {
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.signer.keys = fixedKeys{}
 	return a
+}
+
+// fixedKeys is the secret of a cluster.
+type fixedKeys struct{}
+
+func (fixedKeys) SigningKey(purpose string) [32]byte { return sha256.Sum256([]byte(purpose)) }
+
+func (k fixedKeys) AcceptedKeys(purpose string) [][32]byte { return [][32]byte{k.SigningKey(purpose)} }
+
+// Before the cluster's secret is known nothing is valid, also what is signed with a key of zeroes.
+func TestNothingIsValidWithoutSecret(t *testing.T) {
+	a := operatorOnly(t, adminSecret)
+	a.signer.keys = a.sites
+	value := a.signer.ticketValue(operatorsTicket(time.Now().Add(time.Minute)))
+	if _, ok := a.signer.readTicket(value, time.Now()); ok {
+		t.Error("a ticket is valid")
+	}
 }
 
 func operatorsTicket(expires time.Time) ticket {

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,25 +30,34 @@ const (
 // strictBase64 decodes only the one canonical text of a MAC.
 var strictBase64 = base64.RawURLEncoding.Strict()
 
-// signer signs the values of cookies and tickets with HMAC-SHA256 and the cluster's secret: any instance can
-// verify them and none has to remember them. The purpose is part of what is signed, so that a value of one
-// kind is no value of another.
-type signer struct{ keyring }
+// signer signs the values of cookies and tickets with HMAC-SHA256: any instance can verify them and none has
+// to remember them. Each purpose has a key of its own, derived from the cluster's secret.
+type signer struct {
+	keyring
+	keys signingKeys
+}
+
+// signingKeys are the keys of the cluster's secret for a purpose.
+type signingKeys interface {
+	SigningKey(purpose string) [32]byte
+	AcceptedKeys(purpose string) [][32]byte
+}
 
 // sign returns "text.mac". The id is that of the key or link behind the text.
 func (s signer) sign(purpose, id, text string) string {
-	return text + "." + strictBase64.EncodeToString(s.mac(purpose, id, text))
+	return text + "." + strictBase64.EncodeToString(s.mac(s.keys.SigningKey(purpose), purpose, id, text))
 }
 
-// verify reports whether this cluster signed a text.
+// verify reports whether this cluster signed a text, with a secret that is still accepted.
 func (s signer) verify(purpose, id, text, mac string) bool {
 	got, err := strictBase64.DecodeString(mac)
-	return err == nil && hmac.Equal(got, s.mac(purpose, id, text))
+	return err == nil && slices.ContainsFunc(s.keys.AcceptedKeys(purpose), func(key [32]byte) bool {
+		return hmac.Equal(got, s.mac(key, purpose, id, text))
+	})
 }
 
-func (s signer) mac(purpose, id, text string) []byte {
-	secret := s.sites.Secret()
-	m := hmac.New(sha256.New, secret[:])
+func (s signer) mac(key [32]byte, purpose, id, text string) []byte {
+	m := hmac.New(sha256.New, key[:])
 	fmt.Fprintf(m, "%s %s", purpose, text)
 	if id == operatorID { // a change of the operator's key invalidates what the former key signed
 		fmt.Fprintf(m, " %x", sha256.Sum256([]byte(s.operator)))

@@ -54,8 +54,8 @@ func (h *Handlers) makeKey(ctx context.Context, in api.KeyCreate) (site.Key, str
 	case admin:
 		return h.sites.NewKey(ctx, in.Name, true, nil)
 	case in.Sites == nil || len(*in.Sites) == 0:
-		return site.Key{}, "", fmt.Errorf(`%w: name the sites that the key reads, as "sites": ["example.com"], `+
-			`or say "all_sites": true`, site.ErrInvalid)
+		return site.Key{}, "", fmt.Errorf(`%w: name the sites that the key reads, `+
+			`as "sites": ["example.com"], or say "all_sites": true`, site.ErrInvalid)
 	}
 	return h.sites.NewKey(ctx, in.Name, false, *in.Sites)
 }

@@ -405,6 +405,12 @@ type QueryRow struct {
 	Metrics []*float32 `json:"metrics"`
 }
 
+// SecretRotated defines model for SecretRotated.
+type SecretRotated struct {
+	Created time.Time `json:"created"`
+	Version int       `json:"version"`
+}
+
 // Session defines model for Session.
 type Session struct {
 	Admin         bool `json:"admin"`
@@ -762,6 +768,9 @@ type ServerInterface interface {
 	// DeleteKey Remove a key, and with it the sessions made by it
 	// (DELETE /api/v1/keys/{id})
 	DeleteKey(c *gin.Context, id string)
+	// RotateSecret Make a new version of the secret that signs tickets and the cookies of share links
+	// (POST /api/v1/secret/rotate)
+	RotateSecret(c *gin.Context)
 	// GetSession The key behind the request, and what it may do
 	// (GET /api/v1/session)
 	GetSession(c *gin.Context)
@@ -1025,6 +1034,19 @@ func (siw *ServerInterfaceWrapper) DeleteKey(c *gin.Context) {
 	}
 
 	siw.Handler.DeleteKey(c, id)
+}
+
+// RotateSecret operation middleware
+func (siw *ServerInterfaceWrapper) RotateSecret(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RotateSecret(c)
 }
 
 // GetSession operation middleware
@@ -1524,4 +1546,5 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/v1/keys", wrapper.ListKeys)
 	router.POST(options.BaseURL+"/api/v1/keys", wrapper.CreateKey)
 	router.DELETE(options.BaseURL+"/api/v1/keys/:id", wrapper.DeleteKey)
+	router.POST(options.BaseURL+"/api/v1/secret/rotate", wrapper.RotateSecret)
 }

@@ -58,7 +58,9 @@ func TestDecode(t *testing.T) {
 
 // What is accepted is exactly what the type can say: decoded and written again it has all of the fields.
 func FuzzCheckFields(f *testing.F) {
-	for _, s := range []string{`{"name":"x","admin":true}`, `{"NAME":1}`, `{"name":"a","name":"b"}`, `[{"a":null}]`} {
+	for _, s := range []string{
+		`{"name":"x","admin":true}`, `{"NAME":1}`, `{"name":"a","name":"b"}`, `[{"a":null}]`,
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, body string) {

@@ -59,6 +59,7 @@ type Board struct {
 	lastFinal         int64 // newest final second, unix; 0: none yet
 	firstPassed       int64 // newest second that the first emission passed; -1: none yet
 	logTime           int64 // ms
+	cutAt             int64 // when the log went on behind its newest cut, ms; 0: it isn't cut
 	incompleteSeconds uint64
 	hasAbsent         bool    // a second on the board is incomplete
 	changed           []*Site // watched sites that changed since the last TakeChanges
@@ -161,6 +162,22 @@ func (b *Board) Apply(partition int, offset int64, e *window.Emission) {
 	if len(b.changed) > 0 {
 		b.notify()
 	}
+}
+
+// Cut notes that the log has lost records and goes on at a time, in ms. Seconds before it may have been shown
+// with other numbers than the board has.
+func (b *Board) Cut(at int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cutAt = max(b.cutAt, at)
+}
+
+// CutAfter reports whether the log has lost records since a second, so that the board may have other numbers
+// for it than were shown.
+func (b *Board) CutAfter(second int64) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.cutAt/1000 >= second && b.cutAt > 0
 }
 
 // advance records that an emission passed seconds, and drops the advances that are not needed for any

@@ -79,7 +79,8 @@ func BenchmarkMillion(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			for b.Loop() {
-				r, err := e.Run(b.Context(), public, Site{Domain: "million.example", Timezone: "Europe/Berlin"}, c.q)
+				of := Site{Domain: "million.example", Timezone: "Europe/Berlin"}
+				r, err := e.Run(b.Context(), public, of, c.q)
 				if err != nil || len(r.Results) == 0 {
 					b.Fatal(r, err)
 				}

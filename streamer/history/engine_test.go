@@ -50,7 +50,8 @@ func samples(t testing.TB) []sample {
 		}
 		r := rand.New(rand.NewPCG(uint64(i), 1))
 		x := sample{
-			Site{Domain: fmt.Sprintf("%d.%s", i, t.Name()), Timezone: p.zone}, from, history(r, 200, from, 30*time.Hour),
+			Site{Domain: fmt.Sprintf("%d.%s", i, t.Name()), Timezone: p.zone}, from,
+			history(r, 200, from, 30*time.Hour),
 		}
 		put(t, x.site.Domain, x.events, func(int) bool { return r.IntN(4) == 0 })
 		out = append(out, x)

@@ -79,7 +79,7 @@ func TestHostileValues(t *testing.T) {
 				Metrics: []Metric{Events}, DateRange: DateRange{From: "2026-05-04", To: "2026-05-04"},
 				Dimensions: []string{"event:page"}, Filters: []Filter{f},
 			}
-			r, err := e.Run(t.Context(), public, Site{Domain: t.Name(), Timezone: ""}, q)
+			r, err := e.Run(t.Context(), public, Site{Domain: t.Name()}, q)
 			if err != nil || len(r.Results) != 1 || r.Results[0].Dimensions[0] != v ||
 				*r.Results[0].Metrics[0] != 1 {
 				t.Errorf("%d %.40q %s: %.200v %v", i, v, f.Op, r.Results, err)
@@ -91,7 +91,7 @@ func TestHostileValues(t *testing.T) {
 				continue
 			}
 			r, err := e.Run(
-				t.Context(), public, Site{Domain: t.Name(), Timezone: ""},
+				t.Context(), public, Site{Domain: t.Name()},
 				Query{Metrics: []Metric{Events}, DateRange: DateRange{Name: "all"}, Filters: []Filter{f}},
 			)
 			if err != nil || *r.Results[0].Metrics[0] != 0 {
@@ -115,7 +115,7 @@ func TestHostileValues(t *testing.T) {
 	if err := json.Unmarshal([]byte(in), &q); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.Run(t.Context(), public, Site{Domain: t.Name(), Timezone: ""}, q); err != nil {
+	if _, err := e.Run(t.Context(), public, Site{Domain: t.Name()}, q); err != nil {
 		t.Errorf("100 kB of filters: %.300v", err)
 	}
 }
@@ -131,7 +131,7 @@ func TestPatternOnlyClickHouseRefuses(t *testing.T) {
 			Metrics: []Metric{Events}, DateRange: DateRange{Name: "day"},
 			Filters: []Filter{{Op: Matches, Dimension: "event:page", Values: []string{p}}},
 		}
-		_, err := e.Run(t.Context(), public, Site{Domain: t.Name(), Timezone: ""}, q)
+		_, err := e.Run(t.Context(), public, Site{Domain: t.Name()}, q)
 		var bad *Invalid
 		if err != nil && !errors.As(err, &bad) {
 			t.Errorf("%.40q: %v", p, err)
@@ -147,7 +147,7 @@ func TestTooBig(t *testing.T) {
 		Dimensions: []string{"event:page"},
 	}
 	for _, cfg := range []Config{{Rows: 1000}, {Memory: 1 << 20}} {
-		_, err := newEngine(t, database(t), cfg).Run(t.Context(), public, Site{Domain: t.Name(), Timezone: ""}, q)
+		_, err := newEngine(t, database(t), cfg).Run(t.Context(), public, Site{Domain: t.Name()}, q)
 		var big *TooBig
 		if !errors.As(err, &big) {
 			t.Errorf("%+v: got %v, want *TooBig", cfg, err)
@@ -241,7 +241,7 @@ func TestHistoryIsWhatWasLive(t *testing.T) {
 		Metrics: []Metric{Pageviews, Visitors, Events}, Dimensions: []string{"time:second"},
 		DateRange: DateRange{From: "2026-05-04T23:40:00Z", To: "2026-05-05T00:19:59Z"},
 	}
-	got, err := newEngine(t, database(t), Config{}).Run(t.Context(), public, Site{Domain: t.Name(), Timezone: ""}, q)
+	got, err := newEngine(t, database(t), Config{}).Run(t.Context(), public, Site{Domain: t.Name()}, q)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,8 @@ func TestNothingIsReadBeforeCreation(t *testing.T) {
 		{`["2026-10-01","2026-10-02"]`, `"metrics":["pageviews"]`},
 	} {
 		var q Query
-		if err := q.UnmarshalJSON([]byte(`{"site_id":"x","date_range":` + row.dates + `,` + row.body + `}`)); err != nil {
+		body := `{"site_id":"x","date_range":` + row.dates + `,` + row.body + `}`
+		if err := q.UnmarshalJSON([]byte(body)); err != nil {
 			t.Fatal(err)
 		}
 		r := &recorder{fail: errors.New("no more")}

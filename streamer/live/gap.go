@@ -53,6 +53,10 @@ func (g *gapFiller) resume(
 	if !r.Valid || k.Filter.Name != "" {
 		return r
 	}
+	if b.CutAfter(r.ID.LastSecond) { // the viewer may have seen other seconds than there are
+		r.Valid = false
+		return r
+	}
 	final := b.LastFinal()
 	boardStart := final - board.SnapshotSeconds // the board holds the seconds after it
 	from := r.ID.LastSecond

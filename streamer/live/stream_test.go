@@ -110,6 +110,37 @@ func testResume(t *testing.T, cfg Config) {
 	}
 }
 
+// A viewer who has seen seconds before a cut of the log begins again: they may have had other numbers.
+func TestResumeAfterCut(t *testing.T) { both(t, testResumeAfterCut) }
+
+func testResumeAfterCut(t *testing.T, cfg Config) {
+	w := newWorld(t)
+	server := w.streamer(cfg)
+	w.Final(30)
+	s, _ := w.open(server, nil)
+	s.Until(streamertest.EventID(w.At, 0))
+	s.Cancel()
+	id := streamertest.EventID(w.At-3, 0)
+	cut := topic.LogCut{From: 30, After: w.At * 1000}
+	if _, err := w.Kafka.ProduceKeyed(t.Context(), topic.Windows, cut.Key(), []byte{}); err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now().Unix()
+	w.eventually("reset", func() bool {
+		s, _ := w.open(server, nil, "lastEventId", id)
+		defer s.Cancel()
+		return s.Next().Event == "reset"
+	})
+	w.Final(int(at-w.At) + 8) // up to some seconds behind the cut
+	id = streamertest.EventID(w.At-2, 0)
+	w.eventually("resumed", func() bool {
+		s, _ := w.open(server, nil, "lastEventId", id)
+		defer s.Cancel()
+		m := s.Next()
+		return m.Event != "reset" && m.Seconds != nil && len(*m.Seconds) == 2
+	})
+}
+
 // Messages with the same ID have the same bytes on every server.
 func TestInstancesAgree(t *testing.T) { both(t, testInstancesAgree) }
 

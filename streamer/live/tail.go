@@ -149,6 +149,11 @@ func (t *tail) follow(ctx context.Context, b *board.Board, p int, at offsets) er
 		Gap: func(g broker.Gap) {
 			t.log.Warn("read windows topic: records were deleted before they were read", "gap", g.String())
 		},
+		Cut: func(c broker.Cut) {
+			b.Cut(c.At)
+			t.log.Warn("read windows topic: the log has lost its newest records; viewers who return are reset",
+				"cut", c.String())
+		},
 		Fail: func(err error) { t.metrics.fetchErrors.Inc(); t.log.Debug("fetch windows", "error", err) },
 	})
 }

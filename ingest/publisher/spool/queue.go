@@ -64,7 +64,7 @@ func (q *Queue) Append(envelopes []Envelope) error {
 		return err
 	}
 	if _, err = f.f.WriteAt(b, f.size); err == nil {
-		err = f.f.Sync()
+		err = q.s.cfg.sync(f.f)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -42,6 +42,8 @@ type Config struct {
 	MaxAge       time.Duration // of the oldest envelope; 0: a day. The windows of older ones are closed
 	MinFreeBytes int64         // of the disk, for other programs; 0: 256 MiB
 	Log          *slog.Logger
+
+	sync func(*os.File) error // (*os.File).Sync when nil; a test counts
 }
 
 // Spool is a directory of queues. It is safe for concurrent use.
@@ -52,6 +54,7 @@ type Spool struct {
 
 	bytes, envelopes atomic.Int64
 	unreadable       atomic.Int64 // bytes
+	refused          refused
 
 	mu        sync.Mutex
 	queues    []*Queue
@@ -62,6 +65,9 @@ type Spool struct {
 // Open creates and locks the directory, and reads what earlier processes left in it. It fails while
 // another process uses the directory.
 func Open(cfg Config) (*Spool, error) {
+	if cfg.sync == nil {
+		cfg.sync = (*os.File).Sync
+	}
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, defaultMaxBytes)
 	cfg.MaxAge = cmp.Or(cfg.MaxAge, defaultMaxAge)
 	cfg.MinFreeBytes = cmp.Or(cfg.MinFreeBytes, defaultMinFreeBytes)
@@ -81,7 +87,7 @@ func Open(cfg Config) (*Spool, error) {
 		return nil, fmt.Errorf("lock spool: %w", err)
 	}
 	s := &Spool{cfg: cfg, lock: lock}
-	if err := s.recover(); err != nil {
+	if err := errors.Join(s.recover(), s.recoverRefused()); err != nil {
 		lock.Close()
 		return nil, err
 	}
@@ -105,6 +111,9 @@ func (s *Spool) Close() error {
 // Recovered returns the queues of earlier processes. Each had at least one envelope when the spool was
 // opened.
 func (s *Spool) Recovered() []*Queue { return s.recovered }
+
+// Dir returns the spool's directory.
+func (s *Spool) Dir() string { return s.cfg.Dir }
 
 // Bytes returns the size of all envelopes on disk.
 func (s *Spool) Bytes() int64 { return s.bytes.Load() }

@@ -296,8 +296,8 @@ func sites(t *testing.T, k *kafkatest.Cluster) {
 	}
 	a, b := registry(), registry()
 	ready(a)
-	if ready(b); a.Secret() != b.Secret() || a.Secret() == [32]byte{} {
-		t.Errorf("secrets %x and %x", a.Secret(), b.Secret())
+	if ready(b); a.SigningKey("test") != b.SigningKey("test") || a.SigningKey("test") == [32]byte{} {
+		t.Errorf("keys %x and %x", a.SigningKey("test"), b.SigningKey("test"))
 	}
 	if err := a.Put(t.Context(), site.Site{Domain: "example.com", Public: true}); err != nil {
 		t.Fatal(err)
@@ -323,8 +323,8 @@ func sites(t *testing.T, k *kafkatest.Cluster) {
 		t.Fatal(err)
 	}
 	late := ready(registry())
-	if _, ok := late.Lookup("example.com"); ok || late.Secret() != a.Secret() {
-		t.Errorf("a later start reads %v, secret %x", late.Sites(), late.Secret())
+	if _, ok := late.Lookup("example.com"); ok || late.SigningKey("test") != a.SigningKey("test") {
+		t.Errorf("a later start reads %v, key %x", late.Sites(), late.SigningKey("test"))
 	}
 }
 
