@@ -18,6 +18,8 @@
 // retention deleted unread, and records that can't be decoded, whose positions go to nowcast.dead-letter.v1.
 // A partition whose rebuilt state isn't the committed one is halted, with the reason in Ready: no rows are
 // better than wrong rows.
+//
+// An erased event (package erasure) is classified like others and is in no row that is made from then on.
 package aggregator
 
 import (
@@ -33,6 +35,7 @@ import (
 
 	"nowcast/aggregator/group"
 	"nowcast/internal/broker"
+	"nowcast/internal/erasure"
 	"nowcast/internal/topic"
 	"nowcast/internal/warehouse"
 )
@@ -65,6 +68,7 @@ const (
 // Deps are a Service's dependencies.
 type Deps struct {
 	Broker    *broker.Client
+	Erasures  *erasure.Log  // running; no partition is read before it is ready
 	Warehouse *warehouse.DB // may be nil without the store lane
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
@@ -85,11 +89,13 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	cfg.Drain = cmp.Or(cfg.Drain, defaultDrain)
 	switch {
 	case !cfg.Windows && !cfg.Store:
-		return nil, errors.New("an aggregator without lanes has nothing to do: choose windows, store or both")
+		return nil,
+			errors.New("an aggregator without lanes has nothing to do: choose windows, store or both")
 	case cfg.Store && deps.Warehouse == nil:
 		return nil, errors.New("the store lane needs a ClickHouse")
-	case deps.Broker == nil || deps.Log == nil || deps.Metrics == nil:
-		return nil, errors.New("an aggregator needs a broker, a logger and a registry of metrics")
+	case deps.Broker == nil || deps.Erasures == nil || deps.Log == nil || deps.Metrics == nil:
+		return nil,
+			errors.New("an aggregator needs a broker, the erasures, a logger and a registry of metrics")
 	}
 	s := &Service{log: deps.Log, deps: deps, cfg: cfg}
 	m := newMetrics(deps.Metrics)

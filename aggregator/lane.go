@@ -11,6 +11,7 @@ import (
 
 	"nowcast/aggregator/group"
 	"nowcast/internal/broker"
+	"nowcast/internal/erasure"
 	"nowcast/internal/retry"
 	"nowcast/internal/topic"
 )
@@ -26,6 +27,7 @@ type laneDeps struct {
 	name            string // of the lane
 	cfg             Config
 	broker          *broker.Client
+	erasures        *erasure.Log // nil: none
 	log             *slog.Logger
 	metrics         *metrics
 	tokenSuffix     string        // makes the insert tokens of a rewind unique
@@ -46,7 +48,8 @@ type lane struct {
 func newLane(name string, cfg Config, deps Deps, m *metrics,
 	start func(*laneDeps, []group.Position) work, topics ...string) *lane {
 	l := &lane{laneDeps: &laneDeps{name: name, cfg: cfg, broker: deps.Broker, metrics: m,
-		log: deps.Log.With("lane", name), recreationGrace: broker.RecreationGrace}}
+		erasures: deps.Erasures,
+		log:      deps.Log.With("lane", name), recreationGrace: broker.RecreationGrace}}
 	l.member = group.New(group.Config{Group: topic.Group(name), Instance: cfg.Instance, Topics: topics,
 		Session: cfg.Session, Heartbeat: cfg.Heartbeat,
 		Rebalanced: func(partitions []int) { m.assigned(name, partitions) },

@@ -13,6 +13,7 @@ import (
 
 	"nowcast/aggregator/fold"
 	"nowcast/aggregator/group"
+	"nowcast/internal/erasure"
 )
 
 //go:embed sql/insert_ledger.sql
@@ -150,14 +151,19 @@ func (r *ledgerRows) reset() {
 	reset(r.columns())
 }
 
-// add copies the entries that an envelope has touched.
-func (r *ledgerRows) add(partition int, touched []*entry) {
+// add copies the entries that an envelope has touched, without those of erased sites. The erasure of a
+// visitor
+// doesn't change the ledger, which counts beacons and knows no visitor.
+func (r *ledgerRows) add(partition int, touched []*entry, erased *erasure.Set) {
 	if r.index == nil {
 		r.index = map[*entry]int{}
 	}
 	for _, x := range touched {
 		if x.minute < 0 || x.minute > math.MaxUint32/60 {
 			continue // outside of ClickHouse's DateTime, from a broken clock
+		}
+		if erased.Site(x.site, x.minute*60_000) {
+			continue
 		}
 		i, has := r.index[x]
 		if !has {

@@ -299,7 +299,7 @@ func BenchmarkLedger(b *testing.B) {
 			for b.Loop() {
 				e.Offset++
 				l.add(&e, classes, e.Time)
-				rows.add(0, l.touched)
+				rows.add(0, l.touched, nil)
 				n += len(classes)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/event")

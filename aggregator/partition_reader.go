@@ -52,6 +52,7 @@ type partitionReader struct {
 
 	decoder  event.Decoder
 	envelope fold.Envelope
+	erased   []bool // buffer of envelope.Erased
 }
 
 func newPartitionReader(d *laneDeps, h envelopeHandler, c *fold.Classifier,
@@ -81,6 +82,9 @@ func metadataOf(p group.Position, key string) (int64, bool) {
 // rebuilt.
 func (r *partitionReader) run(ctx context.Context) error {
 	r.started = time.Now()
+	if err := r.erasures.Wait(ctx); err != nil {
+		return err
+	}
 	from, err := retryStart(ctx, r.start, r.failure.failed)
 	if err != nil || r.span.ends(from) {
 		return err
@@ -156,6 +160,7 @@ func (r *partitionReader) record(ctx context.Context, x broker.Record) error {
 		r.partitionMetrics.unreadable.Inc()
 		return r.deadLetter(ctx, topic.Events, r.partition, x.Offset, err)
 	}
+	r.markErased()
 	o, err := r.handler.apply(ctx, &r.envelope, x.Value)
 	if err == nil && r.live {
 		r.partitionMetrics.count(o)
@@ -186,6 +191,24 @@ func (r *partitionReader) decode(x broker.Record) error {
 	r.envelope = fold.Envelope{Offset: x.Offset, Time: x.Time, Header: h, Events: events[:n],
 		Tallies: r.decoder.Tallies()}
 	return r.decoder.Err()
+}
+
+// markErased marks the events of r.envelope that an erasure covers. As in the classifier, no event is later
+// than its record.
+func (r *partitionReader) markErased() {
+	e, set := &r.envelope, r.erasures.Set()
+	for i := range e.Events {
+		x := &e.Events[i]
+		at := max(0, min(x.Time, e.Time))
+		if !set.Reaches(at) || !set.Event(x.Site, x.Visitor, at) {
+			continue
+		}
+		if e.Erased == nil {
+			r.erased = append(r.erased[:0], make([]bool, len(e.Events))...)
+			e.Erased = r.erased
+		}
+		e.Erased[i] = true
+	}
 }
 
 // errWatermark halts a partition, as broker.ErrTopicRecreated does.

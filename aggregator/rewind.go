@@ -40,13 +40,15 @@ const rewindWarmUp = fold.WarmUp + 5*time.Minute
 var errSpanEnd = errors.New("the span of the rewind is read")
 
 // Run writes everything from r.From to the current end of the log. Where retention has deleted a part of the
-// warm-up, it starts later and logs that: a missing row is better than a wrong one.
+// warm-up, it starts later and logs that: a missing row is better than a wrong one. What is erased stays
+// erased. Without deps.Erasures the cluster has no erasure.
 func (r Rewind) Run(ctx context.Context, deps Deps) (RewindProgress, error) {
 	if err := deps.Warehouse.Migrate(ctx); err != nil {
 		return RewindProgress{}, err
 	}
 	d := &laneDeps{name: "store", cfg: Config{Drain: defaultDrain}, broker: deps.Broker, log: deps.Log,
-		metrics: newMetrics(prometheus.NewRegistry()), recreationGrace: broker.RecreationGrace,
+		erasures: deps.Erasures,
+		metrics:  newMetrics(prometheus.NewRegistry()), recreationGrace: broker.RecreationGrace,
 		tokenSuffix: "/" + rand.Text()} // else ClickHouse would drop rows that were deleted since
 	spans, err := r.spans(ctx, d)
 	if err != nil {

@@ -166,7 +166,7 @@ func (p *eventsPartition) store(ctx context.Context, e *fold.Envelope, record []
 			return
 		}
 		for i, class := range p.classes {
-			if class != fold.Duplicate {
+			if class != fold.Duplicate && !e.IsErased(i) {
 				rows.add(p.partition, e, i, class)
 			}
 		}
@@ -175,7 +175,7 @@ func (p *eventsPartition) store(ctx context.Context, e *fold.Envelope, record []
 	}
 	return p.ledgerRows.add(ctx, next, record, func(rows *ledgerRows) {
 		if record != nil {
-			rows.add(p.partition, p.ledger.touched)
+			rows.add(p.partition, p.ledger.touched, p.reader.erasures.Set())
 		}
 	})
 }
@@ -196,6 +196,9 @@ type windowsTail struct {
 // run reads until ctx ends or the span of a rewind is read. It returns an error if the topic was created
 // again.
 func (t *windowsTail) run(ctx context.Context) error {
+	if err := t.erasures.Wait(ctx); err != nil {
+		return err
+	}
 	from, err := retryStart(ctx, t.start, t.failure.failed)
 	if err != nil || t.span.ends(from) {
 		return err
@@ -229,9 +232,10 @@ func (t *windowsTail) record(ctx context.Context, r broker.Record) error {
 	}
 	next := group.Position{Topic: topic.Windows, Partition: t.committed.Partition, Offset: r.Offset + 1,
 		Metadata: "time=" + strconv.FormatInt(r.Time, 10)}
+	erased := t.erasures.Set()
 	return t.rows.add(ctx, next, r.Value, func(rows *windowRows) {
 		for i := range e.Seconds {
-			if e.Seconds[i].Final {
+			if x := &e.Seconds[i]; x.Final && !erased.Site(x.Site, x.At*1000) {
 				rows.add(e.Partition, &e.Seconds[i])
 			}
 		}

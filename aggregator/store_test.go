@@ -30,7 +30,7 @@ import (
 func (w *world) lanes(cfg Config, db inserter) (s *Service, m *metrics, stop func()) {
 	w.t.Helper()
 	registry := prometheus.NewRegistry()
-	deps := Deps{Broker: w.kafka, Log: slog.New(slog.NewTextHandler(testLog{w.t}, nil)), Metrics: registry}
+	deps := w.deps(registry)
 	if cfg.Session == 0 {
 		cfg.Session = 10 * time.Second
 	}

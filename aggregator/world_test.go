@@ -18,6 +18,7 @@ import (
 	"nowcast/aggregator/fold"
 	"nowcast/internal/broker"
 	"nowcast/internal/embedded"
+	"nowcast/internal/erasure"
 	"nowcast/internal/event"
 	"nowcast/internal/topic"
 	"nowcast/internal/warehouse"
@@ -40,8 +41,9 @@ type world struct {
 	db    *warehouse.DB
 
 	cluster   *kfake.Cluster
-	maxFinals int         // pending final rows, if not the usual number
-	garbage   atomic.Bool // the test writes windows that can't be read
+	erasures  *erasure.Log // of lanes; nil: none
+	maxFinals int          // pending final rows, if not the usual number
+	garbage   atomic.Bool  // the test writes windows that can't be read
 
 	clock    int64 // ms
 	node     uint64
@@ -93,8 +95,13 @@ func newWorld(t *testing.T) *world {
 // start runs an aggregator until stop or the end of the test.
 func (w *world) start(cfg Config) (s *Service, stop func()) {
 	w.t.Helper()
-	s, err := New(cfg, Deps{Broker: w.kafka, Warehouse: w.db,
-		Log: slog.New(slog.NewTextHandler(testLog{w.t}, nil)), Metrics: prometheus.NewRegistry()})
+	log := slog.New(slog.NewTextHandler(testLog{w.t}, nil))
+	erasures, stopErasures, err := erasure.Follow(w.t.Context(), w.kafka, log)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	s, err = New(cfg, Deps{Broker: w.kafka, Erasures: erasures, Warehouse: w.db, Log: log,
+		Metrics: prometheus.NewRegistry()})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -108,6 +115,7 @@ func (w *world) start(cfg Config) (s *Service, stop func()) {
 			if err := <-done; err != nil {
 				w.t.Error(err)
 			}
+			stopErasures()
 		})
 	}
 	w.t.Cleanup(stop)

@@ -21,6 +21,7 @@ import (
 	"nowcast/ingest"
 	"nowcast/ingest/publisher/spool"
 	"nowcast/internal/broker"
+	"nowcast/internal/erasure"
 	"nowcast/internal/process"
 	"nowcast/internal/site"
 	"nowcast/internal/warehouse"
@@ -100,6 +101,7 @@ func registered(t *testing.T) map[string]labels {
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	sites := site.NewRegistry(kafka, log)
+	erasures := erasure.NewLog(kafka, log)
 	disk, err := spool.Open(spool.Config{Dir: t.TempDir(), Log: log})
 	if err != nil {
 		t.Fatal(err)
@@ -111,12 +113,12 @@ func registered(t *testing.T) map[string]labels {
 		t.Fatal(err)
 	}
 	if _, err := aggregator.New(aggregator.Config{Windows: true, Store: true}, aggregator.Deps{
-		Broker: kafka, Warehouse: db, Log: log, Metrics: r,
+		Broker: kafka, Erasures: erasures, Warehouse: db, Log: log, Metrics: r,
 	}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := streamer.New(streamer.Config{}, streamer.Deps{
-		Broker: kafka, Warehouse: db, Sites: sites, Log: log, Metrics: r,
+		Broker: kafka, Warehouse: db, Sites: sites, Erasures: erasures, Log: log, Metrics: r,
 	}); err != nil {
 		t.Fatal(err)
 	}

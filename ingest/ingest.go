@@ -137,6 +137,8 @@ func (s *Service) Routes(r gin.IRouter) {
 	pixel := &pixelHandler{s.intake}
 	r.GET("/pixel.gif", s.limiter.wrap(pixel.get))
 	r.HEAD("/pixel.gif", headPixel)
+	own := &ownID{s.intake, s.salts}
+	r.GET("/api/visitor", s.limiter.wrap(own.get))
 	r.GET("/js/script.js", s.script.get)
 	r.HEAD("/js/script.js", s.script.get)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"nowcast/internal/erasure"
 	"nowcast/internal/site"
 	"nowcast/streamer/access"
 	"nowcast/streamer/api"
@@ -35,12 +36,14 @@ func (s *Service) fail(c *gin.Context, err error) {
 		api.Refuse(c, deniedStatus[denied.Kind], "%v", denied)
 	case errors.As(err, &busy):
 		api.RefuseTemporarily(c, http.StatusTooManyRequests, "%v", err)
-	case errors.As(err, &invalid), errors.Is(err, site.ErrInvalid):
+	case errors.As(err, &invalid), errors.Is(err, site.ErrInvalid), errors.Is(err, erasure.ErrInvalid):
 		api.Refuse(c, http.StatusBadRequest, "%v", err)
 	case errors.Is(err, site.ErrConflict), errors.Is(err, site.ErrExists):
 		api.Refuse(c, http.StatusConflict, "%v", err)
 	case errors.Is(err, site.ErrNotFound):
 		api.Refuse(c, http.StatusNotFound, "%v", err)
+	case errors.Is(err, erasure.ErrTooMany):
+		api.Refuse(c, http.StatusTooManyRequests, "%v", err)
 	case errors.As(err, &tooBig):
 		api.Refuse(c, http.StatusUnprocessableEntity, "%v", err)
 	case errors.As(err, &unavailable):

@@ -10,19 +10,24 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"sync"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"nowcast/internal/broker"
+	"nowcast/internal/erasure"
 	"nowcast/internal/site"
 	"nowcast/internal/warehouse"
 	"nowcast/streamer/access"
 	"nowcast/streamer/admin"
 	"nowcast/streamer/api"
 	"nowcast/streamer/board"
+	"nowcast/streamer/eraser"
 	"nowcast/streamer/history"
 	"nowcast/streamer/live"
+	"nowcast/streamer/retention"
 )
 
 //go:embed openapi.yaml
@@ -43,6 +48,7 @@ type Deps struct {
 	Broker    *broker.Client
 	Warehouse *warehouse.DB // nil: history is unavailable
 	Sites     *site.Registry
+	Erasures  *erasure.Log // nil: nothing can be erased
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
 }
@@ -50,9 +56,12 @@ type Deps struct {
 // Service is one streamer.
 type Service struct {
 	log       *slog.Logger
+	sites     *site.Registry
 	access    *access.Control
 	live      *live.Server
 	handlers  handlers
+	eraser    *eraser.Worker // nil: there is no ClickHouse
+	retention *retention.Worker
 	dashboard dashboard
 }
 
@@ -61,6 +70,7 @@ type handlers struct {
 	*accessHandlers
 	*adminHandlers
 	*historyHandlers
+	*eraserHandlers
 	*live.Server
 }
 
@@ -68,6 +78,7 @@ type (
 	accessHandlers  = access.Handlers
 	adminHandlers   = admin.Handlers
 	historyHandlers = history.Handlers
+	eraserHandlers  = eraser.Handlers
 )
 
 var _ api.ServerInterface = handlers{}
@@ -79,7 +90,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{log: d.Log, access: control}
+	s := &Service{log: d.Log, sites: d.Sites, access: control}
 	s.dashboard = dashboard{files: cfg.Dashboard, base: control.BasePath(),
 		frameAncestors: control.FrameAncestors, fail: s.fail}
 	deps := live.Deps{Broker: d.Broker, Access: control, Limits: access.NewLimiter(cfg.Limits), Fail: s.fail,
@@ -90,15 +101,22 @@ func New(cfg Config, d Deps) (*Service, error) {
 		if engine, err = history.New(d.Warehouse, cfg.History); err != nil {
 			return nil, err
 		}
-		deps.History = storedSeconds{engine}
+		deps.History = storedSeconds{engine, d.Sites}
 	}
 	if s.live, err = live.New(cfg.Live, deps); err != nil {
 		return nil, err
 	}
+	erasing := eraser.NewHandlers(d.Erasures, nil, d.Sites, control, s.fail)
+	if d.Warehouse != nil && d.Erasures != nil {
+		erasing = eraser.NewHandlers(d.Erasures, d.Warehouse, d.Sites, control, s.fail)
+		s.eraser = eraser.New(d.Erasures, d.Warehouse, d.Broker, d.Sites, d.Log)
+		s.retention = retention.New(d.Warehouse, func() retention.Policy { return policyOf(d.Sites) }, d.Log)
+	}
 	s.handlers = handlers{
 		access.NewHandlers(control, cfg.Version, s.fail),
-		admin.New(d.Sites, control, s.fail),
+		admin.New(d.Sites, control, erasing, s.fail),
 		history.NewHandlers(engine, s.live, control, s.fail),
+		erasing,
 		s.live,
 	}
 	return s, nil
@@ -123,9 +141,14 @@ func lives(sites *site.Registry) func(domain string) board.Life {
 }
 
 // storedSeconds adapts history.Engine to live's history interface.
-type storedSeconds struct{ engine *history.Engine }
+type storedSeconds struct {
+	engine *history.Engine
+	sites  *site.Registry
+}
 
 func (s storedSeconds) Seconds(ctx context.Context, domain string, from, to int64) ([]board.Second, error) {
+	st, _ := s.sites.Lookup(domain)
+	from = max(from, time.Now().UTC().AddDate(0, 0, -st.Retention()).Unix())
 	seconds, err := s.engine.Seconds(ctx, domain, from, to)
 	if err != nil {
 		return nil, err
@@ -173,6 +196,17 @@ func (s *Service) authenticate(c *gin.Context) {
 	s.access.RenewSession(c)
 }
 
+// policyOf returns how long the sites keep their rows.
+func policyOf(sites *site.Registry) retention.Policy {
+	p := retention.Policy{Default: site.DefaultRetentionDays, Sites: map[string]int{}}
+	for _, st := range sites.Sites() {
+		if days := st.Retention(); days != p.Default {
+			p.Sites[st.Domain] = days
+		}
+	}
+	return p
+}
+
 // Viewers returns how many streams are open.
 func (s *Service) Viewers() int { return s.live.Viewers() }
 
@@ -186,5 +220,19 @@ func (s *Service) Degraded() map[string]string { return s.live.Degraded() }
 // before the service and its HTTP server end.
 func (s *Service) Drain(ctx context.Context) error { return s.live.Drain(ctx) }
 
-// Run tails the windows topic and serves viewers until ctx ends.
-func (s *Service) Run(ctx context.Context) error { return s.live.Run(ctx) }
+// Run tails the windows topic, serves viewers and carries out erasures until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	var erasing sync.WaitGroup
+	defer erasing.Wait()
+	if s.eraser != nil {
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		erasing.Go(func() { s.eraser.Run(ctx) })
+		erasing.Go(func() {
+			if s.sites.Wait(ctx) == nil {
+				s.retention.Run(ctx)
+			}
+		})
+	}
+	return s.live.Run(ctx)
+}

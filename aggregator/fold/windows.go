@@ -12,8 +12,15 @@ type Envelope struct {
 	Header event.Header
 	Events []event.Event
 
+	// Erased events are classified like others, so that watermarks and duplicates stay the same, and are
+	// counted and stored nowhere. By index of Events; nil: no event is erased.
+	Erased []bool
+
 	Tallies []event.Tally // input of the ledger; the fold ignores them
 }
+
+// IsErased reports whether the event at an index is erased.
+func (e *Envelope) IsErased(i int) bool { return e.Erased != nil && e.Erased[i] }
 
 // Outcome counts an envelope's events by class. All counts of a retried envelope are 0.
 type Outcome struct {
@@ -56,7 +63,7 @@ func (w Windows) Apply(e *Envelope) ([]window.Second, Outcome) {
 	var o Outcome
 	for i := range e.Events {
 		class := w.Classifier.Classify(&e.Events[i])
-		if class == Counted {
+		if class == Counted && !e.IsErased(i) {
 			w.Fold.Add(i)
 		}
 		o.Add(class)

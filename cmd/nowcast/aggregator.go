@@ -9,6 +9,7 @@ import (
 
 	"nowcast/aggregator"
 	"nowcast/internal/broker"
+	"nowcast/internal/erasure"
 	"nowcast/internal/warehouse"
 )
 
@@ -91,7 +92,7 @@ func (c *aggregatorCmd) Run(ctx context.Context, std *stdio, log *slog.Logger) e
 		defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
 	}
 	cfg := aggregator.Config{Windows: windows, Store: store, Instance: c.Instance}
-	if err := addAggregator(h, cfg, kafka, db); err != nil {
+	if err := addAggregator(h, cfg, kafka, h.erasures(kafka), db); err != nil {
 		return err
 	}
 	return h.run(ctx)
@@ -109,12 +110,17 @@ func (c *aggregatorCmd) rewind(ctx context.Context, std *stdio, log *slog.Logger
 	}
 	defer kafka.Close()
 	defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
+	erasures, stop, err := erasure.Follow(ctx, kafka, log)
+	if err != nil {
+		return fmt.Errorf("rewind: %w", err)
+	}
+	defer stop()
 	start := time.Now()
 	p, err := aggregator.Rewind{From: c.From.Time, Progress: func(p aggregator.RewindProgress) {
 		fmt.Fprintf(std.err,
 			"%3.0f %% of %d records read, %d event rows, %d window rows and %d ledger rows written\n",
 			100*float64(p.Read)/float64(max(1, p.Records)), p.Records, p.Events, p.Windows, p.Ledger)
-	}}.Run(ctx, aggregator.Deps{Broker: kafka, Warehouse: db, Log: log})
+	}}.Run(ctx, aggregator.Deps{Broker: kafka, Erasures: erasures, Warehouse: db, Log: log})
 	if err != nil {
 		return err
 	}
@@ -126,9 +132,10 @@ func (c *aggregatorCmd) rewind(ctx context.Context, std *stdio, log *slog.Logger
 }
 
 // addAggregator adds the role to the process.
-func addAggregator(h *host, cfg aggregator.Config, kafka *broker.Client, db *warehouse.DB) error {
-	s, err := aggregator.New(cfg, aggregator.Deps{Broker: kafka, Warehouse: db, Log: h.log,
-		Metrics: h.metrics})
+func addAggregator(h *host, cfg aggregator.Config, kafka *broker.Client, erasures *erasure.Log,
+	db *warehouse.DB) error {
+	s, err := aggregator.New(cfg, aggregator.Deps{Broker: kafka, Erasures: erasures, Warehouse: db,
+		Log: h.log, Metrics: h.metrics})
 	if err != nil {
 		return fmt.Errorf("set up aggregator: %w", err)
 	}

@@ -93,14 +93,14 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 		return err
 	}
 	defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
-	sites := h.sites(kafka)
+	sites, erasures := h.sites(kafka), h.erasures(kafka)
 	var beacons *ingest.Service
 	var wake func() bool
 	if embeddedLog {
 		wake = func() bool { return beacons.Wake() }
 	}
 	live, err := addStreamer(h, c.streamerFlags, c.url(l), c.AllowedHosts, wake,
-		streamer.Deps{Broker: kafka, Warehouse: db, Sites: sites})
+		streamer.Deps{Broker: kafka, Warehouse: db, Sites: sites, Erasures: erasures})
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 		work.Heartbeat = 3 * time.Second
 		watched = func() bool { return live.Viewers() > 0 }
 	}
-	if err := addAggregator(h, work, kafka, db); err != nil {
+	if err := addAggregator(h, work, kafka, erasures, db); err != nil {
 		return err
 	}
 	disk, err := c.openSpool(dir.file("spool"), log)

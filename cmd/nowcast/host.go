@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"nowcast/internal/broker"
+	"nowcast/internal/erasure"
 	"nowcast/internal/httpserver"
 	"nowcast/internal/process"
 	"nowcast/internal/retry"
@@ -211,6 +212,13 @@ func (h *host) sites(c *broker.Client) *site.Registry {
 	r := site.NewRegistry(c, h.log)
 	h.add("sites", r)
 	return r
+}
+
+// erasures adds the view of the erasures.
+func (h *host) erasures(c *broker.Client) *erasure.Log {
+	l := erasure.NewLog(c, h.log)
+	h.add("erasures", l)
+	return l
 }
 
 // engine makes the router of the public address. It writes no access log, and a panic fails only its own

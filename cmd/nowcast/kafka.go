@@ -18,10 +18,12 @@ import (
 // The topics that each role uses. docs/operations.md has the ACLs that follow from them.
 var (
 	ingestTopics     = []string{topic.Events, topic.Salts, topic.Sites}
-	aggregatorTopics = []string{topic.Events, topic.Windows, topic.DeadLetter}
-	streamerTopics   = []string{topic.Windows, topic.Sites}
-	verifyTopics     = []string{topic.Events, topic.Windows}
-	allTopics        = []string{topic.Events, topic.Windows, topic.Sites, topic.Salts, topic.DeadLetter}
+	aggregatorTopics = []string{topic.Events, topic.Windows, topic.DeadLetter, topic.Erasures}
+	// an erasure compares positions in the log with those of the store lane
+	streamerTopics = []string{topic.Windows, topic.Sites, topic.Events, topic.Erasures}
+	verifyTopics   = []string{topic.Events, topic.Windows, topic.Erasures}
+	allTopics      = []string{topic.Events, topic.Windows, topic.Sites, topic.Salts, topic.DeadLetter,
+		topic.Erasures}
 )
 
 // Flags about how Kafka is reached, of each command that does.

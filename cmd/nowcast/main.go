@@ -57,6 +57,9 @@ type grammar struct {
 	Login      loginCmd      `cmd:"" help:"Print a link that logs a browser in once."`
 	Session    sessionCmd    `cmd:"" help:"List and end sessions."`
 	Link       linkCmd       `cmd:"" help:"Add, list and revoke share links."`
+	Visitor    visitorCmd    `cmd:"" help:"Print what is stored under a visitor's id."`
+	Erase      eraseCmd      `cmd:"" help:"Erase the events of one visitor of a site."`
+	Erasures   erasuresCmd   `cmd:"" help:"List the erasures of sites and visitors, or show one."`
 	Secret     secretCmd     `cmd:"" help:"Rotate the secret that signs."`
 	Verify     verifyCmd     `cmd:"" help:"Recount a span from the log and compare it with what was streamed and stored."`
 	Load       loadCmd       `cmd:"" help:"Send a realistic stream of visitors and measure the answers."`

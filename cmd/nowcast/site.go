@@ -17,7 +17,7 @@ type siteCmd struct {
 	Add    siteAddCmd    `cmd:"" help:"Add a site."`
 	List   siteListCmd   `cmd:"" help:"List the sites."`
 	Set    siteSetCmd    `cmd:"" help:"Change a site; settings without a flag stay."`
-	Remove siteRemoveCmd `cmd:"" help:"Remove a site: its beacons are dropped from then on, its history stays until it expires."`
+	Remove siteRemoveCmd `cmd:"" help:"Remove a site: its beacons are dropped from then on; its history stays until it expires, or is erased."`
 }
 
 // Help implements kong.HelpProvider.
@@ -33,7 +33,8 @@ func printSites(w io.Writer, sites ...api.Site) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "SITE\tPUBLIC\tLISTED\tTIMEZONE\tRETENTION\tCREATED")
 	for _, s := range sites {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Domain, yes(s.Public), yes(isTrue(s.Listed)), s.Timezone,
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Domain, yes(s.Public), yes(isTrue(s.Listed)),
+			s.Timezone,
 			days(s.RetentionDays), s.Created.Format(time.DateTime))
 	}
 	return t.Flush()
@@ -221,22 +222,47 @@ func (c *siteSetCmd) Run(ctx context.Context, std *stdio) error {
 
 type siteRemoveCmd struct {
 	serverFlags
-	Domain string `arg:"" placeholder:"DOMAIN" help:"Which site."`
+	confirmFlags
+	Domain   string `arg:"" placeholder:"DOMAIN" help:"Which site."`
+	WithData bool   `help:"Erase what it has received, too."`
 }
 
 // Help implements kong.HelpProvider.
 func (siteRemoveCmd) Help() string {
-	return `Example:
+	return `With --with-data the command also erases what the site has received: its rows leave ClickHouse,
+and every reader of the log leaves its events out from then on. It shows the progress and prints a report of
+what was removed from where, and of when the last copy expires. It also erases the data of a site that was
+removed before. Ctrl-C ends only the watching: nowcast erasures shows how far it is.
 
-	nowcast site remove example.com`
+Examples:
+
+	nowcast site remove example.com
+	nowcast site remove example.com --with-data`
 }
 
 // Run runs the command.
 func (c *siteRemoveCmd) Run(ctx context.Context, std *stdio) error {
+	if c.WithData {
+		return c.erase(ctx, std)
+	}
 	if err := c.call(ctx, http.MethodDelete, "/api/v1/sites/"+url.PathEscape(c.Domain), nil,
 		nil); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(std.out, "%s is removed\n", c.Domain)
 	return err
+}
+
+// erase removes the site with its data.
+func (c *siteRemoveCmd) erase(ctx context.Context, std *stdio) error {
+	if err := c.confirm(std, "Remove "+c.Domain+" and erase all that it has received?"); err != nil {
+		return err
+	}
+	var e api.Erasure
+	path := "/api/v1/sites/" + url.PathEscape(c.Domain) + "?with_data=true"
+	if err := c.call(ctx, http.MethodDelete, path, nil, &e); err != nil {
+		return err
+	}
+	fmt.Fprintf(std.err, "%s is removed, its data is being erased\n", c.Domain)
+	return c.watch(ctx, std, e)
 }

@@ -92,7 +92,8 @@ func (c *streamerCmd) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
-	deps := streamer.Deps{Broker: kafka, Warehouse: db, Sites: h.sites(kafka)}
+	deps := streamer.Deps{Broker: kafka, Warehouse: db, Sites: h.sites(kafka),
+		Erasures: h.erasures(kafka)}
 	service, err := addStreamer(h, c.streamerFlags, c.url(l), c.AllowedHosts, nil, deps)
 	if err != nil {
 		return err

@@ -80,6 +80,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/visitor": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The id by which a site counts the sender of the request today
+         * @description It is made of the sender's own address and user agent. Nothing is stored, and no page of another origin may read the
+         *     answer. The owner of the site can erase the day's events with it: `nowcast erase --site example.com --visitor ID`.
+         */
+        get: operations["getVisitor"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/js/script.js": {
         parameters: {
             query?: never;
@@ -264,7 +285,12 @@ export interface paths {
         get: operations["getSite"];
         put?: never;
         post?: never;
-        /** Remove a site; its beacons are dropped from then on, its history stays until it expires */
+        /**
+         * Remove a site; its beacons are dropped from then on
+         * @description Its history stays until it expires. With `with_data=true` it is erased: every reader of the log leaves it out from then on,
+         *     and its rows are removed from ClickHouse. The answer is then 202 with the erasure, whose progress
+         *     `GET /api/v1/erasures/{id}` tells. It also erases the data of a site that was removed before.
+         */
         delete: operations["deleteSite"];
         options?: never;
         head?: never;
@@ -315,6 +341,89 @@ export interface paths {
         post?: never;
         /** Revoke a share link and close the streams opened with it */
         delete: operations["deleteLink"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sites/{domain}/erasures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Erase a visitor's events of a site
+         * @description A visitor's id lasts one day. `GET /api/visitor?site={domain}` shows it to the visitor, and to nobody else. All events of
+         *     the site with this id that were received up to now are removed from ClickHouse, and every reader of the log leaves them
+         *     out. Counts by the second and by the minute, which name no visitor, stay as they are.
+         */
+        post: operations["createErasure"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sites/{domain}/visitors/{visitor}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+                visitor: string;
+            };
+            cookie?: never;
+        };
+        /**
+         * What is stored under a visitor's id, for who asks what is known about them
+         * @description Needs an admin key.
+         */
+        get: operations["getVisitorEvents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/erasures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The erasures of the last 45 days */
+        get: operations["listErasures"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/erasures/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        /** The progress of an erasure and, once it has ended, the report */
+        get: operations["getErasure"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -799,6 +908,84 @@ export interface components {
             /** @description Path of the link; append it to the server's address. */
             path: string;
         };
+        OwnVisitor: {
+            site: string;
+            visitor: string;
+            /** Format: date-time */
+            from: string;
+            /**
+             * Format: date-time
+             * @description From then on the id is another one.
+             */
+            until: string;
+            note: string;
+        };
+        VisitorEvents: {
+            site: string;
+            visitor: string;
+            /** @description Each with the columns of the table `events` that tell about the visitor. */
+            events: {
+                [key: string]: unknown;
+            }[];
+        };
+        ErasureCreate: {
+            /** @description The visitor's id of the day. */
+            visitor: string;
+        };
+        ErasureList: {
+            erasures: components["schemas"]["Erasure"][];
+        };
+        Erasure: {
+            id: string;
+            kind: components["schemas"]["ErasureKind"];
+            site: string;
+            /** @description The visitor's id of the day. */
+            visitor?: string;
+            /** Format: date-time */
+            requested: string;
+            /** @description Id of the key that asked for it. */
+            by?: string;
+            /**
+             * Format: date-time
+             * @description What was received before it is erased.
+             */
+            before: string;
+            state: components["schemas"]["ErasureState"];
+            /** @description Why it waits. */
+            reason?: string;
+            /** Format: date-time */
+            updated: string;
+            tables: components["schemas"]["ErasureTable"][];
+            /** @description Once it is done, copies that nothing reads any more, each with the time at which it is deleted at the latest. */
+            copies: components["schemas"]["ErasureCopy"][];
+        };
+        /** @enum {string} */
+        ErasureKind: "site" | "visitor";
+        /**
+         * @description `confirming`: no row is left, but the aggregators may still store what they had read before.
+         * @enum {string}
+         */
+        ErasureState: "waiting" | "removing" | "confirming" | "done";
+        ErasureTable: {
+            /** @description A table of ClickHouse. */
+            table: string;
+            /**
+             * Format: int64
+             * @description Rows that were found.
+             */
+            found: number;
+            /**
+             * Format: int64
+             * @description Rows that aren't removed yet.
+             */
+            left: number;
+        };
+        ErasureCopy: {
+            where: string;
+            note: string;
+            /** Format: date-time */
+            expires: string;
+        };
         TicketCreate: {
             sites: string[];
             /**
@@ -1203,6 +1390,48 @@ export interface operations {
             };
         };
     };
+    getVisitor: {
+        parameters: {
+            query: {
+                site: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Sent with `Cache-Control: no-store`. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OwnVisitor"];
+                };
+            };
+            /** @description No site is named. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: components["responses"]["TooMany"];
+            /** @description Today's salt isn't known yet. */
+            503: {
+                headers: {
+                    "Retry-After": components["headers"]["RetryAfter"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     getTracker: {
         parameters: {
             query?: never;
@@ -1563,7 +1792,10 @@ export interface operations {
     };
     deleteSite: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Erase what the site has received. */
+                with_data?: boolean;
+            };
             header?: never;
             path: {
                 domain: string;
@@ -1572,6 +1804,15 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description Removed. Its data is being erased. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Erasure"];
+                };
+            };
             /** @description Deleted. */
             204: {
                 headers: {
@@ -1704,6 +1945,116 @@ export interface operations {
                 content?: never;
             };
             400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    createErasure: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ErasureCreate"];
+            };
+        };
+        responses: {
+            /** @description Being erased. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Erasure"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getVisitorEvents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+                visitor: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The first 10,000 events of the id, in order. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VisitorEvents"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listErasures: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The newest first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErasureList"];
+                };
+            };
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getErasure: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The erasure. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Erasure"];
+                };
+            };
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];

@@ -17,6 +17,7 @@ import (
 	"nowcast/internal/broker"
 	"nowcast/internal/e2e/kafkatest"
 	"nowcast/internal/embedded"
+	"nowcast/internal/erasure"
 	"nowcast/internal/retry"
 	"nowcast/internal/topic"
 	"nowcast/internal/warehouse"
@@ -83,7 +84,8 @@ func benchAggregator(ctx context.Context) error {
 	if err := l.write(ctx, time.Now().Add(-11*time.Minute), logSpan, partitionRate); err != nil {
 		return err
 	}
-	for _, f := range []func(context.Context) error{l.measureWindowsLane, l.measureStoreLane, l.measureKill} {
+	for _, f := range []func(context.Context) error{l.measureWindowsLane, l.measureStoreLane,
+		l.measureKill} {
 		if err := f(ctx); err != nil {
 			return err
 		}
@@ -185,7 +187,14 @@ func (l *longLog) runAggregator(ctx context.Context, cfg aggregator.Config, db *
 	done func(*prometheus.Registry) bool) (cost, *prometheus.Registry, error) {
 	m := prometheus.NewRegistry()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	a, err := aggregator.New(cfg, aggregator.Deps{Broker: l.broker, Warehouse: db, Log: log, Metrics: m})
+	erasures, stop, err := erasure.Follow(ctx, l.broker, log)
+	if err != nil {
+		return cost{}, nil, err
+	}
+	defer stop()
+	a, err := aggregator.New(cfg, aggregator.Deps{Broker: l.broker, Erasures: erasures, Warehouse: db,
+		Log:     log,
+		Metrics: m})
 	if err != nil {
 		return cost{}, nil, err
 	}

@@ -70,8 +70,9 @@ func TestEnsureTogether(t *testing.T) {
 		wg.Go(func() {
 			other := New(
 				Config{
-					Addrs:  c.addrs,
-					Topics: []string{topic.Events, topic.Windows, topic.Sites, topic.Salts, topic.DeadLetter},
+					Addrs: c.addrs,
+					Topics: []string{topic.Events, topic.Windows, topic.Sites, topic.Salts, topic.DeadLetter,
+						topic.Erasures},
 				},
 			)
 			defer other.Close()

@@ -175,6 +175,29 @@ func (c *Client) ensure(ctx context.Context, specs []topic.Spec) error {
 	return errTopicsPending
 }
 
+// Settings returns settings of a topic by name, with the broker's defaults.
+func (c *Client) Settings(ctx context.Context, topic string, names ...string) (map[string]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, promptTimeout)
+	defer cancel()
+	r, err := c.kafka.DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{
+		Resources: []kafka.DescribeConfigRequestResource{{
+			ResourceType: kafka.ResourceTypeTopic, ResourceName: topic, ConfigNames: names,
+		}}})
+	if err != nil {
+		return nil, fmt.Errorf("ask for the settings of %s: %w", topic, err)
+	}
+	settings := map[string]string{}
+	for _, x := range r.Resources {
+		if x.Error != nil {
+			return nil, fmt.Errorf("ask for the settings of %s: %w", topic, x.Error)
+		}
+		for _, e := range x.ConfigEntries {
+			settings[e.ConfigName] = e.ConfigValue
+		}
+	}
+	return settings, nil
+}
+
 func configOf(s topic.Spec) kafka.TopicConfig {
 	t := kafka.TopicConfig{Topic: s.Name, NumPartitions: s.Partitions, ReplicationFactor: s.Replication}
 	for _, name := range slices.Sorted(maps.Keys(s.Settings)) {

@@ -36,7 +36,7 @@ func runBroker(ctx context.Context, c childConfig) error {
 	logDir := recovered.logDir()
 	files := newSyncer(logDir)
 	acks := &ackListener{Listener: socketListener{l}, syncer: files, ends: ends, sync: c.sync, log: c.log,
-		durable: []string{topic.Sites, topic.Salts}}
+		durable: []string{topic.Sites, topic.Salts, topic.Erasures}}
 	cluster, err := kfake.NewCluster(
 		kfake.NumBrokers(1),
 		kfake.ClusterID(clusterID),

@@ -57,7 +57,7 @@ func refuseOnFullDisk(cluster *kfake.Cluster, fullReason func() string, log *slo
 		}
 		r := request.(*kmsg.ProduceRequest)
 		if r.Acks == 0 || len(r.Topics) == 1 && (r.Topics[0].Topic == topic.Sites ||
-			r.Topics[0].Topic == topic.Salts) {
+			r.Topics[0].Topic == topic.Salts || r.Topics[0].Topic == topic.Erasures) {
 			return nil, nil, false
 		}
 		return refusal(r), nil, true

@@ -22,7 +22,12 @@ const (
 	Sites      = "nowcast.sites.v1"
 	Salts      = "nowcast.salts.v1"
 	DeadLetter = "nowcast.dead-letter.v1"
+	Erasures   = "nowcast.erasures.v1"
 )
+
+// ErasureRetention is how long a tombstone is kept. It outlives every copy of an event in the log: Kafka
+// deletes a record up to segment.ms (7 days by default) after the 30 days of the events topic.
+const ErasureRetention = 45 * 24 * time.Hour
 
 // Group returns the consumer group of one of the aggregator's lanes.
 func Group(lane string) string { return "nowcast-" + lane }
@@ -64,6 +69,7 @@ func Specs(partitions, replication int) []Spec {
 		// outlive its two days.
 		spec(Salts, 1, "delete", 2*day, "segment.ms", strconv.FormatInt(time.Hour.Milliseconds(), 10)),
 		spec(DeadLetter, 1, "delete", 30*day),
+		spec(Erasures, 1, "delete", ErasureRetention),
 	}
 }
 

@@ -26,6 +26,8 @@ func TestSpecs(t *testing.T) {
 		{Sites, 1, "retention.ms", ""},
 		{Salts, 1, "retention.ms", "172800000"},
 		{DeadLetter, 1, "retention.ms", "2592000000"},
+		{Erasures, 1, "retention.ms", "3888000000"},
+		{Erasures, 1, "cleanup.policy", "delete"},
 	} {
 		s, ok := Find(Specs(12, 3), c.name)
 		if !ok || s.Partitions != c.partitions || s.Replication != 3 || s.Settings[c.setting] != c.want {

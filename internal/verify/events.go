@@ -84,6 +84,11 @@ func (r *run) compareEvent(p int, rc *recount, e *event.Event, offset int64, ind
 	x := &rc.storedEvents[i]
 	x.rows = min(x.rows+1, 100)
 	switch {
+	case x.erased && !x.done:
+		r.leftOver++
+		return
+	case x.erased:
+		d.What = stillStored
 	case x.rows > 1:
 		d.What = "doubled"
 	case content != x.content:
@@ -119,7 +124,8 @@ func kindOf(name string) event.Kind {
 func (r *run) findMissingEvents(p int, rc *recount) {
 	var found map[uint64]bool // keys of rows
 	for _, x := range rc.storedEvents {
-		if x.rows > 0 || x.offset >= r.committed[topic.Events][p] {
+		if x.rows > 0 || x.erased || r.hasExpired(rc.sites[x.site], x.time) ||
+			x.offset >= r.committed[topic.Events][p] {
 			continue
 		}
 		if found == nil {

@@ -176,6 +176,10 @@ func (r *run) compareLedger(ctx context.Context, p int, rc *recount, to int64) e
 	}
 	for k, g := range got {
 		switch {
+		case r.erased.Site(k.site, k.minute*60_000) && !r.erased.Done(k.site, 0, k.minute*60_000):
+			r.leftOver++
+		case r.erased.Site(k.site, k.minute*60_000):
+			differ(k, g.last, stillStored)
 		case k.minute <= rc.lostThrough:
 		case newer[k] && !g.balanced():
 			differ(k, g.last, g.imbalance())
@@ -186,7 +190,8 @@ func (r *run) compareLedger(ctx context.Context, p int, rc *recount, to int64) e
 	kept := time.Now().AddDate(0, -ledgerRetention, 0).Unix()
 	for k, w := range rc.ledger {
 		if k.minute <= rc.lostThrough || newer[k] || w.last >= r.committed[topic.Events][p] ||
-			k.minute*60 < kept {
+			k.minute*60 < kept || r.erased.Site(k.site, k.minute*60_000) ||
+			r.hasExpired(k.site, k.minute*60_000) {
 			continue
 		}
 		r.report.addLedger(w)

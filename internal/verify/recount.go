@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"nowcast/internal/broker"
+	"nowcast/internal/erasure"
 	"nowcast/internal/event"
 )
 
@@ -33,6 +34,9 @@ type recount struct {
 	watermark   int64
 	finals      []final // rises of the watermark
 
+	erased       *erasure.Set
+	masked       bool // an event of the span is erased
+	optional     map[rowKey]optionalRow
 	sites        []string
 	siteOf       map[string]int32
 	counted      []counted
@@ -69,6 +73,7 @@ type counted struct {
 	visitor  uint64
 	site     int32
 	pageview bool
+	erased   bool
 }
 
 // storedEvent is an event that belongs into the table `events`.
@@ -77,6 +82,8 @@ type storedEvent struct {
 	index   uint16
 	rows    uint8 // found in the table
 	site    int32
+	erased  bool   // it is in no table, once the erasure has ended
+	done    bool   // the erasure has ended
 	time    int64  // ms
 	content uint64 // hash of all columns
 	key     uint64 // hash of the row's key
@@ -227,8 +234,11 @@ func (r *recount) classify(x broker.Record, h event.Header, i int, e *event.Even
 	if !r.cfg.includes(e.Site) || second < r.cfg.From.Unix()-active || second >= r.cfg.To.Unix() {
 		return c
 	}
+	erased := r.erased.Event(e.Site, e.Visitor, e.Time)
+	r.masked = r.masked || erased
 	if c == inWindow && e.Kind != event.Engagement {
-		r.counted = append(r.counted, counted{second, e.Visitor, site, e.Kind == event.Pageview})
+		r.counted = append(r.counted,
+			counted{second, e.Visitor, site, e.Kind == event.Pageview, erased})
 		if e.PreviousVisitor != 0 && e.PreviousVisitor != e.Visitor {
 			r.previousIDs[visitorKey{e.Visitor, site}] = e.PreviousVisitor
 		}
@@ -237,12 +247,16 @@ func (r *recount) classify(x broker.Record, h event.Header, i int, e *event.Even
 		return c
 	}
 	report.addEvent(c)
+	if erased {
+		report.Erased++
+	}
 	if c == late {
 		report.addLate(r.partition, x.Offset, h.Node, r.sites[site], e.Time, r.watermark-e.Time)
 	}
 	if c != duplicate {
 		r.storedEvents = append(r.storedEvents, storedEvent{offset: x.Offset, index: uint16(i), site: site,
-			time: e.Time, content: contentOf(e, c == late, c != stale), key: keyOf(e, h, i)})
+			erased: erased, done: r.erased.Done(e.Site, e.Visitor, e.Time), time: e.Time,
+			content: contentOf(e, c == late, c != stale), key: keyOf(e, h, i)})
 	}
 	return c
 }
@@ -301,8 +315,45 @@ func (r *recount) rows() map[rowKey]row {
 		return cmp.Or(cmp.Compare(a.site, b.site),
 			cmp.Compare(a.second, b.second))
 	})
+	rows := r.sweepSites(r.counted)
+	if r.masked {
+		left := slices.Clone(r.counted)
+		left = slices.DeleteFunc(left, func(c counted) bool { return c.erased })
+		r.addOptional(rows, r.sweepSites(left))
+	}
+	return rows
+}
+
+// optionalRow is the least content of a row that counts erased events: the events may have been erased before
+// it was published or after.
+type optionalRow struct {
+	row
+	absent bool // there may be no row
+}
+
+// addOptional notes the rows that differ without the erased events.
+func (r *recount) addOptional(with, without map[rowKey]row) {
+	r.optional = map[rowKey]optionalRow{}
+	for k, w := range with {
+		if x, has := without[k]; !has || x != w {
+			r.optional[k] = optionalRow{x, !has}
+		}
+	}
+}
+
+// allows reports whether a row that isn't the recounted one is explained by an erasure.
+func (r *recount) allows(k rowKey, want, got row) bool {
+	x, has := r.optional[k]
+	between := func(low, n, high uint32) bool { return low <= n && n <= high }
+	return has && between(x.pageviews, got.pageviews, want.pageviews) &&
+		between(x.visitors, got.visitors, want.visitors) && between(x.events, got.events, want.events) &&
+		between(x.active, got.active, want.active)
+}
+
+// sweepSites counts events, sorted by site and second, in rows.
+func (r *recount) sweepSites(events []counted) map[rowKey]row {
 	rows := map[rowKey]row{}
-	for rest := r.counted; len(rest) > 0; {
+	for rest := events; len(rest) > 0; {
 		n := 1
 		for n < len(rest) && rest[n].site == rest[0].site {
 			n++

@@ -31,6 +31,7 @@ type Report struct {
 	Late      int `json:"late"`
 	Stale     int `json:"stale"`
 	Duplicate int `json:"duplicate"`
+	Erased    int `json:"erased"` // of Events: erased since, and in no table
 
 	WindowRows int `json:"window_rows"` // recounted and compared
 	EventRows  int `json:"event_rows"`  // found in ClickHouse and compared
@@ -203,6 +204,9 @@ func (r *Report) Print(w io.Writer, limit int) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(t, "events of the span\t%d\t\n= in windows\t%d\t\n+ late\t%d\t\n+ stale\t%d\t\n"+
 		"+ duplicate ids\t%d\t\n", r.Events, r.Counted, r.Late, r.Stale, r.Duplicate)
+	if r.Erased > 0 {
+		fmt.Fprintf(t, "of them erased since\t%d\t\n", r.Erased)
+	}
 	fmt.Fprintf(t, "beacons of its minutes\t%d\t\n= events\t%d\t\n", r.Ledger.Received, r.Ledger.Events)
 	for _, reason := range slices.Sorted(maps.Keys(r.Ledger.Dropped)) {
 		fmt.Fprintf(t, "+ dropped as %s\t%d\t\n", reason, r.Ledger.Dropped[reason])

@@ -8,8 +8,9 @@
 // It reports each row that is missing, doubled or different, with its position. It compares as far as the
 // lanes have committed, waits up to Config.Wait for lanes that are behind, and reports what it didn't
 // compare: a row that isn't stored yet is no difference. A duplicate row that FINAL removes is none either,
-// since no query sees it. The lists of active visitors aren't compared: they describe a moment and are stored
-// nowhere.
+// since no query sees it. Events of an erasure are in no table, once the erasure has ended; windows that were
+// published before it may count them or not. The lists of active visitors aren't compared: they describe a
+// moment and are stored nowhere.
 //
 // It uses about 80 bytes of memory an event of the span and partition. It handles one partition at a time.
 package verify
@@ -17,6 +18,7 @@ package verify
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -24,6 +26,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"nowcast/internal/broker"
+	"nowcast/internal/erasure"
 	"nowcast/internal/retry"
 	"nowcast/internal/topic"
 	"nowcast/internal/warehouse"
@@ -85,12 +88,25 @@ type run struct {
 	consumers consumers
 	tables    tables
 	report    *Report
+	erased    *erasure.Set
+	expired   map[string]int64   // by site: older rows have expired, ms
+	leftOver  int                // rows of erasures that haven't ended
 	committed map[string][]int64 // offsets that the store lane has committed, by topic and partition
 }
 
 // Run recounts and compares. It fails if something can't be read; differences are in the report.
 func Run(ctx context.Context, c Config, d Deps) (*Report, error) {
-	return newRun(c, d.Broker, d.Broker, d.Warehouse).run(ctx)
+	erasures, stop, err := erasure.Follow(ctx, d.Broker, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	r := newRun(c, d.Broker, d.Broker, d.Warehouse)
+	r.erased = erasures.Set()
+	if r.expired, err = readExpired(ctx, d.Warehouse); err != nil {
+		return nil, err
+	}
+	return r.run(ctx)
 }
 
 func newRun(c Config, log eventLog, consumers consumers, tables tables) *run {
@@ -119,6 +135,9 @@ func (r *run) run(ctx context.Context) (*Report, error) {
 	if err := r.findUnknownPartitions(ctx); err != nil {
 		return nil, err
 	}
+	if r.leftOver > 0 {
+		r.report.note("%d rows in ClickHouse belong to an erasure that hasn't ended", r.leftOver)
+	}
 	r.report.finish()
 	return r.report, nil
 }
@@ -130,6 +149,7 @@ func (r *run) partition(ctx context.Context, p int) error {
 		return err
 	}
 	rc := newRecount(r.Config, p)
+	rc.erased = r.erased
 	if err := r.read(ctx, topic.Events, p, from, to, func(x broker.Record) error {
 		// clocks of nodes differ a little, so lost records may be of the following minute as well
 		if headLost {
@@ -146,7 +166,7 @@ func (r *run) partition(ctx context.Context, p int) error {
 	r.progress(p, "comparing", 1)
 	want := rc.rows()
 
-	emitted, err := r.readWindows(ctx, p, rc.watermark)
+	emitted, err := r.readWindows(ctx, p, rc)
 	if err != nil {
 		return err
 	}
@@ -280,6 +300,34 @@ func each(table string, rows driver.Rows, scan func() error) (err error) {
 	}
 	return nil
 }
+
+// readExpired returns until when the rows of sites with a short retention have been deleted, ms.
+func readExpired(ctx context.Context, db tables) (map[string]int64, error) {
+	out := map[string]int64{}
+	scan := func(query string, row func(driver.Rows) error) error {
+		rows, err := db.Query(ctx, query)
+		if err != nil {
+			return fmt.Errorf("read the expired rows from ClickHouse: %w", err)
+		}
+		return each("the expired rows", rows, func() error { return row(rows) })
+	}
+	var exists uint8 // not in a database of an older version
+	err := scan("EXISTS TABLE expired", func(r driver.Rows) error { return r.Scan(&exists) })
+	if err != nil || exists == 0 {
+		return nil, err
+	}
+	return out, scan("SELECT site, toUnixTimestamp64Milli(max(before)) FROM expired GROUP BY site",
+		func(r driver.Rows) error {
+			var site string
+			var before int64
+			err := r.Scan(&site, &before)
+			out[site] = before
+			return err
+		})
+}
+
+// hasExpired reports whether a row of a time, ms, may be missing because its site keeps it no longer.
+func (r *run) hasExpired(site string, at int64) bool { return at < r.expired[site] }
 
 // includes reports whether the run covers a site.
 func (c *Config) includes(site string) bool {

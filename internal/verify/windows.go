@@ -56,8 +56,8 @@ func (e *emitted) last() int64 {
 
 // readWindows reads the windows topic up to its end, and further until it is final up to the watermark or
 // Config.Wait is over.
-func (r *run) readWindows(ctx context.Context, p int, watermark int64) (*emitted, error) {
-	target := min(watermark, r.To.UnixMilli()) / 1000
+func (r *run) readWindows(ctx context.Context, p int, rc *recount) (*emitted, error) {
+	target := min(rc.watermark, r.To.UnixMilli()) / 1000
 	first, _, err := r.log.Bounds(ctx, topic.Windows, p)
 	if err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func (r *run) readWindows(ctx context.Context, p int, watermark int64) (*emitted
 					What:     fmt.Sprintf("the record is about partition %d", e.Partition)})
 				return nil
 			}
-			r.addEmission(em, &e, x.Offset)
+			r.addEmission(em, &e, x.Offset, rc)
 			return nil
 		})
 		if err != nil {
@@ -112,7 +112,7 @@ func (r *run) readWindows(ctx context.Context, p int, watermark int64) (*emitted
 
 // addEmission keeps the newest version of each row. It reports versions with two contents and final rows that
 // change.
-func (r *run) addEmission(em *emitted, e *window.Emission, offset int64) {
+func (r *run) addEmission(em *emitted, e *window.Emission, offset int64, rc *recount) {
 	em.watermark = max(em.watermark, e.Watermark)
 	for i := range e.Seconds {
 		x := &e.Seconds[i]
@@ -125,7 +125,12 @@ func (r *run) addEmission(em *emitted, e *window.Emission, offset int64) {
 			Position: position(inWindowsTopic, int(e.Partition), offset)}
 		old, has := em.rows[k]
 		newer := !has || got.version > old.version
+		_, optional := rc.optional[k]
 		switch {
+		case optional: // what was published before an erasure is made once more after it, without its events
+			if newer || got.version == old.version {
+				em.rows[k] = got
+			}
 		case has && old.version == got.version:
 			if old.row != got.row || old.final != got.final {
 				d.What = fmt.Sprintf("one version has two contents: %s here and %s at offset %d", got.row,
@@ -151,6 +156,9 @@ func (w row) String() string {
 	return fmt.Sprintf("%d page views, %d visitors, %d events, %d active",
 		w.pageviews, w.visitors, w.events, w.active)
 }
+
+// stillStored describes a row that an erasure should have removed.
+const stillStored = "it is erased, and still stored"
 
 // differs describes the columns in which got isn't w.
 func (w row) differs(got row) string {
@@ -184,14 +192,14 @@ func (r *run) compareTopic(p int, rc *recount, want map[rowKey]row, em *emitted,
 		d := Difference{In: inWindowsTopic, Site: k.site, Second: k.second, Partition: p,
 			Position: position(topic.Events, p, rc.finalAt(k.second))}
 		switch {
-		case !has && k.second*1000 < em.lostThrough:
+		case !has && (k.second*1000 < em.lostThrough || rc.optional[k].absent):
 			continue
 		case !has:
 			d.What = "missing: " + w.String()
 		case !got.final:
 			d.What, d.Position = "the second is over and its row isn't final",
 				position(inWindowsTopic, p, got.offset)
-		case got.row != w:
+		case got.row != w && !rc.allows(k, w, got.row):
 			d.What, d.Position = w.differs(got.row), position(inWindowsTopic, p, got.offset)
 		default:
 			continue
@@ -237,9 +245,16 @@ func (r *run) compareWindows(ctx context.Context, p int, rc *recount, want map[r
 			return nil
 		}
 		found[k] = true
-		if w, has := want[k]; !has {
+		w, has := want[k]
+		if r.erased.Site(k.site, k.second*1000) {
+			if r.erased.Done(k.site, 0, k.second*1000) {
+				differ(k, stillStored)
+			} else {
+				r.leftOver++
+			}
+		} else if !has {
 			differ(k, "no event of the log explains it: "+got.String())
-		} else if got != w {
+		} else if got != w && !rc.allows(k, w, got) {
 			differ(k, w.differs(got))
 		}
 		return nil
@@ -253,7 +268,9 @@ func (r *run) compareWindows(ctx context.Context, p int, rc *recount, want map[r
 			p, int(windowsRetention.Hours()/24))
 	}
 	for k, w := range want {
-		if found[k] || !isFinal(k.second, final) || k.second < kept {
+		erased := rc.optional[k].absent || r.erased.Site(k.site, k.second*1000)
+		if found[k] || erased || r.hasExpired(k.site, k.second*1000) ||
+			!isFinal(k.second, final) || k.second < kept {
 			continue
 		}
 		if x, has := em.rows[k]; has && x.offset >= r.committed[topic.Windows][p] {

@@ -5,6 +5,7 @@ package admin
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -19,16 +20,24 @@ type authorizer interface {
 	ReadableSites(r *http.Request) []site.Site
 }
 
+// eraser removes a site together with its data, and answers.
+type eraser interface {
+	EraseSite(c *gin.Context, domain string)
+	// what a site receives before until is erased
+	Erasing(domain string) (until time.Time, erasing bool)
+}
+
 // Handlers are the HTTP handlers of the administration.
 type Handlers struct {
 	sites  *site.Registry
 	access authorizer
+	eraser eraser
 	fail   func(*gin.Context, error)
 }
 
 // New makes the handlers; fail answers with an error.
-func New(sites *site.Registry, access authorizer, fail func(*gin.Context, error)) *Handlers {
-	return &Handlers{sites: sites, access: access, fail: fail}
+func New(sites *site.Registry, access authorizer, eraser eraser, fail func(*gin.Context, error)) *Handlers {
+	return &Handlers{sites: sites, access: access, eraser: eraser, fail: fail}
 }
 
 // requireAdmin refuses the request and returns false unless it has an admin key or session.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -43,6 +44,12 @@ func (h *Handlers) CreateSite(c *gin.Context) {
 	domain, err := site.Domain(in.Domain)
 	if err != nil {
 		h.fail(c, err)
+		return
+	}
+	if until, erasing := h.eraser.Erasing(domain); erasing {
+		c.Header("Retry-After", strconv.Itoa(1+int(time.Until(until).Seconds())))
+		api.Refuse(c, http.StatusConflict, "%s is being erased until %s; make it then", domain,
+			until.UTC().Format(time.RFC3339))
 		return
 	}
 	st := site.Site{Domain: domain}
@@ -144,7 +151,11 @@ func writeSite(c *gin.Context, status int, st api.Site) {
 }
 
 // DeleteSite is DELETE /api/v1/sites/{domain}.
-func (h *Handlers) DeleteSite(c *gin.Context, domain string) {
+func (h *Handlers) DeleteSite(c *gin.Context, domain string, p api.DeleteSiteParams) {
+	if p.WithData != nil && *p.WithData {
+		h.eraser.EraseSite(c, domain)
+		return
+	}
 	h.remove(c, func() error { return h.sites.Delete(c.Request.Context(), strings.ToLower(domain)) })
 }
 

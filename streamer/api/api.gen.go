@@ -13,6 +13,48 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for ErasureKind.
+const (
+	ErasureKindSite    ErasureKind = "site"
+	ErasureKindVisitor ErasureKind = "visitor"
+)
+
+// Valid indicates whether the value is a known member of the ErasureKind enum.
+func (e ErasureKind) Valid() bool {
+	switch e {
+	case ErasureKindSite:
+		return true
+	case ErasureKindVisitor:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ErasureState.
+const (
+	Confirming ErasureState = "confirming"
+	Done       ErasureState = "done"
+	Removing   ErasureState = "removing"
+	Waiting    ErasureState = "waiting"
+)
+
+// Valid indicates whether the value is a known member of the ErasureState enum.
+func (e ErasureState) Valid() bool {
+	switch e {
+	case Confirming:
+		return true
+	case Done:
+		return true
+	case Removing:
+		return true
+	case Waiting:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for QueryRequestMetrics.
 const (
 	BounceRate    QueryRequestMetrics = "bounce_rate"
@@ -92,6 +134,69 @@ func (e GetLedgerParamsBy) Valid() bool {
 	default:
 		return false
 	}
+}
+
+// Erasure defines model for Erasure.
+type Erasure struct {
+	// Before What was received before it is erased.
+	Before time.Time `json:"before"`
+
+	// By Id of the key that asked for it.
+	By *string `json:"by,omitempty"`
+
+	// Copies Once it is done, copies that nothing reads any more, each with the time at which it is deleted at the latest.
+	Copies []ErasureCopy `json:"copies"`
+	Id     string        `json:"id"`
+	Kind   ErasureKind   `json:"kind"`
+
+	// Reason Why it waits.
+	Reason    *string   `json:"reason,omitempty"`
+	Requested time.Time `json:"requested"`
+	Site      string    `json:"site"`
+
+	// State `confirming`: no row is left, but the aggregators may still store what they had read before.
+	State   ErasureState   `json:"state"`
+	Tables  []ErasureTable `json:"tables"`
+	Updated time.Time      `json:"updated"`
+
+	// Visitor The visitor's id of the day.
+	Visitor *string `json:"visitor,omitempty"`
+}
+
+// ErasureCopy defines model for ErasureCopy.
+type ErasureCopy struct {
+	Expires time.Time `json:"expires"`
+	Note    string    `json:"note"`
+	Where   string    `json:"where"`
+}
+
+// ErasureCreate defines model for ErasureCreate.
+type ErasureCreate struct {
+	// Visitor The visitor's id of the day.
+	Visitor string `json:"visitor"`
+}
+
+// ErasureKind defines model for ErasureKind.
+type ErasureKind string
+
+// ErasureList defines model for ErasureList.
+type ErasureList struct {
+	Erasures []Erasure `json:"erasures"`
+}
+
+// ErasureState `confirming`: no row is left, but the aggregators may still store what they had read before.
+type ErasureState string
+
+// ErasureTable defines model for ErasureTable.
+type ErasureTable struct {
+	// Found Rows that were found.
+	Found int64 `json:"found"`
+
+	// Left Rows that aren't removed yet.
+	Left int64 `json:"left"`
+
+	// Table A table of ClickHouse.
+	Table string `json:"table"`
 }
 
 // Error defines model for Error.
@@ -467,6 +572,14 @@ type TicketCreate struct {
 	Ttl *int `json:"ttl,omitempty"`
 }
 
+// VisitorEvents defines model for VisitorEvents.
+type VisitorEvents struct {
+	// Events Each with the columns of the table `events` that tell about the visitor.
+	Events  []map[string]interface{} `json:"events"`
+	Site    string                   `json:"site"`
+	Visitor string                   `json:"visitor"`
+}
+
 // ShareQuery defines model for ShareQuery.
 type ShareQuery = string
 
@@ -537,6 +650,12 @@ type StreamEventsParams struct {
 // StreamEventsParamsRate defines parameters for StreamEvents.
 type StreamEventsParamsRate string
 
+// DeleteSiteParams defines parameters for DeleteSite.
+type DeleteSiteParams struct {
+	// WithData Erase what the site has received.
+	WithData *bool `form:"with_data,omitempty" json:"with_data,omitempty"`
+}
+
 // UpdateSiteParams defines parameters for UpdateSite.
 type UpdateSiteParams struct {
 	// IfMatch The `ETag` of the answer that the change is based on; the same as `revision`.
@@ -592,6 +711,9 @@ type CreateSiteJSONRequestBody = SiteCreate
 
 // UpdateSiteJSONRequestBody defines body for UpdateSite for application/json ContentType.
 type UpdateSiteJSONRequestBody = SiteUpdate
+
+// CreateErasureJSONRequestBody defines body for CreateErasure for application/json ContentType.
+type CreateErasureJSONRequestBody = ErasureCreate
 
 // CreateLinkJSONRequestBody defines body for CreateLink for application/json ContentType.
 type CreateLinkJSONRequestBody = LinkCreate
@@ -672,6 +794,12 @@ type ServerInterface interface {
 	// CreateLoginCode Make a login code, which logs a browser in once, within ten minutes
 	// (POST /api/v1/codes)
 	CreateLoginCode(c *gin.Context)
+	// ListErasures The erasures of the last 45 days
+	// (GET /api/v1/erasures)
+	ListErasures(c *gin.Context)
+	// GetErasure The progress of an erasure and, once it has ended, the report
+	// (GET /api/v1/erasures/{id})
+	GetErasure(c *gin.Context, id string)
 	// ListKeys The keys, without their secrets
 	// (GET /api/v1/keys)
 	ListKeys(c *gin.Context)
@@ -699,15 +827,18 @@ type ServerInterface interface {
 	// CreateSite Add a site
 	// (POST /api/v1/sites)
 	CreateSite(c *gin.Context)
-	// DeleteSite Remove a site; its beacons are dropped from then on, its history stays until it expires
+	// DeleteSite Remove a site; its beacons are dropped from then on
 	// (DELETE /api/v1/sites/{domain})
-	DeleteSite(c *gin.Context, domain string)
+	DeleteSite(c *gin.Context, domain string, params DeleteSiteParams)
 	// GetSite One site
 	// (GET /api/v1/sites/{domain})
 	GetSite(c *gin.Context, domain string)
 	// UpdateSite Change a site; fields that are left out stay
 	// (PATCH /api/v1/sites/{domain})
 	UpdateSite(c *gin.Context, domain string, params UpdateSiteParams)
+	// CreateErasure Erase a visitor's events of a site
+	// (POST /api/v1/sites/{domain}/erasures)
+	CreateErasure(c *gin.Context, domain string)
 	// GetLedger What became of a site's beacons
 	// (GET /api/v1/sites/{domain}/ledger)
 	GetLedger(c *gin.Context, domain string, params GetLedgerParams)
@@ -720,6 +851,9 @@ type ServerInterface interface {
 	// DeleteLink Revoke a share link and close the streams opened with it
 	// (DELETE /api/v1/sites/{domain}/links/{id})
 	DeleteLink(c *gin.Context, domain string, id string)
+	// GetVisitorEvents What is stored under a visitor's id, for who asks what is known about them
+	// (GET /api/v1/sites/{domain}/visitors/{visitor})
+	GetVisitorEvents(c *gin.Context, domain string, visitor string)
 	// GetRealtimeVisitors Active visitors, those of the last five minutes
 	// (GET /api/v1/stats/realtime/visitors)
 	GetRealtimeVisitors(c *gin.Context, params GetRealtimeVisitorsParams)
@@ -871,6 +1005,44 @@ func (siw *ServerInterfaceWrapper) CreateLoginCode(c *gin.Context) {
 	}
 
 	siw.Handler.CreateLoginCode(c)
+}
+
+// ListErasures operation middleware
+func (siw *ServerInterfaceWrapper) ListErasures(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListErasures(c)
+}
+
+// GetErasure operation middleware
+func (siw *ServerInterfaceWrapper) GetErasure(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetErasure(c, id)
 }
 
 // ListKeys operation middleware
@@ -1029,6 +1201,17 @@ func (siw *ServerInterfaceWrapper) DeleteSite(c *gin.Context) {
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteSiteParams
+
+	// ------------- Optional query parameter "with_data" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "with_data", c.Request.URL.Query(), &params.WithData, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter with_data: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -1036,7 +1219,7 @@ func (siw *ServerInterfaceWrapper) DeleteSite(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.DeleteSite(c, domain)
+	siw.Handler.DeleteSite(c, domain, params)
 }
 
 // GetSite operation middleware
@@ -1111,6 +1294,31 @@ func (siw *ServerInterfaceWrapper) UpdateSite(c *gin.Context) {
 	}
 
 	siw.Handler.UpdateSite(c, domain, params)
+}
+
+// CreateErasure operation middleware
+func (siw *ServerInterfaceWrapper) CreateErasure(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CreateErasure(c, domain)
 }
 
 // GetLedger operation middleware
@@ -1247,6 +1455,40 @@ func (siw *ServerInterfaceWrapper) DeleteLink(c *gin.Context) {
 	}
 
 	siw.Handler.DeleteLink(c, domain, id)
+}
+
+// GetVisitorEvents operation middleware
+func (siw *ServerInterfaceWrapper) GetVisitorEvents(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "visitor" -------------
+	var visitor string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "visitor", c.Param("visitor"), &visitor, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter visitor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetVisitorEvents(c, domain, visitor)
 }
 
 // GetRealtimeVisitors operation middleware
@@ -1396,6 +1638,10 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/v1/sites/:domain/links", wrapper.ListLinks)
 	router.POST(options.BaseURL+"/api/v1/sites/:domain/links", wrapper.CreateLink)
 	router.DELETE(options.BaseURL+"/api/v1/sites/:domain/links/:id", wrapper.DeleteLink)
+	router.POST(options.BaseURL+"/api/v1/sites/:domain/erasures", wrapper.CreateErasure)
+	router.GET(options.BaseURL+"/api/v1/sites/:domain/visitors/:visitor", wrapper.GetVisitorEvents)
+	router.GET(options.BaseURL+"/api/v1/erasures", wrapper.ListErasures)
+	router.GET(options.BaseURL+"/api/v1/erasures/:id", wrapper.GetErasure)
 	router.POST(options.BaseURL+"/api/v1/tickets", wrapper.CreateTicket)
 	router.GET(options.BaseURL+"/api/v1/sites/:domain/ledger", wrapper.GetLedger)
 	router.GET(options.BaseURL+"/api/v1/keys", wrapper.ListKeys)

@@ -16,6 +16,7 @@ var credentialParameters = []string{"ticket", "share"}
 var queryParameters = map[string][]string{
 	"GET /api/v1/stats/realtime/visitors": {"site_id"},
 	"GET /api/v1/sites/:domain/ledger":    {"from", "to", "by"},
+	"DELETE /api/v1/sites/:domain":        {"with_data"},
 }
 
 // uncheckedRoutes take any query: clients of streams add parameters of their own against caches.

@@ -89,10 +89,24 @@ func New(db querier, cfg Config) (*Engine, error) {
 type Site struct {
 	Domain   string
 	Timezone string // IANA name; "" is UTC
-	// Since is the first moment of the site. What there is from before is a former site's.
+	// Since is the first moment of the site's history. What there is from before is a former site's, or has
+	// expired.
 	Since time.Time
 	// LedgerSince is the same for minutes of the ledger, which count what two sites received in one minute.
 	LedgerSince time.Time
+}
+
+// keeping returns a site that keeps its history for some days: what is older has expired, whether it is still
+// stored or not.
+func (e *Engine) keeping(s Site, days int) Site {
+	expired := e.cfg.Now().UTC().AddDate(0, 0, -days)
+	if s.Since.Before(expired) {
+		s.Since = expired
+	}
+	if minute := expired.Add(time.Minute - 1).Truncate(time.Minute); s.LedgerSince.Before(minute) {
+		s.LedgerSince = minute
+	}
+	return s
 }
 
 // Run answers a query about a site; q.SiteID is only echoed. The principal is the one whose slots the query

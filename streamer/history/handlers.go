@@ -64,7 +64,7 @@ func (h *Handlers) PostQuery(c *gin.Context, _ api.PostQueryParams) {
 	}
 	st, _, err := h.access.Authorize(c, q.SiteID)
 	h.answer(c, err, func() (any, error) {
-		return h.engine.Run(c.Request.Context(), h.access.Principal(c), siteOf(st), q)
+		return h.engine.Run(c.Request.Context(), h.access.Principal(c), h.siteOf(st), q)
 	})
 }
 
@@ -83,9 +83,12 @@ func (h *Handlers) GetLedger(c *gin.Context, domain string, p api.GetLedgerParam
 		r.To = *p.To
 	}
 	h.answer(c, err, func() (any, error) {
-		return h.engine.Ledger(c.Request.Context(), h.access.Principal(c), siteOf(st), r)
+		return h.engine.Ledger(c.Request.Context(), h.access.Principal(c), h.siteOf(st), r)
 	})
 }
+
+// siteOf returns the site of a query, with the begin of its history.
+func (h *Handlers) siteOf(st site.Site) Site { return h.engine.keeping(siteOf(st), st.Retention()) }
 
 func siteOf(st site.Site) Site {
 	since := st.Created.Truncate(time.Second) // events of its first second are of this site

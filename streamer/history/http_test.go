@@ -67,7 +67,9 @@ func newServer(t *testing.T, rows int, cfg history.Config) *server {
 	if err := sites.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	st := site.Site{Domain: d.site, Public: true, Created: time.Unix(1, 0)} // its rows are of any time
+	// its rows are of any time
+	st := site.Site{Domain: d.site, Public: true, Created: time.Unix(1, 0),
+		RetentionDays: site.MaxRetentionDays}
 	if err := sites.Put(t.Context(), st); err != nil {
 		t.Fatal(err)
 	}

@@ -75,3 +75,25 @@ INSERT INTO migrations (version, name) VALUES (6, 'ledger');
 ALTER TABLE ledger RENAME COLUMN IF EXISTS repeated TO duplicate;
 
 INSERT INTO migrations (version, name) VALUES (7, 'ledger_duplicate');
+
+-- A site's retention_days says how long its events are kept, and a streamer deletes them. The TTL is behind the longest
+-- possible retention.
+ALTER TABLE events MODIFY TTL toDateTime(ts) + INTERVAL 11 YEAR;
+
+INSERT INTO migrations (version, name) VALUES (8, 'events_ttl');
+
+-- As that of events.
+ALTER TABLE ledger MODIFY TTL minute + INTERVAL 11 YEAR;
+
+INSERT INTO migrations (version, name) VALUES (9, 'ledger_ttl');
+
+-- Which rows the streamers have deleted because they were as old as their site keeps them: those before the newest time.
+CREATE TABLE IF NOT EXISTS expired
+(
+    site String,
+    before DateTime64(3, 'UTC')
+)
+ENGINE = ReplacingMergeTree(before)
+ORDER BY site;
+
+INSERT INTO migrations (version, name) VALUES (10, 'expired');

@@ -1,0 +1,2 @@
+-- As that of events.
+ALTER TABLE ledger MODIFY TTL minute + INTERVAL 11 YEAR
