@@ -110,7 +110,8 @@ func TestMutations(t *testing.T) {
 		{Name: "acknowledges when it collects", File: file, Tests: tests,
 			Old: reached, Replacement: reached + early},
 		{Name: "acknowledges an attempt that failed", File: file, Tests: tests,
-			Old:         "		w.metrics.retries.WithLabelValues(topic.Windows).Inc()\n		if w.logged",
+			Old: "		w.metrics.retries.WithLabelValues(topic.Windows).Inc()\n" +
+				"		if w.logged",
 			Replacement: "		w.mu.Lock()\n" + early + "		w.mu.Unlock()\n		if w.logged"},
 		{Name: "acknowledges at a stop", File: file, Tests: tests,
 			Old:         "		if ctx.Err() != nil {\n			return false\n		}\n",

@@ -107,5 +107,6 @@ func (r *partitionReader) reanchor(e emitted) {
 		return
 	}
 	r.committed = position(r.partition, min(r.committed.Offset, e.next), e.watermark)
-	r.headLost = true // the emission may be one of several of an envelope, of which the last has the watermark
+	// The emission may be one of several of an envelope, of which the last has the watermark.
+	r.headLost = true
 }

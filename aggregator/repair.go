@@ -16,7 +16,8 @@ type brokenPart struct {
 }
 
 const selectBrokenParts = "SELECT table, name FROM system.detached_parts " +
-	"WHERE database = currentDatabase() AND table IN ('events', 'windows', 'ledger') AND reason LIKE 'broken%'"
+	"WHERE database = currentDatabase() AND table IN ('events', 'windows', 'ledger') " +
+	"AND reason LIKE 'broken%'"
 
 // repair writes the rows of broken parts again from the log, beside the lanes, and removes the parts. It is
 // for a ClickHouse of this machine alone: a part is broken after a loss of power, or a failing disk.
@@ -53,8 +54,8 @@ func (s *Service) repair(ctx context.Context) {
 	s.log.Info("wrote the rows of broken parts again, as far as the log reaches back", "events", p.Events,
 		"windows", p.Windows, "ledger", p.Ledger, "took", time.Since(start).Round(time.Millisecond))
 	for _, x := range parts {
-		err := s.db.Exec(ctx, fmt.Sprintf("ALTER TABLE %s DROP DETACHED PART '%s' SETTINGS allow_drop_detached = 1",
-			x.Table, strings.ReplaceAll(x.Name, "'", "")))
+		err := s.db.Exec(ctx, fmt.Sprintf("ALTER TABLE %s DROP DETACHED PART '%s' "+
+			"SETTINGS allow_drop_detached = 1", x.Table, strings.ReplaceAll(x.Name, "'", "")))
 		if err != nil && ctx.Err() == nil {
 			s.log.Warn("remove broken part", "table", x.Table, "part", x.Name, "error", err)
 		}

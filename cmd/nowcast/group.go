@@ -34,9 +34,9 @@ type groupResetCmd struct {
 // Help implements kong.HelpProvider.
 func (groupResetCmd) Help() string {
 	return `An aggregator commits how far each lane is in each partition, in the consumer groups
-nowcast-windows and nowcast-store. When a topic was deleted and made again, or has lost records, a position names another
-record than before or none at all. The lane then leaves the partition alone and says so at /readyz. This
-command sets new positions and prints the old and the new ones.
+nowcast-windows and nowcast-store. When a topic was deleted and made again, or has lost records, a position
+names another record than before or none at all. The lane then leaves the partition alone and says so at
+/readyz. This command sets new positions and prints the old and the new ones.
 
 Stop the aggregators first. The command refuses to change a group that has members, unless --force is given.
 

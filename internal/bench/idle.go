@@ -86,9 +86,9 @@ func printUsages(when string, before, after []usage, span time.Duration) {
 	fmt.Println(when)
 	sum := usage{name: "all"}
 	print := func(u usage) {
-		fmt.Printf("  %-22s %6.1f MB, of it anonymous %6.1f MB  %6.2f %% of a core  %6.1f wake-ups/s\n", u.name,
-			float64(u.pss)/1024, float64(u.anonymous)/1024, 100*u.cpu.Seconds()/span.Seconds(),
-			float64(u.wakeups)/span.Seconds())
+		fmt.Printf("  %-22s %6.1f MB, of it anonymous %6.1f MB  %6.2f %% of a core  %6.1f wake-ups/s\n",
+			u.name, float64(u.pss)/1024, float64(u.anonymous)/1024,
+			100*u.cpu.Seconds()/span.Seconds(), float64(u.wakeups)/span.Seconds())
 	}
 	for i, u := range after {
 		u.cpu -= before[i].cpu

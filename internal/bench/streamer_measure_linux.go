@@ -72,8 +72,8 @@ func measureConnects(ctx context.Context, s frameServer, n, round int) (float64,
 	return float64(r.Joined) / r.Took.Seconds(), err
 }
 
-// measureViewers has n viewers connect at once and follow for span. idle is the CPU time of a span without viewers, before the
-// memory without them.
+// measureViewers has n viewers connect at once and follow for span. idle is the CPU time of a span without
+// viewers, before the memory without them.
 func (m *figures) measureViewers(ctx context.Context, s *frameServer, n int, span time.Duration, before int,
 	idle time.Duration) error {
 	crowd := *s

@@ -51,7 +51,7 @@ type Follower struct {
 	Topic     string
 	Partition int
 	From      int64                       // first offset to read
-	MaxWait   time.Duration               // time for which a broker may hold an empty fetch; when 0, see Follow
+	MaxWait   time.Duration               // for which a broker may hold an empty fetch; when 0, see Follow
 	Record    func(Record) error          // called with each record, in order
 	Batch     func(next, end int64) error // called after each fetch: next offset, partition's end
 	Gap       func(Gap)
@@ -74,10 +74,11 @@ const RecreationGrace = 4 * time.Second
 const minFetch, maxFetch = 4 << 20, 1 << 30
 
 // Follow hands over a partition's records until ctx ends (it returns ctx's error), a callback fails (it
-// returns that error), or, with RecreationGrace, the topic was made again (ErrTopicRecreated). Without MaxWait a
-// broker holds an empty fetch for minWait, and twice as long after each empty one, up to maxWait, until records
-// come at a shorter interval than minWait: a partition without records costs nearly nothing, and a record still
-// ends the fetch at once.
+// returns that error), or, with RecreationGrace, the topic was made again (ErrTopicRecreated).
+//
+// Without MaxWait a broker holds an empty fetch for minWait, and twice as long after each empty one, up to
+// maxWait, until records come at a shorter interval than minWait: a partition without records costs nearly
+// nothing, and a record still ends the fetch at once.
 func (c *Client) Follow(ctx context.Context, f Follower) error {
 	wait := f.MaxWait
 	if wait == 0 {

@@ -77,8 +77,8 @@ func isHost(s string) bool {
 // fileEndings are what files of web servers end in. None is a top-level domain.
 var fileEndings = []string{
 	"asp", "aspx", "avif", "bak", "cgi", "css", "csv", "env", "gif", "gz", "htm", "html", "ico", "ini",
-	"jpeg", "jpg", "js", "json", "jsp", "log", "map", "mjs", "pdf", "php", "png", "sql", "svg", "tar", "ttf", "txt",
-	"wasm", "webmanifest", "webp", "woff", "woff2", "xml", "yaml", "yml",
+	"jpeg", "jpg", "js", "json", "jsp", "log", "map", "mjs", "pdf", "php", "png", "sql", "svg", "tar", "ttf",
+	"txt", "wasm", "webmanifest", "webp", "woff", "woff2", "xml", "yaml", "yml",
 }
 
 // isFileName reports whether a host is named like a file, such as favicon.ico or robots.txt.
