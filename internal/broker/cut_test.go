@@ -12,8 +12,8 @@ import (
 	"nowcast/internal/topic"
 )
 
-// The record of a cut isn't handed over: it is reported, as a gap where nobody asks for cuts, and not again to
-// a reader that begins behind it.
+// The record of a cut isn't handed over: it is reported, as a gap where nobody asks for cuts, and not again
+// to a reader that begins behind it.
 func TestFollowCut(t *testing.T) {
 	c := cluster(t, kfake.SeedTopics(1, "t"))
 	for i := range 6 {

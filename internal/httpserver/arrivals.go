@@ -76,9 +76,9 @@ func (a *arrivals) wait() {
 	}
 }
 
-// pacedListener paces Accept by the arrivals. It also yields the processor before each Accept: connections that
-// arrive in a crowd then wait in the kernel's accept queue instead of the scheduler's run queue, where they
-// would delay requests that are being served.
+// pacedListener paces Accept by the arrivals. It also yields the processor before each Accept: connections
+// that arrive in a crowd then wait in the kernel's accept queue instead of the scheduler's run queue, where
+// they would delay requests that are being served.
 type pacedListener struct {
 	net.Listener
 	arrivals *arrivals

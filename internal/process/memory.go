@@ -13,10 +13,10 @@ const (
 	minMemoryGrowth     = 16 << 20 // bytes
 )
 
-// ReleaseMemory returns memory to the system after a crowd, until ctx ends. A connection needs tens of KB while
-// it is accepted and far less afterwards. Without a release the rest stays resident as garbage and free heap,
-// because the runtime collects only when the heap has doubled, and keeps free heap for the goal of the last
-// collection.
+// ReleaseMemory returns memory to the system after a crowd, until ctx ends. A connection needs tens of KB
+// while it is accepted and far less afterwards. Without a release the rest stays resident as garbage and
+// free heap, because the runtime collects only when the heap has doubled, and keeps free heap for the goal
+// of the last collection.
 //
 // It releases when the process's memory has grown by half (and by at least minMemoryGrowth) since the last
 // release, and the process allocates little at the moment. A release costs two garbage collections.

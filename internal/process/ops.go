@@ -11,10 +11,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// NewOps returns the handler for operators: /metrics, /healthz (always 200), /readyz (503 with the reasons while
-// the process can't do its main work, 200 with what it does without otherwise), and, with profiles,
-// /debug/pprof/, which shows what is in memory and costs CPU time. Serve it on an address that only operators
-// reach.
+// NewOps returns the handler for operators: /metrics, /healthz (always 200), /readyz (503 with the reasons
+// while the process can't do its main work, 200 with what it does without otherwise), and, with profiles,
+// /debug/pprof/, which shows what is in memory and costs CPU time. Serve it on an address that only
+// operators reach.
 func NewOps(health *Health, reg *prometheus.Registry, profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}))

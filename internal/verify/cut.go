@@ -80,8 +80,8 @@ func (r *Report) printCuts(w io.Writer) error {
 	if len(r.Cuts) == 0 {
 		return nil
 	}
-	fmt.Fprint(w, "\nThe log has lost its newest records, with a loss of power. What was streamed and stored "+
-		"of them stays and can't be recounted.\n\n")
+	fmt.Fprint(w, "\nThe log has lost its newest records, with a loss of power. What was streamed and "+
+		"stored of them stays and can't be recounted.\n\n")
 	const clock = "2006-01-02 15:04:05.000"
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "PARTITION\tLOST AFTER\tTHE LOG GOES ON AT\tROWS THAT DIFFER\tEVENTS IN CLICKHOUSE ALONE")

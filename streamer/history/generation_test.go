@@ -20,7 +20,8 @@ func TestNothingIsReadBeforeCreation(t *testing.T) {
 	for _, row := range []struct{ dates, body string }{
 		{`"30d"`, `"metrics":["pageviews"]`},
 		{`["2026-11-01","2026-11-22"]`, `"metrics":["visits"]`},
-		{`["2026-11-20","2026-11-20"]`, `"metrics":["visits","bounce_rate"],"dimensions":["visit:entry_page"]`},
+		{`["2026-11-20","2026-11-20"]`,
+			`"metrics":["visits","bounce_rate"],"dimensions":["visit:entry_page"]`},
 		{`["2026-11-20T10:30:30Z","2026-11-20T11:00:00Z"]`, `"metrics":["visits"]`},
 		{`["2026-10-01","2026-10-02"]`, `"metrics":["pageviews"]`},
 	} {
