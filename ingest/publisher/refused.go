@@ -19,8 +19,8 @@ func (p *Publisher) keepRefused(partition int, e *Envelope, reason error) {
 		p.metrics.lost.Add(float64(e.events))
 	}
 	p.metrics.refused.WithLabelValues(kept).Add(float64(e.events))
-	p.logger.Error("the log refuses an envelope on disk for good: it is kept aside, unless there is an error "+
-		"of keeping it", "partition", partition, "events", e.events, "reason", reason,
+	p.logger.Error("the log refuses an envelope on disk for good: it is kept aside, unless there is an "+
+		"error of keeping it", "partition", partition, "events", e.events, "reason", reason,
 		"file", filepath.Join(p.spool.Dir(), spool.RefusedFile), "error of keeping", err)
 }
 

@@ -231,8 +231,8 @@ func (w *partitionWriter) next(inFlight bool) (e *Envelope, pause time.Duration,
 	return nil, time.Hour, false
 }
 
-// untilTick is how long a partition without events may still send nothing. All partitions of an idle publisher
-// tick together, so that the processes wake once for all.
+// untilTick is how long a partition without events may still send nothing. All partitions of an idle
+// publisher tick together, so that the processes wake once for all.
 func (w *partitionWriter) untilTick(now int64) time.Duration {
 	if !w.p.idle(now) {
 		return remaining(now, w.closedAt, tickInterval)

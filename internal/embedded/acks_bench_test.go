@@ -87,7 +87,8 @@ func BenchmarkSync(b *testing.B) {
 		slices.Sort(all)
 		b.ReportMetric(float64(len(all))/spent[i].Seconds(), "envelopes/s:"+mode)
 		for _, q := range []int{50, 99} {
-			b.ReportMetric(float64(all[len(all)*q/100].Microseconds())/1000, fmt.Sprintf("p%d-ms:%s", q, mode))
+			ms := float64(all[len(all)*q/100].Microseconds()) / 1000
+			b.ReportMetric(ms, fmt.Sprintf("p%d-ms:%s", q, mode))
 		}
 	}
 }

@@ -30,7 +30,8 @@ func stillAuthorized(access authorizer, text string) bool {
 	for line := range strings.Lines(text) {
 		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 6)
 		p := api.Principal{Session: fields[4], ID: fields[5]}
-		if _, err := fmt.Sscan(strings.Join(fields[1:4], " "), &p.Kind, &p.Expires, &p.Generation); err != nil {
+		numbers := strings.Join(fields[1:4], " ")
+		if _, err := fmt.Sscan(numbers, &p.Kind, &p.Expires, &p.Generation); err != nil {
 			return false
 		}
 		if !access.MayRead(p, fields[0]) {

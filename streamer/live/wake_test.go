@@ -36,7 +36,8 @@ func TestWake(t *testing.T) {
 		<-done
 		n := len(*m.Seconds)
 		if m.Event != "snapshot" || n == 0 || (*m.Seconds)[n-1].At < streamertest.Stamp(w.At-14) {
-			t.Errorf("the snapshot ends with %+v, the log with %s", (*m.Seconds)[n-1], streamertest.Stamp(w.At))
+			t.Errorf("the snapshot ends with %+v, the log with %s", (*m.Seconds)[n-1],
+				streamertest.Stamp(w.At))
 		}
 	}
 	idle.Store(true)
