@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestOwnID compares the id that a visitor is shown with the one in the log. Only the sender's own id is told,
-// nothing is counted, and no page of another origin can read it.
+// TestOwnID compares the id that a visitor is shown with the one in the log. Only the sender's own id is
+// told, nothing is counted, and no page of another origin can read it.
 func TestOwnID(t *testing.T) {
 	w := start(t, Config{AddressLimit: Limit{Rate: 1, Burst: 20}})
 	ask := func(site, addr, agent string) (string, answer) {

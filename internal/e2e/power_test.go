@@ -25,10 +25,10 @@ var cuts = flag.Int("cuts", 6, "how many losses of power TestPower simulates")
 // unsynced is what a loss of power may take: the log is synced once a second, and a sync takes time.
 const unsynced = 1500 * time.Millisecond
 
-// Everything is killed under load. Then files of the data dir lose up to a second's bytes at their end, or get
-// garbage. The next start comes up by itself, live moves, each beacon that was acknowledged a second before is
-// stored once, a viewer who returns has seen what there is or begins again, and `nowcast verify` finds no
-// difference that it can't explain.
+// Everything is killed under load. Then files of the data dir lose up to a second's bytes at their end, or
+// get garbage. The next start comes up by itself, live moves, each beacon that was acknowledged a second
+// before is stored once, a viewer who returns has seen what there is or begins again, and `nowcast verify`
+// finds no difference that it can't explain.
 func TestPower(t *testing.T) {
 	p := &power{laptop: startLaptop(t), rand: rand.New(rand.NewPCG(*chaosSeed, 13)),
 		acked: map[string]time.Time{}}
@@ -38,8 +38,8 @@ func TestPower(t *testing.T) {
 		p.cycle(t, i)
 	}
 	p.check(t, begin)
-	t.Logf("%d losses of power: slowest start %v, slowest live %v; %d beacons acknowledged, of which %d in a "+
-		"lost second and not stored; %d resets of returning viewers; verify: %d cuts, %d rows and %d stored "+
+	t.Logf("%d losses of power: slowest start %v, slowest live %v; %d beacons acknowledged, of which %d in "+
+		"a lost second and not stored; %d resets of returning viewers; verify: %d cuts, %d rows and %d stored "+
 		"events of lost seconds", *cuts, p.slowestStart, p.slowestLive, len(p.acked), p.lost, p.resets,
 		p.seenCuts, p.rows, p.storedOnly)
 }
@@ -127,8 +127,9 @@ func (p *power) watchSizes(d time.Duration, meanwhile func()) map[string]int64 {
 	time.Sleep(max(0, d-time.Second))
 	sizes := map[string]int64{}
 	p.files(func(name string, info fs.FileInfo) { sizes[name] = info.Size() })
-	for end := time.Now().Add(min(d, time.Second)); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(min(d, time.Second)); time.Now().Before(end); {
 		meanwhile()
+		time.Sleep(20 * time.Millisecond)
 	}
 	return sizes
 }
@@ -343,8 +344,8 @@ func (p *power) check(t *testing.T, from time.Time) {
 		}
 	}
 	if code != 0 || r.Through.Before(to.Add(-2*time.Second)) {
-		t.Errorf("nowcast verify: exit %d, through %s of %s, %d differences, not compared %v", code, r.Through,
-			to, r.Different, r.NotCompared)
+		t.Errorf("nowcast verify: exit %d, through %s of %s, %d differences, not compared %v", code,
+			r.Through, to, r.Different, r.NotCompared)
 		for _, d := range r.Differences[:min(20, len(r.Differences))] {
 			t.Logf("%+v", d)
 		}

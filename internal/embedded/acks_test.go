@@ -17,8 +17,8 @@ import (
 	"nowcast/internal/topic"
 )
 
-// A write to the topics of sites and salts is acknowledged after it is on disk, and with Sync every write. The
-// end that the log is known to have reached includes it.
+// A write to the topics of sites and salts is acknowledged after it is on disk, and with Sync every write.
+// The end that the log is known to have reached includes it.
 func TestAcknowledgeAfterSync(t *testing.T) {
 	for name, always := range map[string]bool{"always": true, "1s": false} {
 		t.Run(name, func(t *testing.T) {

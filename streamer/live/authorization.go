@@ -14,8 +14,8 @@ type authorization struct {
 	principals []api.Principal // of the same indices
 }
 
-// String is a line for each site: domain, kind, expiry, generation, session and ID of the principal, separated
-// by tabs.
+// String is a line for each site: domain, kind, expiry, generation, session and ID of the principal,
+// separated by tabs.
 func (a authorization) String() string {
 	var b strings.Builder
 	for i, domain := range a.domains {

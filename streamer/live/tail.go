@@ -151,7 +151,7 @@ func (t *tail) follow(ctx context.Context, b *board.Board, p int, at offsets) er
 		},
 		Cut: func(c broker.Cut) {
 			b.Cut(c.At)
-			t.log.Warn("read windows topic: the log has lost its newest records; viewers who return are reset",
+			t.log.Warn("read windows topic: the log has lost its newest records; returning viewers are reset",
 				"cut", c.String())
 		},
 		Fail: func(err error) { t.metrics.fetchErrors.Inc(); t.log.Debug("fetch windows", "error", err) },
