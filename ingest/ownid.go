@@ -53,6 +53,6 @@ func (h *ownID) get(c *gin.Context, addr netip.Addr) {
 	c.JSON(http.StatusOK, visitorAnswer{Site: domain, Visitor: fmt.Sprintf("%016x", id),
 		From: today, Until: today.Add(24 * time.Hour),
 		Note: "This is what " + domain + " can tell you by today. To have today's visits erased, send it " +
-			"to the owner of the site before the day ends. Tomorrow you have another id, and nobody can tell " +
-			"that this one was yours."})
+			"to the owner of the site before the day ends. Tomorrow you have another id, and nobody can " +
+			"tell that this one was yours."})
 }

@@ -39,8 +39,8 @@ func TestPower(t *testing.T) {
 	}
 	p.check(t, begin)
 	t.Logf("%d losses of power: slowest start %v, slowest live %v; %d beacons acknowledged, of which %d in "+
-		"a lost second and not stored; %d resets of returning viewers; verify: %d cuts, %d rows and %d stored "+
-		"events of lost seconds", *cuts, p.slowestStart, p.slowestLive, len(p.acked), p.lost, p.resets,
+		"a lost second and not stored; %d resets of returning viewers; verify: %d cuts, %d rows and %d "+
+		"stored events of lost seconds", *cuts, p.slowestStart, p.slowestLive, len(p.acked), p.lost, p.resets,
 		p.seenCuts, p.rows, p.storedOnly)
 }
 
