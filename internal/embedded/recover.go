@@ -282,7 +282,7 @@ const (
 	maxCorruptBytes = 8 << 20 // of one part
 )
 
-// setAside keeps an unreadable part of a file, from an offset on, for whoever wants to look at it.
+// setAside keeps an unreadable part of a file, from an offset on, so that an operator can look at it.
 func (r *recovery) setAside(name string, offset int64, b []byte) error {
 	dir := filepath.Join(r.dir, corruptDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {

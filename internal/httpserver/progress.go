@@ -75,7 +75,7 @@ func (c *progressConn) SetDeadline(t time.Time) error {
 // NetConn is the wrapped connection, as tls.Conn has it.
 func (c *progressConn) NetConn() net.Conn { return c.Conn }
 
-// SyscallConn is syscall.Conn's, for who takes the connection over.
+// SyscallConn is syscall.Conn's, for a handler that takes the connection over.
 func (c *progressConn) SyscallConn() (syscall.RawConn, error) {
 	if s, ok := c.Conn.(syscall.Conn); ok {
 		return s.SyscallConn()

@@ -182,9 +182,9 @@ func (w *Worker) carryOut(ctx context.Context, e *erasure.Erasure) error {
 	return nil
 }
 
-// removeSite removes the site of an erasure, unless it was made after the request. Whoever asked may have
-// failed between the tombstone and the removal. Then the tombstone is renewed, so that it covers what the
-// site received meanwhile.
+// removeSite removes the site of an erasure, unless it was made after the request. The streamer that took the
+// request may have ended between the tombstone and the removal. Then the tombstone is renewed, so that it
+// covers what the site received meanwhile.
 func (w *Worker) removeSite(ctx context.Context, e *erasure.Erasure) error {
 	if err := retry.Sleep(ctx, time.Until(e.Requested.Add(removal))); err != nil {
 		return err

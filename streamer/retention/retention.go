@@ -3,7 +3,7 @@
 // A row expires when it is as old as the retention of its site, to the second. History answers nothing that
 // has expired; this package deletes it within a day. Deleting rewrites the monthly partition that the rows
 // are in, so a partition is rewritten about once a day, and only if a row in it has expired. Any number of
-// streamers may do so at once: whoever comes second finds nothing.
+// streamers may do so at once: the second one finds nothing.
 package retention
 
 import (
