@@ -90,7 +90,7 @@ func history(seed uint64) []Envelope {
 				if r.Float64() < odd {
 					e.Time -= r.Int64N(3000)
 				}
-				if r.Float64() < odd {
+				if r.Float64() < odd || odd > 0 && now > midnight-20_000 && now < midnight && r.IntN(8) == 0 {
 					e.Time += r.Int64N(20_000)
 				}
 				who := r.IntN(visitors)

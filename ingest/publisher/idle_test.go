@@ -12,8 +12,6 @@ import (
 func TestIdle(t *testing.T) {
 	const partitions = 3
 	publish(t, partitions, func(m *memory, p *Publisher, _ func()) {
-		watched := true
-		p.watched = func() bool { return watched }
 		count := func(span time.Duration, first ...func()) (n [partitions]int) {
 			for i := range n {
 				n[i] = -len(m.records(t, i))
@@ -32,7 +30,7 @@ func TestIdle(t *testing.T) {
 		if got := count(5 * time.Minute); got[0] < 4*300-1 {
 			t.Errorf("%d records in five minutes that somebody watches", got)
 		}
-		watched = false
+		m.unwatched.Store(true)
 		if got := count(time.Hour); got != all(3600/15) && got != all(3600/15+1) {
 			t.Errorf("%d records in an hour that nobody watches", got)
 		}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,11 +22,12 @@ import (
 
 // memory is a log in memory. Each attempt takes a time and has an error that the test sets.
 type memory struct {
-	mu      sync.Mutex
-	takes   time.Duration
-	refuses error
-	tries   int
-	values  map[int][]stored
+	mu        sync.Mutex
+	takes     time.Duration
+	refuses   error
+	tries     int
+	values    map[int][]stored
+	unwatched atomic.Bool
 }
 
 type stored struct {
@@ -118,6 +120,7 @@ func (m *memory) publisher(t *testing.T, disk *spool.Spool, partitions int) (p *
 	stamp := func(e *event.Event, _ []byte, at int64) error { e.Time = at; return nil }
 	p, err := New(stamp, Deps{
 		Broker: m, Spool: disk, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
+		Watched: func() bool { return !m.unwatched.Load() },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -28,7 +28,7 @@ import (
 	"nowcast/streamer/history"
 )
 
-const adminSecret = "nck_an-operators-own-key"
+const adminSecret = "nck_5f0c1e9ab27d4863a1f4c2d97e80b63d1c5a9f24e7b80d36"
 
 // server is a streamer over the tests' ClickHouse.
 type server struct {
