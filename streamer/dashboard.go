@@ -88,22 +88,9 @@ func dashboardRoute(p string) (domain, page string, ok bool) {
 	}
 	domain, page, hasPage := strings.Cut(p[1:], "/")
 	name, err := site.Domain(domain)
-	known := err == nil && name == strings.ToLower(domain) && !fileEndings[path.Ext(name)]
+	known := err == nil && name == strings.ToLower(domain)
 	return domain, page, known && (!hasPage || sitePages[page])
 }
-
-// fileEndings are those of files that scanners ask every server for. None is a top-level domain.
-var fileEndings = func() map[string]bool {
-	m := map[string]bool{}
-	for _, ending := range strings.Fields("" +
-		"7z action asp aspx bak bmp cfg cgi conf css csv db dll env exe gif git gz htm html " +
-		"ico ini jar jpeg jpg js json jsp jspx key log map mjs old orig pdf pem php php5 " +
-		"php7 phtml png rar sql sqlite svg swp tar tgz ttf txt war webp woff woff2 xhtml xml " +
-		"yaml yml") {
-		m["."+ending] = true
-	}
-	return m
-}()
 
 // page answers with the single page. Other sites may show it in a frame only as the live view of a site, by
 // ?embed=1, which has no controls.

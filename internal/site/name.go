@@ -74,11 +74,14 @@ func isHost(s string) bool {
 	return len(labels) > 1
 }
 
-// fileEndings are what files of web servers end in. None is a top-level domain.
+// fileEndings are what files of web servers end in, also those that scanners ask every server for. None is a
+// top-level domain.
 var fileEndings = []string{
-	"asp", "aspx", "avif", "bak", "cgi", "css", "csv", "env", "gif", "gz", "htm", "html", "ico", "ini",
-	"jpeg", "jpg", "js", "json", "jsp", "log", "map", "mjs", "pdf", "php", "png", "sql", "svg", "tar", "ttf",
-	"txt", "wasm", "webmanifest", "webp", "woff", "woff2", "xml", "yaml", "yml",
+	"7z", "action", "asp", "aspx", "avif", "bak", "bmp", "cfg", "cgi", "conf", "css", "csv", "db",
+	"dll", "env", "exe", "gif", "git", "gz", "htm", "html", "ico", "ini", "jar", "jpeg", "jpg", "js",
+	"json", "jsp", "jspx", "key", "log", "map", "mjs", "old", "orig", "pdf", "pem", "php", "php5",
+	"php7", "phtml", "png", "rar", "sql", "sqlite", "svg", "swp", "tar", "tgz", "ttf", "txt", "war",
+	"wasm", "webmanifest", "webp", "woff", "woff2", "xhtml", "xml", "yaml", "yml",
 }
 
 // isFileName reports whether a host is named like a file, such as favicon.ico or robots.txt.
