@@ -72,7 +72,10 @@ func startStreamerDeps(ctx context.Context) (d *streamerDeps, err error) {
 	if err := d.client.Ensure(ctx, topic.Specs(windowPartitions, 1), nil); err != nil {
 		return d, err
 	}
-	sites := []site.Site{{Domain: busySite}, {Domain: quietSite}, {Domain: probeSite}}
+	var sites []site.Site
+	for _, domain := range []string{busySite, quietSite, probeSite} { // older than the feed's history
+		sites = append(sites, site.Site{Domain: domain, Created: time.Now().Add(-time.Hour)})
+	}
 	if err := putSites(ctx, d.client, sites...); err != nil {
 		return d, err
 	}

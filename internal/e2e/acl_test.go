@@ -256,7 +256,7 @@ func (g *guarded) refuses(t *testing.T) {
 	for user, forbidden := range map[string][]string{
 		"ingest":     {topic.Windows, topic.DeadLetter},
 		"aggregator": {topic.Sites, topic.Salts},
-		"streamer":   {topic.Events, topic.Salts, topic.DeadLetter},
+		"streamer":   {topic.Salts, topic.DeadLetter},
 		"verify":     {topic.Sites, topic.Salts, topic.DeadLetter},
 	} {
 		c := g.client(t, user)
@@ -270,6 +270,19 @@ func (g *guarded) refuses(t *testing.T) {
 			})
 		}
 	}
+	streamer := g.client(t, "streamer") // may ask how far the events reach, for the end of an erasure
+	eventually(t, 20*time.Second, "streamer may not read events", func(ctx context.Context) error {
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		var failure error
+		err := streamer.Follow(ctx, broker.Follower{Topic: topic.Events,
+			Record: func(broker.Record) error { return errors.New("a record was read") },
+			Fail:   func(err error) { failure = err; stop() }})
+		if !broker.Denied(failure) {
+			return fmt.Errorf("reading: %w, %w", err, failure)
+		}
+		return nil
+	})
 	ingest := g.client(t, "ingest")
 	eventually(t, 20*time.Second, "ingest may not write a site", func(ctx context.Context) error {
 		if _, err := ingest.ProduceKeyed(ctx, topic.Sites, []byte("k"), nil); !broker.Denied(err) {

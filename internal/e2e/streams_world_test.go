@@ -16,6 +16,7 @@ import (
 	"nowcast/internal/broker"
 	"nowcast/internal/e2e/feed"
 	"nowcast/internal/embedded"
+	"nowcast/internal/site"
 	"nowcast/internal/topic"
 )
 
@@ -73,12 +74,7 @@ func startStreams(t *testing.T, replicas, history int, sites []feed.Site) *strea
 	for _, r := range w.replicas {
 		r.ready(t)
 	}
-	for _, s := range sites {
-		if a := w.must(t, http.MethodPost, w.streamers[0]+"/api/v1/sites",
-			map[string]any{"domain": s.Domain}); a.status != http.StatusCreated {
-			t.Fatalf("make site: %d %s", a.status, a.body)
-		}
-	}
+	w.makeSites(ctx, t, sites)
 	eventually(t, 10*time.Second, "sites known everywhere", func(ctx context.Context) error {
 		for _, s := range w.streamers {
 			if a, err := w.call(ctx, http.MethodGet, s+"/api/v1/sites/"+sites[len(sites)-1].Domain, w.key,
@@ -89,6 +85,26 @@ func startStreams(t *testing.T, replicas, history int, sites []feed.Site) *strea
 		return nil
 	})
 	return w
+}
+
+// makeSites makes sites that are older than what the feed begins with: nothing from before a site's creation is
+// shown.
+func (w *streams) makeSites(ctx context.Context, t *testing.T, sites []feed.Site) {
+	t.Helper()
+	r := site.NewRegistry(w.client, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { defer close(done); _ = r.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	if err := r.Wait(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range sites {
+		created := time.Now().Add(-time.Hour)
+		if err := r.Put(ctx, site.Site{Domain: s.Domain, Created: created}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // background runs a part until the end of the test.

@@ -247,7 +247,7 @@ func TestTopicRecreated(t *testing.T) {
 	_ = syscall.Kill(pid, syscall.SIGCONT)
 	for _, name := range []string{topic.Events, topic.Windows} {
 		eventually(t, 15*time.Second, name+" is halted", func(context.Context) error {
-			if out := a.out.String(); !strings.Contains(out, "--delete-offsets --topic "+name) {
+			if out := a.out.String(); !strings.Contains(out, "nowcast group reset --lane store --topic "+name) {
 				return errors.New("the log doesn't say so")
 			}
 			return nil
@@ -255,7 +255,7 @@ func TestTopicRecreated(t *testing.T) {
 	}
 	r, err := (&world{}).call(t.Context(), http.MethodGet, "http://"+ops+"/readyz", "", nil)
 	if err != nil || r.status != http.StatusServiceUnavailable ||
-		!strings.Contains(r.body, "--delete-offsets") {
+		!strings.Contains(r.body, "nowcast group reset") {
 		t.Errorf("/readyz: %v, %v", r, err)
 	}
 	a.stop(t)
