@@ -78,7 +78,9 @@ export async function nginx(nowcast: string): Promise<ReverseProxy> {
     ["streamer-1:8080", host],
     ["streamer-2:8080", host],
     ["listen 8080;", `listen 127.0.0.1:${port};`],
-    ["access_log /dev/stdout", "access_log access.log"], // node's pipe is a socket, which can't be opened
+    // node's pipes are sockets, which can't be opened as files
+    ["access_log /dev/stdout", "access_log access.log"],
+    ["error_log /dev/stderr", "error_log stderr"],
   ] as const) {
     if (!conf.includes(from)) throw new Error(`nowcast.conf has no ${from}: update this test`);
     conf = conf.replace(from, to);
