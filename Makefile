@@ -72,8 +72,7 @@ test-go: build
 
 ## test-mutations: break each rule of the fold, of commits and of syncs, one at a time; a test has to notice
 test-mutations:
-	go test -timeout 30m -run '^TestMutations$$' ./aggregator/fold -mutations
-	go test -timeout 30m -run '^TestMutations$$' ./aggregator ./ingest/publisher/spool -mutations
+	go test -timeout 30m -run '^TestMutations$$' ./aggregator/fold ./aggregator ./ingest/publisher/spool -mutations
 
 ## test-e2e: test the whole pipeline, on embedded parts, on real Apache Kafka, and in containers
 test-e2e: build kafka toxiproxy pebble
