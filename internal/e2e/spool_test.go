@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net/http"
 	"net/netip"
 	"os"
@@ -56,7 +55,7 @@ func startSingleNode(t *testing.T, more ...string) *singleNode {
 	if err := l.kafka.Ensure(t.Context(), topic.Specs(4, 1), nil); err != nil {
 		t.Fatal(err)
 	}
-	l.makeSite(t)
+	putSites(t, l.kafka, site.Site{Domain: "example.com", Timezone: "UTC"})
 	l.ingest = "http://" + l.listen
 	l.args = append([]string{"ingest", "--listen", l.listen, "--ops-listen", l.ops,
 		"--kafka", strings.Join(k.Addrs(), ","), "--trusted-proxies", "127.0.0.0/8", "--spool-dir",
@@ -69,24 +68,6 @@ func (l *singleNode) start(t *testing.T) {
 	t.Helper()
 	l.proc = start(t, l.args...)
 	ready(t, l.proc, l.ops)
-}
-
-// makeSite writes the site example.com to its topic, without a streamer.
-func (l *singleNode) makeSite(t *testing.T) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	r := site.NewRegistry(l.kafka, slog.New(slog.DiscardHandler))
-	done := make(chan struct{})
-	go func() { defer close(done); _ = r.Run(ctx) }()
-	err := r.Wait(ctx)
-	if err == nil {
-		err = r.Put(ctx, site.Site{Domain: "example.com", Timezone: "UTC"})
-	}
-	cancel()
-	<-done
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // load has senders post beacons. onRefused may be nil.

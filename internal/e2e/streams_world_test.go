@@ -74,7 +74,11 @@ func startStreams(t *testing.T, replicas, history int, sites []feed.Site) *strea
 	for _, r := range w.replicas {
 		r.ready(t)
 	}
-	w.makeSites(ctx, t, sites)
+	var old []site.Site // older than what the feed begins with: nothing from before its creation is shown
+	for _, s := range sites {
+		old = append(old, site.Site{Domain: s.Domain, Created: time.Now().Add(-time.Hour)})
+	}
+	putSites(t, w.client, old...)
 	eventually(t, 10*time.Second, "sites known everywhere", func(ctx context.Context) error {
 		for _, s := range w.streamers {
 			if a, err := w.call(ctx, http.MethodGet, s+"/api/v1/sites/"+sites[len(sites)-1].Domain, w.key,
@@ -87,23 +91,22 @@ func startStreams(t *testing.T, replicas, history int, sites []feed.Site) *strea
 	return w
 }
 
-// makeSites makes sites that are older than what the feed begins with: nothing from before a site's creation is
-// shown.
-func (w *streams) makeSites(ctx context.Context, t *testing.T, sites []feed.Site) {
+// putSites writes sites to their topic, without a streamer.
+func putSites(t *testing.T, client *broker.Client, sites ...site.Site) {
 	t.Helper()
-	r := site.NewRegistry(w.client, slog.New(slog.DiscardHandler))
-	ctx, cancel := context.WithCancel(ctx)
+	r := site.NewRegistry(client, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = r.Run(ctx) }()
 	defer func() { cancel(); <-done }()
-	if err := r.Wait(ctx); err != nil {
-		t.Fatal(err)
-	}
+	err := r.Wait(ctx)
 	for _, s := range sites {
-		created := time.Now().Add(-time.Hour)
-		if err := r.Put(ctx, site.Site{Domain: s.Domain, Created: created}); err != nil {
-			t.Fatal(err)
+		if err == nil {
+			err = r.Put(ctx, s)
 		}
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
