@@ -247,7 +247,8 @@ func TestTopicRecreated(t *testing.T) {
 	_ = syscall.Kill(pid, syscall.SIGCONT)
 	for _, name := range []string{topic.Events, topic.Windows} {
 		eventually(t, 15*time.Second, name+" is halted", func(context.Context) error {
-			if out := a.out.String(); !strings.Contains(out, "nowcast group reset --lane store --topic "+name) {
+			advice := "nowcast group reset --lane store --topic " + name
+			if !strings.Contains(a.out.String(), advice) {
 				return errors.New("the log doesn't say so")
 			}
 			return nil
