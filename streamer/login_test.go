@@ -199,6 +199,23 @@ func TestLoginCodes(t *testing.T) {
 }
 
 // Sessions are listed and ended by an admin, and a logout ends the browser's own, on every instance at once.
+// A browser logs in at one instance, and a load balancer sends its next requests to another one.
+func TestSessionIsKnownAtOnce(t *testing.T) {
+	w := newAccessWorld(t)
+	other := w.streamerOf(w.Sites(), Config{Access: access.Config{PublicURL: "http://stats.example.com"}})
+	_, secret := w.key("own.example.com")
+	const path = "/api/v1/stats/realtime/visitors?site_id=own.example.com"
+	for range 50 {
+		if res, body := w.get("GET", other+path, "", "", "Cookie", w.session(secret)); res.StatusCode != 200 {
+			t.Fatalf("after a login elsewhere: %d %s", res.StatusCode, body)
+		}
+	}
+	res, _ := w.get("GET", other+path, "", "", "Cookie", "nowcast_session=ncs_unknown")
+	if res.StatusCode != 401 {
+		t.Errorf("a session that doesn't exist: %s", res.Status)
+	}
+}
+
 func TestSessionsEnd(t *testing.T) {
 	w := newAccessWorld(t)
 	other := w.streamerOf(w.Sites(), Config{Access: access.Config{PublicURL: "http://stats.example.com"}})

@@ -189,6 +189,7 @@ func (s *Service) authenticate(c *gin.Context) {
 	if !s.access.RequireSites(c) {
 		return
 	}
+	s.access.AwaitSession(c)
 	if err := s.access.LimitFailures(c); err != nil {
 		s.fail(c, err)
 		return

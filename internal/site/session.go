@@ -106,6 +106,16 @@ func (r *Registry) AuthenticateSession(secret string) (Session, bool) {
 	return s, ok && s.valid(time.Now())
 }
 
+// AwaitSession is AuthenticateSession for a session that another process may have made a moment ago: it looks
+// again when this registry has applied what is in the log.
+func (r *Registry) AwaitSession(ctx context.Context, secret string) (Session, bool) {
+	s, ok := r.AuthenticateSession(secret)
+	if ok || !strings.HasPrefix(secret, sessionSecretPrefix) || r.Sync(ctx) != nil {
+		return s, ok
+	}
+	return r.AuthenticateSession(secret)
+}
+
 // NewSession makes a session of a key and returns its secret, which is stored nowhere. When the key has
 // maxSessions sessions, the oldest one ends.
 func (r *Registry) NewSession(ctx context.Context, k Key) (Session, string, error) {

@@ -37,6 +37,7 @@ type Control struct {
 
 	failures *failures
 	renewals renewals
+	awaiting chan struct{} // has a value for each request in AwaitSession
 }
 
 // New makes the access control over a registry of sites, keys and links.
@@ -62,7 +63,7 @@ func New(cfg Config, sites *site.Registry) (*Control, error) {
 	}
 	keys := keyring{sites: sites, operator: cfg.AdminKey}
 	return &Control{cfg: cfg, sites: sites, signer: signer{keys, sites}, origins: newOrigins(public),
-		hosts: hosts, base: base, failures: failures}, nil
+		hosts: hosts, base: base, failures: failures, awaiting: make(chan struct{}, maxAwaiting)}, nil
 }
 
 // RequireSites is the middleware of every route: until the sites topic has been read, no answer can say that

@@ -39,6 +39,32 @@ func (a *Control) session(r *http.Request) (site.Session, site.Key, bool) {
 	return s, key, ok
 }
 
+const (
+	awaitTimeout = time.Second
+	maxAwaiting  = 16 // requests at a time; further ones don't wait
+)
+
+// AwaitSession is the middleware that waits for the session of a request if this instance doesn't know it. A
+// login at another instance is in the log when it is answered, and this one reads it milliseconds later.
+func (a *Control) AwaitSession(c *gin.Context) {
+	cookie, err := c.Request.Cookie(a.sessionCookie())
+	if err != nil || len(cookie.Value) > maxSigned {
+		return
+	}
+	if _, ok := a.sites.AuthenticateSession(cookie.Value); ok {
+		return
+	}
+	select {
+	case a.awaiting <- struct{}{}:
+		defer func() { <-a.awaiting }()
+	default:
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), awaitTimeout)
+	defer cancel()
+	a.sites.AwaitSession(ctx, cookie.Value)
+}
+
 // keyOf returns the key that a session was made with, unless it was removed or, of the operator, changed.
 func (a *Control) keyOf(s site.Session) (site.Key, bool) {
 	key, ok := a.signer.key(s.Key)
