@@ -1,42 +1,16 @@
 package aggregator
 
 import (
-	"context"
 	"log/slog"
 	"testing"
 	"time"
-
-	"nowcast/internal/embedded"
-	"nowcast/internal/warehouse"
 )
 
 // Where an event was in the log leaves ClickHouse a day after the log has forgotten it; all else
 // stays.
 func TestOldPositionsAreCleared(t *testing.T) {
 	t.Parallel()
-	library, err := embedded.FindLibrary("../bin/libchdb.so")
-	if err != nil {
-		t.Fatal(err)
-	}
-	engine, err := embedded.NewClickHouse(embedded.Config{Dir: t.TempDir(), Library: library,
-		Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- engine.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	w := newWorld(t)
-	if w.db, err = warehouse.Open(engine.DSN()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = w.db.Close() })
+	w := newEngineWorld(t)
 	if err := w.db.Wait(t.Context(), slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}

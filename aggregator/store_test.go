@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -19,10 +18,8 @@ import (
 	"nowcast/aggregator/fold"
 	"nowcast/aggregator/group"
 	"nowcast/internal/broker"
-	"nowcast/internal/embedded"
 	"nowcast/internal/event"
 	"nowcast/internal/topic"
-	"nowcast/internal/warehouse"
 	"nowcast/internal/window"
 )
 
@@ -350,29 +347,7 @@ func (w *world) produce(topic string, partition int, value []byte) {
 // without FINAL.
 func TestStoreEngine(t *testing.T) {
 	t.Parallel()
-	library, err := embedded.FindLibrary("../bin/libchdb.so")
-	if err != nil {
-		t.Fatal(err)
-	}
-	engine, err := embedded.NewClickHouse(embedded.Config{Dir: t.TempDir(), Library: library,
-		Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- engine.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	w := newWorld(t)
-	if w.db, err = warehouse.Open(engine.DSN()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = w.db.Close() })
+	w := newEngineWorld(t)
 	_, stop := w.start(Config{Windows: true, Store: true, Drain: time.Minute}) // creates the tables
 	w.traffic(1, 30, time.Minute)
 	w.agree()

@@ -261,3 +261,32 @@ func differs[R comparable](rows, want map[string]R) string {
 	}
 	return ""
 }
+
+// newEngineWorld makes a world whose database is the real engine.
+func newEngineWorld(t *testing.T) *world {
+	t.Helper()
+	library, err := embedded.FindLibrary("../bin/libchdb.so")
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := embedded.NewClickHouse(embedded.Config{Dir: t.TempDir(), Library: library,
+		Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- engine.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	w := newWorld(t)
+	if w.db, err = warehouse.Open(engine.DSN()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.db.Close() })
+	return w
+}
