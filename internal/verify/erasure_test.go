@@ -66,6 +66,14 @@ func TestErasure(t *testing.T) {
 		{"site, a minute left", 0, true, func(p *pipeline) {
 			p.events, p.windows, p.ledger = nil, nil, p.ledger[:1]
 		}, 7, []string{inLedgerTable}, 0},
+		{"site, published once before its second was over", 0, true, func(p *pipeline) {
+			p.events, p.windows, p.ledger = nil, nil, nil
+			p.change(2, func(e *window.Emission) { e.Seconds[0].Final = false })
+		}, 7, nil, 0},
+		{"visitor, the row of another one not final", 2, true, func(p *pipeline) {
+			p.events = without(p.events, func(r []any) bool { return r[2] != uint64(2) })
+			p.change(1, func(e *window.Emission) { e.Seconds[0].Final = false })
+		}, 2, []string{inWindowsTopic}, 0},
 		{"visitor, windows as before", 2, true, func(p *pipeline) {
 			p.events = without(p.events, func(r []any) bool { return r[2] != uint64(2) })
 		}, 2, nil, 0},
