@@ -20,6 +20,8 @@
 // better than wrong rows.
 //
 // An erased event (package erasure) is classified like others and is in no row that is made from then on.
+//
+// What is older than the log loses its position: events have it cleared, rows of the ledger are summed.
 package aggregator
 
 import (
@@ -126,9 +128,12 @@ func (s *Service) Run(ctx context.Context) error {
 					stop()
 					return
 				}
-				if s.cfg.Repair && ctx.Err() == nil {
-					wg.Go(func() { s.repair(ctx) })
-				}
+				wg.Go(func() {
+					if s.cfg.Repair && ctx.Err() == nil {
+						s.repair(ctx) // before rows that it writes again are summed
+					}
+					s.newRollup().runUntil(ctx)
+				})
 				wg.Go(func() { s.clearPositionsUntil(ctx) })
 			}
 			l.member.Run(ctx)
