@@ -30,7 +30,8 @@ func newRollupWorld(t *testing.T) *rollupWorld {
 	w := &rollupWorld{world: newEngineWorld(t), now: time.Now()}
 	w.migrateNow()
 	const rows = "INSERT INTO ledger " +
-		"(site, minute, kpart, koff, received, counted, late, dropped, version) SELECT ['a.example', 'b.example'][1 + number % 2], NOW - toIntervalHour(intDiv(number, 12)), " +
+		"(site, minute, kpart, koff, received, counted, late, dropped, version) " +
+		"SELECT ['a.example', 'b.example'][1 + number % 2], NOW - toIntervalHour(intDiv(number, 12)), " +
 		"intDiv(number, 2) % 3, 100 * intDiv(number, 12) + intDiv(number, 6) % 2 AS koff, " +
 		"10 + number % 7 + v, 10, v, map('bot', number % 5, ['spam', 'prefetch'][1 + number % 2], " +
 		"number % 2), koff + v FROM numbers(11520) ARRAY JOIN range(1 + number % 2) AS v"

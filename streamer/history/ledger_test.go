@@ -149,7 +149,8 @@ func TestLedgerOfRolledUpMinutes(t *testing.T) {
 	db := database(t)
 	for _, s := range []string{
 		"INSERT INTO ledger (site, minute, kpart, koff, received, counted, dropped) " +
-			"SELECT 'rolled.example', '2020-01-01 00:00:00' + INTERVAL number DAY, 1, 1, 2, 1, map('bot', 1) FROM numbers(3)",
+			"SELECT 'rolled.example', '2020-01-01 00:00:00' + INTERVAL number DAY, 1, 1, 2, 1, " +
+			"map('bot', 1) FROM numbers(3)",
 		"INSERT INTO ledger_rollup (site, minute, received, counted, dropped, segments) " +
 			"SELECT 'rolled.example', '2020-01-01 00:00:00' + INTERVAL number DAY, 20 + number, 5, " +
 			"map('bot', 15 + number), 3 FROM numbers(3)",
