@@ -58,6 +58,8 @@ type Config struct {
 	Heartbeat time.Duration
 	// Repair writes rows again that ClickHouse has lost with a broken part. For a ClickHouse of this process.
 	Repair bool
+
+	firstRollup time.Duration // from the start to the first roll-up, at most twice that [10 min]
 }
 
 const storeLane = "store"
@@ -65,6 +67,8 @@ const storeLane = "store"
 const (
 	defaultSession = 10 * time.Second
 	defaultDrain   = 3 * time.Second
+
+	defaultFirstRollup = 10 * time.Minute
 )
 
 // Deps are a Service's dependencies.
@@ -89,6 +93,7 @@ type Service struct {
 func New(cfg Config, deps Deps) (*Service, error) {
 	cfg.Session = cmp.Or(cfg.Session, defaultSession)
 	cfg.Drain = cmp.Or(cfg.Drain, defaultDrain)
+	cfg.firstRollup = cmp.Or(cfg.firstRollup, defaultFirstRollup)
 	switch {
 	case !cfg.Windows && !cfg.Store:
 		return nil,
@@ -132,7 +137,7 @@ func (s *Service) Run(ctx context.Context) error {
 					if s.cfg.Repair && ctx.Err() == nil {
 						s.repair(ctx) // before rows that it writes again are summed
 					}
-					s.newRollup().runUntil(ctx)
+					s.newRollup().runUntil(ctx, s.cfg.firstRollup)
 				})
 				wg.Go(func() { s.clearPositionsUntil(ctx) })
 			}

@@ -35,8 +35,7 @@ var (
 )
 
 const (
-	rollupInterval = time.Hour        // between two looks, of which about one a day finds work
-	firstRollup    = 10 * time.Minute // at most twice that after a start
+	rollupInterval = time.Hour // between two looks, of which about two a day find work
 	day            = 24 * time.Hour
 	// storedLag is how far the store lane may be behind in a roll-up. An event that it stores later is newer
 	// than positionLife: it was received at most ingest's --spool-age before its record was written.
@@ -73,8 +72,8 @@ func (s *Service) newRollup() *rollup {
 }
 
 // runUntil rolls up what is old once an hour, until ctx ends.
-func (r *rollup) runUntil(ctx context.Context) {
-	for wait := firstRollup; retry.Sleep(ctx, wait+rand.N(wait)) == nil; wait = rollupInterval {
+func (r *rollup) runUntil(ctx context.Context, first time.Duration) {
+	for wait := first; retry.Sleep(ctx, wait+rand.N(wait)) == nil; wait = rollupInterval {
 		if err := r.run(ctx, time.Now()); err != nil && !errors.Is(err, ctx.Err()) {
 			r.log.Warn("roll up old rows of the ledger; trying again in an hour", "error", err)
 		}
