@@ -45,8 +45,8 @@ const (
 // rollup sums the old rows of the table `ledger` over partitions and segments. A partition is the same for a
 // visitor on every day.
 //
-// Each run does one of two steps for all minutes before a midnight, and a reader sees the same counts
-// between any two statements:
+// Two steps do so for all minutes before a midnight. A reader sees the same counts between any two
+// statements:
 //
 //  1. The sums are inserted into `ledger_rollup`, and then the midnight into `rolled_up`. Readers take
 //     minutes before it from the sums, but only an hour later. A query therefore finds complete sums, also
@@ -120,7 +120,9 @@ func (r *rollup) advance(ctx context.Context, before int64, now time.Time) error
 	if err != nil || !summed {
 		return err
 	}
-	if err := r.db.Exec(ctx, insertRolledUp, clickhouse.Named("before", before)); err != nil {
+	err = r.db.Exec(ctx, insertRolledUp, clickhouse.Named("before", before),
+		clickhouse.Named("life", int64(positionLife.Seconds())))
+	if err != nil {
 		return fmt.Errorf("record what is rolled up: %w", err)
 	}
 	return nil

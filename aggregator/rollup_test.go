@@ -17,7 +17,7 @@ import (
 	"nowcast/internal/verify"
 )
 
-// rollupWorld has a ledger of 40 days: two sites, three partitions, two segments a minute, of which one was
+// rollupWorld has a ledger of 40 days before three days ago: two sites, three partitions, two segments a minute, of which one was
 // written twice, and some rows that are dropped beacons alone.
 type rollupWorld struct {
 	*world
@@ -27,7 +27,7 @@ type rollupWorld struct {
 }
 
 func newRollupWorld(t *testing.T) *rollupWorld {
-	w := &rollupWorld{world: newEngineWorld(t), now: time.Now()}
+	w := &rollupWorld{world: newEngineWorld(t), now: time.Now().Add(-3 * day)}
 	w.migrateNow()
 	const rows = "INSERT INTO ledger " +
 		"(site, minute, kpart, koff, received, counted, late, dropped, version) " +
@@ -200,6 +200,14 @@ func TestRollup(t *testing.T) {
 	if w.old() != 0 || w.number("SELECT count() FROM ledger_rollup FINAL") != sums+2*2*24 {
 		t.Error("the second roll-up didn't continue the first one")
 	}
+	w.now = w.now.Add(20 * day) // a clock that is wrong
+	want = w.answers()
+	w.run()
+	w.passes(3 * time.Hour)
+	w.check("with a clock that is wrong", want)
+	if n := w.number("SELECT count() FROM rolled_up"); n != 2 {
+		t.Errorf("%d records of a roll-up, want 2", n)
+	}
 }
 
 // faulty is a ClickHouse whose client is killed after some statements. A statement that fails may be done.
@@ -291,7 +299,7 @@ func TestRollupOfErased(t *testing.T) {
 		}
 		// The statement that sums has read the rows before the eraser removes them.
 		w.exec("INSERT INTO ledger_rollup (site, minute, segments) SELECT site, minute, 9 FROM ledger " +
-			"WHERE site = 'a.example' AND minute < now() - INTERVAL 33 DAY")
+			"WHERE site = 'a.example' AND minute < now() - INTERVAL 37 DAY")
 		w.erasures = append(w.erasures, &erasure.Erasure{Request: erasure.Request{Kind: erasure.Site,
 			Site: "a.example", Before: w.now.Add(time.Hour)}})
 		w.exec("ALTER TABLE ledger DELETE WHERE site = 'a.example' SETTINGS mutations_sync = 2")
@@ -303,7 +311,7 @@ func TestRollupOfErased(t *testing.T) {
 		t.Errorf("%d rows of an erased site have come back, after %d inserts", n, inserts)
 	}
 	// What a dead aggregator has inserted since isn't summed.
-	w.exec("INSERT INTO ledger (site, minute) VALUES ('a.example', now() - INTERVAL 35 DAY)")
+	w.exec("INSERT INTO ledger (site, minute) VALUES ('a.example', now() - INTERVAL 39 DAY)")
 	for range 2 {
 		w.passes(3 * time.Hour)
 		w.run()
