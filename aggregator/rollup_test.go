@@ -17,8 +17,8 @@ import (
 	"nowcast/internal/verify"
 )
 
-// rollupWorld has a ledger of 40 days before three days ago: two sites, three partitions, two segments a minute, of which one was
-// written twice, and some rows that are dropped beacons alone.
+// rollupWorld has a ledger of 40 days, up to three days ago: two sites, three partitions, two segments a
+// minute, of which one was written twice, and beacons that were dropped.
 type rollupWorld struct {
 	*world
 	now      time.Time
