@@ -8,6 +8,7 @@ package retention
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -24,6 +25,7 @@ import (
 const (
 	lookEvery  = time.Hour
 	firstLook  = time.Minute    // after the start, which has other things to do
+	tablesWait = time.Minute    // between looks for the tables
 	deleteFrom = 20 * time.Hour // what has been expired for so long makes a partition due
 	maxSites   = 500            // named in one statement
 )
@@ -61,13 +63,35 @@ func New(db database, policy func() Policy, log *slog.Logger) *Worker {
 	return &Worker{db: db, policy: policy, log: log}
 }
 
-// Run deletes once an hour what is due, until ctx ends.
+// Run deletes once an hour what is due, until ctx ends. While the tables don't exist, which an aggregator
+// creates, it looks for them once a minute.
 func (w *Worker) Run(ctx context.Context) {
-	for wait := firstLook; retry.Sleep(ctx, wait) == nil; wait = lookEvery {
-		if _, err := w.Delete(ctx, time.Now()); err != nil && ctx.Err() == nil {
+	waiting := false
+	for wait := firstLook; retry.Sleep(ctx, wait) == nil; {
+		_, err := w.Delete(ctx, time.Now())
+		switch {
+		case ctx.Err() != nil:
+			return
+		case isUnknownTable(err):
+			if !waiting {
+				w.log.Info("ClickHouse has no tables yet; expired rows are deleted once an aggregator has " +
+					"created them")
+			}
+			waiting, wait = true, tablesWait
+			continue
+		case err != nil:
 			w.log.Warn("can't delete expired rows, trying again in an hour", "error", err)
 		}
+		waiting, wait = false, lookEvery
 	}
+}
+
+// codeUnknownTable is ClickHouse's error code for a table that doesn't exist (src/Common/ErrorCodes.cpp).
+const codeUnknownTable = 60
+
+func isUnknownTable(err error) bool {
+	var e *clickhouse.Exception
+	return errors.As(err, &e) && e.Code == codeUnknownTable
 }
 
 // group is sites with the same retention: those named, or all but those named.
@@ -150,8 +174,7 @@ func (w *Worker) Delete(ctx context.Context, now time.Time) (rewritten int, err 
 }
 
 // record notes what is deleted of a group, before it is: nowcast verify then knows why it is missing. The
-// rows
-// of other groups are older than the log, which verify reads.
+// rows of other groups are older than the log, which verify reads.
 func (w *Worker) record(ctx context.Context, g group, now time.Time) error {
 	if g.others {
 		return nil
