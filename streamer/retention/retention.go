@@ -18,6 +18,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"nowcast/internal/retry"
 )
@@ -56,11 +57,26 @@ type Worker struct {
 	db     database
 	policy func() Policy
 	log    *slog.Logger
+
+	rewritten, failures prometheus.Counter
 }
 
 // New makes a worker; policy returns the present policy. Run starts it.
-func New(db database, policy func() Policy, log *slog.Logger) *Worker {
-	return &Worker{db: db, policy: policy, log: log}
+func New(db database, policy func() Policy, log *slog.Logger, reg prometheus.Registerer) (*Worker, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_streamer_retention_" + name,
+			Help: help})
+	}
+	w := &Worker{db: db, policy: policy, log: log,
+		rewritten: counter("partitions_total", "Partitions of ClickHouse rewritten to delete expired rows."),
+		failures:  counter("failures_total", "Hourly looks for expired rows that failed."),
+	}
+	for _, c := range []prometheus.Collector{w.rewritten, w.failures} {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics of retention: %w", err)
+		}
+	}
+	return w, nil
 }
 
 // Run deletes once an hour what is due, until ctx ends. While the tables don't exist, which an aggregator
@@ -68,7 +84,8 @@ func New(db database, policy func() Policy, log *slog.Logger) *Worker {
 func (w *Worker) Run(ctx context.Context) {
 	waiting := false
 	for wait := firstLook; retry.Sleep(ctx, wait) == nil; {
-		_, err := w.Delete(ctx, time.Now())
+		rewritten, err := w.Delete(ctx, time.Now())
+		w.rewritten.Add(float64(rewritten))
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -80,6 +97,7 @@ func (w *Worker) Run(ctx context.Context) {
 			waiting, wait = true, tablesWait
 			continue
 		case err != nil:
+			w.failures.Inc()
 			w.log.Warn("can't delete expired rows, trying again in an hour", "error", err)
 		}
 		waiting, wait = false, lookEvery

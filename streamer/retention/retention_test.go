@@ -14,6 +14,8 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
 	"nowcast/internal/warehouse"
@@ -23,7 +25,11 @@ import (
 func TestMain(m *testing.M) { streamertest.Main(m, func() error { return goleak.Find() }) }
 
 func newWorker(db *warehouse.DB, p Policy) *Worker {
-	return New(db, func() Policy { return p }, slog.New(slog.DiscardHandler))
+	w, err := New(db, func() Policy { return p }, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	if err != nil {
+		panic(err)
+	}
+	return w
 }
 
 const day = 24 * time.Hour
@@ -109,33 +115,54 @@ func TestDelete(t *testing.T) {
 	}
 }
 
-// noTables is a ClickHouse without tables. It counts the queries.
-type noTables struct{ asked atomic.Int64 }
+// failing is a ClickHouse that answers each query with an error. It counts the queries.
+type failing struct {
+	code  int32
+	asked atomic.Int64
+}
 
-func (*noTables) Exec(context.Context, string, ...any) error { return errors.New("nothing is due") }
+func (*failing) Exec(context.Context, string, ...any) error { return errors.New("nothing is due") }
 
-func (n *noTables) Query(context.Context, string, ...any) (driver.Rows, error) {
-	n.asked.Add(1)
-	return nil, &clickhouse.Exception{Code: codeUnknownTable, Message: "Unknown table"}
+func (f *failing) Query(context.Context, string, ...any) (driver.Rows, error) {
+	f.asked.Add(1)
+	return nil, &clickhouse.Exception{Code: f.code, Message: "it fails"}
 }
 
 // Until an aggregator has created the tables, the worker looks for them and says so once, as no warning.
-func TestNoTables(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var logged bytes.Buffer
-		db := &noTables{}
-		w := New(db, func() Policy { return Policy{Default: 30} }, slog.New(slog.NewTextHandler(&logged, nil)))
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Hour+time.Second)
-		defer cancel()
-		w.Run(ctx)
-		if lines := strings.Count(logged.String(), "\n"); lines != 1 ||
-			!strings.HasPrefix(logged.String()[strings.Index(logged.String(), "level="):], "level=INFO") {
-			t.Errorf("three hours without tables are logged as\n%s", &logged)
-		}
-		if n := db.asked.Load(); n != 180 {
-			t.Errorf("%d looks for the tables in three hours, want one a minute", n)
-		}
-	})
+// Other errors are failures, and said each time.
+func TestFailures(t *testing.T) {
+	const codeMemory = 241
+	for _, c := range []struct {
+		code                   int32
+		level                  string
+		looks, lines, failures int
+	}{
+		{codeUnknownTable, "level=INFO", 180, 1, 0},
+		{codeMemory, "level=WARN", 3, 3, 3},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var logged bytes.Buffer
+			db := &failing{code: c.code}
+			w, err := New(db, func() Policy { return Policy{Default: 30} },
+				slog.New(slog.NewTextHandler(&logged, nil)), prometheus.NewRegistry())
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Hour+time.Second)
+			defer cancel()
+			w.Run(ctx)
+			if strings.Count(logged.String(), "level=") != c.lines ||
+				strings.Count(logged.String(), c.level) != c.lines {
+				t.Errorf("three hours of code %d are logged as\n%s", c.code, &logged)
+			}
+			if n := db.asked.Load(); n != int64(c.looks) {
+				t.Errorf("code %d: %d looks in three hours, want %d", c.code, n, c.looks)
+			}
+			if n := testutil.ToFloat64(w.failures); n != float64(c.failures) {
+				t.Errorf("code %d: %v failures, want %d", c.code, n, c.failures)
+			}
+		})
+	}
 }
 
 // The engine's own error for a missing table is recognised.
