@@ -745,6 +745,16 @@ export interface components {
         Snapshot: components["schemas"]["Frame"] & {
             /** @description The last five minutes, or what came after the given id; seconds without an event are left out. */
             seconds: components["schemas"]["Second"][];
+            /** @description The server's machine has lost its power, and the log its newest records: some seconds from `after` to `at`, in the last five minutes, may lack events. Only `nowcast all` has this, and for good: history lacks them too. */
+            cut?: {
+                /** Format: date-time */
+                after: string;
+                /**
+                 * Format: date-time
+                 * @description When the log went on.
+                 */
+                at: string;
+            };
         };
         QueryRequest: {
             site_id: string;
