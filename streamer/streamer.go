@@ -109,7 +109,8 @@ func New(cfg Config, d Deps) (*Service, error) {
 	erasing := eraser.NewHandlers(d.Erasures, nil, d.Sites, control, s.fail)
 	if d.Warehouse != nil && d.Erasures != nil {
 		erasing = eraser.NewHandlers(d.Erasures, d.Warehouse, d.Sites, control, s.fail)
-		if s.eraser, err = eraser.New(d.Erasures, d.Warehouse, d.Broker, d.Sites, d.Log, d.Metrics); err != nil {
+		s.eraser, err = eraser.New(d.Erasures, d.Warehouse, d.Broker, d.Sites, d.Log, d.Metrics)
+		if err != nil {
 			return nil, err
 		}
 		policy := func() retention.Policy { return policyOf(d.Sites) }

@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// The root of a volume, which belongs to root and to a group of the process as Kubernetes mounts it, is refused
-// with the option that works. What the start makes below it is closed to the group, also after the next
-// mount has opened it.
+// The root of a volume, which belongs to root and to a group of the process as Kubernetes mounts it, is
+// refused with the option that works. What the start makes below it is closed to the group, also after the
+// next mount has opened it.
 func TestDataDirOnVolume(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("LEFT OUT: only root may mount a volume for another user")

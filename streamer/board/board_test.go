@@ -290,8 +290,8 @@ func TestWatermarkOffsets(t *testing.T) {
 	}
 }
 
-// The cuts of a log are one span, from the first second that may lack events to the last restart. It is told for
-// as long as it reaches into the seconds asked for.
+// The cuts of a log are one span, from the first second that may lack events to the last restart. It is told
+// for as long as it reaches into the seconds asked for.
 func TestCut(t *testing.T) {
 	b := New(2)
 	if got := b.CutSince(0); got != (Cut{}) || b.CutAfter(0) {

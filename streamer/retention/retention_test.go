@@ -180,8 +180,8 @@ func TestUnknownTable(t *testing.T) {
 }
 
 // BenchmarkLook measures what an hourly look costs when nothing is due: 10,000 sites, of which 1,000 have a
-// retention of their own, with 2 M rows of the last 90 days. It logs what deleting the rows of 30 groups costs a
-// month later.
+// retention of their own, with 2 M rows of the last 90 days. It logs what deleting the rows of 30 groups
+// costs a month later.
 func BenchmarkLook(b *testing.B) {
 	db := streamertest.ClickHouse(b)
 	now := time.Now().UTC().Truncate(time.Hour)
