@@ -6,6 +6,8 @@ SELECT
     props, revenue_micros, currency, scroll_depth, engaged_ms, interactive, late, fresh, channel, city, screen
 FROM events FINAL
 WHERE kpart = {partition:UInt16}
+    AND toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({from:Int64}, 'UTC'))
+    AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({to:Int64}, 'UTC'))
     AND ts >= fromUnixTimestamp64Milli({from:Int64}, 'UTC')
     AND ts < fromUnixTimestamp64Milli({to:Int64}, 'UTC')
     AND (empty({sites:Array(String)}) OR has({sites:Array(String)}, site))

@@ -1,6 +1,8 @@
 SELECT 'events', site, toInt64(toUnixTimestamp(ts)), kpart, count()
 FROM events FINAL
 WHERE kpart >= {partitions:UInt16}
+    AND toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({from:Int64}, 'UTC'))
+    AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({to:Int64}, 'UTC'))
     AND ts >= fromUnixTimestamp64Milli({from:Int64}, 'UTC')
     AND ts < fromUnixTimestamp64Milli({to:Int64}, 'UTC')
     AND (empty({sites:Array(String)}) OR has({sites:Array(String)}, site))

@@ -2,7 +2,7 @@ SELECT
     toFloat64(count()) AS events,
     count() OVER () AS total_rows
 FROM events FINAL
-WHERE site = {site:String} AND ts >= fromUnixTimestamp64Milli({from:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({to:Int64}, 'UTC')
+WHERE site = {site:String} AND toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({from:Int64}, 'UTC')) AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({to:Int64} - 1, 'UTC')) AND ts >= fromUnixTimestamp64Milli({from:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({to:Int64}, 'UTC')
     AND kind != 'engagement'
     AND (NOT (if(path = '', '(not set)', path) IN {p0:Array(String)}) OR NOT ((arrayExists(v -> position(lowerUTF8(if(name = '', '(not set)', name)), lowerUTF8(v)) > 0, {p1:Array(String)}) AND lowerUTF8(if(hostname = '', '(not set)', hostname)) IN (arrayMap(v -> lowerUTF8(v), {p2:Array(String)})))))
     AND NOT ((match(if(props[{p3:String}] = '', '(none)', props[{p3:String}]), {p4:String}) OR match(if(props[{p3:String}] = '', '(none)', props[{p3:String}]), {p5:String})))

@@ -4,7 +4,7 @@ SELECT
     toFloat64(uniqExact(visitor)) AS visitors,
     count() OVER () AS total_rows
 FROM events FINAL
-WHERE site = {site:String} AND ts >= fromUnixTimestamp64Milli({from:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({to:Int64}, 'UTC')
+WHERE site = {site:String} AND toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({from:Int64}, 'UTC')) AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({to:Int64} - 1, 'UTC')) AND ts >= fromUnixTimestamp64Milli({from:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({to:Int64}, 'UTC')
     AND kind != 'engagement'
 GROUP BY d0
 ORDER BY d0, pageviews DESC
