@@ -97,7 +97,9 @@ func (p plan) build() (statement, error) {
 		}
 		if d.Grain != none {
 			d.Grain = p.grain
-			b.bind("zone", p.span.Zone.String())
+			changes, offsets := p.span.offsets()
+			b.bind("changes", changes)
+			b.bind("offsets", offsets)
 			if d.Grain == week {
 				b.bind("first_day", civil(p.span.From).Format(time.DateOnly))
 			}

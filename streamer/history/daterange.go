@@ -231,14 +231,29 @@ func (s span) wall(t time.Time) time.Time {
 	return t.UTC().Add(offset(t))
 }
 
-// labels returns the labels of all buckets of the span, in order. An hour that is skipped when clocks go
+// offsets returns the offsets from UTC that clocks have within the span, in seconds, and the second from which
+// each applies. The first one is that of the span's begin.
+func (s span) offsets() (changes, offsets []int64) {
+	for t := s.From; ; {
+		if o := int64(offset(t.In(s.Zone)) / time.Second); len(offsets) == 0 || offsets[len(offsets)-1] != o {
+			changes, offsets = append(changes, t.Unix()), append(offsets, o)
+		}
+		if _, t = t.In(s.Zone).ZoneBounds(); t.IsZero() || !t.Before(s.To) {
+			return changes, offsets
+		}
+	}
+}
+
+// labels returns the labels of all buckets of the span, in order. An hour or day that is skipped when clocks go
 // forward has no bucket, and one that occurs twice has one.
 func (s span) labels(g grain) []string {
 	var out []string
 	if g >= day {
 		last := civil(s.To.Add(-1).In(s.Zone))
 		for d := civil(s.From); !d.After(last); {
-			out = append(out, s.label(d, g))
+			if g != day || startOfDay(d, s.Zone).Before(startOfDay(d.AddDate(0, 0, 1), s.Zone)) {
+				out = append(out, s.label(d, g))
+			}
 			switch g {
 			case day:
 				d = d.AddDate(0, 0, 1)

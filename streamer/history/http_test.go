@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -269,4 +270,48 @@ func TestBusy(t *testing.T) {
 	own()
 	d.running(0)
 	is(d.key, http.StatusOK, `"results"`)
+}
+
+// A site far from Greenwich has its events on its own days, in rows and labels.
+func TestFarZones(t *testing.T) {
+	d := newServer(t, 1, history.Config{}) // at 2026-03-02T00:00:00Z
+	for zone, want := range map[string]string{
+		"Pacific/Apia": "2026-03-02 13:00:00", "Pacific/Kwajalein": "2026-03-02 12:00:00",
+		"America/St_Johns": "2026-03-01 20:00:00",
+	} {
+		d.setZone(zone)
+		date := want[:len("2026-03-02")]
+		for dimension, label := range map[string]string{"time:day": date, "time:hour": want} {
+			a, err := d.post(t.Context(), "", `{"site_id":"`+d.site+`","metrics":["visitors"],"date_range":["`+
+				date+`","`+date+`"],"dimensions":["`+dimension+`"],"include":{"time_labels":true}}`)
+			var r struct {
+				Results []history.Row
+				Meta    struct {
+					TimeLabels []string `json:"time_labels"`
+				}
+			}
+			if err != nil || json.Unmarshal([]byte(a.body), &r) != nil || len(r.Results) != 1 ||
+				r.Results[0].Dimensions[0] != label || !slices.Contains(r.Meta.TimeLabels, label) {
+				t.Errorf("%s by %s: %v %d %s, want %s", zone, dimension, err, a.status, a.body, label)
+			}
+		}
+	}
+}
+
+func (d *server) setZone(zone string) {
+	d.t.Helper()
+	req, err := http.NewRequestWithContext(d.t.Context(), http.MethodPatch, d.url+"/api/v1/sites/"+d.site,
+		strings.NewReader(`{"timezone":"`+zone+`"}`))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+adminSecret)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if res.Body.Close(); res.StatusCode != http.StatusOK {
+		d.t.Fatalf("set the zone %s: %s", zone, res.Status)
+	}
 }

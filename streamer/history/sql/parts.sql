@@ -33,8 +33,10 @@ LIMIT {limit:UInt32} OFFSET {offset:UInt32}
     {{- end}}
 {{- end}}
 
+{{- /* The local time, as if it were UTC. The offsets from UTC come from Go, each with the second from which it applies: some that
+ClickHouse's timezoneOffset returns are wrong (26.7). */ -}}
 {{- define "wall" -}}
-    toDateTime(toUnixTimestamp({{.Value}}) + timezoneOffset(toTimeZone({{.Value}}, {zone:String})), 'UTC')
+    toDateTime(toInt64(toUnixTimestamp({{.Value}})) + transform(roundDown(toInt64(toUnixTimestamp({{.Value}})), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')
 {{- end}}
 
 {{- define "filter"}}

@@ -1,5 +1,5 @@
 SELECT
-    toString(toDateTime(toUnixTimestamp(ts) + timezoneOffset(toTimeZone(ts, {zone:String})), 'UTC')) AS d0,
+    toString(toDateTime(toInt64(toUnixTimestamp(ts)) + transform(roundDown(toInt64(toUnixTimestamp(ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')) AS d0,
     toFloat64(countIf(kind = 'pageview')) AS pageviews,
     toFloat64(uniqExact(visitor)) AS visitors,
     count() OVER () AS total_rows
@@ -12,7 +12,8 @@ LIMIT {limit:UInt32} OFFSET {offset:UInt32};
 -- site = "example.com"
 -- from = "1795434900000"
 -- to = "1795435200000"
--- zone = "Europe/Berlin"
+-- changes = "[1795434900]"
+-- offsets = "[3600]"
 -- limit = "10000"
 -- offset = "0"
 

@@ -26,7 +26,7 @@ WITH
     rows AS
     (
         SELECT
-            toString(greatest(toMonday(toDateTime(toUnixTimestamp(if(part = 0, e.ts, start)) + timezoneOffset(toTimeZone(if(part = 0, e.ts, start), {zone:String})), 'UTC')), toDate({first_day:String}))) AS d0,
+            toString(greatest(toMonday(toDateTime(toInt64(toUnixTimestamp(if(part = 0, e.ts, start))) + transform(roundDown(toInt64(toUnixTimestamp(if(part = 0, e.ts, start))), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), toDate({first_day:String}))) AS d0,
             if(visit_entry_page = '', '(not set)', visit_entry_page) AS d1,
             if(visit_exit_page = '', '(not set)', visit_exit_page) AS d2,
             visitor,
@@ -59,7 +59,8 @@ LIMIT {limit:UInt32} OFFSET {offset:UInt32};
 -- from = "1793487600000"
 -- to = "1794092400000"
 -- midnight = "1793404800000"
--- zone = "Europe/Berlin"
+-- changes = "[1793487600]"
+-- offsets = "[3600]"
 -- first_day = "2026-11-01"
 -- limit = "10000"
 -- offset = "0"
