@@ -55,6 +55,7 @@ type (
 		Filters    []filterData
 	}
 	columnData    struct{ Column, Expression string }
+	holeData      struct{ Value, From, To string } // an SQL expression and two parameters
 	statementData struct {
 		Dimensions   []termData
 		Metrics      []string
@@ -64,8 +65,15 @@ type (
 		VisitColumns []columnData // the values of a visit
 		Split        bool         // events and visits both count, and their buckets of time differ
 		VisitsOnly   bool         // only visits count; those that began before the range do not
+		Holes        []holeData   // in the range
 	}
 )
+
+// Of returns the hole as one of an expression's values.
+func (h holeData) Of(value string) holeData {
+	h.Value = value
+	return h
+}
 
 type builder struct {
 	plan
@@ -81,6 +89,12 @@ func (p plan) build() (statement, error) {
 	b.bind("site", p.site)
 	b.bind("from", p.notBefore(p.span.From))
 	b.bind("to", p.span.To.UnixMilli())
+	for i, h := range p.span.Holes {
+		hole := holeData{From: fmt.Sprintf("hole%d", i), To: fmt.Sprintf("hole%d_end", i)}
+		b.data.Holes = append(b.data.Holes, hole)
+		b.bind(hole.From, h.From.UnixMilli())
+		b.bind(hole.To, h.To.UnixMilli())
+	}
 	name := "events.sql"
 	if b.visits {
 		name = "visits.sql"

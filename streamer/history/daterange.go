@@ -43,52 +43,71 @@ func (r *DateRange) read(b json.RawMessage) error {
 	return err
 }
 
-// A span is the instants in [From, To), both on whole seconds, and the time zone in which they are read.
+// A span is the instants in [From, To) but those in Holes, all on whole seconds, and the time zone in which
+// they are read.
 type span struct {
 	From, To time.Time
 	Zone     *time.Location
+	Holes    []interval // in order, apart, within From and To
+	// Local has the first and last local time, where no two instants say what the span is.
+	Local [2]string
 }
 
 // between resolves a range of two dates or times.
 func (r *DateRange) between(zone *time.Location) (span, error) {
-	from, fromDate, err := instant("date_range[0]", r.From, zone)
+	from, fromKind, err := instant("date_range[0]", r.From)
 	if err != nil {
 		return span{}, err
 	}
-	to, toDate, err := instant("date_range[1]", r.To, zone)
+	to, toKind, err := instant("date_range[1]", r.To)
 	if err != nil {
 		return span{}, err
 	}
-	if fromDate != toDate {
+	if (fromKind == date) != (toKind == date) {
 		return span{}, invalid("date_range", "want two dates or two times, not one of each")
 	}
-	if to.Before(from) {
+	// A time stands for its whole second, and the last second is included.
+	from, to = from.Truncate(time.Second), to.Truncate(time.Second)
+	var s span
+	switch {
+	case fromKind == date && !to.Before(from):
+		s = span{From: startOfDay(from, zone), To: startOfDay(to.AddDate(0, 0, 1), zone)}
+	case fromKind == local && toKind == local && !to.Before(from):
+		s = localSpan(from, to, zone)
+	case fromKind == toKind:
+		s = span{From: from, To: to.Add(time.Second)}
+	case fromKind == local:
+		s = span{From: firstLocal(from, zone), To: to.Add(time.Second)}
+	default:
+		s = span{From: from, To: lastLocal(to, zone)}
+	}
+	if to.Before(from) && fromKind == toKind || s.To.Before(s.From) {
 		return span{}, invalid("date_range", "it ends before it begins")
 	}
-	if toDate {
-		from, to = startOfDay(from, zone), startOfDay(to.AddDate(0, 0, 1), zone)
-	} else {
-		// A time stands for its whole second, and the last second is included.
-		from, to = from.Truncate(time.Second), to.Truncate(time.Second).Add(time.Second)
-	}
-	return span{from.In(zone), to.In(zone), zone}, nil
+	s.From, s.To, s.Zone = s.From.In(zone), s.To.In(zone), zone
+	return s, nil
 }
 
-// instant parses "2026-11-01" (as that date in UTC) or an RFC 3339 time.
-func instant(field, s string, zone *time.Location) (t time.Time, date bool, err error) {
-	if t, err = time.Parse(time.DateOnly, s); err == nil {
-		date = true
-	} else if t, err = time.Parse(time.RFC3339, s); err != nil {
-		// A time without an offset is in the site's time zone.
-		if t, err = time.ParseInLocation("2006-01-02T15:04:05", s, zone); err != nil {
-			return t, false, invalid(field,
-				"%s is neither a date such as 2026-11-01 nor a time such as 2026-11-01T12:00:00Z", quote(s))
+// The ways to write an end of a range. A date and a local time are read in UTC, until the zone is known.
+type endKind int
+
+const (
+	date  endKind = iota // 2026-11-01
+	exact                // 2026-11-01T12:00:00Z
+	local                // 2026-11-01T12:00:00: in the site's time zone
+)
+
+func instant(field, s string) (t time.Time, kind endKind, err error) {
+	for kind, layout := range []string{date: time.DateOnly, exact: time.RFC3339, local: localLayout} {
+		if t, err = time.Parse(layout, s); err == nil {
+			if y := t.Year(); y < 1971 || y > 2099 {
+				return t, 0, invalid(field, "want a year from 1971 to 2099")
+			}
+			return t, endKind(kind), nil
 		}
 	}
-	if y := t.Year(); y < 1971 || y > 2099 {
-		return t, false, invalid(field, "want a year from 1971 to 2099")
-	}
-	return t, date, nil
+	return t, 0, invalid(field,
+		"%s is neither a date such as 2026-11-01 nor a time such as 2026-11-01T12:00:00Z", quote(s))
 }
 
 // resolve turns the range into instants. It calls first, which returns the time of the site's first event
@@ -100,7 +119,7 @@ func (r *DateRange) resolve(
 	now = now.In(zone)
 	today := civil(now)
 	days := func(from, to time.Time) (span, error) {
-		return span{startOfDay(from, zone), startOfDay(to, zone), zone}, nil
+		return span{From: startOfDay(from, zone), To: startOfDay(to, zone), Zone: zone}, nil
 	}
 	month := time.Date(today.Year(), today.Month(), 1, 0, 0, 0, 0, time.UTC)
 	year := time.Date(today.Year(), 1, 1, 0, 0, 0, 0, time.UTC)
@@ -111,7 +130,7 @@ func (r *DateRange) resolve(
 		return days(today, today.AddDate(0, 0, 1))
 	case "24h":
 		to := now.Truncate(time.Second).Add(time.Second)
-		return span{to.Add(-24 * time.Hour), to, zone}, nil
+		return span{From: to.Add(-24 * time.Hour), To: to, Zone: zone}, nil
 	case "7d":
 		return days(today.AddDate(0, 0, -7), today)
 	case "28d":
@@ -248,6 +267,9 @@ func (s span) offsets() (changes, offsets []int64) {
 // forward has no bucket, and one that occurs twice has one.
 func (s span) labels(g grain) []string {
 	var out []string
+	if !s.From.Before(s.To) {
+		return out
+	}
 	if g >= day {
 		last := civil(s.To.Add(-1).In(s.Zone))
 		for d := civil(s.From); !d.After(last); {
@@ -267,8 +289,10 @@ func (s span) labels(g grain) []string {
 	}
 	// All current offsets from UTC are multiples of a quarter of an hour.
 	step := map[grain]time.Duration{second: time.Second, minute: time.Minute, hour: 15 * time.Minute}[g]
-	for t := s.From.Truncate(step); t.Before(s.To); t = t.Add(step) {
-		out = append(out, s.label(s.wall(t), g))
+	for _, p := range s.pieces() {
+		for t := p.From.Truncate(step); t.Before(p.To); t = t.Add(step) {
+			out = append(out, s.label(s.wall(t), g))
+		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
@@ -301,6 +325,9 @@ func monday(date time.Time) time.Time {
 
 // echo writes the span as a query has it: in the site's time zone, with the last second included.
 func (s span) echo() [2]string {
+	if s.Local[0] != "" {
+		return s.Local
+	}
 	return [2]string{s.From.Format(time.RFC3339), s.To.Add(-time.Second).Format(time.RFC3339)}
 }
 

@@ -43,6 +43,7 @@ func samples(t testing.TB) []sample {
 		{"Australia/Lord_Howe", "2026-04-03T20:00:00Z"}, // changes by half an hour
 		{"Africa/Cairo", "2026-04-23T12:00:00Z"},        // a day begins at 01:00
 		{"America/Havana", "2026-10-31T20:00:00Z"},      // midnight comes twice
+		{"Antarctica/Troll", "2026-10-24T20:00:00Z"},    // two hours come twice
 	} {
 		from, err := time.Parse(time.RFC3339, p.from)
 		if err != nil {
@@ -210,6 +211,11 @@ func drawQuery(t *rapid.T, x sample) Query {
 	}
 	q.Dimensions = names
 	q.DateRange = DateRange{From: from.Format(time.RFC3339), To: to.Format(time.RFC3339)}
+	if loc, err := zone(x.site.Timezone); err == nil && grain != "time:second" && rapid.Bool().Draw(t, "local") {
+		const local = "2006-01-02T15:04:05"
+		a, b := from.In(loc).Format(local), to.In(loc).Format(local)
+		q.DateRange = DateRange{From: min(a, b), To: max(a, b)}
+	}
 	q.Filters = rapid.SliceOfN(drawFilter(2), 0, 2).Draw(t, "filters")
 	keys := append([]string{}, names...)
 	for _, m := range q.Metrics {

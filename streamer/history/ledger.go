@@ -119,27 +119,28 @@ func (r LedgerRange) span(now time.Time, zone *time.Location) (span, error) {
 	switch {
 	case r.From == "" && r.To == "":
 		to := now.Truncate(time.Second).Add(time.Second)
-		return span{to.Add(-time.Hour), to, zone}, nil
+		return span{From: to.Add(-time.Hour), To: to, Zone: zone}, nil
 	case r.From == "":
 		return span{}, invalid("from", "give it with to, or neither for the last hour")
 	case r.To == "":
 		return span{}, invalid("to", "give it with from, or neither for the last hour")
 	}
-	from, fromDate, err := instant("from", r.From, zone)
+	_, fromKind, err := instant("from", r.From)
 	if err != nil {
 		return span{}, err
 	}
-	to, toDate, err := instant("to", r.To, zone)
+	_, toKind, err := instant("to", r.To)
 	switch {
 	case err != nil:
 		return span{}, err
-	case fromDate != toDate:
+	case (fromKind == date) != (toKind == date):
 		return span{}, invalid("to", "give from and to as two dates or as two times, not one of each")
-	case to.Before(from):
-		return span{}, invalid("to", "it is before from")
 	}
 	s, err := (&DateRange{From: r.From, To: r.To}).between(zone)
-	if err == nil && r.Minutes && s.To.Sub(s.From) > maxLedgerMinutes {
+	if err != nil {
+		return span{}, invalid("to", "it is before from")
+	}
+	if r.Minutes && s.To.Sub(s.From) > maxLedgerMinutes {
 		err = invalid("from", "minutes are given for at most 7 days; "+
 			"ask for a shorter time, or for the total with by=total")
 	}

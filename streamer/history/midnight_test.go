@@ -118,7 +118,7 @@ func TestLabelsAroundTransitions(t *testing.T) {
 			return
 		}
 		day := civil(at.In(loc))
-		check(span{startOfDay(day, loc), startOfDay(day.AddDate(0, 0, 1), loc), loc})
+		check(span{From: startOfDay(day, loc), To: startOfDay(day.AddDate(0, 0, 1), loc), Zone: loc})
 		now := at.Add(5*time.Hour + 7*time.Minute)
 		s, err := (&DateRange{Name: "24h"}).resolve(now, loc, nil)
 		if err != nil {

@@ -190,6 +190,14 @@ func answer(events []event, p plan) []Row {
 			ofEvents = true
 		}
 	}
+	in := func(at time.Time) bool {
+		const local = "2006-01-02T15:04:05"
+		if len(p.DateRange.From) == len(local) && len(p.DateRange.To) == len(local) {
+			clock := at.In(s.Zone).Format(local)
+			return clock >= p.DateRange.From && clock <= p.DateRange.To
+		}
+		return !at.Before(s.From) && at.Before(s.To)
+	}
 	whole := map[uint64]bool{}
 	var known []event
 	for _, e := range events {
@@ -198,7 +206,7 @@ func answer(events []event, p plan) []Row {
 		}
 	}
 	for _, c := range visitsOf(known) {
-		if c.at.Before(s.From) ||
+		if !in(c.at) ||
 			slices.ContainsFunc(p.Filters, func(f Filter) bool { return !c.passes(f) }) {
 			continue
 		}
@@ -211,7 +219,7 @@ func answer(events []event, p plan) []Row {
 				t.pageviews++
 			}
 		}
-		if ofVisits && !c.visit.start.Before(s.From) {
+		if ofVisits && in(c.visit.start) {
 			tallyOf(c, c.visit.start).visits[c.visit] = true
 		}
 	}

@@ -31,7 +31,7 @@ func TestLocalTimes(t *testing.T) {
 	r := rand.New(rand.NewPCG(15, 30))
 	first, end := time.Date(2015, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, name := range zoneNames(t) {
-		s := span{first, end, load(t, name)}
+		s := span{From: first, To: end, Zone: load(t, name)}
 		var instants []int64
 		for range 300 {
 			instants = append(instants, first.Unix()+r.Int64N(end.Unix()-first.Unix()))

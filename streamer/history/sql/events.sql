@@ -8,7 +8,7 @@ SELECT
 {{- end}}
     count() OVER () AS total_rows
 FROM events FINAL
-WHERE {{template "span" "from"}}
+WHERE {{template "span" "from"}}{{range .Holes}}{{template "hole" (.Of "ts")}}{{end}}
     AND kind != 'engagement'
 {{- range .Filters}}
     AND {{template "filter" .}}

@@ -8,6 +8,10 @@ site in a month. */ -}}
     {{- /* the range itself */}} AND ts >= fromUnixTimestamp64Milli({ {{- .}}:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({to:Int64}, 'UTC')
 {{- end}}
 
+{{- /* A range of local times has a hole where clocks go back within it and show other times first. */ -}}
+{{- define "hole"}} AND NOT ({{.Value}} >= fromUnixTimestamp64Milli({ {{- .From}}:Int64}, 'UTC') AND {{.Value}} < fromUnixTimestamp64Milli({ {{- .To}}:Int64}, 'UTC'))
+{{- end}}
+
 {{- define "rows"}}
 {{- if .Dimensions}}
 GROUP BY {{range $i, $d := .Dimensions}}{{if $i}}, {{end}}d{{$i}}{{end}}

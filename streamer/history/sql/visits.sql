@@ -41,7 +41,7 @@ WITH
         {{- end}}
             visitor,
             start,
-            {{if .Split}}part{{else}}start >= fromUnixTimestamp64Milli({from:Int64}, 'UTC'){{end}} AS begins,
+            {{if .Split}}part{{else}}{{template "started" .}}{{end}} AS begins,
             countIf(e.kind = 'pageview'{{if .Split}} AND part = 0{{end}}) AS row_pageviews,
             {{if .Split}}countIf(part = 0){{else}}count(){{end}} AS row_events,
             any(length(views)) AS visit_views,
@@ -52,11 +52,11 @@ WITH
         {{- if .Split}}
         ARRAY JOIN [0, 1] AS part
         {{- end}}
-        WHERE e.ts >= fromUnixTimestamp64Milli({from:Int64}, 'UTC')
+        WHERE e.ts >= fromUnixTimestamp64Milli({from:Int64}, 'UTC'){{range .Holes}}{{template "hole" (.Of "e.ts")}}{{end}}
         {{- if .Split}}
-            AND (part = 0 OR start >= fromUnixTimestamp64Milli({from:Int64}, 'UTC'))
+            AND (part = 0 OR {{template "started" .}})
         {{- else if .VisitsOnly}}
-            AND start >= fromUnixTimestamp64Milli({from:Int64}, 'UTC')
+            AND {{template "started" .}}
         {{- end}}
         {{- range .Filters}}
             AND {{template "filter" .}}
@@ -73,6 +73,8 @@ SELECT
     count() OVER () AS total_rows
 FROM rows
 {{- template "rows" .}}
+
+{{- define "started"}}start >= fromUnixTimestamp64Milli({from:Int64}, 'UTC'){{range .Holes}}{{template "hole" (.Of "start")}}{{end}}{{end}}
 
 {{- define "visit metric" -}}
     {{if eq . "visitors"}}toFloat64(uniqExactIf(visitor, row_events > 0))
