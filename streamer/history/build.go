@@ -53,17 +53,20 @@ type (
 		Params     []string // of matches: one parameter for each pattern
 		IgnoreCase bool
 		Filters    []filterData
+		Unless     string // of a filter of the query: a condition under which it need not hold
 	}
+	metricData    struct{ Name, Of string } // Of: the condition on the rows whose visits it is of
 	columnData    struct{ Column, Expression string }
 	holeData      struct{ Value, From, To string } // an SQL expression and two parameters
 	statementData struct {
 		Dimensions   []termData
-		Metrics      []string
+		Metrics      []metricData
 		Filters      []filterData
 		OrderBy      []string
 		Columns      []string     // of events, which visits.sql passes through its stages
 		VisitColumns []columnData // the values of a visit
-		Split        bool         // events and visits both count, and their buckets of time differ
+		Parts        []int        // of each event; none where all metrics count the same rows
+		Entered      bool         // one of the parts is the visits that entered on a page
 		VisitsOnly   bool         // only visits count; those that began before the range do not
 		Holes        []holeData   // in the range
 	}
@@ -75,12 +78,20 @@ func (h holeData) Of(value string) holeData {
 	return h
 }
 
+// The parts of an event, where metrics count different rows.
+const (
+	eventPart = iota // of those that count events, by the event's own time
+	visitPart        // of those that count visits, by the time at which the visit began
+	entryPart        // of those that are of the visits that entered on a page, by that page and that time
+)
+
 type builder struct {
 	plan
 	statement
-	visits bool
-	data   statementData
-	params int
+	visits  bool
+	entries bool // event:page is the page on which the visit entered
+	data    statementData
+	params  int
 }
 
 // build returns the statement of a plan.
@@ -99,13 +110,10 @@ func (p plan) build() (statement, error) {
 	if b.visits {
 		name = "visits.sql"
 		b.bind("midnight", p.notBefore(p.span.From.UTC().Truncate(24*time.Hour)))
-		ofVisits := slices.ContainsFunc(p.Metrics, Metric.ofVisits)
-		ofEvents := slices.ContainsFunc(p.Metrics, func(m Metric) bool { return !m.ofVisits() })
-		b.data.Split = ofVisits && ofEvents && p.grain != none
-		b.data.VisitsOnly = !ofEvents
+		b.divide()
 	}
 	for i, n := range p.Dimensions {
-		d, ok := lookup(n)
+		d, ok := b.lookup(n)
 		if !ok {
 			return statement{}, invalid(element("dimensions", i), "%s is not known", quote(n))
 		}
@@ -118,11 +126,22 @@ func (p plan) build() (statement, error) {
 				b.bind("first_day", civil(p.span.From).Format(time.DateOnly))
 			}
 		}
-		b.data.Dimensions = append(b.data.Dimensions, b.term(d))
+		t := b.term(d)
+		if b.data.Entered && n == page {
+			entered, _ := lookup(entryPage)
+			t.Value = fmt.Sprintf("if(part = %d, %s, %s)", entryPart, b.term(entered).Value, t.Value)
+		}
+		b.data.Dimensions = append(b.data.Dimensions, t)
 	}
-	b.data.Metrics = p.columns()
+	for _, c := range p.columns() {
+		of := "begins"
+		if b.data.Entered && Metric(c).ofEntries() {
+			of = "entered"
+		}
+		b.data.Metrics = append(b.data.Metrics, metricData{c, of})
+	}
 	for _, f := range p.Filters {
-		b.data.Filters = append(b.data.Filters, b.filter(f))
+		b.addFilter(f)
 	}
 	b.orderBy()
 	b.bind("limit", p.Limit)
@@ -130,6 +149,54 @@ func (p plan) build() (statement, error) {
 	s, err := execute(name, b.data)
 	b.sql = strings.TrimSpace(s.sql)
 	return b.statement, err
+}
+
+// divide settles which rows the metrics of a statement with visits count.
+func (b *builder) divide() {
+	paged := slices.Contains(b.Dimensions, page) || slices.ContainsFunc(b.Filters, Filter.ofPage)
+	ofEvents, ofVisits, ofEntries := false, false, false
+	for _, m := range b.Metrics {
+		switch {
+		case paged && m.ofEntries():
+			ofEntries = true
+		case m.ofVisits():
+			ofVisits = true
+		default:
+			ofEvents = true
+		}
+	}
+	b.data.VisitsOnly = !ofEvents
+	b.entries = ofEntries && !ofEvents && !ofVisits
+	if b.data.Entered = ofEntries && !b.entries; b.data.Entered || ofEvents && ofVisits && b.grain != none {
+		for part, counts := range []bool{ofEvents, ofVisits, b.data.Entered} {
+			if counts {
+				b.data.Parts = append(b.data.Parts, part)
+			}
+		}
+	}
+}
+
+// lookup finds a dimension, as the rows of the statement have it.
+func (b *builder) lookup(name string) (dimension, bool) {
+	if b.entries && name == page {
+		name = entryPage
+	}
+	return lookup(name)
+}
+
+// addFilter adds a filter of the query. A part of entries has it with the page on which the visit entered.
+func (b *builder) addFilter(f Filter) {
+	if !b.data.Entered || !f.ofPage() {
+		b.data.Filters = append(b.data.Filters, b.filter(f))
+		return
+	}
+	own := b.filter(f)
+	own.Unless = fmt.Sprintf("part = %d", entryPart)
+	b.entries = true
+	entered := b.filter(f)
+	entered.Unless = fmt.Sprintf("part != %d", entryPart)
+	b.entries = false
+	b.data.Filters = append(b.data.Filters, own, entered)
 }
 
 // notBefore returns a time, or the first of the site if that is later, in Unix milliseconds.
@@ -145,6 +212,11 @@ func (p plan) needsVisits() bool {
 	return slices.ContainsFunc(p.Metrics, Metric.ofVisits) ||
 		slices.ContainsFunc(p.Dimensions, func(n string) bool { return dimensions[n].Visit }) ||
 		slices.ContainsFunc(p.Filters, Filter.ofVisits)
+}
+
+// ofPage reports whether a filter looks at the page of an event.
+func (f Filter) ofPage() bool {
+	return f.Dimension == page || slices.ContainsFunc(f.Filters, Filter.ofPage)
 }
 
 func (f Filter) ofVisits() bool {
@@ -163,7 +235,7 @@ func (b *builder) param(value any) string {
 func (b *builder) term(d dimension) termData {
 	t := termData{EmptyLabel: d.EmptyLabel, Grain: d.Grain.String()}
 	switch {
-	case d.Grain != none && b.data.Split:
+	case d.Grain != none && b.data.Parts != nil:
 		t.Value = "if(part = 0, e.ts, start)"
 	case d.Grain != none && b.data.VisitsOnly:
 		t.Value = "start"
@@ -226,7 +298,7 @@ func (b *builder) filter(f Filter) filterData {
 	if f.Dimension == "" {
 		return out
 	}
-	d, _ := lookup(f.Dimension)
+	d, _ := b.lookup(f.Dimension)
 	out.Dimension = b.term(d)
 	if out.Op != "matches" {
 		out.Param = b.param(f.Values)
@@ -263,6 +335,6 @@ func (b *builder) orderBy() {
 		add(fmt.Sprintf("d%d", i), "")
 	}
 	if len(b.data.OrderBy) == 0 {
-		add(b.data.Metrics[0], "")
+		add(b.data.Metrics[0].Name, "")
 	}
 }

@@ -19,6 +19,9 @@ type dimension struct {
 }
 
 const (
+	page      = "event:page"
+	entryPage = "visit:entry_page"
+
 	notSet  = "(not set)"
 	noProp  = "(none)"
 	props   = "event:props:"
@@ -28,10 +31,10 @@ const (
 var dimensions = func() map[string]dimension {
 	m := map[string]dimension{}
 	for _, d := range []dimension{
-		{Name: "event:page", Column: "path", EmptyLabel: notSet},
+		{Name: page, Column: "path", EmptyLabel: notSet},
 		{Name: "event:name", Column: "name", EmptyLabel: notSet},
 		{Name: "event:hostname", Column: "hostname", EmptyLabel: notSet},
-		{Name: "visit:entry_page", Column: "entry_page", EmptyLabel: notSet, Visit: true},
+		{Name: entryPage, Column: "entry_page", EmptyLabel: notSet, Visit: true},
 		{Name: "visit:exit_page", Column: "exit_page", EmptyLabel: notSet, Visit: true},
 		{Name: "visit:source", Column: "source", EmptyLabel: api.DirectSource, Visit: true},
 		{Name: "visit:channel", Column: "channel", EmptyLabel: notSet, Visit: true},
@@ -86,8 +89,10 @@ const (
 	Events    Metric = "events"    // page views and custom events
 	// page views of the visits by visits, two decimals; null without a visit
 	ViewsPerVisit Metric = "views_per_visit"
-	BounceRate    Metric = "bounce_rate"    // whole percent of the visits; null without a visit
-	VisitDuration Metric = "visit_duration" // mean, whole seconds; null without a visit
+	// whole percent of the visits, by event:page of those that entered on the page; null without a visit
+	BounceRate Metric = "bounce_rate"
+	// mean of the same visits as of bounce_rate, whole seconds; null without a visit
+	VisitDuration Metric = "visit_duration"
 	// of all visitors that pass the filters, one decimal; null without a visitor
 	Percentage Metric = "percentage"
 )
@@ -102,6 +107,10 @@ func (m Metric) valid() bool { return slices.Contains(metrics, m) }
 func (m Metric) ofVisits() bool {
 	return m == Visits || m == ViewsPerVisit || m == BounceRate || m == VisitDuration
 }
+
+// ofEntries reports whether the metric is, where a query names event:page, of the visits that entered on that
+// page, as in Plausible.
+func (m Metric) ofEntries() bool { return m == BounceRate || m == VisitDuration }
 
 // column is the name in SQL. A percentage is computed from visitors once their total is known, and orders
 // rows the same.

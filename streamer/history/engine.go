@@ -11,7 +11,7 @@
 // A visit is a chain of a visitor's events less than 30 minutes apart. It starts with its first page view or
 // custom event, and counts at that time; engagement prolongs it. It bounced if it has at most one page view
 // and no interactive custom event. A dimension or filter of events (event:page, …) selects the visits that
-// have such an event.
+// have such an event; for bounce rate and duration, event:page selects the visits that entered on the page.
 package history
 
 import (

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -165,6 +166,54 @@ func TestMetricsByDimension(t *testing.T) {
 	}
 }
 
+// Bounce rate and duration by page are those by entry page, as rows and by a filter, beside other metrics and
+// alone. Of a page on which nobody entered they aren't known.
+func TestPagesAreEntries(t *testing.T) {
+	e := newEngine(t, database(t), Config{})
+	at := time.Date(2026, 11, 2, 10, 0, 0, 0, time.UTC)
+	var events []event
+	for i, v := range []struct {
+		visitor uint64
+		path    string
+	}{{1, "/"}, {1, "/pricing"}, {2, "/pricing"}, {3, "/"}, {3, "/about"}} {
+		events = append(events, event{at: at.Add(time.Duration(i) * time.Minute), visitor: v.visitor, path: v.path,
+			offset: uint64(i), kind: "pageview", name: "pageview", fresh: true, interactive: true})
+	}
+	s := Site{Domain: strings.ToLower(t.Name())}
+	put(t, s.Domain, events, nil)
+	ask := func(dimension, filter, value string, m ...Metric) string {
+		t.Helper()
+		q := Query{Metrics: m, DateRange: DateRange{From: "2026-11-02", To: "2026-11-02"}}
+		if dimension != "" {
+			q.Dimensions = []string{dimension}
+			q.OrderBy = []Order{{By: dimension}}
+		}
+		if filter != "" {
+			q.Filters = []Filter{{Op: Is, Dimension: filter, Values: []string{value}}}
+		}
+		got, err := e.Run(t.Context(), public, s, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return describe(got.Results)
+	}
+	for got, want := range map[string]string{
+		ask(page, "", "", Visitors, Visits, BounceRate, VisitDuration): "[\"/\"] 2 2 0 60\n" +
+			"[\"/about\"] 1 1 null null\n[\"/pricing\"] 2 2 100 0\n",
+		ask(page, "", "", BounceRate):                      ask(entryPage, "", "", BounceRate),
+		ask("", page, "/pricing", BounceRate):              "[] 100\n",
+		ask("", page, "/pricing", BounceRate, Visits):      "[] 100 2\n",
+		ask("", page, "/about", BounceRate):                "[] null\n",
+		ask("", page, "/", VisitDuration, BounceRate):      ask("", entryPage, "/", VisitDuration, BounceRate),
+		ask("", page, "/none", Visitors, BounceRate):       "[] 0 null\n",
+		ask(page, page, "/pricing", BounceRate, Pageviews): "[\"/pricing\"] 100 2\n",
+	} {
+		if got != want {
+			t.Errorf("got %s want %s", got, want)
+		}
+	}
+}
+
 func TestAnyQuery(t *testing.T) {
 	e := newEngine(t, database(t), Config{})
 	all := samples(t)
@@ -197,7 +246,7 @@ func drawQuery(t *rapid.T, x sample) Query {
 		from, to = to, from
 	}
 	names := rapid.SliceOfNDistinct(
-		rapid.SampledFrom(eventAndVisitNames), 0, 2, rapid.ID,
+		rapid.SampledFrom(append(eventAndVisitNames, page, page, page)), 0, 2, rapid.ID,
 	).Draw(
 		t, "dimensions",
 	)
@@ -242,7 +291,7 @@ func drawFilter(depth int) *rapid.Generator[Filter] {
 			f.Filters = []Filter{drawFilter(depth-1).Draw(t, "filter")}
 			return f
 		}
-		f.Dimension = rapid.SampledFrom(eventAndVisitNames).Draw(t, "dimension")
+		f.Dimension = rapid.SampledFrom(append(eventAndVisitNames, page, page, page)).Draw(t, "dimension")
 		values := append(
 			[]string{"Google", "DE", "Desktop", "Chrome", "pro", "pageview", "example", "10"},
 			hostile...)

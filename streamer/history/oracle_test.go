@@ -2,6 +2,7 @@ package history
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"regexp"
 	"slices"
@@ -24,6 +25,7 @@ type visit struct {
 type counted struct {
 	event
 	visit *visit
+	entry bool // event:page is the page on which the visit entered
 }
 
 func visitsOf(events []event) []counted {
@@ -63,7 +65,7 @@ func visitsOf(events []event) []counted {
 				v.duration = list[to-1].at.Sub(v.start)
 				v.bounced = v.views < 2 && !interacted
 				for _, e := range v.events {
-					out = append(out, counted{e, v})
+					out = append(out, counted{event: e, visit: v})
 				}
 			}
 			from = to
@@ -85,6 +87,9 @@ func (c counted) value(name string) string {
 	}
 	switch name {
 	case "event:page":
+		if c.entry {
+			return or(c.visit.entry, "(not set)")
+		}
 		return or(c.path, "(not set)")
 	case "event:name":
 		return or(c.name, "(not set)")
@@ -160,7 +165,9 @@ type tally struct {
 	key               []string
 	visitors          map[uint64]bool
 	visits            map[*visit]bool
+	entered           map[*visit]bool // those that bounce rate and duration are of
 	pageviews, events int
+	counts            bool // something but entries
 }
 
 // answer returns all rows of a query whose dates, grain and order are settled, in order.
@@ -178,15 +185,21 @@ func answer(events []event, p plan) []Row {
 		}
 		k := strings.Join(key, "\x01")
 		if tallies[k] == nil {
-			tallies[k] = &tally{key: key, visitors: map[uint64]bool{}, visits: map[*visit]bool{}}
+			tallies[k] = &tally{key: key, visitors: map[uint64]bool{}, visits: map[*visit]bool{},
+				entered: map[*visit]bool{}}
 		}
 		return tallies[k]
 	}
-	ofEvents, ofVisits := false, false
+	paged := slices.Contains(p.Dimensions, "event:page") ||
+		slices.ContainsFunc(p.Filters, func(f Filter) bool { return strings.Contains(fmt.Sprint(f), "event:page") })
+	ofEvents, ofVisits, ofEntries := false, false, false
 	for _, m := range p.Metrics {
-		if m == Visits || m == ViewsPerVisit || m == BounceRate || m == VisitDuration {
+		switch {
+		case paged && (m == BounceRate || m == VisitDuration):
+			ofEntries = true
+		case m == Visits || m == ViewsPerVisit || m == BounceRate || m == VisitDuration:
 			ofVisits = true
-		} else {
+		default:
 			ofEvents = true
 		}
 	}
@@ -205,14 +218,25 @@ func answer(events []event, p plan) []Row {
 			known = append(known, e)
 		}
 	}
+	passes := func(c counted) bool {
+		return !slices.ContainsFunc(p.Filters, func(f Filter) bool { return !c.passes(f) })
+	}
 	for _, c := range visitsOf(known) {
-		if !in(c.at) ||
-			slices.ContainsFunc(p.Filters, func(f Filter) bool { return !c.passes(f) }) {
+		if !in(c.at) {
+			continue
+		}
+		entered := c
+		entered.entry = true
+		if ofEntries && in(c.visit.start) && passes(entered) {
+			tallyOf(entered, c.visit.start).entered[c.visit] = true
+		}
+		if !passes(c) {
 			continue
 		}
 		whole[c.visitor] = true
 		if ofEvents {
 			t := tallyOf(c, c.at)
+			t.counts = true
 			t.visitors[c.visitor] = true
 			t.events++
 			if c.kind == "pageview" {
@@ -220,7 +244,12 @@ func answer(events []event, p plan) []Row {
 			}
 		}
 		if ofVisits && in(c.visit.start) {
-			tallyOf(c, c.visit.start).visits[c.visit] = true
+			t := tallyOf(c, c.visit.start)
+			t.counts = true
+			t.visits[c.visit] = true
+			if !ofEntries {
+				t.entered[c.visit] = true
+			}
 		}
 	}
 	// Engagement that belongs to no visit, and events of none, count nowhere; but an event that is counted
@@ -230,6 +259,9 @@ func answer(events []event, p plan) []Row {
 	}
 	rows := []Row{}
 	for _, t := range tallies {
+		if !t.counts && (ofEvents || ofVisits) && len(p.Dimensions) > 0 {
+			continue // only entries, beside other metrics
+		}
 		row := Row{Dimensions: append([]string{}, t.key...)}
 		for _, m := range p.Metrics {
 			row.Metrics = append(row.Metrics, t.metric(m, len(whole)))
@@ -245,12 +277,17 @@ func (t *tally) metric(m Metric, whole int) *float64 {
 	views, bounced, took := 0, 0, time.Duration(0)
 	for v := range t.visits {
 		views += v.views
+	}
+	for v := range t.entered {
 		took += v.duration
 		if v.bounced {
 			bounced++
 		}
 	}
 	n := float64(len(t.visits))
+	if m == BounceRate || m == VisitDuration {
+		n = float64(len(t.entered))
+	}
 	switch m {
 	case Visitors:
 		return f(float64(len(t.visitors)))

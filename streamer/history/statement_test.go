@@ -46,6 +46,12 @@ func TestStatements(t *testing.T) {
 			`"bounce_rate","visit_duration"]`),
 		"pages": ask(`"metrics":["visitors","pageviews"],"dimensions":["event:page"],` +
 			`"pagination":{"limit":10}`),
+		"entries": ask(`"metrics":["visitors","visits","bounce_rate"],"dimensions":["event:page"],` +
+			`"filters":[["contains","event:page",["/a"]],["is","visit:country",["DE"]]]`),
+		"only_entries": ask(`"metrics":["bounce_rate"],"dimensions":["event:page"],` +
+			`"filters":[["not",["is","event:page",["/"]]]]`),
+		"local_times": `{"site_id":"example.com","metrics":["visitors","visits"],` +
+			`"date_range":["2026-10-25T02:10:00","2026-10-25T02:19:59"]}`,
 		"seconds": `{"site_id":"example.com","metrics":["pageviews","visitors"],` +
 			`"date_range":["2026-11-23T11:55:00Z","2026-11-23T11:59:59Z"],"dimensions":["time:second"]}`,
 		"sources": ask(`"metrics":["visitors","percentage","bounce_rate"],` +

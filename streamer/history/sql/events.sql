@@ -4,7 +4,7 @@ SELECT
     {{template "dimension" $d}} AS d{{$i}},
 {{- end}}
 {{- range .Metrics}}
-    {{template "event metric" .}} AS {{.}},
+    {{template "event metric" .Name}} AS {{.Name}},
 {{- end}}
     count() OVER () AS total_rows
 FROM events FINAL

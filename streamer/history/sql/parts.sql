@@ -15,6 +15,9 @@ site in a month. */ -}}
 {{- define "rows"}}
 {{- if .Dimensions}}
 GROUP BY {{range $i, $d := .Dimensions}}{{if $i}}, {{end}}d{{$i}}{{end}}
+{{- if .Entered}}
+HAVING countIf(NOT entered) > 0
+{{- end}}
 {{- end}}
 ORDER BY {{range $i, $o := .OrderBy}}{{if $i}}, {{end}}{{$o}}{{end}}
 LIMIT {limit:UInt32} OFFSET {offset:UInt32}

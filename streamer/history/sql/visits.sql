@@ -6,6 +6,7 @@ Metrics and dimensions of visits. The events of a visit are less than 30 minutes
 2. visits: these chains, cut at the pauses. Engagement prolongs a visit, but starts none and does not count as an event.
 3. rows: the part of each visit in each bucket. An event counts in the range and bucket of its own time, a visit in those of
    its first event. Where buckets of time make these differ, a row counts either events (part 0) or visits (part 1).
+   Bounce rate and duration by page are of the visits that entered on the page (part 2); a group of these alone is no row.
 */ -}}
 WITH
     visitors AS
@@ -41,34 +42,37 @@ WITH
         {{- end}}
             visitor,
             start,
-            {{if .Split}}part{{else}}{{template "started" .}}{{end}} AS begins,
-            countIf(e.kind = 'pageview'{{if .Split}} AND part = 0{{end}}) AS row_pageviews,
-            {{if .Split}}countIf(part = 0){{else}}count(){{end}} AS row_events,
+            {{if .Entered}}part = 1{{else if .Parts}}part{{else}}{{template "started" .}}{{end}} AS begins,
+        {{- if .Entered}}
+            part = 2 AS entered,
+        {{- end}}
+            countIf(e.kind = 'pageview'{{if .Parts}} AND part = 0{{end}}) AS row_pageviews,
+            {{if .Parts}}countIf(part = 0){{else}}count(){{end}} AS row_events,
             any(length(views)) AS visit_views,
             any(duration) AS visit_ms,
             any(bounced) AS visit_bounced
         FROM visits
         ARRAY JOIN counted AS e
-        {{- if .Split}}
-        ARRAY JOIN [0, 1] AS part
+        {{- if .Parts}}
+        ARRAY JOIN [{{range $i, $p := .Parts}}{{if $i}}, {{end}}{{$p}}{{end}}] AS part
         {{- end}}
         WHERE e.ts >= fromUnixTimestamp64Milli({from:Int64}, 'UTC'){{range .Holes}}{{template "hole" (.Of "e.ts")}}{{end}}
-        {{- if .Split}}
+        {{- if .Parts}}
             AND (part = 0 OR {{template "started" .}})
         {{- else if .VisitsOnly}}
             AND {{template "started" .}}
         {{- end}}
         {{- range .Filters}}
-            AND {{template "filter" .}}
+            AND {{if .Unless}}({{.Unless}} OR {{template "filter" .}}){{else}}{{template "filter" .}}{{end}}
         {{- end}}
-        GROUP BY {{range $i, $d := .Dimensions}}d{{$i}}, {{end}}visitor, start, begins
+        GROUP BY {{range $i, $d := .Dimensions}}d{{$i}}, {{end}}visitor, start, begins{{if .Entered}}, entered{{end}}
     )
 SELECT
 {{- range $i, $d := .Dimensions}}
     d{{$i}},
 {{- end}}
 {{- range .Metrics}}
-    {{template "visit metric" .}} AS {{.}},
+    {{template "visit metric" .}} AS {{.Name}},
 {{- end}}
     count() OVER () AS total_rows
 FROM rows
@@ -77,12 +81,12 @@ FROM rows
 {{- define "started"}}start >= fromUnixTimestamp64Milli({from:Int64}, 'UTC'){{range .Holes}}{{template "hole" (.Of "start")}}{{end}}{{end}}
 
 {{- define "visit metric" -}}
-    {{if eq . "visitors"}}toFloat64(uniqExactIf(visitor, row_events > 0))
-    {{- else if eq . "pageviews"}}toFloat64(sum(row_pageviews))
-    {{- else if eq . "events"}}toFloat64(sum(row_events))
-    {{- else if eq . "visits"}}toFloat64(countIf(begins))
-    {{- else if eq . "views_per_visit"}}if(countIf(begins) = 0, NULL, round(sumIf(visit_views, begins) / countIf(begins), 2))
-    {{- else if eq . "bounce_rate"}}if(countIf(begins) = 0, NULL, round(100 * countIf(begins AND visit_bounced) / countIf(begins)))
-    {{- else if eq . "visit_duration"}}if(countIf(begins) = 0, NULL, round(sumIf(visit_ms, begins) / countIf(begins) / 1000))
+    {{if eq .Name "visitors"}}toFloat64(uniqExactIf(visitor, row_events > 0))
+    {{- else if eq .Name "pageviews"}}toFloat64(sum(row_pageviews))
+    {{- else if eq .Name "events"}}toFloat64(sum(row_events))
+    {{- else if eq .Name "visits"}}toFloat64(countIf(begins))
+    {{- else if eq .Name "views_per_visit"}}if(countIf(begins) = 0, NULL, round(sumIf(visit_views, begins) / countIf(begins), 2))
+    {{- else if eq .Name "bounce_rate"}}if(countIf({{.Of}}) = 0, NULL, round(100 * countIf({{.Of}} AND visit_bounced) / countIf({{.Of}})))
+    {{- else if eq .Name "visit_duration"}}if(countIf({{.Of}}) = 0, NULL, round(sumIf(visit_ms, {{.Of}}) / countIf({{.Of}}) / 1000))
     {{- end}}
 {{- end}}
