@@ -289,7 +289,7 @@ func (b *builder) filter(f Filter) filterData {
 		out.Connective = strings.ToUpper(string(f.Op))
 	case Not:
 		out.Negated = true
-	case IsNot, ContainsNot, MatchesNot:
+	case IsNot, ContainsNot, MatchesNot, MatchesWildcardNot:
 		out.Op, out.Negated = strings.TrimSuffix(out.Op, "_not"), true
 	}
 	for _, sub := range f.Filters {
@@ -300,11 +300,16 @@ func (b *builder) filter(f Filter) filterData {
 	}
 	d, _ := b.lookup(f.Dimension)
 	out.Dimension = b.term(d)
-	if out.Op != "matches" {
+	wildcard := Op(out.Op) == MatchesWildcard
+	if !wildcard && Op(out.Op) != Matches {
 		out.Param = b.param(f.Values)
 		return out
 	}
+	out.Op = string(Matches)
 	for _, v := range f.Values {
+		if wildcard {
+			v = wildcardPattern(v, f.IgnoreCase)
+		}
 		out.Params = append(out.Params, b.param(v))
 	}
 	return out

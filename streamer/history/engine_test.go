@@ -278,7 +278,9 @@ func drawQuery(t *rapid.T, x sample) Query {
 
 func drawFilter(depth int) *rapid.Generator[Filter] {
 	return rapid.Custom(func(t *rapid.T) Filter {
-		ops := []Op{Is, IsNot, Contains, ContainsNot, Matches, MatchesNot}
+		ops := []Op{
+			Is, IsNot, Contains, ContainsNot, Matches, MatchesNot, MatchesWildcard, MatchesWildcardNot,
+		}
 		if depth > 0 {
 			ops = append(ops, And, Or, Not)
 		}
@@ -300,6 +302,13 @@ func drawFilter(depth int) *rapid.Generator[Filter] {
 				"^/", "a|b", "(?i)GOOGLE", "[0-9]+$", ".", "", `\.com`, "ü", "^/.$", `\\`, "e.b", `\x00`,
 				"[^/]+/[^/]+",
 			}
+		}
+		switch f.Op {
+		case MatchesWildcard, MatchesWildcardNot:
+			values = append(values, "/*", "/**", "*", "**", "/*/*", "*/b", "/a*", `\*`, `/\*`, `\\`, `\\*`, "/日*", "*.com",
+				"*\x00*", "/*\n**", "/Ü*")
+		case Is, IsNot:
+			values = slices.DeleteFunc(values, func(v string) bool { return strings.Contains(v, "*") })
 		}
 		f.Values = rapid.SliceOfN(rapid.SampledFrom(values), 1, 3).Draw(t, "values")
 		f.IgnoreCase = f.Op != Matches && f.Op != MatchesNot && rapid.Bool().Draw(t, "ignore case")

@@ -2,7 +2,10 @@ package history
 
 import (
 	"encoding/json"
+	"errors"
+	"regexp"
 	"regexp/syntax"
+	"slices"
 	"strings"
 )
 
@@ -18,18 +21,28 @@ const (
 // Op is the operation of a filter.
 type Op string
 
-// The operations: the first six compare the value of a dimension, the rest combine filters.
+// The operations: the last three combine filters, the others compare the value of a dimension.
 const (
-	Is          Op = "is"
-	IsNot       Op = "is_not"
-	Contains    Op = "contains"
-	ContainsNot Op = "contains_not"
-	Matches     Op = "matches" // RE2, anywhere in the value
-	MatchesNot  Op = "matches_not"
-	And         Op = "and"
-	Or          Op = "or"
-	Not         Op = "not"
+	Is                 Op = "is"
+	IsNot              Op = "is_not"
+	Contains           Op = "contains"
+	ContainsNot        Op = "contains_not"
+	MatchesWildcard    Op = "matches_wildcard" // the whole value; see wildcardPattern
+	MatchesWildcardNot Op = "matches_wildcard_not"
+	Matches            Op = "matches" // RE2, anywhere in the value
+	MatchesNot         Op = "matches_not"
+	And                Op = "and"
+	Or                 Op = "or"
+	Not                Op = "not"
 )
+
+var operations = []Op{
+	Is, IsNot, Contains, ContainsNot, MatchesWildcard, MatchesWildcardNot, Matches, MatchesNot, And, Or, Not,
+}
+
+// wildcardNames are the dimensions of which Plausible's older API takes a * in "is" for a wildcard. Their
+// values hardly ever have one.
+var wildcardNames = []string{page, entryPage, "visit:exit_page", "event:hostname"}
 
 // Filter is a condition on the events that count: on the event itself for event:…, on its visit for visit:….
 // A visit counts if at least one of its events passes.
@@ -95,11 +108,11 @@ func readFilter(field string, b json.RawMessage, depth int, budget *filterBudget
 		sub, err := readFilter(element(field, 1), parts[1], depth+1, budget)
 		f.Filters = []Filter{sub}
 		return f, err
-	case Is, IsNot, Contains, ContainsNot, Matches, MatchesNot:
+	}
+	if slices.Contains(operations, f.Op) {
 		return f, f.readComparison(field, parts, budget)
 	}
-	return f, invalid(element(field, 0), "%s is not known; choose from is, is_not, contains, contains_not, "+
-		"matches, matches_not, and, or, not", quote(op))
+	return f, invalid(element(field, 0), "%s is not known; choose from %s", quote(op), join(operations))
 }
 
 func (f *Filter) readComparison(field string, parts []json.RawMessage, budget *filterBudget) (err error) {
@@ -126,6 +139,12 @@ func (f *Filter) readComparison(field string, parts []json.RawMessage, budget *f
 	for i, v := range f.Values {
 		budget.values--
 		budget.bytes -= len(v)
+		if (f.Op == Is || f.Op == IsNot) && slices.Contains(wildcardNames, f.Dimension) &&
+			strings.Contains(v, "*") {
+			return invalid(element(element(field, 2), i), `%s has a *, and "%s" compares the whole value as it `+
+				`is; use "%s", where * is anything up to the next slash, ** anything at all and \* a star, or `+
+				`"contains", or "matches"`, quote(v), f.Op, wildcardOf[f.Op])
+		}
 		if f.Op == Matches || f.Op == MatchesNot {
 			if err := checkPattern(v); err != nil {
 				return invalid(element(element(field, 2), i), "%s", err)
@@ -154,14 +173,54 @@ func (f *Filter) readComparison(field string, parts []json.RawMessage, budget *f
 	return nil
 }
 
+var wildcardOf = map[Op]Op{Is: MatchesWildcard, IsNot: MatchesWildcardNot}
+
+// wildcardPattern returns the regular expression of a value with wildcards: * is anything up to the next
+// slash, ** anything at all, \* a star and \\ a backslash.
+func wildcardPattern(v string, ignoreCase bool) string {
+	var p strings.Builder
+	p.WriteString("(?s)^")
+	if ignoreCase {
+		p.WriteString("(?i)")
+	}
+	for v != "" {
+		switch {
+		case strings.HasPrefix(v, `\*`), strings.HasPrefix(v, `\\`):
+			p.WriteString(v[:2]) // the same in RE2
+			v = v[2:]
+		case strings.HasPrefix(v, "**"):
+			p.WriteString(".*")
+			v = v[2:]
+		case v[0] == '*':
+			p.WriteString("[^/]*")
+			v = v[1:]
+		default:
+			end := 1 + strings.IndexAny(v[1:], `*\`)
+			if end == 0 {
+				end = len(v)
+			}
+			p.WriteString(strings.ReplaceAll(regexp.QuoteMeta(v[:end]), "\x00", `\x00`))
+			v = v[end:]
+		}
+	}
+	p.WriteString("$")
+	return p.String()
+}
+
+// maxReason bounds what the parser of patterns says, in bytes.
+const maxReason = 120
+
 // checkPattern refuses what ClickHouse would refuse, with a better sentence. Go's syntax is that of RE2
 // without \C.
 func checkPattern(p string) error {
 	if strings.ContainsRune(p, 0) {
 		return &Invalid{Reason: `write a zero byte in a pattern as \x00`}
 	}
-	if _, err := syntax.Parse(p, syntax.Perl); err != nil {
-		return &Invalid{Reason: quote(p) + " is no regular expression in RE2 syntax: " + quote(err.Error())}
+	_, err := syntax.Parse(p, syntax.Perl)
+	var e *syntax.Error
+	if errors.As(err, &e) {
+		return &Invalid{Reason: quote(p) + " is no regular expression in RE2 syntax: " +
+			e.Code.String() + ": " + shorten(e.Expr, maxReason)}
 	}
-	return nil
+	return err
 }

@@ -135,10 +135,42 @@ func (c counted) passes(f Filter) bool {
 			return v == want
 		case Contains, ContainsNot:
 			return strings.Contains(v, want)
+		case MatchesWildcard, MatchesWildcardNot:
+			return glob(want, v)
 		}
 		return regexp.MustCompile("(?s)" + want).MatchString(v) // ClickHouse's dot takes line ends too
 	})
 	return some != strings.HasSuffix(string(f.Op), "_not")
+}
+
+// glob reports whether a value matches one with wildcards.
+func glob(pattern, v string) bool {
+	if pattern == "" {
+		return v == ""
+	}
+	if rest, ok := strings.CutPrefix(pattern, "**"); ok {
+		for i := range len(v) + 1 {
+			if glob(rest, v[i:]) {
+				return true
+			}
+		}
+		return false
+	}
+	if pattern[0] == '*' {
+		for i := range len(v) + 1 {
+			if glob(pattern[1:], v[i:]) {
+				return true
+			}
+			if i < len(v) && v[i] == '/' {
+				break
+			}
+		}
+		return false
+	}
+	if len(pattern) > 1 && pattern[0] == '\\' && (pattern[1] == '*' || pattern[1] == '\\') {
+		pattern = pattern[1:]
+	}
+	return v != "" && v[0] == pattern[0] && glob(pattern[1:], v[1:])
 }
 
 func bucketOf(at time.Time, name string, s span) string {

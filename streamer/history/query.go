@@ -353,10 +353,16 @@ func join[S ~string](list []S) string {
 }
 
 // quote quotes a value of the query, cut to 60 bytes, for an error.
-func quote(s string) string {
-	const most = 60
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
+func quote(s string) string { return fmt.Sprintf("%q", shorten(s, 60)) }
+
+// shorten cuts a text to a number of bytes, at a word if there is one in its second half.
+func shorten(s string, most int) string {
+	if len(s) <= most {
+		return s
 	}
-	return fmt.Sprintf("%q", s)
+	s = strings.ToValidUTF8(s[:most], "")
+	if i := strings.LastIndexByte(s, ' '); i > most/2 {
+		s = s[:i]
+	}
+	return s + "…"
 }

@@ -72,7 +72,16 @@ func TestQueryRefuses(t *testing.T) {
 		{with(`"filters":[["matches","event:page",["/"],{"case_sensitive":false}]]`), "(?i)"},
 		{with(`"filters":[["matches","event:page",["(a"]]]`),
 			`filters[0][2][0]: "(a" is no regular expression in RE2 syntax`},
-		{with(`"filters":[["matches","event:page",["(?=a)"]]]`), "is no regular expression"},
+		{with(`"filters":[["matches","event:page",["^/(?=a)"]]]`),
+			`"^/(?=a)" is no regular expression in RE2 syntax: invalid or unsupported Perl syntax: (?=`},
+		{with(`"filters":[["matches","event:page",["(` + strings.Repeat("b ", 200) + `"]]]`),
+			"missing closing ): (b b"},
+		{with(`"filters":[["is","event:page",["/","/blog/*"]]]`), `filters[0][2][1]: "/blog/*" has a *, and ` +
+			`"is" compares the whole value as it is; use "matches_wildcard", where`},
+		{with(`"filters":[["not",["is_not","visit:entry_page",["/**"]]]]`),
+			`filters[0][1][2][0]: "/**" has a *, and "is_not" compares the whole value as it is; use ` +
+				`"matches_wildcard_not"`},
+		{with(`"filters":[["is","event:hostname",["*.example.com"]]]`), `use "matches_wildcard"`},
 		{with(`"filters":[["matches_not","event:page",["a{1001}"]]]`), "is no regular expression"},
 		{with(`"filters":[["matches","event:page",["a\u0000"]]]`), `write a zero byte in a pattern as \x00`},
 		{with(`"filters":[` + deep + `]`), "filters are nested more than 10 deep"},

@@ -42,6 +42,14 @@ describe("filters", () => {
     await press("x");
     expect(address()).toBe(HISTORY);
   });
+
+  test("a star in a value is no wildcard", async () => {
+    respondWithData(api);
+    await open(`${HISTORY}?f=event:page~%2Fa%5C*&f=event:page~%2Fb`);
+    expect(queries(api, "totals")[0]?.body.filters).toEqual([
+      ["matches_wildcard", "event:page", ["/a\\\\\\*", "/b"]],
+    ]);
+  });
 });
 
 describe("period", () => {

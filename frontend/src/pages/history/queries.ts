@@ -14,11 +14,18 @@ export function baseQuery(site: string, range: DateRange, filters: Filter[]): Qu
   };
 }
 
-/** One filter a dimension: several values of a dimension are alternatives. */
+/**
+ * One filter a dimension: several values of a dimension are alternatives. Of a page, "is" refuses a value
+ * with a star, which could be meant as a wildcard.
+ */
 function queryFilters(filters: Filter[]): unknown[] {
   const values = new Map<string, string[]>();
   for (const f of filters) values.set(f.dimension, [...(values.get(f.dimension) ?? []), f.value]);
-  return [...values].map(([dimension, v]) => ["is", dimension, v]);
+  return [...values].map(([dimension, v]) =>
+    v.some((x) => x.includes("*"))
+      ? ["matches_wildcard", dimension, v.map((x) => x.replace(/[\\*]/g, "\\$&"))]
+      : ["is", dimension, v],
+  );
 }
 
 /** The most frequent values of a dimension. */
