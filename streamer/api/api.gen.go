@@ -356,19 +356,38 @@ type Outcomes struct {
 
 // QueryRequest defines model for QueryRequest.
 type QueryRequest struct {
-	// DateRange A name (`day`, `24h`, `7d`, `28d`, `30d`, `91d`, `month`, `6mo`, `12mo`, `year`, `all`) or two ISO dates or times.
+	// DateRange A name (`day`, `24h`, `7d`, `28d`, `30d`, `91d`, `month`, `6mo`, `12mo`, `year`, `all`) or two ISO dates or times, both
+	// included. A time without an offset is in the site's time zone: two of them are all seconds in which its clocks show a
+	// time between them, so an hour that occurs twice counts twice, as in `time:hour`, and one that is skipped has nothing.
 	DateRange QueryRequest_DateRange `json:"date_range"`
 
 	// Dimensions `event:page`, `event:name`, `event:hostname`, `event:props:…`; `visit:entry_page`, `visit:exit_page`, `visit:source`, `visit:channel`, `visit:referrer`, `visit:utm_source` and the other utm tags, `visit:country` (ISO 3166-1), `visit:region` (ISO 3166-2), `visit:city` (its English name, also as `visit:city_name`), `visit:device`, `visit:screen` (Mobile, Tablet, Laptop or Desktop by the window's width, where the tracker says it), `visit:browser`, `visit:os` and their versions; `time` and `time:second` to `time:month`.
 	Dimensions *[]string `json:"dimensions,omitempty"`
 
-	// Filters `["is", dimension, [values]]`, `["and"|"or", [filters]]`, `["not", filter]`.
+	// Filters All of them have to hold; at most 50 comparisons, 1,000 values and 100,000 bytes in all, nested at most 10 deep. A comparison is
+	// `[operator, dimension, [values]]` or `[operator, dimension, [values], {"case_sensitive": false}]`, of an `event:` or `visit:`
+	// dimension, and holds when one of the values fits. An empty value has the name that rows have for it, as `Direct / None`.
+	//
+	// - `is`: the value is the whole value. For `event:page`, `event:hostname`, `visit:entry_page` and `visit:exit_page` a value with a
+	//   `*` is refused, since it could be meant as a wildcard.
+	// - `contains`: the value is a part of it.
+	// - `matches_wildcard`: the value is the whole value, where `*` is anything up to the next slash, `**` anything at all, `\*` a star
+	//   and `\\` a backslash.
+	// - `matches`: the value is a regular expression in RE2 syntax, found anywhere in it. It ignores case when it begins with `(?i)`;
+	//   it takes no `case_sensitive`.
+	// - `is_not`, `contains_not`, `matches_wildcard_not`, `matches_not`: none of the values fits.
+	// - `["and", [filters]]`, `["or", [filters]]`, `["not", filter]` combine filters.
+	//
+	//
+	// Examples: [["is","event:page",["/","/pricing"]]], [["is","visit:source",["google"],{"case_sensitive":false}]], [["is_not","visit:country",["DE","AT","CH"]]], [["contains","event:page",["/docs/"]],["contains_not","event:page",["/docs/old","draft"]]], [["matches_wildcard","event:page",["/blog/*","/news/**"]]], [["matches_wildcard_not","event:hostname",["*.example.org"]]], [["matches","event:page",["^/blog/[0-9]{4}/"]],["matches_not","event:props:plan",["(?i)^trial"]]], [["or",[["is","visit:device",["Mobile"]],["and",[["is","visit:device",["Desktop"]],["is","visit:os",["GNU/Linux"]]]]]]], [["not",["is","visit:source",["Direct / None"]]]]
 	Filters *[]interface{} `json:"filters,omitempty"`
 	Include *struct {
 		Imports    *bool `json:"imports,omitempty"`
 		TimeLabels *bool `json:"time_labels,omitempty"`
 		TotalRows  *bool `json:"total_rows,omitempty"`
 	} `json:"include,omitempty"`
+
+	// Metrics `bounce_rate` and `visit_duration` by `event:page`, as a dimension or in a filter, are of the visits that entered on the page; the other metrics of visits are of all visits that have such an event.
 	Metrics []QueryRequestMetrics `json:"metrics"`
 
 	// OrderBy `[metric or dimension, "asc"|"desc"]`
@@ -386,7 +405,9 @@ type QueryRequestDateRange0 = string
 // QueryRequestDateRange1 defines model for QueryRequest.DateRange.1.
 type QueryRequestDateRange1 = []string
 
-// QueryRequest_DateRange A name (`day`, `24h`, `7d`, `28d`, `30d`, `91d`, `month`, `6mo`, `12mo`, `year`, `all`) or two ISO dates or times.
+// QueryRequest_DateRange A name (`day`, `24h`, `7d`, `28d`, `30d`, `91d`, `month`, `6mo`, `12mo`, `year`, `all`) or two ISO dates or times, both
+// included. A time without an offset is in the site's time zone: two of them are all seconds in which its clocks show a
+// time between them, so an hour that occurs twice counts twice, as in `time:hour`, and one that is skipped has nothing.
 type QueryRequest_DateRange struct {
 	union json.RawMessage
 }

@@ -2,3 +2,6 @@ package history
 
 // Database is the ClickHouse of the tests of query_test.
 var Database = database
+
+// Operations are the operations of filters.
+var Operations = operations
