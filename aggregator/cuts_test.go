@@ -102,7 +102,8 @@ func TestCutStored(t *testing.T) {
 	check := func(when string) {
 		t.Helper()
 		var rows []row
-		if err := w.db.Select(t.Context(), &rows, "SELECT kpart, koff, after, at FROM cuts FINAL"); err != nil {
+		if err := w.db.Select(t.Context(), &rows,
+			"SELECT kpart, koff, after, at FROM cuts FINAL"); err != nil {
 			t.Fatal(err)
 		}
 		if len(rows) != 1 || rows[0].Partition != 0 || rows[0].Offset != uint64(offset) ||
