@@ -115,8 +115,9 @@ func (b *batcher[T]) add(ctx context.Context, position group.Position, record []
 		f.bytes += len(record)
 		_, _ = f.hash.Write(record) // never fails
 	}
+	first := len(f.positions) == 0
 	f.positions[topicPartition{position.Topic, position.Partition}] = position
-	if f.isFull() {
+	if first || f.isFull() {
 		notify(b.changed)
 	}
 	return nil
@@ -125,20 +126,24 @@ func (b *batcher[T]) add(ctx context.Context, position group.Position, record []
 // run inserts batches until ctx ends, and then the remaining rows until draining ends.
 func (b *batcher[T]) run(ctx, draining context.Context) {
 	var inserts sync.WaitGroup
-	tick := time.NewTicker(maxBatchAge)
-	defer tick.Stop()
-	for due := false; ctx.Err() == nil; {
+	timer := time.NewTimer(time.Hour) // set below, only while there is something to insert
+	defer timer.Stop()
+	since := time.Now() // batches are due at multiples of maxBatchAge after it
+	for armed, due := false, false; ctx.Err() == nil; {
 		select {
 		case <-ctx.Done():
 			continue
-		case <-tick.C:
-			due = b.hasPositions()
+		case <-timer.C:
+			armed, due = false, b.hasPositions()
 		case <-b.changed:
 		}
 		if f := b.nextBatch(due); f != nil {
-			due = false
-			tick.Reset(maxBatchAge)
+			armed, due, since = false, false, time.Now()
 			inserts.Go(func() { b.insert(draining, f) })
+		}
+		if !armed && b.hasPositions() {
+			armed = true
+			timer.Reset(maxBatchAge - time.Since(since)%maxBatchAge)
 		}
 	}
 	inserts.Wait()

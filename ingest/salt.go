@@ -19,9 +19,12 @@ import (
 )
 
 const (
-	saltLead     = time.Hour // before a day begins, its salt is made
-	saltInterval = time.Second
-	saltGrace    = 60_000 // ms that a salt is kept after its last use, for events that are stamped meanwhile
+	saltLead     = time.Hour   // before a day begins, its salt is made
+	saltInterval = time.Second // between two attempts to make one
+
+	saltLookInterval = time.Minute // in which old salts are removed, and a clock that jumped is noticed
+	// saltGrace is how long, in ms, a salt is kept after its last use, for events that are stamped meanwhile.
+	saltGrace = 60_000
 )
 
 var errNoSalt = errors.New("the salt of today isn't known yet")
@@ -64,6 +67,7 @@ func (s *salts) stamp(e *event.Event, visitorKey []byte, at int64) error {
 	var ok bool
 	e.Time = at
 	if e.Visitor, e.PreviousVisitor, ok = s.ids(at, visitorKey); !ok {
+		s.notify()
 		return errNoSalt
 	}
 	if e.HasID {
@@ -181,22 +185,32 @@ func (s *salts) update(change func(map[day]sipKey)) {
 }
 
 // offer makes missing salts once the topic has been read to its end, and removes old ones, until ctx
-// ends.
+// ends. notify wakes it, also when a clock jumps into a day without a salt.
 func (s *salts) offer(ctx context.Context) {
-	ticker := time.NewTicker(saltInterval)
-	defer ticker.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-s.wake:
+		}
 		s.update(func(map[day]sipKey) {})
 		if s.readAll.Load() {
 			s.offerMissing(ctx)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		case <-s.wake:
-		}
+		timer.Reset(s.untilOffer(time.Now()))
 	}
+}
+
+// untilOffer is the time until offer may have something to do.
+func (s *salts) untilOffer(now time.Time) time.Duration {
+	if !s.has(now) || !s.has(now.Add(saltLead)) {
+		return saltInterval
+	}
+	next := now.Add(saltLead).Truncate(24 * time.Hour).Add(24*time.Hour - saltLead)
+	return min(next.Sub(now), saltLookInterval)
 }
 
 func (s *salts) offerMissing(ctx context.Context) {

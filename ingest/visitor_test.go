@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"errors"
 	"log/slog"
 	"net/netip"
 	"testing"
@@ -51,6 +52,10 @@ func TestStoredEventID(t *testing.T) {
 	}
 	if e := (event.Event{}); s.stamp(&e, key, midnight) != nil || e.HasID || e.HasPreviousID {
 		t.Errorf("an event without a client's id: %+v", e)
+	}
+	err := s.stamp(&event.Event{}, key, midnight+30*dayMS)
+	if !errors.Is(err, errNoSalt) || len(s.wake) != 1 {
+		t.Errorf("after a jump of the clock: %v, and a salt is made within a minute instead of now", err)
 	}
 }
 

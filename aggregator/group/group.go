@@ -280,6 +280,7 @@ func (m *Member) keepSession(ctx context.Context, work Work) error {
 	heartbeat, commit := time.NewTicker(m.cfg.Heartbeat), time.NewTicker(m.cfg.Commit)
 	defer heartbeat.Stop()
 	defer commit.Stop()
+	resting := false // no position changes, so commit is stopped
 	for {
 		var request func(context.Context) error
 		select {
@@ -287,7 +288,15 @@ func (m *Member) keepSession(ctx context.Context, work Work) error {
 			return ctx.Err()
 		case <-heartbeat.C:
 			request = func(ctx context.Context) error { return m.broker.Heartbeat(ctx, m.membership) }
+			if len(m.changed(work)) > 0 && resting {
+				commit.Reset(m.cfg.Commit)
+				resting = false
+			}
 		case <-commit.C:
+			if resting = len(m.changed(work)) == 0; resting {
+				commit.Stop()
+				continue
+			}
 			request = func(ctx context.Context) error { return m.commit(ctx, work) }
 		}
 		attempt, cancel := context.WithTimeout(ctx, m.cfg.Session/3)
@@ -308,21 +317,25 @@ func (m *Member) keepSession(ctx context.Context, work Work) error {
 
 // commit commits the positions that have changed.
 func (m *Member) commit(ctx context.Context, work Work) error {
-	var changed []Position
-	positions := work.Positions()
-	for _, p := range positions {
-		if m.committed[topicPartition{p.Topic, p.Partition}] != p {
-			changed = append(changed, p)
-		}
-	}
+	changed := m.changed(work)
 	if len(changed) == 0 {
 		return nil
 	}
 	if err := m.broker.Commit(ctx, m.membership, changed); err != nil {
 		return err
 	}
-	for _, p := range positions {
+	for _, p := range changed {
 		m.committed[topicPartition{p.Topic, p.Partition}] = p
 	}
 	return nil
+}
+
+// changed returns the positions that aren't committed.
+func (m *Member) changed(work Work) (changed []Position) {
+	for _, p := range work.Positions() {
+		if m.committed[topicPartition{p.Topic, p.Partition}] != p {
+			changed = append(changed, p)
+		}
+	}
+	return changed
 }

@@ -107,6 +107,7 @@ type work struct {
 
 	mu        sync.Mutex
 	active    bool
+	looks     int // at Positions
 	positions map[topicPartition]Position
 }
 
@@ -117,6 +118,7 @@ func (w *work) Run(ctx context.Context) {
 }
 
 func (w *work) set(active bool) { w.mu.Lock(); defer w.mu.Unlock(); w.active = active }
+func (w *work) seen() int       { w.mu.Lock(); defer w.mu.Unlock(); return w.looks }
 func (w *work) running() bool   { w.mu.Lock(); defer w.mu.Unlock(); return w.active }
 
 func (w *work) reach(p Position) {
@@ -128,6 +130,7 @@ func (w *work) reach(p Position) {
 func (w *work) Positions() (all []Position) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.looks++
 	for _, p := range w.positions {
 		all = append(all, p)
 	}
@@ -412,5 +415,25 @@ func TestPositions(t *testing.T) {
 	defer b.mu.Unlock()
 	if !slices.Equal(b.work.committed, want) {
 		t.Errorf("committed %v, want %v", b.work.committed, want)
+	}
+}
+
+// TestCommitAfterRest checks that a position which changes after a time without changes is committed.
+func TestCommitAfterRest(t *testing.T) {
+	w := newWorld(t)
+	a := w.start("")
+	w.share(5*time.Second, a)
+	c := broker.New(broker.Config{Addrs: w.kafka.ListenAddrs(), Timeout: 5 * time.Second})
+	defer c.Close()
+	for offset := range int64(3) {
+		looks := a.work.seen()
+		w.until(5*time.Second, "some heartbeats pass without a change", func() bool {
+			return a.work.seen() >= looks+5
+		})
+		a.work.reach(Position{Topic: topicA, Partition: 1, Offset: offset + 1})
+		w.until(5*time.Second, "the position is committed", func() bool {
+			all, err := c.Committed(t.Context(), "g", []int{1}, topicA)
+			return err == nil && len(all) == 1 && all[0].Offset == offset+1
+		})
 	}
 }

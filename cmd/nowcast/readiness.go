@@ -21,7 +21,7 @@ const (
 	// warehouseGrace is how long a start waits for ClickHouse before the process is ready without it.
 	warehouseGrace = 5 * time.Second
 
-	warehouseProbeEvery   = 5 * time.Second
+	warehouseProbeEvery   = 10 * time.Second
 	warehouseProbeTimeout = 3 * time.Second
 )
 

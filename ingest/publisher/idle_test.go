@@ -31,7 +31,7 @@ func TestIdle(t *testing.T) {
 			t.Errorf("%d records in five minutes that somebody watches", got)
 		}
 		m.unwatched.Store(true)
-		if got := count(time.Hour); got != all(3600/15) && got != all(3600/15+1) {
+		if got := count(time.Hour); got != all(60) && got != all(61) {
 			t.Errorf("%d records in an hour that nobody watches", got)
 		}
 		time.Sleep(7 * time.Second)

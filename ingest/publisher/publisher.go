@@ -6,7 +6,7 @@
 // Promises to the readers of the log, for each node and partition: the sequence has no gaps; timestamps
 // don't run backwards; no event is later than its record, nor at or before a low watermark that was sent
 // before; a record's timestamp is at most 250 ms after its first event; and while the node runs, a record
-// comes at least every 250 ms, or every 15 s while it is idle (see Deps.Watched). A record whose outcome is
+// comes at least every 250 ms, or every minute while it is idle (see Deps.Watched). A record whose outcome is
 // unknown is sent again with the same bytes, and readers drop the duplicate by node and sequence.
 package publisher
 

@@ -15,7 +15,7 @@ import (
 const (
 	closeAfter     = 200 * time.Millisecond // the first event; leaves 50 ms for a timer that is late
 	tickInterval   = 250 * time.Millisecond // between two records of a partition without events
-	idleInterval   = 15 * time.Second       // the same, while the publisher is idle
+	idleInterval   = time.Minute            // the same, while the publisher is idle
 	idleAfter      = time.Minute            // without an event, until a publisher that nobody watches is idle
 	gatherInterval = 3 * time.Millisecond   // between two envelopes of several events
 	maxEvents      = 500                    // in an envelope

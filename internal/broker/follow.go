@@ -77,8 +77,8 @@ const minFetch, maxFetch = 4 << 20, 1 << 30
 // returns that error), or, with RecreationGrace, the topic was made again (ErrTopicRecreated).
 //
 // Without MaxWait a broker holds an empty fetch for minWait, and twice as long after each empty one, up to
-// maxWait, until records come at a shorter interval than minWait: a partition without records costs nearly
-// nothing, and a record still ends the fetch at once.
+// maxWait (an embedded one up to a minute), until records come at a shorter interval than minWait: a
+// partition without records costs nearly nothing, and a record still ends the fetch at once.
 func (c *Client) Follow(ctx context.Context, f Follower) error {
 	wait := f.MaxWait
 	if wait == 0 {
@@ -95,7 +95,7 @@ func (c *Client) Follow(ctx context.Context, f Follower) error {
 		case err == nil:
 			backoff.Reset()
 			if wait == 0 {
-				r.MaxWait = nextWait(r.MaxWait, time.Since(begin), r.next == before)
+				r.MaxWait = c.nextWait(r.MaxWait, time.Since(begin), r.next == before)
 			}
 			if r.next == before && end > r.next {
 				size = min(
@@ -129,14 +129,14 @@ func (c *Client) Follow(ctx context.Context, f Follower) error {
 // How long a broker may hold an empty fetch.
 const (
 	minWait = 500 * time.Millisecond
-	maxWait = 20 * time.Second // also the time by which a broker that hangs is noticed later
+	maxWait = 10 * time.Second // twice this time, a broker that hangs is noticed later
 )
 
 // nextWait is how long the broker may hold the next fetch, after one that took some time.
-func nextWait(wait, took time.Duration, empty bool) time.Duration {
+func (c *Client) nextWait(wait, took time.Duration, empty bool) time.Duration {
 	switch {
 	case empty:
-		return min(2*wait, maxWait)
+		return min(2*wait, c.maxWait)
 	case took < minWait:
 		return minWait
 	}
@@ -165,10 +165,14 @@ func (c *Client) read(ctx context.Context, r *reader, size int64) (end int64, st
 	return answer.HighWatermark, stop, err
 }
 
+// fetchTimeout bounds a fetch that a broker may hold for wait. kafka-go lets it hold one for half of the time
+// that is left.
+func fetchTimeout(wait time.Duration) time.Duration { return 2*wait + promptTimeout }
+
 func (c *Client) fetch(
 	ctx context.Context, r *reader, from, bytes int64, wait time.Duration,
 ) (*kafka.FetchResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, wait+promptTimeout)
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout(wait))
 	defer cancel()
 	answer, err := c.kafka.Fetch(ctx, &kafka.FetchRequest{
 		Topic: r.Topic, Partition: r.Partition, Offset: from, MinBytes: 1, MaxBytes: bytes, MaxWait: wait})

@@ -95,8 +95,12 @@ func (c *ackConn) advance(b []byte) []byte {
 // requested notes a produce request that is about to be handled.
 func (c *ackConn) requested(header []byte) {
 	r := kbin.Reader{Src: header}
-	const produce = 0
-	if r.Int16() != produce {
+	switch kmsg.Key(r.Int16()) {
+	case kmsg.Produce:
+	case kmsg.Fetch, kmsg.ListOffsets, kmsg.Metadata, kmsg.Heartbeat, kmsg.ApiVersions:
+		return
+	default:
+		c.l.syncer.wrote() // groups or topics change soon
 		return
 	}
 	p := produceRequest{version: r.Int16(), correlation: r.Int32()}
@@ -121,6 +125,7 @@ func (c *ackConn) requested(header []byte) {
 		p.topic = ""
 	}
 	if acks == 0 {
+		c.l.syncer.wrote()
 		return // there is no response
 	}
 	c.mu.Lock()
@@ -179,6 +184,7 @@ func (c *ackConn) acknowledge(p produceRequest, b []byte) error {
 			if x.ErrorCode != 0 {
 				continue
 			}
+			c.l.syncer.wrote()
 			partition := fmt.Sprintf("%s-%d", name, x.Partition)
 			if c.l.sync || slices.Contains(c.l.durable, name) {
 				if err := c.l.syncer.syncPartition(partition); err != nil {
@@ -195,6 +201,7 @@ func (c *ackConn) acknowledge(p produceRequest, b []byte) error {
 type syncer struct {
 	dir      string // of the log
 	syncFile func(name string) error
+	written  chan struct{} // see wrote
 
 	mu         sync.Mutex
 	partitions map[string]*syncedFiles
@@ -214,7 +221,16 @@ type fileVersion struct {
 }
 
 func newSyncer(dir string) *syncer {
-	return &syncer{dir: dir, syncFile: syncFile, partitions: map[string]*syncedFiles{}}
+	return &syncer{dir: dir, syncFile: syncFile, written: make(chan struct{}, 1),
+		partitions: map[string]*syncedFiles{}}
+}
+
+// wrote notes that the log may have changed since the last sync.
+func (s *syncer) wrote() {
+	select {
+	case s.written <- struct{}{}:
+	default:
+	}
 }
 
 func (s *syncer) files(name string) *syncedFiles {

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -79,6 +80,23 @@ func TestAcknowledgeAfterSync(t *testing.T) {
 					}
 				}
 			}
+			syncing, stop := context.WithCancel(t.Context())
+			synced1s := make(chan struct{})
+			go func() { defer close(synced1s); syncLog(syncing, s, slog.New(slog.DiscardHandler)) }()
+			file := filepath.Join(s.dir, "partitions", topic.Events+"-0")
+			for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+				mu.Lock()
+				got := synced[topic.Events]
+				mu.Unlock()
+				if got == partitionSize(file) {
+					break
+				}
+				if time.Now().After(end) {
+					t.Fatal("the events aren't synced within 10 s")
+				}
+			}
+			stop()
+			<-synced1s
 			_ = known.close(false)
 			r, err := readEnds(dir)
 			if err != nil || !r.known || r.ends[topic.Events+"-0"] != 20 || r.ends[topic.Sites+"-0"] != 20 {

@@ -24,7 +24,7 @@ const (
 
 	startProbeEvery = 20 * time.Millisecond // until the child is ready
 	probeEvery      = time.Second
-	settledEvery    = 3 * time.Second // of a child that has been ready for settledTime
+	settledEvery    = 10 * time.Second // of a child that has been ready for settledTime
 	probeTimeout    = 3 * time.Second
 	maxFailedProbes = 3 // in a row, of a child that was ready; then it is killed
 )

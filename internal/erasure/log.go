@@ -45,9 +45,6 @@ func NewLog(c *broker.Client, log *slog.Logger) *Log {
 		reason: "reading the erasures from Kafka"}
 }
 
-// longPoll is how long the broker holds an empty fetch. A new record ends it at once.
-const longPoll = 10 * time.Second
-
 // Run tails the topic until ctx ends.
 func (l *Log) Run(ctx context.Context) error {
 	first, end, err := l.bounds(ctx)
@@ -57,7 +54,7 @@ func (l *Log) Run(ctx context.Context) error {
 	if first == end {
 		l.advance(first, end) // an empty topic has no batch to read
 	}
-	return l.kafka.Follow(ctx, broker.Follower{Topic: topic.Erasures, From: first, MaxWait: longPoll,
+	return l.kafka.Follow(ctx, broker.Follower{Topic: topic.Erasures, From: first,
 		Record: l.apply, Fail: l.failed,
 		Batch: func(next, _ int64) error { l.advance(next, end); return nil }})
 }
@@ -86,6 +83,9 @@ func (l *Log) failed(err error) {
 func (l *Log) advance(next, end int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if next <= l.next && l.ready && l.reason == "" {
+		return
+	}
 	l.next = max(l.next, next)
 	l.ready = l.ready || next >= end
 	if l.ready {

@@ -1,12 +1,14 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"reflect"
 	"strings"
 
 	"github.com/gin-gonic/gin"
@@ -78,6 +80,20 @@ func Decode(c *gin.Context, dst any) bool {
 	} else if err == nil {
 		err = json.Unmarshal(body, dst) // says what is wrong
 	}
-	Refuse(c, http.StatusBadRequest, "the body has to be the JSON that the API describes (%v)", err)
+	if wrong := new(json.UnmarshalTypeError); errors.As(err, &wrong) {
+		err = wrongType(wrong)
+	}
+	Refuse(c, http.StatusBadRequest, "the body has to be the JSON that the API describes: %v", err)
 	return false
+}
+
+// wrongType says in JSON's terms which field has the wrong type.
+func wrongType(e *json.UnmarshalTypeError) error {
+	want := map[reflect.Kind]string{reflect.Bool: "true or false", reflect.String: "a string",
+		reflect.Slice: "a list", reflect.Struct: "an object", reflect.Map: "an object"}[e.Type.Kind()]
+	want = cmp.Or(want, "a number that fits")
+	if e.Field == "" {
+		return fmt.Errorf("it has to be %s, not of type %s", want, e.Value)
+	}
+	return fmt.Errorf("%q has to be %s, not of type %s", e.Field, want, e.Value)
 }

@@ -48,6 +48,9 @@ type Hub struct {
 	board *board.Board
 	now   func() time.Time
 
+	// heartbeat ticks every second while there are feeds.
+	heartbeat *time.Ticker
+
 	mu       sync.Mutex
 	closed   bool
 	feeds    map[FeedKey]*Feed
@@ -57,17 +60,17 @@ type Hub struct {
 
 // New makes a hub of a board; Run makes the frames.
 func New(b *board.Board) *Hub {
-	return &Hub{
-		board: b, now: time.Now,
+	h := &Hub{
+		board: b, now: time.Now, heartbeat: time.NewTicker(heartbeatTick),
 		feeds: map[FeedKey]*Feed{}, feedsOf: map[*board.Site][]*Feed{}, deferred: map[*Feed]struct{}{},
 	}
+	h.heartbeat.Stop()
+	return h
 }
 
 // Run makes frames as the board changes, until ctx ends. After that Join fails with ErrClosed.
 func (h *Hub) Run(ctx context.Context) {
 	defer h.close()
-	heartbeat := time.NewTicker(time.Second)
-	defer heartbeat.Stop()
 	deferred := time.NewTimer(time.Hour)
 	defer deferred.Stop()
 	for {
@@ -78,7 +81,7 @@ func (h *Hub) Run(ctx context.Context) {
 			h.deliverChanges()
 		case <-deferred.C:
 			h.deliverDeferred()
-		case <-heartbeat.C:
+		case <-h.heartbeat.C:
 			h.deliverHeartbeats()
 		}
 		deferred.Reset(h.untilDeferred())
@@ -89,6 +92,7 @@ func (h *Hub) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
+	h.heartbeat.Stop()
 	for _, f := range h.feeds {
 		f.unwatch()
 	}
@@ -146,6 +150,8 @@ func (h *Hub) untilDeferred() time.Duration {
 	return max(wait, 0)
 }
 
+const heartbeatTick = time.Second // between two looks for feeds that need a heartbeat
+
 // deliverHeartbeats sends a comment to the viewers of every feed that wrote nothing for
 // HeartbeatInterval.
 func (h *Hub) deliverHeartbeats() {
@@ -176,6 +182,9 @@ func (h *Hub) Join(k FeedKey, from Resume, s Sink, begin func(Snapshot)) error {
 	f, ok := h.feeds[k]
 	if !ok {
 		f = newFeed(h, k)
+		if len(h.feeds) == 0 {
+			h.heartbeat.Reset(heartbeatTick)
+		}
 		h.feeds[k] = f
 		for _, s := range f.sites {
 			h.feedsOf[s.Site] = append(h.feedsOf[s.Site], f)
@@ -197,6 +206,9 @@ func (h *Hub) leave(f *Feed, s Sink) {
 		return
 	}
 	delete(h.feeds, f.key)
+	if len(h.feeds) == 0 {
+		h.heartbeat.Stop()
+	}
 	delete(h.deferred, f)
 	for _, s := range f.sites {
 		remaining := slices.DeleteFunc(h.feedsOf[s.Site], func(other *Feed) bool { return other == f })

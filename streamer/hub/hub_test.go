@@ -1,10 +1,12 @@
 package hub
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -174,6 +176,26 @@ func TestHeartbeat(t *testing.T) {
 	if b := feed.Next(&c, &s.queue[0].frames[0]); string(b) != ": hb\n\n" || c != (Cursor{T, 2}) {
 		t.Errorf("%q, %+v", b, c)
 	}
+}
+
+// Heartbeats come as long as there is a feed, also after a time without one.
+func TestHeartbeatsOfLaterFeeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := New(board.New(1))
+		ctx, stop := context.WithCancel(t.Context())
+		defer synctest.Wait()
+		defer stop()
+		go h.Run(ctx)
+		for range 2 {
+			var s queueSink
+			feed := join(t, h, FeedKey{Sites: "x", Rate: rate("1s")}, Resume{}, &s).Feed
+			time.Sleep(3*HeartbeatInterval + 5*time.Second)
+			if feed.Leave(&s); len(s.queue) != 3 {
+				t.Errorf("%d heartbeats, want 3", len(s.queue))
+			}
+			time.Sleep(time.Minute)
+		}
+	})
 }
 
 // While a snapshot is made the board may go on. No second after the snapshot's id is final in it, since

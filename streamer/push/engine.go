@@ -63,6 +63,7 @@ type Engine struct {
 	shards         []*shard
 	nextShard      atomic.Uint32
 	viewers        atomic.Int64
+	recheckTick    *time.Ticker // ticks while there are viewers
 	handlers       handlerSet
 }
 
@@ -87,7 +88,8 @@ func New(cfg Config, reg prometheus.Registerer) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, now: time.Now, metrics: m}
+	e := &Engine{cfg: cfg, now: time.Now, metrics: m, recheckTick: time.NewTicker(cfg.RecheckInterval)}
+	e.recheckTick.Stop()
 	if cfg.HandlersOnly {
 		return e, nil
 	}
@@ -127,12 +129,18 @@ func (e *Engine) Viewers() int { return int(e.viewers.Load()) }
 
 // recheckUntil ends, until ctx ends, the streams whose authorization is no longer valid.
 func (e *Engine) recheckUntil(ctx context.Context) {
-	tick := time.NewTicker(e.cfg.RecheckInterval)
-	defer tick.Stop()
+	defer e.recheckTick.Stop()
 	for {
 		select {
-		case <-tick.C:
+		case <-e.recheckTick.C:
 			e.recheck()
+			if e.Viewers() > 0 {
+				continue
+			}
+			e.recheckTick.Stop()
+			if e.Viewers() > 0 { // one has come meanwhile
+				e.recheckTick.Reset(e.cfg.RecheckInterval)
+			}
 		case <-ctx.Done():
 			return
 		}
@@ -210,7 +218,9 @@ func (p *pacer) take(now time.Time) int {
 // package hub nothing has been written, and the caller may answer; after any other error the connection
 // is closed.
 func (e *Engine) Serve(w http.ResponseWriter, r *http.Request, h *hub.Hub, v Viewer) error {
-	e.viewers.Add(1)
+	if e.viewers.Add(1) == 1 {
+		e.recheckTick.Reset(e.cfg.RecheckInterval)
+	}
 	err := e.serve(w, r, h, v)
 	if err != nil {
 		e.release(v.Slot)
