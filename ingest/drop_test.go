@@ -5,6 +5,8 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/maxmind/mmdbwriter/mmdbtype"
@@ -132,3 +134,57 @@ func TestGeoFileByHTTP(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// A beacon for a domain that is no site is answered as one that counts, with x-plausible-dropped, and in
+// Umami's dialect as Umami does. What isn't counted anyway, and the visitor's own id, tells nothing of the site.
+func TestUnknownSite(t *testing.T) {
+	w := start(t, Config{})
+	const known, unknown = "example.com", "nobody.example"
+	const header, notFound = "x-plausible-dropped", "Website not found"
+	for _, c := range []struct {
+		what, body string
+		header     []string
+		told       string // by what
+	}{
+		{"POST /api/event", `{"n":"pageview","u":"https://SITE/a","d":"SITE"}`, nil, header},
+		{"POST /api/event", `{"n":"pageview","u":"https://SITE/a"}`, []string{"Origin", "https://SITE"}, header},
+		{"POST /api/send", `{"type":"event","payload":{"website":"SITE","url":"/"}}`, nil, notFound},
+		{"POST /api/batch", `[{"type":"event","payload":{"website":"SITE","url":"/"}}]`, nil, notFound},
+		{"GET /pixel.gif?site=SITE&url=https://SITE/", "", nil, header},
+		{"POST /api/event", `{"n":"pageview","u":"https://SITE/a","d":"SITE"}`,
+			[]string{"User-Agent", "Googlebot/2.1"}, ""},
+		{"POST /api/event", `{"n":"pageview","u":"data:","d":"SITE"}`, nil, ""},
+		{"OPTIONS /api/event", "", []string{"Origin", "https://SITE"}, ""},
+		{"GET /api/visitor?site=SITE", "", nil, ""},
+	} {
+		ask := func(domain string) (dropped, rest string) {
+			name := func(s string) string { return strings.ReplaceAll(s, "SITE", domain) }
+			var pairs []string
+			for _, h := range c.header {
+				pairs = append(pairs, name(h))
+			}
+			a := w.request(t, name(c.what), name(c.body), pairs...)
+			dropped = a.header.Get(header)
+			for _, h := range []string{"Date", "Content-Length", header} {
+				a.header.Del(h)
+			}
+			body := strings.ReplaceAll(a.body, domain, "SITE")
+			return dropped, fmt.Sprint(a.status, visitorValue.ReplaceAllString(body, ""), a.header)
+		}
+		counted, like := ask(known)
+		dropped, unlike := ask(unknown)
+		good := like == unlike && counted == dropped
+		switch c.told {
+		case header:
+			good = like == unlike && counted == "" && dropped == "1"
+		case notFound:
+			good = strings.Contains(unlike, notFound) && !strings.Contains(like, notFound)
+		}
+		if !good {
+			t.Errorf("%s %s: %q %s\nfor a site, %q %s\nfor none", c.what, c.body, counted, like, dropped, unlike)
+		}
+	}
+}
+
+// visitorValue matches the id of a visitor in JSON.
+var visitorValue = regexp.MustCompile(`"visitor":"[0-9a-f]{16}"`)

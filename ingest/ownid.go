@@ -27,8 +27,8 @@ type visitorAnswer struct {
 }
 
 // get answers with the sender's own id, made of the address and user agent as those of beacons are. It stores
-// nothing. No page of another origin may read the answer: the id would tell it who its visitor is. The
-// answer is the same whether the site exists or not.
+// nothing. No page of another origin may read the answer: the id would tell it who its visitor is. It
+// answers for domains that are no sites too.
 func (h *ownID) get(c *gin.Context, addr netip.Addr) {
 	c.Header("Cache-Control", "no-store")
 	c.Header("Cross-Origin-Resource-Policy", "same-origin")

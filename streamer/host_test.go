@@ -58,6 +58,8 @@ func TestSecureHeaders(t *testing.T) {
 			{"GET", "/api/v1/session", "", ""}, {"GET", "/api/v1/sites", "", ""},
 			{"GET", "/api/v1/keys", "", ""},
 			{"GET", "/api/v1/keys", adminSecret, ""}, {"GET", "/api/v1/sites/open.example.com", "", ""},
+			{"POST", "/api/v1/keys", adminSecret, `{"name":"x","admin":true}`},
+			{"GET", "/api/v1/erasures", adminSecret, ""},
 			{"GET", "/api/v1/stats/realtime/visitors?site_id=open.example.com", "", ""},
 			{"GET", "/api/v1/stats/realtime/visitors?site_id=own.example.com", "", ""},
 			{"POST", "/api/v2/query", "", "{"},

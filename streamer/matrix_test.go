@@ -25,10 +25,8 @@ import (
 // is refused after that, and 404 that there is nothing of this name. For every credential that has ended, is
 // forged or of another kind, the answer is nobody's.
 var matrix = map[string]struct{ path, body, want string }{
-	"getSession": {"/api/v1/session", "", `
-		-       200  200 200 200 200  200 200 200  200 200 200  200`},
-	"listSites": {"/api/v1/sites", "", `
-		-       200  200 200 200 200  200 200 200  200 200 200  200`},
+	"getSession":          {"/api/v1/session", "", everybody},
+	"listSites":           {"/api/v1/sites", "", everybody},
 	"getSite":             {"/api/v1/sites/SITE", "", reading},
 	"getRealtimeVisitors": {"/api/v1/stats/realtime/visitors?site_id=SITE", "", reading},
 	"streamEvents":        {"/api/events?site=SITE", "", reading},
@@ -63,7 +61,13 @@ var matrix = map[string]struct{ path, body, want string }{
 	"getVisitorEvents": {"/api/v1/sites/SITE/visitors/0123456789abcdef", "",
 		administering("503")},
 	"rotateSecret": {"/api/v1/secret/rotate", "", administering("200")},
+
+	"getHealth": {"/healthz", "", everybody}, "headHealth": {"/healthz", "", everybody},
+	"getReadiness": {"/readyz", "", everybody}, "headReadiness": {"/readyz", "", everybody},
 }
+
+const everybody = `
+		-       200  200 200 200 200  200 200 200  200 200 200  200`
 
 const reading = `
 		own     401  200 403 200 200  200 200 200  200 200 200  401

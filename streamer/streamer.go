@@ -109,8 +109,14 @@ func New(cfg Config, d Deps) (*Service, error) {
 	erasing := eraser.NewHandlers(d.Erasures, nil, d.Sites, control, s.fail)
 	if d.Warehouse != nil && d.Erasures != nil {
 		erasing = eraser.NewHandlers(d.Erasures, d.Warehouse, d.Sites, control, s.fail)
-		s.eraser = eraser.New(d.Erasures, d.Warehouse, d.Broker, d.Sites, d.Log)
-		s.retention = retention.New(d.Warehouse, func() retention.Policy { return policyOf(d.Sites) }, d.Log)
+		s.eraser, err = eraser.New(d.Erasures, d.Warehouse, d.Broker, d.Sites, d.Log, d.Metrics)
+		if err != nil {
+			return nil, err
+		}
+		policy := func() retention.Policy { return policyOf(d.Sites) }
+		if s.retention, err = retention.New(d.Warehouse, policy, d.Log, d.Metrics); err != nil {
+			return nil, err
+		}
 	}
 	s.handlers = handlers{
 		access.NewHandlers(control, cfg.Version, s.fail),

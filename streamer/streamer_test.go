@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"nowcast/internal/httpserver"
+	"nowcast/internal/process"
 	"nowcast/internal/site"
 	"nowcast/streamer/access"
 	"nowcast/streamer/api/apitest"
@@ -78,6 +80,9 @@ func (w *world) start(sites *site.Registry, cfg Config, metrics *prometheus.Regi
 	w.Run(s.Run)
 	e := gin.New()
 	s.Routes(e)
+	for path, handler := range process.Public(process.NewHealth()) { // as cmd/nowcast does
+		e.Match([]string{http.MethodGet, http.MethodHead}, path, gin.WrapF(handler))
+	}
 	srv := httptest.NewServer(httpserver.StripBase(s.access.BasePath(), e))
 	w.T.Cleanup(func() { srv.CloseClientConnections(); srv.Close() })
 	streamertest.Eventually(w.T, "ready", func() bool { ok, _ := s.Ready(); return ok })
@@ -98,6 +103,9 @@ func (w *world) open(
 
 // checker has read the contract, once for all tests.
 var checker = sync.OnceValues(apitest.New)
+
+// inContract matches the paths of the contract that the streamer's world serves.
+var inContract = regexp.MustCompile(`^/(api/v|api/events$|healthz$|readyz$)`)
 
 // do makes a request and checks the answer against the contract. It does not read a stream.
 func do(t *testing.T, method, target, body string, header http.Header) (*http.Response, string) {
@@ -125,7 +133,7 @@ func do(t *testing.T, method, target, body string, header http.Header) (*http.Re
 	b, _ := io.ReadAll(res.Body)
 	if check, err := checker(); err != nil {
 		t.Fatal(err)
-	} else if p := req.URL.Path; (strings.HasPrefix(p, "/api/v") || p == "/api/events") && !stream {
+	} else if inContract.MatchString(req.URL.Path) && !stream {
 		if err := check.Response(req, res.StatusCode, res.Header, b); err != nil {
 			t.Errorf("%s %s: %d %s differs from the contract: %v", method, target, res.StatusCode, b, err)
 		}

@@ -27,7 +27,11 @@ func openDataDir(ctx context.Context, path string) (*dataDir, error) {
 		return fmt.Errorf("data dir %s can't be used (%w): give one that this user may write to, and only "+
 			"this user, with --data-dir", path, err)
 	}
-	if err := embedded.MakePrivate(path); err != nil {
+	err := embedded.MakePrivate(path)
+	if foreign := new(embedded.ForeignDirError); errors.As(err, &foreign) && foreign.Writable {
+		return nil, inForeignDir(path, foreign)
+	}
+	if err != nil {
 		return nil, unusable(err)
 	}
 	unlock, err := embedded.Lock(ctx, filepath.Join(path, "lock"), embedded.LockTimeout)
@@ -42,6 +46,19 @@ func openDataDir(ctx context.Context, path string) (*dataDir, error) {
 		return nil, unusable(err)
 	}
 	return &dataDir{path, unlock}, nil
+}
+
+// inForeignDir says what to do where the data dir belongs to another user and this one may write to it, as to
+// the root of a volume.
+func inForeignDir(path string, err error) error {
+	below := filepath.Join(path, "data")
+	move := ""
+	if _, err := os.Stat(filepath.Join(path, "broker")); err == nil {
+		move = " Move what an earlier version has stored there into it."
+	}
+	return fmt.Errorf("data dir %s can't be used (%w): others could replace what is in it. "+
+		"If it is the root of a volume, give a directory below it, which is made for this user alone: "+
+		"--data-dir %s.%s", path, err, below, move)
 }
 
 // close removes the addresses of the running process and releases the lock.

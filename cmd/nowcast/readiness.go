@@ -28,9 +28,9 @@ const (
 // publicHealth adds /healthz and /readyz to the public address. There /readyz names what the process does
 // without; the reasons are on the ops address.
 func (h *host) publicHealth(r gin.IRouter) {
-	for _, method := range []string{"GET", "HEAD"} {
-		r.Handle(method, "/healthz", gin.WrapF(process.Alive))
-		r.Handle(method, "/readyz", gin.WrapF(process.PublicReady(h.health)))
+	for path, handler := range process.Public(h.health) {
+		r.GET(path, gin.WrapF(handler))
+		r.HEAD(path, gin.WrapF(handler))
 	}
 }
 

@@ -532,6 +532,45 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/healthz": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether the process runs */
+        get: operations["getHealth"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        /** The status of `GET /healthz` */
+        head: operations["headHealth"];
+        patch?: never;
+        trace?: never;
+    };
+    "/readyz": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Whether the process can do its main work
+         * @description The reasons are on the address for operators, `--ops-listen`.
+         */
+        get: operations["getReadiness"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        /** The status of `GET /readyz` */
+        head: operations["headReadiness"];
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -706,6 +745,16 @@ export interface components {
         Snapshot: components["schemas"]["Frame"] & {
             /** @description The last five minutes, or what came after the given id; seconds without an event are left out. */
             seconds: components["schemas"]["Second"][];
+            /** @description The server's machine has lost its power, and the log its newest records: some seconds from `after` to `at`, in the last five minutes, may lack events. Only `nowcast all` has this, and for good: history lacks them too. */
+            cut?: {
+                /** Format: date-time */
+                after: string;
+                /**
+                 * Format: date-time
+                 * @description When the log went on.
+                 */
+                at: string;
+            };
         };
         QueryRequest: {
             site_id: string;
@@ -907,6 +956,11 @@ export interface components {
             secret: string;
             /** @description Path of the link; append it to the server's address. */
             path: string;
+        };
+        Readiness: {
+            ready: boolean;
+            /** @description The parts that the process does without, as `history` while ClickHouse is away. */
+            degraded: string[];
         };
         OwnVisitor: {
             site: string;
@@ -2234,6 +2288,98 @@ export interface operations {
             409: components["responses"]["Conflict"];
             429: components["responses"]["TooManyFailures"];
             503: components["responses"]["Unavailable"];
+        };
+    };
+    getHealth: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It runs. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+        };
+    };
+    headHealth: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It runs. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    getReadiness: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It can, perhaps without what `degraded` names. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Readiness"];
+                };
+            };
+            /** @description It can't; send requests to another instance. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Readiness"];
+                };
+            };
+        };
+    };
+    headReadiness: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It can. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description It can't. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
         };
     };
 }

@@ -18,6 +18,7 @@ import (
 
 	"nowcast/internal/verify"
 	"nowcast/internal/warehouse"
+	liveframe "nowcast/streamer/frame"
 )
 
 var cuts = flag.Int("cuts", 6, "how many losses of power TestPower simulates")
@@ -303,6 +304,12 @@ func (p *power) returns(t *testing.T, seen *received) {
 	})
 	if f.event == "reset" {
 		p.resets++
+		f = s.waitFor(t, 20*time.Second, "a snapshot", func(f frame) bool { return f.event == "snapshot" })
+		id, ok := liveframe.ParseID(seen.id)
+		if !ok || f.Cut.At.Unix() < id.LastSecond || f.Cut.After.After(p.kills[len(p.kills)-1]) {
+			t.Errorf("the snapshot after the reset of a viewer at %s says views from %s to %s may be missing",
+				seen.id, f.Cut.After, f.Cut.At)
+		}
 		return
 	}
 	id, last := seen.id, seen.lastSecond

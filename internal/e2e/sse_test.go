@@ -41,6 +41,7 @@ type frame struct {
 	Now       struct {
 		Pages, Sources, Countries, Devices [][]any
 	} `json:"now"`
+	Cut struct{ After, At time.Time } `json:"cut"`
 }
 
 // stream is one connection of a viewer.

@@ -160,6 +160,8 @@ func (w *world) contract(t *testing.T) {
 	}
 	query := `{"site_id":"` + site + `","metrics":["visitors"],"date_range":"day"`
 	for _, row := range []struct{ method, path, body string }{
+		{"GET", "/healthz", ""},
+		{"GET", "/readyz", ""},
 		{"GET", "/api/v1/session", ""},
 		{"GET", "/api/v1/sites", ""},
 		{"GET", "/api/v1/sites/" + site, ""},

@@ -10,8 +10,19 @@ import (
 	"syscall"
 )
 
+// ForeignDirError says that a directory belongs to another user.
+type ForeignDirError struct {
+	Owner    int
+	Writable bool // this user may make files in it
+}
+
+func (e *ForeignDirError) Error() string {
+	return fmt.Sprintf("it belongs to the user with id %d and not to this one, %d", e.Owner, os.Geteuid())
+}
+
 // MakePrivate makes a directory that only this user may enter. An existing one of this user is closed to
-// others; one of another user is refused, because that user could read and replace what is in it.
+// others; one of another user is refused with *ForeignDirError, because that user, and the group where it may
+// write, could read and replace what is in it.
 func MakePrivate(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -21,7 +32,8 @@ func MakePrivate(dir string) error {
 		return err
 	}
 	if s, ok := info.Sys().(*syscall.Stat_t); ok && int(s.Uid) != os.Geteuid() {
-		return fmt.Errorf("it belongs to the user with id %d and not to this one, %d", s.Uid, os.Geteuid())
+		const writeAndEnter = 2 | 1 // W_OK, X_OK
+		return &ForeignDirError{Owner: int(s.Uid), Writable: syscall.Access(dir, writeAndEnter) == nil}
 	}
 	if info.Mode().Perm()&0o077 == 0 {
 		return nil

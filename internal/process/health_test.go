@@ -45,7 +45,7 @@ func TestDegraded(t *testing.T) {
 				`"degraded":{"live":"a partition is missing"}}`},
 	} {
 		row.do()
-		if code, body := get(PublicReady(health)); code != row.code || body != row.public {
+		if code, body := get(Public(health)["/readyz"]); code != row.code || body != row.public {
 			t.Errorf("%s: public %d %s", row.name, code, body)
 		}
 		if code, body := get(ops); code != row.code || body != row.ops {

@@ -18,7 +18,7 @@ import (
 func NewOps(health *Health, reg *prometheus.Registry, profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}))
-	mux.HandleFunc("GET /healthz", Alive)
+	mux.HandleFunc("GET /healthz", alive)
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		ready, reasons := health.Ready()
 		answerReady(w, ready, struct {
@@ -38,16 +38,21 @@ func NewOps(health *Health, reg *prometheus.Registry, profiles bool) http.Handle
 	return mux
 }
 
-// Alive answers 200. It is /healthz of both addresses.
-func Alive(w http.ResponseWriter, _ *http.Request) {
+// alive answers 200. It is /healthz of both addresses.
+func alive(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	_, _ = w.Write([]byte("ok\n"))
 }
 
-// PublicReady returns /readyz of an address that everybody reaches. It names what the process does without,
+// Public returns the handlers of an address that everybody reaches, by path. openapi.yaml describes them.
+func Public(health *Health) map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{"/healthz": alive, "/readyz": publicReady(health)}
+}
+
+// publicReady returns /readyz of an address that everybody reaches. It names what the process does without,
 // and gives no reasons.
-func PublicReady(health *Health) http.HandlerFunc {
+func publicReady(health *Health) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		ready, _ := health.Ready()
 		degraded := slices.AppendSeq([]string{}, maps.Keys(health.Degraded()))

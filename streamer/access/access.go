@@ -226,6 +226,16 @@ func (a *Control) AuthorizeAdmin(c *gin.Context) error {
 	return nil
 }
 
+// RequireAdmin reports whether a request presents an admin key, as AuthorizeAdmin says; otherwise it has
+// refused the request by fail.
+func (a *Control) RequireAdmin(c *gin.Context, fail func(*gin.Context, error)) bool {
+	err := a.AuthorizeAdmin(c)
+	if err != nil {
+		fail(c, err)
+	}
+	return err == nil
+}
+
 // Principal is the key that a request presents, also where the site is public. If it presents none, it is the
 // Public principal with the client's address as its ID, an IPv6 address as its /64.
 func (a *Control) Principal(c *gin.Context) api.Principal {

@@ -10,8 +10,7 @@ import (
 
 // ListSessions is GET /api/v1/sessions.
 func (h *Handlers) ListSessions(c *gin.Context) {
-	if err := h.control.AuthorizeAdmin(c); err != nil {
-		h.fail(c, err)
+	if !h.control.RequireAdmin(c, h.fail) {
 		return
 	}
 	current, _, _ := h.control.session(c.Request)
@@ -29,11 +28,10 @@ func (h *Handlers) ListSessions(c *gin.Context) {
 
 // EndSession is DELETE /api/v1/sessions/{id}.
 func (h *Handlers) EndSession(c *gin.Context, id string) {
-	err := h.control.AuthorizeAdmin(c)
-	if err == nil {
-		err = h.control.sites.EndSession(c.Request.Context(), id)
+	if !h.control.RequireAdmin(c, h.fail) {
+		return
 	}
-	if err != nil {
+	if err := h.control.sites.EndSession(c.Request.Context(), id); err != nil {
 		h.fail(c, err)
 		return
 	}

@@ -17,6 +17,7 @@ import (
 type authorizer interface {
 	Authorize(c *gin.Context, domain string) (site.Site, api.Principal, error)
 	AuthorizeAdmin(c *gin.Context) error
+	RequireAdmin(c *gin.Context, fail func(*gin.Context, error)) bool
 	ReadableSites(r *http.Request) []site.Site
 }
 
@@ -40,24 +41,9 @@ func New(sites *site.Registry, access authorizer, eraser eraser, fail func(*gin.
 	return &Handlers{sites: sites, access: access, eraser: eraser, fail: fail}
 }
 
-// requireAdmin refuses the request and returns false unless it has an admin key or session.
-func (h *Handlers) requireAdmin(c *gin.Context) bool {
-	err := h.access.AuthorizeAdmin(c)
-	if err != nil {
-		h.fail(c, err)
-	}
-	return err == nil
-}
-
-// writeUncached writes JSON that must not be cached.
-func writeUncached(c *gin.Context, status int, body any) {
-	c.Header("Cache-Control", "no-store")
-	c.JSON(status, body)
-}
-
 // remove answers a DELETE.
 func (h *Handlers) remove(c *gin.Context, do func() error) {
-	if !h.requireAdmin(c) {
+	if !h.access.RequireAdmin(c, h.fail) {
 		return
 	}
 	if err := do(); err != nil {

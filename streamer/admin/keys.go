@@ -14,20 +14,20 @@ import (
 
 // ListKeys is GET /api/v1/keys.
 func (h *Handlers) ListKeys(c *gin.Context) {
-	if !h.requireAdmin(c) {
+	if !h.access.RequireAdmin(c, h.fail) {
 		return
 	}
 	out := api.KeyList{Keys: []api.Key{}}
 	for _, k := range h.sites.Keys() {
 		out.Keys = append(out.Keys, apiKey(k))
 	}
-	writeUncached(c, http.StatusOK, out)
+	c.JSON(http.StatusOK, out)
 }
 
 // CreateKey is POST /api/v1/keys.
 func (h *Handlers) CreateKey(c *gin.Context) {
 	var in api.KeyCreate
-	if !h.requireAdmin(c) || !api.Decode(c, &in) {
+	if !h.access.RequireAdmin(c, h.fail) || !api.Decode(c, &in) {
 		return
 	}
 	made, secret, err := h.makeKey(c.Request.Context(), in)
@@ -36,7 +36,7 @@ func (h *Handlers) CreateKey(c *gin.Context) {
 		return
 	}
 	k := apiKey(made)
-	writeUncached(c, http.StatusCreated, api.KeyCreated{
+	c.JSON(http.StatusCreated, api.KeyCreated{
 		Id: k.Id, Name: k.Name, Admin: k.Admin, AllSites: k.AllSites, Sites: k.Sites, Created: k.Created,
 		Secret: secret,
 	})

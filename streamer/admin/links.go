@@ -12,7 +12,7 @@ import (
 // ListLinks is GET /api/v1/sites/{domain}/links.
 func (h *Handlers) ListLinks(c *gin.Context, domain string) {
 	domain = strings.ToLower(domain)
-	if !h.requireAdmin(c) {
+	if !h.access.RequireAdmin(c, h.fail) {
 		return
 	}
 	if _, ok := h.sites.Lookup(domain); !ok {
@@ -23,13 +23,13 @@ func (h *Handlers) ListLinks(c *gin.Context, domain string) {
 	for _, l := range h.sites.Links(domain) {
 		out.Links = append(out.Links, api.Link{Id: l.ID, Name: l.Name, Created: l.Created})
 	}
-	writeUncached(c, http.StatusOK, out)
+	c.JSON(http.StatusOK, out)
 }
 
 // CreateLink is POST /api/v1/sites/{domain}/links.
 func (h *Handlers) CreateLink(c *gin.Context, domain string) {
 	var in api.LinkCreate
-	if !h.requireAdmin(c) || !api.Decode(c, &in) {
+	if !h.access.RequireAdmin(c, h.fail) || !api.Decode(c, &in) {
 		return
 	}
 	l, secret, err := h.sites.NewLink(c.Request.Context(), strings.ToLower(domain), in.Name)
@@ -37,7 +37,7 @@ func (h *Handlers) CreateLink(c *gin.Context, domain string) {
 		h.fail(c, err)
 		return
 	}
-	writeUncached(c, http.StatusCreated, api.LinkCreated{
+	c.JSON(http.StatusCreated, api.LinkCreated{
 		Id: l.ID, Name: l.Name, Created: l.Created, Secret: secret, Path: "/share/" + secret,
 	})
 }

@@ -10,7 +10,7 @@ import (
 
 // RotateSecret is POST /api/v1/secret/rotate.
 func (h *Handlers) RotateSecret(c *gin.Context) {
-	if !h.requireAdmin(c) {
+	if !h.access.RequireAdmin(c, h.fail) {
 		return
 	}
 	version, err := h.sites.RotateSecret(c.Request.Context())
@@ -19,5 +19,5 @@ func (h *Handlers) RotateSecret(c *gin.Context) {
 		return
 	}
 	_, created := h.sites.SecretVersion()
-	writeUncached(c, http.StatusOK, api.SecretRotated{Version: version, Created: created})
+	c.JSON(http.StatusOK, api.SecretRotated{Version: version, Created: created})
 }

@@ -22,7 +22,7 @@ func (h *Handlers) ListSites(c *gin.Context) {
 	for _, st := range h.access.ReadableSites(c.Request) {
 		out.Sites = append(out.Sites, show(st))
 	}
-	writeUncached(c, http.StatusOK, out)
+	c.JSON(http.StatusOK, out)
 }
 
 // GetSite is GET /api/v1/sites/{domain}.
@@ -38,7 +38,7 @@ func (h *Handlers) GetSite(c *gin.Context, domain string) {
 // CreateSite is POST /api/v1/sites.
 func (h *Handlers) CreateSite(c *gin.Context) {
 	var in api.SiteCreate
-	if !h.requireAdmin(c) || !api.Decode(c, &in) {
+	if !h.access.RequireAdmin(c, h.fail) || !api.Decode(c, &in) {
 		return
 	}
 	domain, err := site.Domain(in.Domain)
@@ -69,7 +69,7 @@ func (h *Handlers) CreateSite(c *gin.Context) {
 // request names.
 func (h *Handlers) UpdateSite(c *gin.Context, domain string, params api.UpdateSiteParams) {
 	var in api.SiteUpdate
-	if !h.requireAdmin(c) || !api.Decode(c, &in) {
+	if !h.access.RequireAdmin(c, h.fail) || !api.Decode(c, &in) {
 		return
 	}
 	ctx := c.Request.Context()
@@ -147,7 +147,7 @@ func writeSite(c *gin.Context, status int, st api.Site) {
 	if st.Revision != nil {
 		c.Header("ETag", fmt.Sprintf("%q", strconv.Itoa(*st.Revision)))
 	}
-	writeUncached(c, status, st)
+	c.JSON(status, st)
 }
 
 // DeleteSite is DELETE /api/v1/sites/{domain}.

@@ -59,7 +59,7 @@ type Board struct {
 	lastFinal         int64 // newest final second, unix; 0: none yet
 	firstPassed       int64 // newest second that the first emission passed; -1: none yet
 	logTime           int64 // ms
-	cutAt             int64 // when the log went on behind its newest cut, ms; 0: it isn't cut
+	cut               Cut   // all that were noted, in one
 	incompleteSeconds uint64
 	hasAbsent         bool    // a second on the board is incomplete
 	changed           []*Site // watched sites that changed since the last TakeChanges
@@ -164,12 +164,40 @@ func (b *Board) Apply(partition int, offset int64, e *window.Emission) {
 	}
 }
 
-// Cut notes that the log has lost records and goes on at a time, in ms. Seconds before it may have been shown
-// with other numbers than the board has.
-func (b *Board) Cut(at int64) {
+// Cut is a span in which the log has lost records, with a loss of power. Its seconds may lack events.
+type Cut struct {
+	After int64 // the first second that may lack some, unix
+	At    int64 // the second at which the log goes on, unix; 0: there is no cut
+}
+
+// cutLag is how long before the newest record that is left an event may have come that is lost, in seconds:
+// the embedded broker syncs each topic once a second, and windows are emitted every second.
+const cutLag = 2
+
+// Cut notes that the log has lost records and goes on at a time; after is the time of the newest record that
+// is left, 0 if none is. Both are in ms. Seconds before the cut may have been shown with other numbers than
+// the board has.
+func (b *Board) Cut(after, at int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.cutAt = max(b.cutAt, at)
+	from := at/1000 - cutLag
+	if after > 0 {
+		from = after/1000 - cutLag
+	}
+	if b.cut.At == 0 || from < b.cut.After {
+		b.cut.After = from
+	}
+	b.cut.At = max(b.cut.At, at/1000)
+}
+
+// CutSince returns the cut that reaches into the seconds from since on; the zero Cut if none does.
+func (b *Board) CutSince(since int64) Cut {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.cut.At < since {
+		return Cut{}
+	}
+	return b.cut
 }
 
 // CutAfter reports whether the log has lost records since a second, so that the board may have other numbers
@@ -177,7 +205,7 @@ func (b *Board) Cut(at int64) {
 func (b *Board) CutAfter(second int64) bool {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return b.cutAt/1000 >= second && b.cutAt > 0
+	return b.cut.At >= second && b.cut.At > 0
 }
 
 // advance records that an emission passed seconds, and drops the advances that are not needed for any

@@ -289,3 +289,28 @@ func TestWatermarkOffsets(t *testing.T) {
 		}
 	}
 }
+
+// The cuts of a log are one span, from the first second that may lack events to the last restart. It is told
+// for as long as it reaches into the seconds asked for.
+func TestCut(t *testing.T) {
+	b := New(2)
+	if got := b.CutSince(0); got != (Cut{}) || b.CutAfter(0) {
+		t.Errorf("without a cut: %+v", got)
+	}
+	b.Cut(T*1000+700, (T+60)*1000+5)
+	b.Cut(T*1000+1700, (T+60)*1000+5) // another partition
+	want := Cut{After: T - 2, At: T + 60}
+	if got := b.CutSince(T + 60); got != want {
+		t.Errorf("two partitions: %+v, want %+v", got, want)
+	}
+	if got := b.CutSince(T + 61); got != (Cut{}) {
+		t.Errorf("after the cut: %+v", got)
+	}
+	b.Cut(0, (T+90)*1000) // a partition that has no record left
+	if got := b.CutSince(T + 61); got != (Cut{After: T - 2, At: T + 90}) {
+		t.Errorf("a second cut: %+v", got)
+	}
+	if !b.CutAfter(T+90) || b.CutAfter(T+91) {
+		t.Error("CutAfter differs from the newest cut")
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"nowcast/internal/erasure"
@@ -37,7 +38,11 @@ func newWorker(t *testing.T, db *warehouse.DB) *Worker {
 		t.Fatal(err)
 	}
 	t.Cleanup(stop)
-	return New(erasures, db, log.Kafka, noSites{}, slog.New(slog.DiscardHandler))
+	w, err := New(erasures, db, log.Kafka, noSites{}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
 }
 
 func fill(t *testing.T, db *warehouse.DB, site string, at time.Time) {
@@ -82,9 +87,15 @@ func TestSweep(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if age := w.oldest(before); age < erasure.Grace {
+			t.Errorf("an erasure that waits is %v old", age)
+		}
 		if err := w.carryOut(t.Context(), e); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if age := w.oldest(time.Now()); age != 0 {
+		t.Errorf("an erasure that has ended counts as %v old", age)
 	}
 	for _, s := range []string{"gone.example", "open.example", "other.example"} {
 		fill(t, db, s, before.Add(-time.Second))

@@ -18,7 +18,7 @@ import (
 
 // authorizer decides who may change what. The errors say what to do.
 type authorizer interface {
-	AuthorizeAdmin(c *gin.Context) error
+	RequireAdmin(c *gin.Context, fail func(*gin.Context, error)) bool
 	Principal(c *gin.Context) api.Principal
 }
 
@@ -37,30 +37,21 @@ func NewHandlers(e *erasure.Log, db database, sites sites, access authorizer,
 	return &Handlers{erasures: e, db: db, sites: sites, access: access, fail: fail}
 }
 
-// admits refuses the request and returns false unless it has an admin key or session.
-func (h *Handlers) admits(c *gin.Context) bool {
-	err := h.access.AuthorizeAdmin(c)
-	if err != nil {
-		h.fail(c, err)
-	}
-	return err == nil
-}
-
 // ListErasures is GET /api/v1/erasures.
 func (h *Handlers) ListErasures(c *gin.Context) {
-	if !h.admits(c) {
+	if !h.access.RequireAdmin(c, h.fail) {
 		return
 	}
 	out := api.ErasureList{Erasures: []api.Erasure{}}
 	for _, e := range h.erasures.All() {
 		out.Erasures = append(out.Erasures, apiErasure(e))
 	}
-	write(c, http.StatusOK, out)
+	c.JSON(http.StatusOK, out)
 }
 
 // GetErasure is GET /api/v1/erasures/{id}.
 func (h *Handlers) GetErasure(c *gin.Context, id string) {
-	if !h.admits(c) {
+	if !h.access.RequireAdmin(c, h.fail) {
 		return
 	}
 	e, ok := h.erasures.Get(id)
@@ -69,13 +60,13 @@ func (h *Handlers) GetErasure(c *gin.Context, id string) {
 			"there is no such erasure; GET /api/v1/erasures lists them for 45 days")
 		return
 	}
-	write(c, http.StatusOK, apiErasure(e))
+	c.JSON(http.StatusOK, apiErasure(e))
 }
 
 // CreateErasure is POST /api/v1/sites/{domain}/erasures: it erases a visitor's events of a site.
 func (h *Handlers) CreateErasure(c *gin.Context, domain string) {
 	var in api.ErasureCreate
-	if !h.admits(c) || !api.Decode(c, &in) {
+	if !h.access.RequireAdmin(c, h.fail) || !api.Decode(c, &in) {
 		return
 	}
 	id, err := erasure.ParseVisitorID(in.Visitor)
@@ -92,7 +83,7 @@ func (h *Handlers) CreateErasure(c *gin.Context, domain string) {
 // EraseSite is DELETE /api/v1/sites/{domain}?with_data=true: it removes a site and erases what the site has
 // received. The tombstone comes first: whatever fails then, the worker removes the site.
 func (h *Handlers) EraseSite(c *gin.Context, domain string) {
-	if !h.admits(c) {
+	if !h.access.RequireAdmin(c, h.fail) {
 		return
 	}
 	domain, err := site.Domain(domain)
@@ -122,7 +113,7 @@ func (h *Handlers) Erasing(domain string) (until time.Time, erasing bool) {
 
 // GetVisitorEvents is GET /api/v1/sites/{domain}/visitors/{visitor}.
 func (h *Handlers) GetVisitorEvents(c *gin.Context, domain, visitor string) {
-	if !h.admits(c) {
+	if !h.access.RequireAdmin(c, h.fail) {
 		return
 	}
 	id, err := erasure.ParseVisitorID(visitor)
@@ -147,7 +138,7 @@ func (h *Handlers) GetVisitorEvents(c *gin.Context, domain, visitor string) {
 	if events == nil {
 		events = []json.RawMessage{}
 	}
-	write(c, http.StatusOK, gin.H{"site": domain, "visitor": id.String(), "events": events})
+	c.JSON(http.StatusOK, gin.H{"site": domain, "visitor": id.String(), "events": events})
 }
 
 // stored reports whether ClickHouse has rows of a site, which may have been removed without its data.
@@ -186,12 +177,7 @@ func (h *Handlers) ask(c *gin.Context, r erasure.Request) {
 		}
 	}
 	c.Header("Location", "/api/v1/erasures/"+r.ID)
-	write(c, http.StatusAccepted, apiErasure(e))
-}
-
-func write(c *gin.Context, status int, body any) {
-	c.Header("Cache-Control", "no-store")
-	c.JSON(status, body)
+	c.JSON(http.StatusAccepted, apiErasure(e))
 }
 
 func apiErasure(e *erasure.Erasure) api.Erasure {

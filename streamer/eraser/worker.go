@@ -20,6 +20,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"nowcast/internal/broker"
 	"nowcast/internal/erasure"
 	"nowcast/internal/retry"
@@ -64,9 +66,11 @@ type Worker struct {
 }
 
 // New makes a worker. Run starts it.
-func New(e *erasure.Log, db database, log positions, sites sites, logger *slog.Logger) *Worker {
-	return &Worker{erasures: e, db: db, log: log, sites: sites, logger: logger, id: rand.Text(),
+func New(e *erasure.Log, db database, log positions, sites sites, logger *slog.Logger,
+	reg prometheus.Registerer) (*Worker, error) {
+	w := &Worker{erasures: e, db: db, log: log, sites: sites, logger: logger, id: rand.Text(),
 		swept: map[string]time.Time{}}
+	return w, w.register(reg)
 }
 
 // Run carries out one erasure after the other until ctx ends.

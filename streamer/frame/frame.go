@@ -25,6 +25,7 @@ type Frame struct {
 	Top            int             // number of values of each list
 	Skipped        uint32          // frames that this one stands for, itself not counted
 	Seconds        *[]board.Second // nil: the frame isn't a snapshot
+	Cut            board.Cut       // of the log, within the last minutes; only of a snapshot
 }
 
 // Filter restricts a stream to the visitors with one value of a dimension. The zero value is no filter.
@@ -93,6 +94,13 @@ func (f *Frame) Append(b []byte) []byte {
 			b = (&Second{Second: s}).append(b)
 		}
 		b = append(b, ']')
+	}
+	if f.Cut.At != 0 {
+		b = append(b, `,"cut":{"after":"`...)
+		b = appendSecond(b, f.Cut.After)
+		b = append(b, `","at":"`...)
+		b = appendSecond(b, f.Cut.At)
+		b = append(b, `"}`...)
 	}
 	return append(b, '}')
 }

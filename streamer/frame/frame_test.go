@@ -33,13 +33,13 @@ func TestMessage(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	f = Frame{Site: "x", Timestamp: 1, Filter: Filter{"page", "/a"}, UpperBound: true,
-		Seconds: &[]board.Second{{At: 1}, {At: 2, Final: true}}}
+		Seconds: &[]board.Second{{At: 1}, {At: 2, Final: true}}, Cut: board.Cut{After: 1, At: 3}}
 	const snapshot = "event: snapshot\n" +
 		`data: {"visitors":0,"timestamp":"1970-01-01T00:00:00.001Z","site":"x","filter":{"page":"/a"},` +
 		`"upper_bound":true,"skipped":0,"seconds":[` +
 		`{"at":"1970-01-01T00:00:01Z","pageviews":0,"visitors":0,"events":0,"final":false,"revision":0},` +
 		`{"at":"1970-01-01T00:00:02Z","pageviews":0,"visitors":0,"events":0,"final":true,"revision":0}` +
-		"]}\n\n"
+		`],"cut":{"after":"1970-01-01T00:00:01Z","at":"1970-01-01T00:00:03Z"}}` + "\n\n"
 	if got := string(Message(nil, "snapshot", ID{}, &f)); got != snapshot {
 		t.Errorf("got  %s\nwant %s", got, snapshot)
 	}

@@ -30,7 +30,7 @@ func (e *Engine) plan(ctx context.Context, s Site, q Query) (plan, error) {
 	first := func() (time.Time, error) {
 		t, err := e.firstEvent(ctx, s.Domain)
 		if err == nil && !t.IsZero() && t.Before(s.Since) {
-			t = s.Since.Truncate(time.Hour)
+			t = s.Since
 		}
 		return t, err
 	}
@@ -64,7 +64,8 @@ func (e *Engine) plan(ctx context.Context, s Site, q Query) (plan, error) {
 	return p, nil
 }
 
-// firstEvent returns the start of the hour of a site's first event; the zero time if the site has no event.
+// firstEvent returns the second of a site's first event; the zero time if the site has no event. The table's
+// order finds its hour, in which the days of some zones begin.
 func (e *Engine) firstEvent(ctx context.Context, domain string) (t time.Time, err error) {
 	sql, err := files.ReadFile("sql/first.sql")
 	if err != nil {

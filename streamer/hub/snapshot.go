@@ -127,5 +127,6 @@ func (f *Feed) snapshotFrame(s *feedSite, seconds []board.Second, lastFinal int6
 	}
 	out := f.frame(s, v, newest, 0)
 	out.Seconds = &seconds
+	out.Cut = f.hub.board.CutSince(lastFinal - board.SnapshotSeconds)
 	return out
 }

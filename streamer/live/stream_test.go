@@ -121,15 +121,22 @@ func testResumeAfterCut(t *testing.T, cfg Config) {
 	s.Until(streamertest.EventID(w.At, 0))
 	s.Cancel()
 	id := streamertest.EventID(w.At-3, 0)
+	at := time.Now().Unix()
 	cut := topic.LogCut{From: 30, After: w.At * 1000}
 	if _, err := w.Kafka.ProduceKeyed(t.Context(), topic.Windows, cut.Key(), []byte{}); err != nil {
 		t.Fatal(err)
 	}
-	at := time.Now().Unix()
+	first := streamertest.Stamp(w.At - 2) // events may be lost that came so long before the newest record
 	w.eventually("reset", func() bool {
 		s, _ := w.open(server, nil, "lastEventId", id)
 		defer s.Cancel()
-		return s.Next().Event == "reset"
+		if s.Next().Event != "reset" {
+			return false
+		}
+		if cut := s.Next().Cut; cut.After != first || cut.At < streamertest.Stamp(at) {
+			t.Errorf("the snapshot after the cut says %+v, want from %s", cut, first)
+		}
+		return true
 	})
 	w.Final(int(at-w.At) + 8) // up to some seconds behind the cut
 	id = streamertest.EventID(w.At-2, 0)

@@ -150,7 +150,7 @@ func (t *tail) follow(ctx context.Context, b *board.Board, p int, at offsets) er
 			t.log.Warn("read windows topic: records were deleted before they were read", "gap", g.String())
 		},
 		Cut: func(c broker.Cut) {
-			b.Cut(c.At)
+			b.Cut(c.After, c.At)
 			t.log.Warn("read windows topic: the log has lost its newest records; returning viewers are reset",
 				"cut", c.String())
 		},

@@ -8,6 +8,7 @@ package retention
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"nowcast/internal/retry"
 )
@@ -24,6 +26,7 @@ import (
 const (
 	lookEvery  = time.Hour
 	firstLook  = time.Minute    // after the start, which has other things to do
+	tablesWait = time.Minute    // between looks for the tables
 	deleteFrom = 20 * time.Hour // what has been expired for so long makes a partition due
 	maxSites   = 500            // named in one statement
 )
@@ -54,20 +57,59 @@ type Worker struct {
 	db     database
 	policy func() Policy
 	log    *slog.Logger
+
+	rewritten, failures prometheus.Counter
 }
 
 // New makes a worker; policy returns the present policy. Run starts it.
-func New(db database, policy func() Policy, log *slog.Logger) *Worker {
-	return &Worker{db: db, policy: policy, log: log}
-}
-
-// Run deletes once an hour what is due, until ctx ends.
-func (w *Worker) Run(ctx context.Context) {
-	for wait := firstLook; retry.Sleep(ctx, wait) == nil; wait = lookEvery {
-		if _, err := w.Delete(ctx, time.Now()); err != nil && ctx.Err() == nil {
-			w.log.Warn("can't delete expired rows, trying again in an hour", "error", err)
+func New(db database, policy func() Policy, log *slog.Logger, reg prometheus.Registerer) (*Worker, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "nowcast_streamer_retention_" + name,
+			Help: help})
+	}
+	w := &Worker{db: db, policy: policy, log: log,
+		rewritten: counter("partitions_total", "Partitions of ClickHouse rewritten to delete expired rows."),
+		failures:  counter("failures_total", "Hourly looks for expired rows that failed."),
+	}
+	for _, c := range []prometheus.Collector{w.rewritten, w.failures} {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics of retention: %w", err)
 		}
 	}
+	return w, nil
+}
+
+// Run deletes once an hour what is due, until ctx ends. While the tables don't exist, which an aggregator
+// creates, it looks for them once a minute.
+func (w *Worker) Run(ctx context.Context) {
+	waiting := false
+	for wait := firstLook; retry.Sleep(ctx, wait) == nil; {
+		rewritten, err := w.Delete(ctx, time.Now())
+		w.rewritten.Add(float64(rewritten))
+		switch {
+		case ctx.Err() != nil:
+			return
+		case isUnknownTable(err):
+			if !waiting {
+				w.log.Info("ClickHouse has no tables yet; expired rows are deleted once an aggregator has " +
+					"created them")
+			}
+			waiting, wait = true, tablesWait
+			continue
+		case err != nil:
+			w.failures.Inc()
+			w.log.Warn("can't delete expired rows, trying again in an hour", "error", err)
+		}
+		waiting, wait = false, lookEvery
+	}
+}
+
+// codeUnknownTable is ClickHouse's error code for a table that doesn't exist (src/Common/ErrorCodes.cpp).
+const codeUnknownTable = 60
+
+func isUnknownTable(err error) bool {
+	var e *clickhouse.Exception
+	return errors.As(err, &e) && e.Code == codeUnknownTable
 }
 
 // group is sites with the same retention: those named, or all but those named.
@@ -150,8 +192,7 @@ func (w *Worker) Delete(ctx context.Context, now time.Time) (rewritten int, err 
 }
 
 // record notes what is deleted of a group, before it is: nowcast verify then knows why it is missing. The
-// rows
-// of other groups are older than the log, which verify reads.
+// rows of other groups are older than the log, which verify reads.
 func (w *Worker) record(ctx context.Context, g group, now time.Time) error {
 	if g.others {
 		return nil

@@ -33,6 +33,7 @@ type (
 		Now       *Now              `json:"now"`
 		Skipped   int               `json:"skipped"`
 		Seconds   *[]Second         `json:"seconds"`
+		Cut       struct{ After, At string }
 	}
 	// Second is one second, or several merged.
 	Second struct {

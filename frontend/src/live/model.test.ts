@@ -106,6 +106,14 @@ test("frames that the server left out are counted once", () => {
   expect(applySnapshot(m, snapshot(T + 9, []), true).skipped).toBe(5);
 });
 
+test("a cut of the log stays until a snapshot that replaces all has none", () => {
+  const cut = { after: iso(T - 9), at: iso(T - 2) };
+  const m = applySnapshot(emptyModel, { ...snapshot(T, []), cut }, true);
+  expect(m.cut).toEqual({ after: (T - 9) * 1000, at: (T - 2) * 1000 });
+  expect(applySnapshot(applyFrame(m, frame(T + 1, 1)), snapshot(T + 2, []), false).cut).toEqual(m.cut);
+  expect(applySnapshot(m, snapshot(T + 2, []), true).cut).toBeNull();
+});
+
 test("a snapshot after a reconnection adds seconds; after a reset it replaces all, even by older", () => {
   const m = applyFrame(emptyModel, frame(T, 5));
   expect(applySnapshot(m, snapshot(T + 2, [sec(T + 1, 1)]), false).seconds.size).toBe(2);

@@ -11,7 +11,7 @@ export type Now = components["schemas"]["Now"];
 export type Frame = components["schemas"]["Frame"];
 /** The visitors of a filtered stream: those whose newest page (source, country, device) has this value. */
 export type Filter = NonNullable<Frame["filter"]>;
-export type Snapshot = Frame & { seconds?: Second[] };
+export type Snapshot = Frame & { seconds?: Second[]; cut?: { after: string; at: string } };
 
 /** A second of the chart. `merged` marks an even share of a merged frame, whose sum alone is exact. */
 export type ChartSecond = Second & { merged?: true };
@@ -28,6 +28,8 @@ export interface Model {
   upperBound: boolean;
   /** `visitors` and `now` lack visitors: a part of the pipeline stands still, and the server goes on without it. */
   incomplete: boolean;
+  /** The log has lost records with a loss of power: some seconds between two moments (ms) may lack views. */
+  cut: { after: number; at: number } | null;
   /** Log time of the newest numbers, ms; 0 before the first frame. */
   timestamp: number;
   /** Seconds by unix time, for at least the last five minutes. A second without an event is absent. */
@@ -48,6 +50,7 @@ export const emptyModel: Model = {
   visitors: null,
   upperBound: false,
   incomplete: false,
+  cut: null,
   timestamp: 0,
   seconds: new Map(),
   finalThrough: 0,
@@ -77,6 +80,7 @@ export function applySnapshot(m: Model, f: Snapshot, replace: boolean): Model {
   for (const s of f.seconds ?? []) setSecond(seconds, s, finalThrough);
   return {
     ...applyNumbers(base, f),
+    cut: f.cut ? { after: Date.parse(f.cut.after), at: Date.parse(f.cut.at) } : base.cut,
     seconds: trim(seconds, finalThrough),
     finalThrough,
     newestSecond: newer(base.newestSecond, f.seconds?.at(-1) ?? f.second),

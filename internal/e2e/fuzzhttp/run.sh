@@ -52,7 +52,7 @@ fuzz() {
     --phases examples,coverage,fuzzing --max-examples "$examples" --no-color --continue-on-failure ||
     status=$?
 }
-fuzz --include-path-regex '^/(api/(event|send|batch)|pixel\.gif|js/script\.js)$' --checks all \
+fuzz --include-path-regex '^/(api/(event|send|batch|visitor)|pixel\.gif|js/script\.js|healthz|readyz)$' --checks all \
   --exclude-checks positive_data_acceptance
 admin=(--header "Authorization: Bearer $(cat data/admin.key)" --checks all
   --exclude-checks positive_data_acceptance,ignored_auth)

@@ -1,6 +1,7 @@
 // @vitest-environment jsdom
 import { screen, within } from "@testing-library/react";
 import { describe, expect, test } from "vitest";
+import { formatTime } from "../../format";
 import { frame, iso, type Request, sec, snapshot, T } from "../../live/fixtures";
 import type { Now } from "../../live/model";
 import { address, click, open, pass, press, SITE, setUpEachTest, site } from "../../testing/dashboard";
@@ -96,6 +97,20 @@ test("numbers that lack the visitors of a part that stands still are marked", as
   mainStream()?.frame(frame(T + 1, 5));
   await pass();
   expect(screen.queryByText(/Some visitors are missing/)).toBeNull();
+});
+
+test("a cut of the log is said while its seconds are on the chart", async () => {
+  await open(`/${SITE}`);
+  await goLive({ cut: { after: iso(T - 32), at: iso(T - 10) } });
+  const time = (at: number) => formatTime(at * 1000, site(SITE).timezone);
+  const said = `The server lost its power: some views between ${time(T - 32)} and ${time(T - 10)} may be missing.`;
+  expect(screen.getByText(said)).toBeTruthy();
+  mainStream()?.frame(frame(T + 290, 5));
+  await pass();
+  expect(screen.getByText(said)).toBeTruthy();
+  mainStream()?.frame(frame(T + 291, 5));
+  await pass();
+  expect(screen.queryByText(said)).toBeNull();
 });
 
 test("a screen reader hears the number at most every ten seconds", async () => {

@@ -1,7 +1,7 @@
 import { useState } from "react";
 import type { Site } from "../../api";
-import { formatExact, formatShort, formatTimeZone } from "../../format";
-import type { Second } from "../../live/model";
+import { formatExact, formatShort, formatTime, formatTimeZone } from "../../format";
+import { CHART_SECONDS, type Model, type Second } from "../../live/model";
 import type { Live } from "../../live/stream";
 import type { Route } from "../../route";
 import { LiveChart } from "../../ui/live-chart";
@@ -59,6 +59,7 @@ export function LivePage({ route, site, live, theme }: Props) {
             </span>
           </div>
           <LiveChart model={model} timezone={timezone} dimmed={dimmed} theme={theme} />
+          <PowerCut model={model} timezone={timezone} />
         </div>
       </section>
       {!route.embed && (
@@ -70,6 +71,17 @@ export function LivePage({ route, site, live, theme }: Props) {
         </>
       )}
     </div>
+  );
+}
+
+/** Says that seconds of the chart may lack views, because the server lost its power. */
+function PowerCut({ model: { cut, finalThrough }, timezone }: { model: Model; timezone: string }) {
+  if (!cut || cut.at / 1000 < finalThrough - CHART_SECONDS) return null;
+  const [after, at] = [formatTime(cut.after, timezone), formatTime(cut.at, timezone)];
+  return (
+    <p className="mt-1 text-xs text-soft">
+      The server lost its power: some views between {after} and {at} may be missing.
+    </p>
   );
 }
 
