@@ -20,6 +20,8 @@
 // better than wrong rows.
 //
 // An erased event (package erasure) is classified like others and is in no row that is made from then on.
+//
+// What is older than the log loses its position: events have it cleared, rows of the ledger are summed.
 package aggregator
 
 import (
@@ -56,6 +58,8 @@ type Config struct {
 	Heartbeat time.Duration
 	// Repair writes rows again that ClickHouse has lost with a broken part. For a ClickHouse of this process.
 	Repair bool
+
+	firstRollup time.Duration // from the start to the first roll-up, at most twice that [10 min]
 }
 
 const storeLane = "store"
@@ -63,6 +67,8 @@ const storeLane = "store"
 const (
 	defaultSession = 10 * time.Second
 	defaultDrain   = 3 * time.Second
+
+	defaultFirstRollup = 10 * time.Minute
 )
 
 // Deps are a Service's dependencies.
@@ -87,6 +93,7 @@ type Service struct {
 func New(cfg Config, deps Deps) (*Service, error) {
 	cfg.Session = cmp.Or(cfg.Session, defaultSession)
 	cfg.Drain = cmp.Or(cfg.Drain, defaultDrain)
+	cfg.firstRollup = cmp.Or(cfg.firstRollup, defaultFirstRollup)
 	switch {
 	case !cfg.Windows && !cfg.Store:
 		return nil,
@@ -126,9 +133,12 @@ func (s *Service) Run(ctx context.Context) error {
 					stop()
 					return
 				}
-				if s.cfg.Repair && ctx.Err() == nil {
-					wg.Go(func() { s.repair(ctx) })
-				}
+				wg.Go(func() {
+					if s.cfg.Repair && ctx.Err() == nil {
+						s.repair(ctx) // before rows that it writes again are summed
+					}
+					s.newRollup().runUntil(ctx, s.cfg.firstRollup)
+				})
 				wg.Go(func() { s.clearPositionsUntil(ctx) })
 			}
 			l.member.Run(ctx)

@@ -40,6 +40,8 @@ type world struct {
 	kafka *broker.Client
 	db    *warehouse.DB
 
+	engine *embedded.ClickHouse // of newEngineWorld
+
 	cluster   *kfake.Cluster
 	erasures  *erasure.Log // of lanes; nil: none
 	maxFinals int          // pending final rows, if not the usual number
@@ -284,6 +286,7 @@ func newEngineWorld(t *testing.T) *world {
 		}
 	})
 	w := newWorld(t)
+	w.engine = engine
 	if w.db, err = warehouse.Open(engine.DSN()); err != nil {
 		t.Fatal(err)
 	}

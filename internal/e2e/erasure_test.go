@@ -38,7 +38,7 @@ func rowsOf(t *testing.T, l *laptop, site string) map[string]uint64 {
 	}
 	defer db.Close()
 	rows := map[string]uint64{}
-	for _, table := range []string{"events", "windows", "ledger"} {
+	for _, table := range []string{"events", "windows", "ledger", "ledger_rollup"} {
 		var n uint64
 		if err := db.QueryRow(t.Context(), "SELECT count() FROM "+table+" WHERE site = '"+site+
 			"' SETTINGS apply_deleted_mask = 0").Scan(&n); err != nil {

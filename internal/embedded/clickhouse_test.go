@@ -42,12 +42,12 @@ func TestMigrate(t *testing.T) {
 		{
 			"SELECT groupArray(name) FROM (SELECT DISTINCT name FROM migrations ORDER BY name)",
 			"['channel_city_screen','events','events_in_compact_parts','events_ttl','expired','ledger'," +
-				"'ledger_duplicate','ledger_ttl','migrations','windows']",
+				"'ledger_duplicate','ledger_rollup','ledger_ttl','migrations','rolled_up','windows']",
 		},
 		{
 			"SELECT groupArray(name) FROM " +
 				"(SELECT name FROM system.tables WHERE database = 'default' ORDER BY name)",
-			"['events','expired','ledger','migrations','windows']",
+			"['events','expired','ledger','ledger_rollup','migrations','rolled_up','windows']",
 		},
 		{
 			"SELECT engine_full LIKE '%fsync_after_insert = 1%' FROM system.tables " +

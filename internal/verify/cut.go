@@ -60,7 +60,7 @@ func (r *Report) cutAt(partition int, offset int64) *LogCut {
 func (r *Report) explainedByCut(d Difference) bool {
 	span := int64(1)
 	switch d.In {
-	case inLedgerTable:
+	case inLedgerTable, inRollupTable:
 		span = 60
 	case inWindowsTopic, inWindowsTable:
 	default:

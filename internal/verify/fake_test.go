@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"nowcast/internal/broker"
+	"nowcast/internal/erasure"
 	"nowcast/internal/event"
 	"nowcast/internal/topic"
 	"nowcast/internal/window"
@@ -32,8 +33,9 @@ type pipeline struct {
 	first     int64 // offset of the first record of log that retention has left
 	committed map[string]func() int64
 
-	events, windows, ledger [][]any // rows, in the order of the columns of the queries
-	fail                    error   // of queries
+	events, windows, ledger, rollup [][]any // rows, in the order of the columns of the queries
+	fail                            error   // of queries
+	erased                          *erasure.Set
 }
 
 // Indexes of columns in sql/events.sql, sql/windows.sql and sql/ledger.sql.
@@ -246,12 +248,14 @@ func (p *pipeline) Query(_ context.Context, query string, args ...any) (driver.R
 		all = p.windows
 	case selectLedger:
 		all, unit = p.ledger, 60
+	case selectRollup:
+		all, unit = p.rollup, 60
 	case selectUnknownPartitions:
 		return p.unknown(params["partitions"].(uint16)), nil
 	default:
 		return nil, fmt.Errorf("unknown query: %s", query)
 	}
-	if params["partition"] != uint16(0) {
+	if params["partition"] != uint16(0) && query != selectRollup {
 		return nil, fmt.Errorf("query of partition %v", params["partition"])
 	}
 	rows := &rows{}

@@ -165,7 +165,9 @@ const ledgerRetention = 13
 
 // compareLedger compares the sums of the ledger by site and minute. How many rows add up to a sum isn't
 // compared. A minute with envelopes from offset to on, which the recount hasn't read, only has to balance.
+// The minutes that are rolled up are compared when all partitions are recounted.
 func (r *run) compareLedger(ctx context.Context, p int, rc *recount, to int64) error {
+	r.rollup.take(rc, r.committed[topic.Events][p])
 	got, newer, err := r.readLedger(ctx, p, to)
 	if err != nil {
 		return err
@@ -213,6 +215,7 @@ func (r *run) readLedger(ctx context.Context, p int, to int64) (got map[minuteKe
 	newer map[minuteKey]bool,
 	err error) {
 	first, last := r.minutes()
+	first = max(first, r.rollup.before)
 	rows, err := r.query(ctx, "the ledger", selectLedger, "partition", p, first*60, last*60)
 	if err != nil {
 		return nil, nil, err

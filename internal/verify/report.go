@@ -75,11 +75,14 @@ func (r *Report) addLedger(o *outcomes) {
 type Difference struct {
 	In        string `json:"in"`
 	Site      string `json:"site"`
-	Second    int64  `json:"second"` // unix
-	Partition int    `json:"partition"`
-	Position  string `json:"position"` // topic/partition@offset, of an event with its [index]
+	Second    int64  `json:"second"`    // unix
+	Partition int    `json:"partition"` // or allPartitions
+	Position  string `json:"position"`  // topic/partition@offset, of an event with its [index]
 	What      string `json:"what"`
 }
+
+// allPartitions is the partition of a difference between sums over all partitions.
+const allPartitions = -1
 
 // Lateness explains late events of a node: it was cut off or its clock was behind until their seconds were
 // final. They are in the table `events`, marked, and in no window.

@@ -1,5 +1,5 @@
 // Package verify recounts a span of the log by brute force and compares the result with the windows topic and
-// with ClickHouse's tables `windows`, `events` and `ledger`.
+// with ClickHouse's tables `windows`, `events`, `ledger` and `ledger_rollup`.
 //
 // It shares only the wire schemas with the aggregator. It implements the protocol's rules a second time, in
 // the slowest form that is obviously right: sets, sorted lists, no incremental state. If both agree, both are
@@ -89,9 +89,12 @@ type run struct {
 	tables    tables
 	report    *Report
 	erased    *erasure.Set
-	expired   map[string]int64   // by site: older rows have expired, ms
+	expired   map[string]int64 // by site: older rows have expired, ms
+	rollup    rollup
 	leftOver  int                // rows of erasures that haven't ended
 	committed map[string][]int64 // offsets that the store lane has committed, by topic and partition
+	// readsToEnd is true if no record of the log is behind those that are read
+	readsToEnd bool
 }
 
 // Run recounts and compares. It fails if something can't be read; differences are in the report.
@@ -106,6 +109,9 @@ func Run(ctx context.Context, c Config, d Deps) (*Report, error) {
 	if r.expired, err = readExpired(ctx, d.Warehouse); err != nil {
 		return nil, err
 	}
+	if r.rollup.before, err = readRolledUp(ctx, d.Warehouse); err != nil {
+		return nil, err
+	}
 	return r.run(ctx)
 }
 
@@ -115,7 +121,8 @@ func newRun(c Config, log eventLog, consumers consumers, tables tables) *run {
 		c.Progress = func(Progress) {}
 	}
 	return &run{Config: c, log: log, consumers: consumers, tables: tables,
-		report: &Report{From: c.From, To: c.To}}
+		report: &Report{From: c.From, To: c.To}, rollup: rollup{lostThrough: never},
+		readsToEnd: !c.To.Add(leadOut).Before(time.Now())}
 }
 
 func (r *run) run(ctx context.Context) (*Report, error) {
@@ -131,6 +138,9 @@ func (r *run) run(ctx context.Context) (*Report, error) {
 		if err := r.partition(ctx, p); err != nil {
 			return nil, fmt.Errorf("partition %d: %w", p, err)
 		}
+	}
+	if err := r.compareRollup(ctx); err != nil {
+		return nil, err
 	}
 	if err := r.findUnknownPartitions(ctx); err != nil {
 		return nil, err
@@ -274,16 +284,22 @@ func (r *run) readCommitted(ctx context.Context) error {
 // query runs one of the queries under sql/. Times from and to have the query's unit.
 func (r *run) query(ctx context.Context, table, sql, key string, partition int, from,
 	to int64) (driver.Rows, error) {
-	sites := r.Sites
-	if sites == nil {
-		sites = []string{}
-	}
-	rows, err := r.tables.Query(ctx, sql, clickhouse.Named(key, uint16(partition)),
-		clickhouse.Named("from", from), clickhouse.Named("to", to), clickhouse.Named("sites", sites))
+	args := append(r.parameters(from, to), clickhouse.Named(key, uint16(partition)))
+	rows, err := r.tables.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, fmt.Errorf("read %s from ClickHouse: %w", table, err)
 	}
 	return rows, nil
+}
+
+// parameters are those that all queries have: a span of times and the sites.
+func (r *run) parameters(from, to int64) []any {
+	sites := r.Sites
+	if sites == nil {
+		sites = []string{}
+	}
+	return []any{clickhouse.Named("from", from), clickhouse.Named("to", to),
+		clickhouse.Named("sites", sites)}
 }
 
 // each calls scan on each row, and closes the rows.

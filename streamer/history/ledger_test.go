@@ -143,3 +143,37 @@ func TestLedgerOfRows(t *testing.T) {
 		}
 	}
 }
+
+// A minute that is rolled up is read from the roll-up alone, from the time on that its record says.
+func TestLedgerOfRolledUpMinutes(t *testing.T) {
+	db := database(t)
+	for _, s := range []string{
+		"INSERT INTO ledger (site, minute, kpart, koff, received, counted, dropped) " +
+			"SELECT 'rolled.example', '2020-01-01 00:00:00' + INTERVAL number DAY, 1, 1, 2, 1, " +
+			"map('bot', 1) FROM numbers(3)",
+		"INSERT INTO ledger_rollup (site, minute, received, counted, dropped, segments) " +
+			"SELECT 'rolled.example', '2020-01-01 00:00:00' + INTERVAL number DAY, 20 + number, 5, " +
+			"map('bot', 15 + number), 3 FROM numbers(3)",
+		"INSERT INTO ledger_rollup (site, minute, received, segments) " + // of fewer segments
+			"VALUES ('rolled.example', '2020-01-01 00:00:00', 999, 2)",
+		"INSERT INTO rolled_up VALUES ('2020-01-02 00:00:00', now() - 1), " +
+			"('2020-01-01 00:00:00', now() - 9), ('2020-01-03 00:00:00', now() + 3600)",
+	} {
+		if err := db.Exec(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := newEngine(t, db, Config{})
+	l, err := e.Ledger(t.Context(), public, Site{Domain: "rolled.example"},
+		LedgerRange{From: "2020-01-01", To: "2020-01-05", Minutes: true})
+	if err != nil || len(l.Minutes) != 3 {
+		t.Fatal(l, err)
+	}
+	var got []uint64
+	for _, m := range l.Minutes {
+		got = append(got, m.Received, m.Dropped["bot"])
+	}
+	if fmt.Sprint(got, l.Total.Received) != "[20 15 2 1 2 1] 24" {
+		t.Error(got, l.Total)
+	}
+}

@@ -44,7 +44,8 @@ type table struct {
 }
 
 // ClickHouse keeps windows for seven days, and deletes whole days.
-var tables = []table{{"events", "ts", 0}, {"windows", "second", 9}, {"ledger", "minute", 0}}
+var tables = []table{{"events", "ts", 0}, {"windows", "second", 9}, {"ledger", "minute", 0},
+	{"ledger_rollup", "minute", 0}}
 
 // Policy says how many days sites keep their rows.
 type Policy struct {

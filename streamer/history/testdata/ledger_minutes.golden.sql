@@ -1,3 +1,4 @@
+WITH (SELECT max(before) FROM rolled_up WHERE since <= now()) AS rolled
 SELECT
     toUnixTimestamp(minute) AS at,
     sum(received),
@@ -6,8 +7,18 @@ SELECT
     sum(stale),
     sum(duplicate),
     sumMap(dropped)
-FROM ledger FINAL
-WHERE site = {site:String} AND minute >= toStartOfMinute(toDateTime({from:Int64}, 'UTC')) AND minute < toDateTime({to:Int64}, 'UTC')
+FROM
+(
+    SELECT minute, received, counted, late, stale, duplicate, dropped
+    FROM ledger FINAL
+    WHERE site = {site:String} AND minute >= toStartOfMinute(toDateTime({from:Int64}, 'UTC')) AND minute < toDateTime({to:Int64}, 'UTC')
+        AND minute >= rolled
+    UNION ALL
+    SELECT minute, received, counted, late, stale, duplicate, dropped
+    FROM ledger_rollup FINAL
+    WHERE site = {site:String} AND minute >= toStartOfMinute(toDateTime({from:Int64}, 'UTC')) AND minute < toDateTime({to:Int64}, 'UTC')
+        AND minute < rolled
+)
 GROUP BY at
 ORDER BY at
 ;
