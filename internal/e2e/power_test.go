@@ -28,8 +28,8 @@ const unsynced = 1500 * time.Millisecond
 
 // Everything is killed under load. Then files of the data dir lose up to a second's bytes at their end, or
 // get garbage. The next start comes up by itself, live moves, each beacon that was acknowledged a second
-// before is stored once, a viewer who returns has seen what there is or begins again, and `nowcast verify`
-// finds no difference that it can't explain.
+// before is stored once, a viewer who returns has seen what there is or begins again, `nowcast verify` finds
+// no difference that it can't explain, and history names each cut of the log.
 func TestPower(t *testing.T) {
 	p := &power{laptop: startLaptop(t), rand: rand.New(rand.NewPCG(*chaosSeed, 13)),
 		acked: map[string]time.Time{}}
@@ -369,7 +369,32 @@ func (p *power) check(t *testing.T, from time.Time) {
 	for _, c := range r.Cuts {
 		p.rows, p.storedOnly = p.rows+c.Rows, p.storedOnly+c.StoredEvents
 	}
+	p.historySays(t, from, to, r.Cuts)
 	p.checkStored(t)
+}
+
+// historySays checks that the answers of history name the cuts of a span, each loss of power once.
+func (p *power) historySays(t *testing.T, from, to time.Time, all []*verify.LogCut) {
+	t.Helper()
+	losses := map[int64]bool{} // each has cut all partitions
+	for _, c := range all {
+		if !c.At.Before(from.Truncate(time.Second)) {
+			losses[c.At.UnixMilli()] = true
+		}
+	}
+	want := map[int]string{0: `"meta":{}`, 1: "The server lost its power: some views "}[len(losses)]
+	if want == "" {
+		want = fmt.Sprintf("The server lost its power %d times: some views ", len(losses))
+	}
+	query := map[string]any{"site_id": p.sites[0], "metrics": []string{"pageviews"},
+		"date_range": []string{from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339)}}
+	eventually(t, 30*time.Second, "history names the cuts", func(ctx context.Context) error {
+		a, err := p.call(ctx, http.MethodPost, p.streamers[0]+"/api/v2/query", p.key, query)
+		if err != nil || a.status != http.StatusOK || !strings.Contains(a.body, want) {
+			return fmt.Errorf("%d %s, want %s %w", a.status, a.body, want, err)
+		}
+		return nil
+	})
 }
 
 func (p *power) checkStored(t *testing.T) {
