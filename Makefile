@@ -135,7 +135,7 @@ drain: build
 bench-glass: build
 	go run ./internal/bench glass
 
-## bench-beacons: acknowledged beacons a second by single posts, on embedded parts
+## bench-beacons: acknowledged beacons a second by single posts, on embedded parts; cost of --sync always
 bench-beacons: build
 	go run ./internal/bench beacons
 

@@ -2,7 +2,7 @@
 // consumer group of its own:
 //
 //	windows: nowcast.events.v1 ─► fold ─► nowcast.windows.v1
-//	store:   nowcast.events.v1  ─► ClickHouse `events` and `ledger`
+//	store:   nowcast.events.v1  ─► ClickHouse `events`, `ledger` and `cuts`
 //	         nowcast.windows.v1 ─► ClickHouse `windows`
 //
 // Each event of the log counts once in its second, or is late and marked so. A final row never changes. A

@@ -108,6 +108,18 @@ func (b *batcher[T]) add(ctx context.Context, position group.Position, record []
 			b.notFull.Wait()
 		}
 	}
+	b.append(position, record, fill)
+	return nil
+}
+
+// addNow is add without waiting for room. It is for rows that are too few to need a bound.
+func (b *batcher[T]) addNow(position group.Position, record []byte, fill func(T)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.append(position, record, fill)
+}
+
+func (b *batcher[T]) append(position group.Position, record []byte, fill func(T)) {
 	f := b.filling
 	before := f.rows.rows()
 	fill(f.rows)
@@ -120,7 +132,6 @@ func (b *batcher[T]) add(ctx context.Context, position group.Position, record []
 	if first || f.isFull() {
 		notify(b.changed)
 	}
-	return nil
 }
 
 // run inserts batches until ctx ends, and then the remaining rows until draining ends.
@@ -258,4 +269,16 @@ func (b *batcher[T]) storedPositions() []group.Position {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Collect(maps.Values(b.positions))
+}
+
+// holds reports whether a partition has rows that ClickHouse hasn't acknowledged.
+func (b *batcher[T]) holds(p topicPartition) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, has := b.filling.positions[p]
+	for _, f := range b.inFlight {
+		_, in := f.positions[p]
+		has = has || in
+	}
+	return has
 }

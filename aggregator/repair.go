@@ -16,7 +16,7 @@ type brokenPart struct {
 }
 
 const selectBrokenParts = "SELECT table, name FROM system.detached_parts " +
-	"WHERE database = currentDatabase() AND table IN ('events', 'windows', 'ledger') " +
+	"WHERE database = currentDatabase() AND table IN ('events', 'windows', 'ledger', 'cuts') " +
 	"AND reason LIKE 'broken%'"
 
 // repair writes the rows of broken parts again from the log, beside the lanes, and removes the parts. It is

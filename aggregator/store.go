@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -22,12 +23,13 @@ import (
 // anyway.
 const storeIdlePause = 500 * time.Millisecond
 
-// storeWork is the store lane's work on the partitions of one generation: their events, the ledger and their
-// windows.
+// storeWork is the store lane's work on the partitions of one generation: their events, the ledger, the cuts
+// of the log and their windows.
 type storeWork struct {
 	*laneDeps
 	events     *batcher[*eventRows]
 	ledger     *batcher[*ledgerRows]
+	cuts       *batcher[*cutRows]
 	windows    *batcher[*windowRows]
 	partitions []*eventsPartition
 	tails      []*windowsTail
@@ -38,12 +40,13 @@ func newStoreWork(d *laneDeps, db inserter, committed []group.Position) *storeWo
 	w := &storeWork{laneDeps: d,
 		events:  newBatcher(d, "events", db, func() *eventRows { return &eventRows{} }),
 		ledger:  newBatcher(d, "ledger", db, func() *ledgerRows { return &ledgerRows{} }),
+		cuts:    newBatcher(d, "cuts", db, func() *cutRows { return &cutRows{} }),
 		windows: newBatcher(d, "windows", db, func() *windowRows { return &windowRows{} })}
 	for _, p := range committed {
 		if p.Topic == topic.Events {
 			e := &eventsPartition{partition: p.Partition,
 				classifier: fold.NewClassifier(fold.StandardRules()),
-				eventRows:  w.events, ledgerRows: w.ledger}
+				eventRows:  w.events, ledgerRows: w.ledger, cutRows: w.cuts}
 			e.reader = newPartitionReader(d, e, e.classifier, p)
 			e.reader.idlePause = storeIdlePause
 			w.partitions = append(w.partitions, e)
@@ -68,6 +71,7 @@ func (w *storeWork) Run(ctx context.Context) {
 	var batchers, readers sync.WaitGroup
 	batchers.Go(func() { w.events.run(batching, draining) })
 	batchers.Go(func() { w.ledger.run(batching, draining) })
+	batchers.Go(func() { w.cuts.run(batching, draining) })
 	batchers.Go(func() { w.windows.run(batching, draining) })
 	read := func(log *slog.Logger, run func(context.Context) error) {
 		readers.Go(func() {
@@ -88,9 +92,13 @@ func (w *storeWork) Run(ctx context.Context) {
 	batchers.Wait()
 }
 
-// Positions returns the positions before which everything is in ClickHouse.
+// Positions returns the positions before which everything is in ClickHouse. A partition of which a cut isn't
+// stored has none: its position may be behind the cut.
 func (w *storeWork) Positions() []group.Position {
 	events := lowerPositions(w.events.storedPositions(), w.ledger.storedPositions())
+	events = slices.DeleteFunc(events, func(p group.Position) bool {
+		return w.cuts.holds(topicPartition{p.Topic, p.Partition})
+	})
 	return append(events, w.windows.storedPositions()...)
 }
 
@@ -98,7 +106,8 @@ func (w *storeWork) unready() string {
 	if reason := w.haltReason.Load(); reason != nil {
 		return *reason
 	}
-	if reason := cmp.Or(w.events.unready(), w.ledger.unready(), w.windows.unready()); reason != "" {
+	if reason := cmp.Or(w.events.unready(), w.ledger.unready(), w.cuts.unready(),
+		w.windows.unready()); reason != "" {
 		return reason
 	}
 	for _, p := range w.partitions {
@@ -120,8 +129,8 @@ func (w *storeWork) halt(err error) {
 	w.metrics.halted.WithLabelValues(w.name).Inc()
 }
 
-// eventsPartition stores one partition's events in the table `events`, and the fate of its beacons in
-// `ledger`.
+// eventsPartition stores one partition's events in the table `events`, the fate of its beacons in `ledger`
+// and the places where its log is cut in `cuts`.
 type eventsPartition struct {
 	partition  int
 	reader     *partitionReader
@@ -129,6 +138,7 @@ type eventsPartition struct {
 	eventRows  *batcher[*eventRows]
 	ledger     ledger
 	ledgerRows *batcher[*ledgerRows]
+	cutRows    *batcher[*cutRows]
 	live       bool
 	classes    []fold.Class // of the current envelope's events
 }
@@ -136,7 +146,10 @@ type eventsPartition struct {
 func (p *eventsPartition) goLive() { p.live = true }
 
 // cut begins a segment of the ledger: the rows before it count lost events, which ClickHouse may have.
-func (p *eventsPartition) cut(broker.Cut) { p.ledger.endSegment() }
+func (p *eventsPartition) cut(c broker.Cut) {
+	addCut(p.cutRows, c)
+	p.ledger.endSegment()
+}
 
 func (p *eventsPartition) apply(ctx context.Context, e *fold.Envelope, record []byte) (fold.Outcome, error) {
 	if !p.classifier.Begin(e.Header, e.Time) {

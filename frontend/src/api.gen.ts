@@ -745,7 +745,7 @@ export interface components {
         Snapshot: components["schemas"]["Frame"] & {
             /** @description The last five minutes, or what came after the given id; seconds without an event are left out. */
             seconds: components["schemas"]["Second"][];
-            /** @description The server's machine has lost its power, and the log its newest records: some seconds from `after` to `at`, in the last five minutes, may lack events. Only `nowcast all` has this, and for good: history lacks them too. */
+            /** @description The server's machine has lost its power, and the log its newest records: some seconds from `after` to `at`, in the last five minutes, may lack events. Only `nowcast all` has this, and for good: history lacks them too, and says so in `meta.warnings`. */
             cut?: {
                 /** Format: date-time */
                 after: string;
@@ -938,6 +938,13 @@ export interface components {
             meta: {
                 time_labels?: string[];
                 total_rows?: number;
+                /** @description What to know about the rows, each with a code and a sentence for people, as in Plausible's `metric_warnings`. `log_cut`: the server's machine has lost its power within the date range, and the log its newest records, so that some seconds may lack events. */
+                warnings?: {
+                    /** @enum {string} */
+                    code: "log_cut";
+                    /** @description Times are in the site's time zone. */
+                    warning: string;
+                }[];
             };
             /** @description The query with its dates resolved. */
             query: {

@@ -3,7 +3,8 @@
 //
 //	bench glass       beacon to glass at rate=100ms, and its parts: idle, at 1,000 beacons/s, then beside
 //	                  heavy queries
-//	bench beacons     durable beacons a second by single posts, beside the same server's cheapest route
+//	bench beacons     durable beacons a second by single posts, beside the same server's cheapest route, and
+//	                  with --sync always beside --sync 1s
 //	bench ingest      the ingest role on a real Kafka, beside a gin route that does nothing and one with
 //	                  kafka-go's Writer
 //	bench overload    twice the capacity of ingest, for SPAN (1m): its answers, its memory, its recovery

@@ -22,7 +22,8 @@ type server struct {
 	end       func()
 }
 
-func startServer(ctx context.Context) (*server, error) {
+// startServer starts a server with further flags and waits until it is ready.
+func startServer(ctx context.Context, flags ...string) (*server, error) {
 	dir, err := os.MkdirTemp("", "nowcast-bench-")
 	if err != nil {
 		return nil, err
@@ -33,8 +34,9 @@ func startServer(ctx context.Context) (*server, error) {
 	}
 	s := &server{dir: dir, url: "http://" + addrs[0]}
 	begin := time.Now()
-	s.pid, s.end, err = startProcess(nowcastBinary, "all", "--listen", addrs[0], "--ops-listen", addrs[1],
-		"--data-dir", dir, "--log-level", "warn")
+	args := []string{"all", "--listen", addrs[0], "--ops-listen", addrs[1], "--data-dir", dir,
+		"--log-level", "warn"}
+	s.pid, s.end, err = startProcess(nowcastBinary, append(args, flags...)...)
 	if err != nil {
 		return nil, fmt.Errorf("%w (make build makes it)", err)
 	}

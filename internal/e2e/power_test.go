@@ -28,8 +28,8 @@ const unsynced = 1500 * time.Millisecond
 
 // Everything is killed under load. Then files of the data dir lose up to a second's bytes at their end, or
 // get garbage. The next start comes up by itself, live moves, each beacon that was acknowledged a second
-// before is stored once, a viewer who returns has seen what there is or begins again, and `nowcast verify`
-// finds no difference that it can't explain.
+// before is stored once, a viewer who returns has seen what there is or begins again, `nowcast verify` finds
+// no difference that it can't explain, and history names each cut of the log.
 func TestPower(t *testing.T) {
 	p := &power{laptop: startLaptop(t), rand: rand.New(rand.NewPCG(*chaosSeed, 13)),
 		acked: map[string]time.Time{}}
@@ -40,9 +40,9 @@ func TestPower(t *testing.T) {
 	}
 	p.check(t, begin)
 	t.Logf("%d losses of power: slowest start %v, slowest live %v; %d beacons acknowledged, of which %d in "+
-		"a lost second and not stored; %d resets of returning viewers; verify: %d cuts, %d rows and %d "+
-		"stored events of lost seconds", *cuts, p.slowestStart, p.slowestLive, len(p.acked), p.lost, p.resets,
-		p.seenCuts, p.rows, p.storedOnly)
+		"a lost second and not stored; %d resets of returning viewers, who got several seconds as one "+
+		"%d times; verify: %d cuts, %d rows and %d stored events of lost seconds", *cuts, p.slowestStart,
+		p.slowestLive, len(p.acked), p.lost, p.resets, p.merged, p.seenCuts, p.rows, p.storedOnly)
 }
 
 type power struct {
@@ -55,8 +55,8 @@ type power struct {
 	kills []time.Time
 	sent  int
 
-	slowestStart, slowestLive                time.Duration
-	lost, resets, seenCuts, rows, storedOnly int
+	slowestStart, slowestLive                        time.Duration
+	lost, resets, merged, seenCuts, rows, storedOnly int
 }
 
 // cycle runs under load, loses power and comes up again.
@@ -285,12 +285,17 @@ func (p *power) moves(t *testing.T) {
 	})
 }
 
-// returns has a viewer return who saw seconds before the loss: the stream goes on with the next one, and what
-// the viewer saw is what history has, or the viewer begins again.
+// returns has a viewer return who saw seconds before the loss: the stream goes on with the next one, and
+// each second that the viewer saw is the same in the snapshot of a new viewer, or the viewer begins again.
 func (p *power) returns(t *testing.T, seen *received) {
 	t.Helper()
 	if seen.id == "" {
 		return
+	}
+	for _, x := range seen.seconds {
+		if !x.From.IsZero() {
+			p.merged++
+		}
 	}
 	s := p.follow(t, p.streamers[0], p.sites[0], "rate", "1s", "lastEventId", seen.id)
 	defer s.cancel()
@@ -307,14 +312,17 @@ func (p *power) returns(t *testing.T, seen *received) {
 		}
 		return
 	}
+	id, last := seen.id, seen.lastSecond
+	seen.add(f)
 	full := p.follow(t, p.streamers[0], p.sites[0], "rate", "1s")
 	defer full.cancel()
 	f = full.waitFor(t, 20*time.Second, "a snapshot", func(f frame) bool { return f.event == "snapshot" })
-	for _, x := range f.Seconds {
-		if old, has := seen.seconds[x.At.Unix()]; has && old.Pageviews != x.Pageviews {
-			t.Errorf("second %s had %+v and has %+v, and the viewer, who was at %s, wasn't reset",
-				x.At.Format(time.TimeOnly), old, x, seen.id)
-		}
+	if f.Second == nil || f.Second.At.Unix() < last {
+		t.Errorf("a viewer was at %s, and a new one gets %+v", id, f.Second)
+		return
+	}
+	for _, x := range append(seen.faults, seen.differences(f)...) {
+		t.Errorf("%s, and the viewer, who was at %s, wasn't reset", x, id)
 	}
 }
 
@@ -361,7 +369,32 @@ func (p *power) check(t *testing.T, from time.Time) {
 	for _, c := range r.Cuts {
 		p.rows, p.storedOnly = p.rows+c.Rows, p.storedOnly+c.StoredEvents
 	}
+	p.historySays(t, from, to, r.Cuts)
 	p.checkStored(t)
+}
+
+// historySays checks that the answers of history name the cuts of a span, each loss of power once.
+func (p *power) historySays(t *testing.T, from, to time.Time, all []*verify.LogCut) {
+	t.Helper()
+	losses := map[int64]bool{} // each has cut all partitions
+	for _, c := range all {
+		if !c.At.Before(from.Truncate(time.Second)) {
+			losses[c.At.UnixMilli()] = true
+		}
+	}
+	want := map[int]string{0: `"meta":{}`, 1: "The server lost its power: some views "}[len(losses)]
+	if want == "" {
+		want = fmt.Sprintf("The server lost its power %d times: some views ", len(losses))
+	}
+	query := map[string]any{"site_id": p.sites[0], "metrics": []string{"pageviews"},
+		"date_range": []string{from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339)}}
+	eventually(t, 30*time.Second, "history names the cuts", func(ctx context.Context) error {
+		a, err := p.call(ctx, http.MethodPost, p.streamers[0]+"/api/v2/query", p.key, query)
+		if err != nil || a.status != http.StatusOK || !strings.Contains(a.body, want) {
+			return fmt.Errorf("%d %s, want %s %w", a.status, a.body, want, err)
+		}
+		return nil
+	})
 }
 
 func (p *power) checkStored(t *testing.T) {

@@ -41,13 +41,14 @@ func TestMigrate(t *testing.T) {
 	for _, row := range []struct{ query, want string }{
 		{
 			"SELECT groupArray(name) FROM (SELECT DISTINCT name FROM migrations ORDER BY name)",
-			"['channel_city_screen','events','events_in_compact_parts','events_ttl','expired','ledger'," +
-				"'ledger_duplicate','ledger_rollup','ledger_ttl','migrations','rolled_up','windows']",
+			"['channel_city_screen','cuts','events','events_in_compact_parts','events_ttl','expired'," +
+				"'ledger','ledger_duplicate','ledger_rollup','ledger_ttl','migrations','rolled_up'," +
+				"'windows']",
 		},
 		{
 			"SELECT groupArray(name) FROM " +
 				"(SELECT name FROM system.tables WHERE database = 'default' ORDER BY name)",
-			"['events','expired','ledger','ledger_rollup','migrations','rolled_up','windows']",
+			"['cuts','events','expired','ledger','ledger_rollup','migrations','rolled_up','windows']",
 		},
 		{
 			"SELECT engine_full LIKE '%fsync_after_insert = 1%' FROM system.tables " +

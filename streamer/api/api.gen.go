@@ -91,6 +91,21 @@ func (e QueryRequestMetrics) Valid() bool {
 	}
 }
 
+// Defines values for QueryResponseMetaWarningsCode.
+const (
+	LogCut QueryResponseMetaWarningsCode = "log_cut"
+)
+
+// Valid indicates whether the value is a known member of the QueryResponseMetaWarningsCode enum.
+func (e QueryResponseMetaWarningsCode) Valid() bool {
+	switch e {
+	case LogCut:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for StreamEventsParamsRate.
 const (
 	N100ms StreamEventsParamsRate = "100ms"
@@ -420,12 +435,23 @@ type QueryResponse struct {
 	Meta struct {
 		TimeLabels *[]string `json:"time_labels,omitempty"`
 		TotalRows  *int      `json:"total_rows,omitempty"`
+
+		// Warnings What to know about the rows, each with a code and a sentence for people, as in Plausible's `metric_warnings`. `log_cut`: the server's machine has lost its power within the date range, and the log its newest records, so that some seconds may lack events.
+		Warnings *[]struct {
+			Code QueryResponseMetaWarningsCode `json:"code"`
+
+			// Warning Times are in the site's time zone.
+			Warning string `json:"warning"`
+		} `json:"warnings,omitempty"`
 	} `json:"meta"`
 
 	// Query The query with its dates resolved.
 	Query   map[string]interface{} `json:"query"`
 	Results []QueryRow             `json:"results"`
 }
+
+// QueryResponseMetaWarningsCode defines model for QueryResponse.Meta.Warnings.Code.
+type QueryResponseMetaWarningsCode string
 
 // QueryRow defines model for QueryRow.
 type QueryRow struct {

@@ -2,11 +2,11 @@
 // from the table `events`.
 //
 // It promises that history agrees with what the live view showed: an event counts once, in the second in
-// which it was received, and rows that were written twice count once (FINAL). It caches nothing: every
-// answer is computed from single events. A query that would cost more than Config allows fails with *TooBig,
-// and one that finds no slot with *Busy. While ClickHouse is down, queries fail at once or after
-// Config.Timeout with *Unavailable. A client that disconnects cancels its query in ClickHouse. These limits
-// leave most of the machine to the live view.
+// which it was received, and rows that were written twice count once (FINAL). It caches no numbers: every
+// answer is computed from single events, and says where the log has lost some. A query that would cost more
+// than Config allows fails with *TooBig, and one that finds no slot with *Busy. While ClickHouse is down,
+// queries fail at once or after Config.Timeout with *Unavailable. A client that disconnects cancels its query
+// in ClickHouse. These limits leave most of the machine to the live view.
 //
 // A visit is a chain of a visitor's events less than 30 minutes apart. It starts with its first page view or
 // custom event, and counts at that time; engagement prolongs it. It bounced if it has at most one page view
@@ -58,6 +58,7 @@ func (c Config) withDefaults() Config {
 type Engine struct {
 	cfg       Config
 	db        *client
+	cuts      cutCache
 	admission admission
 	duration  *prometheus.HistogramVec
 }
@@ -178,6 +179,9 @@ func (e *Engine) run(ctx context.Context, s Site, q Query) (Response, error) {
 	}
 	if q.Include.TotalRows {
 		r.Meta.TotalRows = &total
+	}
+	if r.Meta.Warnings, err = e.warnings(ctx, p); err != nil {
+		return Response{}, err
 	}
 	return r, nil
 }

@@ -5,3 +5,6 @@ var Database = database
 
 // Operations are the operations of filters.
 var Operations = operations
+
+// InsertCuts stores the cuts of the tests.
+var InsertCuts = insertCuts

@@ -315,3 +315,19 @@ func (d *server) setZone(zone string) {
 		d.t.Fatalf("set the zone %s: %s", zone, res.Status)
 	}
 }
+
+// An answer whose date range has a cut of the log says so, in the form of the contract; others don't.
+func TestCutsOverHTTP(t *testing.T) {
+	d := newServer(t, 10, history.Config{})
+	history.InsertCuts(t)
+	for day, want := range map[string]string{
+		"2071-03-04": `"meta":{"warnings":[{"code":"log_cut","warning":"The server lost its power: ` +
+			`some views between 2071-03-04 13:03:08 and 13:05:12 may be missing."}]}`,
+		"2071-03-03": `"meta":{}`,
+	} {
+		a, err := d.post(t.Context(), d.key, strings.ReplaceAll(d.light(), "2026-03-03", day))
+		if err != nil || a.status != http.StatusOK || !strings.Contains(a.body, want) {
+			t.Errorf("%s: %v, %d %s, want %s", day, err, a.status, a.body, want)
+		}
+	}
+}

@@ -55,10 +55,17 @@ type Row struct {
 	Dimensions []string   `json:"dimensions"`
 }
 
-// Meta is what Include asks for.
+// Meta is what Include asks for, and what to know about the rows.
 type Meta struct {
-	TimeLabels []string `json:"time_labels,omitempty"`
-	TotalRows  *uint64  `json:"total_rows,omitempty"`
+	TimeLabels []string  `json:"time_labels,omitempty"`
+	TotalRows  *uint64   `json:"total_rows,omitempty"`
+	Warnings   []Warning `json:"warnings,omitempty"`
+}
+
+// Warning is something to know about all rows, in the form of the metric_warnings of the Plausible Stats API.
+type Warning struct {
+	Code    string `json:"code"`
+	Warning string `json:"warning"` // a sentence for people
 }
 
 // Echo is the query as it was understood: with resolved dates, the grain of `time`, and all defaults. As a

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -99,6 +100,62 @@ func testSlowReader(t *testing.T, cfg Config) {
 func (s slowly) Read(b []byte) (int, error) {
 	time.Sleep(time.Millisecond)
 	return s.Reader.Read(b[:min(len(b), 4096)])
+}
+
+// Viewers who join while many seconds become final at once receive each of them once: those behind their
+// snapshot in frames of a second, or of several where the snapshot isn't acknowledged yet.
+func TestJoinAtBurst(t *testing.T) { both(t, testJoinAtBurst) }
+
+func testJoinAtBurst(t *testing.T, cfg Config) {
+	w := newWorld(t)
+	w.Final(100)
+	base := w.streamer(cfg)
+	const burst = 10
+	for i := range 30 {
+		begin := w.At
+		emitted := make(chan struct{})
+		go func() {
+			defer close(emitted)
+			if i%2 == 0 {
+				runtime.Gosched()
+			}
+			w.burst(burst)
+		}()
+		s, _ := w.open(base, nil)
+		m := s.Next()
+		<-emitted
+		at, err := time.Parse(time.RFC3339, m.Second.At)
+		if err != nil || m.Event != "snapshot" || at.Unix() < begin {
+			t.Fatalf("%v, the first of %s is %s", err, streamertest.Stamp(begin), m.Data)
+		}
+		for last := at.Unix(); last < w.At; {
+			m = s.Next()
+			to, err := time.Parse(time.RFC3339, m.Second.At)
+			n := to.Unix() - last
+			if err != nil || m.First() != streamertest.Stamp(last+1) || int64(m.Second.Pageviews) != 2*n ||
+				int64(m.Skipped) != n-1 {
+				t.Fatalf("after %s came %s (%v)", streamertest.Stamp(last), m.Data, err)
+			}
+			last = to.Unix()
+		}
+		s.Cancel()
+	}
+}
+
+// burst makes the next n seconds final by one emission of each partition.
+func (w *world) burst(n int64) {
+	end := (w.At + n + 1) * 1000
+	for p := range 2 {
+		e := &window.Emission{Offset: w.At + n, Watermark: end, Now: end + 250}
+		for at := w.At + 1; at <= w.At+n; at++ {
+			e.Seconds = append(e.Seconds, window.Second{
+				Site: "open.example.com", At: at, Pageviews: 1, Visitors: 1, Events: 1, Active: 3,
+				Final: true, Revision: 2, Version: window.RowVersion(window.Epoch, true, at),
+			})
+		}
+		w.Emit(p, e)
+	}
+	w.At += n
 }
 
 // A viewer that never reads is disconnected after Config.Stall, and other viewers receive every second.

@@ -17,6 +17,7 @@ export const isToday = ({ body }: ApiRequest) => body.date_range[0] === "2026-11
 export type Result = [dimensions: string[], ...metrics: (number | null)[]];
 export const response = (...results: Result[]) => ({
   results: results.map(([dimensions, ...metrics]) => ({ dimensions, metrics })),
+  meta: {},
 });
 
 /** Answers today's and yesterday's queries. */

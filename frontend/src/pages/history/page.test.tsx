@@ -1,8 +1,8 @@
 // @vitest-environment jsdom
-import { screen, within } from "@testing-library/react";
+import { cleanup, screen, within } from "@testing-library/react";
 import { beforeEach, describe, expect, test, vi } from "vitest";
 import { address, captureDownloads, click, open, pass, SITE, setUpEachTest } from "../../testing/dashboard";
-import { type FakeApi, failure, never } from "../../testing/fake-api";
+import { type ApiRequest, type FakeApi, failure, never } from "../../testing/fake-api";
 import { plots } from "../../testing/fake-uplot";
 import { HISTORY, isToday, kindOf, QUERY, queries, respondWithData, response } from "./fixtures";
 
@@ -76,6 +76,23 @@ describe("totals", () => {
     expect(totalButton("People").getAttribute("aria-pressed")).toBe("false");
     expect(queries(api, "series").at(-1)?.body.metrics).toEqual(["bounce_rate"]);
   });
+});
+
+test("a cut of the log within the period is said as the server says it, and not one of the period before", async () => {
+  const warning =
+    "The server lost its power: some views between 2026-11-23 13:03:08 and 13:05:12 may be missing.";
+  const answerWith = (isCut: (r: ApiRequest) => boolean) =>
+    api.on(QUERY, (r) => ({
+      ...response(),
+      meta: isCut(r) ? { warnings: [{ code: "log_cut", warning }] } : {},
+    }));
+  answerWith(isToday);
+  await open(HISTORY);
+  expect(screen.getAllByText(warning)).toHaveLength(1);
+  cleanup();
+  answerWith((r) => !isToday(r));
+  await open(HISTORY);
+  expect(screen.queryByText(warning)).toBeNull();
 });
 
 describe("chart", () => {

@@ -66,6 +66,9 @@ export function HistoryPage({ route, site, theme, isAuthenticated }: Props) {
         </div>
       </div>
       {summary.error && <Notice kind="error">{summary.error.message}</Notice>}
+      {summary.totals.data?.meta.warnings?.map(({ code, warning }) => (
+        <Notice key={code}>{warning}</Notice>
+      ))}
       <SummaryCard
         route={route}
         metric={metric}

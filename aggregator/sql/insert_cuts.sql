@@ -1,0 +1,4 @@
+INSERT INTO cuts
+(
+    kpart, koff, after, at
+)
