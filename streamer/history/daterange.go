@@ -250,8 +250,8 @@ func (s span) wall(t time.Time) time.Time {
 	return t.UTC().Add(offset(t))
 }
 
-// offsets returns the offsets from UTC that clocks have within the span, in seconds, and the second from which
-// each applies. The first one is that of the span's begin.
+// offsets returns the offsets from UTC that clocks have within the span, in seconds, and the second from
+// which each applies. The first one is that of the span's begin.
 func (s span) offsets() (changes, offsets []int64) {
 	for t := s.From; ; {
 		if o := int64(offset(t.In(s.Zone)) / time.Second); len(offsets) == 0 || offsets[len(offsets)-1] != o {
@@ -263,8 +263,8 @@ func (s span) offsets() (changes, offsets []int64) {
 	}
 }
 
-// labels returns the labels of all buckets of the span, in order. An hour or day that is skipped when clocks go
-// forward has no bucket, and one that occurs twice has one.
+// labels returns the labels of all buckets of the span, in order. An hour or day that is skipped when clocks
+// go forward has no bucket, and one that occurs twice has one.
 func (s span) labels(g grain) []string {
 	var out []string
 	if !s.From.Before(s.To) {

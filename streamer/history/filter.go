@@ -141,9 +141,9 @@ func (f *Filter) readComparison(field string, parts []json.RawMessage, budget *f
 		budget.bytes -= len(v)
 		if (f.Op == Is || f.Op == IsNot) && slices.Contains(wildcardNames, f.Dimension) &&
 			strings.Contains(v, "*") {
-			return invalid(element(element(field, 2), i), `%s has a *, and "%s" compares the whole value as it `+
-				`is; use "%s", where * is anything up to the next slash, ** anything at all and \* a star, or `+
-				`"contains", or "matches"`, quote(v), f.Op, wildcardOf[f.Op])
+			return invalid(element(element(field, 2), i), `%s has a *, and "%s" compares the whole value `+
+				`as it is; use "%s", where * is anything up to the next slash, ** anything at all and `+
+				`\* a star, or "contains", or "matches"`, quote(v), f.Op, wildcardOf[f.Op])
 		}
 		if f.Op == Matches || f.Op == MatchesNot {
 			if err := checkPattern(v); err != nil {

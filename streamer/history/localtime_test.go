@@ -105,8 +105,8 @@ func TestRepeatedHours(t *testing.T) {
 	e := newEngine(t, database(t), Config{})
 	both, ofEvents := []Metric{Visitors, Pageviews, Visits}, []Metric{Visitors, Pageviews}
 	for _, c := range []struct{ zone, date string }{
-		{"Europe/London", "2026-10-25"}, {"Australia/Lord_Howe", "2026-04-05"}, {"Antarctica/Troll", "2026-10-25"},
-		{"Europe/London", "2026-03-29"},
+		{"Europe/London", "2026-10-25"}, {"Australia/Lord_Howe", "2026-04-05"},
+		{"Antarctica/Troll", "2026-10-25"}, {"Europe/London", "2026-03-29"},
 	} {
 		day := DateRange{From: c.date, To: c.date}
 		s, err := day.between(load(t, c.zone))
@@ -117,8 +117,8 @@ func TestRepeatedHours(t *testing.T) {
 		var events []event
 		for at := s.From; at.Before(s.To); at = at.Add(20 * time.Minute) {
 			n := len(events) // visits of two views
-			events = append(events, event{at: at, visitor: visitorID(n/2, at), offset: uint64(n), kind: "pageview",
-				name: "pageview", path: "/", fresh: true, interactive: true})
+			events = append(events, event{at: at, visitor: visitorID(n/2, at), offset: uint64(n),
+				kind: "pageview", name: "pageview", path: "/", fresh: true, interactive: true})
 		}
 		put(t, domain, events, nil)
 		for _, b := range []struct {

@@ -223,7 +223,7 @@ func answer(events []event, p plan) []Row {
 		return tallies[k]
 	}
 	paged := slices.Contains(p.Dimensions, "event:page") ||
-		slices.ContainsFunc(p.Filters, func(f Filter) bool { return strings.Contains(fmt.Sprint(f), "event:page") })
+		strings.Contains(fmt.Sprint(p.Filters), "event:page")
 	ofEvents, ofVisits, ofEntries := false, false, false
 	for _, m := range p.Metrics {
 		switch {

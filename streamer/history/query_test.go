@@ -76,8 +76,9 @@ func TestQueryRefuses(t *testing.T) {
 			`"^/(?=a)" is no regular expression in RE2 syntax: invalid or unsupported Perl syntax: (?=`},
 		{with(`"filters":[["matches","event:page",["(` + strings.Repeat("b ", 200) + `"]]]`),
 			"missing closing ): (b b"},
-		{with(`"filters":[["is","event:page",["/","/blog/*"]]]`), `filters[0][2][1]: "/blog/*" has a *, and ` +
-			`"is" compares the whole value as it is; use "matches_wildcard", where`},
+		{with(`"filters":[["is","event:page",["/","/blog/*"]]]`),
+			`filters[0][2][1]: "/blog/*" has a *, and "is" compares the whole value as it is; ` +
+				`use "matches_wildcard", where`},
 		{with(`"filters":[["not",["is_not","visit:entry_page",["/**"]]]]`),
 			`filters[0][1][2][0]: "/**" has a *, and "is_not" compares the whole value as it is; use ` +
 				`"matches_wildcard_not"`},

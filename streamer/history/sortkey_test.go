@@ -10,9 +10,10 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
-// Three sites named a, b and c with 40,000 rows on each of the first days of May, and of June if there are rows
-// left.
-const insertDays = `INSERT INTO events (site, ts, visitor, id, kpart, koff, kind, name, path, interactive, fresh)
+// Three sites named a, b and c with 40,000 rows on each of the first days of May, and of June if there are
+// rows left.
+const insertDays = `INSERT INTO events
+    (site, ts, visitor, id, kpart, koff, kind, name, path, interactive, fresh)
 SELECT concat(['a', 'b', 'c'][site + 1], '.%s'),
     toDateTime64(['2026-05-01 00:00:00', '2026-06-01 00:00:00'][month + 1], 3, 'UTC') +
         toIntervalMillisecond(day * 86400000 + n * 2160),
