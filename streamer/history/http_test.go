@@ -283,7 +283,8 @@ func TestFarZones(t *testing.T) {
 		date := want[:len("2026-03-02")]
 		for dimension, label := range map[string]string{"time:day": date, "time:hour": want} {
 			a, err := d.post(t.Context(), "", `{"site_id":"`+d.site+`","metrics":["visitors"],`+
-				`"date_range":["`+date+`","`+date+`"],"dimensions":["`+dimension+`"],"include":{"time_labels":true}}`)
+				`"date_range":["`+date+`","`+date+`"],"dimensions":["`+dimension+`"],`+
+				`"include":{"time_labels":true}}`)
 			var r struct {
 				Results []history.Row
 				Meta    struct {
