@@ -40,8 +40,8 @@ var operations = []Op{
 	Is, IsNot, Contains, ContainsNot, MatchesWildcard, MatchesWildcardNot, Matches, MatchesNot, And, Or, Not,
 }
 
-// wildcardNames are the dimensions of which Plausible's older API takes a * in "is" for a wildcard. Their
-// values hardly ever have one.
+// wildcardNames are the dimensions in whose values a * is meant as a wildcard, as in Plausible's older API,
+// rather than as itself.
 var wildcardNames = []string{page, entryPage, "visit:exit_page", "event:hostname"}
 
 // Filter is a condition on the events that count: on the event itself for event:…, on its visit for visit:….
