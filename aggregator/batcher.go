@@ -228,6 +228,7 @@ func (b *batcher[T]) acknowledge(f *batch[T]) {
 	for len(b.inFlight) > 0 && b.inFlight[0].acknowledged {
 		maps.Copy(b.positions, b.inFlight[0].positions)
 		b.inFlight = slices.Delete(b.inFlight, 0, 1)
+		notify(b.moved)
 	}
 	notify(b.changed)
 }

@@ -30,6 +30,7 @@ type laneDeps struct {
 	erasures        *erasure.Log // nil: none
 	log             *slog.Logger
 	metrics         *metrics
+	moved           chan struct{} // notified when positions may have changed
 	tokenSuffix     string        // makes the insert tokens of a rewind unique
 	recreationGrace time.Duration // see broker.Follower
 }
@@ -48,10 +49,11 @@ type lane struct {
 func newLane(name string, cfg Config, deps Deps, m *metrics,
 	start func(*laneDeps, []group.Position) work, topics ...string) *lane {
 	l := &lane{laneDeps: &laneDeps{name: name, cfg: cfg, broker: deps.Broker, metrics: m,
+		moved:    make(chan struct{}, 1),
 		erasures: deps.Erasures,
 		log:      deps.Log.With("lane", name), recreationGrace: broker.RecreationGrace}}
 	l.member = group.New(group.Config{Group: topic.Group(name), Instance: cfg.Instance, Topics: topics,
-		Session: cfg.Session, Heartbeat: cfg.Heartbeat,
+		Session: cfg.Session, Heartbeat: cfg.Heartbeat, Moved: l.moved,
 		Rebalanced: func(partitions []int) { m.assigned(name, partitions) },
 		Start: func(_ []int, committed []group.Position) group.Work {
 			l.mu.Lock()

@@ -212,10 +212,6 @@ func (w *windowsPartition) cut(c broker.Cut) {
 // emitLoop emits what is pending: at once after a quiet interval, else at the next multiple of emitInterval.
 // Lists that aren't due yet are tried again at the next multiple and don't delay other changes.
 func (w *windowsPartition) emitLoop(ctx, draining context.Context) {
-	untilNext := func() time.Duration {
-		now := time.Now()
-		return now.Truncate(emitInterval).Add(emitInterval).Sub(now)
-	}
 	var last time.Time
 	var retryTimer <-chan time.Time
 	for {
@@ -226,7 +222,7 @@ func (w *windowsPartition) emitLoop(ctx, draining context.Context) {
 		case <-retryTimer:
 		}
 		if time.Since(last) < emitInterval {
-			if retry.Sleep(ctx, untilNext()) != nil {
+			if retry.Sleep(ctx, retry.UntilNext(emitInterval)) != nil {
 				return
 			}
 		}
@@ -234,7 +230,7 @@ func (w *windowsPartition) emitLoop(ctx, draining context.Context) {
 			last = time.Now()
 		}
 		if retryTimer = nil; w.hasPending() {
-			retryTimer = time.After(untilNext())
+			retryTimer = time.After(retry.UntilNext(emitInterval))
 		}
 	}
 }
@@ -277,6 +273,7 @@ func (w *windowsPartition) emit(ctx context.Context) (wrote bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.acknowledged, w.reason = w.unacknowledgedPosition, ""
+	notify(w.moved)
 	return true
 }
 

@@ -210,7 +210,7 @@ func (s *salts) untilOffer(now time.Time) time.Duration {
 		return saltInterval
 	}
 	next := now.Add(saltLead).Truncate(24 * time.Hour).Add(24*time.Hour - saltLead)
-	return min(next.Sub(now), saltLookInterval)
+	return min(next.Sub(now), retry.UntilNext(saltLookInterval))
 }
 
 func (s *salts) offerMissing(ctx context.Context) {

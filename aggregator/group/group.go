@@ -49,6 +49,8 @@ type Config struct {
 	Session   time.Duration // the coordinator removes a silent member after this time [10 s]
 	Heartbeat time.Duration // interval [0.5 s]
 	Commit    time.Duration // interval [1 s]
+	// Moved receives after Work.Positions has changed. Nil: it may change at any time.
+	Moved <-chan struct{}
 	// Start makes the work on partitions. committed has a position for each of their topics.
 	Start func(partitions []int, committed []Position) Work
 	// Rebalanced is called with each new assignment. May be nil.
@@ -275,25 +277,28 @@ func (m *Member) work(ctx context.Context, partitions []int) error {
 	return err
 }
 
-// keepSession sends heartbeats and commits until the generation ends.
+// keepSession sends heartbeats and commits until the generation ends. Without changes it only sends
+// heartbeats, at multiples of their interval.
 func (m *Member) keepSession(ctx context.Context, work Work) error {
-	heartbeat, commit := time.NewTicker(m.cfg.Heartbeat), time.NewTicker(m.cfg.Commit)
+	heartbeat, commit := time.NewTimer(retry.UntilNext(m.cfg.Heartbeat)), time.NewTicker(m.cfg.Commit)
 	defer heartbeat.Stop()
 	defer commit.Stop()
-	resting := false // no position changes, so commit is stopped
+	var moved <-chan struct{} // nil while commit ticks
 	for {
 		var request func(context.Context) error
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-moved:
+			moved = nil
+			commit.Reset(m.cfg.Commit)
+			continue
 		case <-heartbeat.C:
+			heartbeat.Reset(retry.UntilNext(m.cfg.Heartbeat))
 			request = func(ctx context.Context) error { return m.broker.Heartbeat(ctx, m.membership) }
-			if len(m.changed(work)) > 0 && resting {
-				commit.Reset(m.cfg.Commit)
-				resting = false
-			}
 		case <-commit.C:
-			if resting = len(m.changed(work)) == 0; resting {
+			if m.cfg.Moved != nil && len(m.changed(work)) == 0 {
+				moved = m.cfg.Moved
 				commit.Stop()
 				continue
 			}

@@ -55,6 +55,8 @@ type member struct {
 	stop func()
 	log  *log
 
+	moved chan struct{}
+
 	mu          sync.Mutex
 	work        *work
 	generations int
@@ -63,15 +65,15 @@ type member struct {
 // start runs a member until stop or the end of the test.
 func (w *world) start(instance string) *member {
 	w.t.Helper()
-	m := &member{t: w.t, net: &network{}, log: &log{t: w.t}}
+	m := &member{t: w.t, net: &network{}, log: &log{t: w.t}, moved: make(chan struct{}, 1)}
 	c := broker.New(broker.Config{Addrs: w.kafka.ListenAddrs(), Timeout: 5 * time.Second, Dial: m.net.dial})
 	m.Member = New(Config{Group: "g", Instance: instance, Topics: []string{topicA, topicB},
-		Session: session, Heartbeat: 50 * time.Millisecond, Commit: 50 * time.Millisecond,
+		Session: session, Heartbeat: 50 * time.Millisecond, Commit: 50 * time.Millisecond, Moved: m.moved,
 		Start: func(partitions []int, committed []Position) Work {
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			m.generations++
-			m.work = &work{partitions: partitions, committed: committed,
+			m.work = &work{partitions: partitions, committed: committed, moved: m.moved,
 				positions: map[topicPartition]Position{}}
 			return m.work
 		}}, c, slog.New(slog.NewTextHandler(m.log, nil)))
@@ -105,6 +107,8 @@ type work struct {
 	partitions []int
 	committed  []Position
 
+	moved chan struct{}
+
 	mu        sync.Mutex
 	active    bool
 	looks     int // at Positions
@@ -125,6 +129,10 @@ func (w *work) reach(p Position) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.positions[topicPartition{p.Topic, p.Partition}] = p
+	select {
+	case w.moved <- struct{}{}:
+	default:
+	}
 }
 
 func (w *work) Positions() (all []Position) {
@@ -426,9 +434,12 @@ func TestCommitAfterRest(t *testing.T) {
 	c := broker.New(broker.Config{Addrs: w.kafka.ListenAddrs(), Timeout: 5 * time.Second})
 	defer c.Close()
 	for offset := range int64(3) {
-		looks := a.work.seen()
-		w.until(5*time.Second, "some heartbeats pass without a change", func() bool {
-			return a.work.seen() >= looks+5
+		looks, since := a.work.seen(), time.Now()
+		w.until(5*time.Second, "no look at the positions for four intervals", func() bool {
+			if n := a.work.seen(); n != looks {
+				looks, since = n, time.Now()
+			}
+			return time.Since(since) > 200*time.Millisecond
 		})
 		a.work.reach(Position{Topic: topicA, Partition: 1, Offset: offset + 1})
 		w.until(5*time.Second, "the position is committed", func() bool {

@@ -108,7 +108,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	var watched func() bool // nobody else reads or writes an embedded log, so it may stand still
 	if embeddedLog {
 		work.Instance = "all" // the only member: after a kill -9 it gets its partitions back at once
-		work.Heartbeat, work.Session = 5*time.Second, 20*time.Second
+		work.Heartbeat, work.Session = 10*time.Second, 30*time.Second
 		watched = func() bool { return live.Viewers() > 0 }
 	}
 	if err := addAggregator(h, work, kafka, erasures, db); err != nil {

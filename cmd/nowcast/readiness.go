@@ -21,7 +21,8 @@ const (
 	// warehouseGrace is how long a start waits for ClickHouse before the process is ready without it.
 	warehouseGrace = 5 * time.Second
 
-	warehouseProbeEvery   = 10 * time.Second
+	warehouseProbeEvery   = 5 * time.Second  // while it doesn't answer
+	warehouseCalmEvery    = 30 * time.Second // while it does
 	warehouseProbeTimeout = 3 * time.Second
 )
 
@@ -74,6 +75,7 @@ func (h *host) watchWarehouse(db *warehouse.DB, log *slog.Logger) {
 		}
 		h.health.Set("clickhouse", "")
 		for {
+			wait := warehouseProbeEvery
 			err := pingWarehouse(ctx, db)
 			switch {
 			case ctx.Err() != nil:
@@ -84,8 +86,9 @@ func (h *host) watchWarehouse(db *warehouse.DB, log *slog.Logger) {
 				degrade(fmt.Sprintf("ClickHouse doesn't answer: %v", err))
 			default:
 				degrade("")
+				wait = retry.UntilNext(warehouseCalmEvery)
 			}
-			if err := retry.Sleep(ctx, warehouseProbeEvery); err != nil {
+			if err := retry.Sleep(ctx, wait); err != nil {
 				return err
 			}
 		}

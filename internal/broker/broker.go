@@ -49,7 +49,7 @@ type Client struct {
 	reloginMu sync.Mutex
 	relogin   *time.Timer // of reconnectWithin; nil when none is set
 
-	maxWait time.Duration // see Follow
+	minWait, maxWait time.Duration // see Follow
 
 	// recheckAfter is the pause between fetches after which a topic may have been recreated and filled.
 	recheckAfter time.Duration
@@ -63,14 +63,15 @@ func New(c Config) *Client {
 	if c.Dial == nil {
 		c.Dial = (&net.Dialer{}).DialContext
 	}
-	addrs, metadataTTL, wait, recheckAfter := slices.Clone(c.Addrs), time.Second, maxWait, 2*time.Second
+	addrs, metadataTTL, recheckAfter := slices.Clone(c.Addrs), time.Second, 2*time.Second
+	shortest, longest := minWait, maxWait
 	if len(addrs) == 1 {
 		if path, ok := strings.CutPrefix(addrs[0], unixPrefix); ok {
 			c.Dial, addrs = socketDialer(c.Dial, path), []string{embeddedAddr}
-			metadataTTL = time.Minute // the only broker stays every partition's leader
-			recheckAfter = time.Hour  // and nobody else deletes its topics
-			wait = time.Minute        // its supervisor notices when it hangs
-			c.Timeout = max(c.Timeout, fetchTimeout(wait))
+			metadataTTL = time.Minute                    // the only broker stays every partition's leader
+			recheckAfter = time.Hour                     // and nobody else deletes its topics
+			shortest, longest = time.Minute, time.Minute // its supervisor notices when it hangs
+			c.Timeout = max(c.Timeout, fetchTimeout(longest))
 		}
 	}
 	t := &kafka.Transport{
@@ -80,7 +81,8 @@ func New(c Config) *Client {
 	client := &Client{
 		addrs:     slices.Clone(c.Addrs),
 		kafka:     &kafka.Client{Addr: kafka.TCP(addrs...), Timeout: c.Timeout, Transport: t},
-		transport: t, maxWait: wait, recheckAfter: recheckAfter, withoutSASL: c.Security.SASL == nil,
+		transport: t, minWait: shortest, maxWait: longest, recheckAfter: recheckAfter,
+		withoutSASL: c.Security.SASL == nil,
 	}
 	client.open, client.close = context.WithCancel(context.Background())
 	t.Dial = client.connecting(c.Dial, c.Security)

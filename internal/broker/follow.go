@@ -77,12 +77,12 @@ const minFetch, maxFetch = 4 << 20, 1 << 30
 // returns that error), or, with RecreationGrace, the topic was made again (ErrTopicRecreated).
 //
 // Without MaxWait a broker holds an empty fetch for minWait, and twice as long after each empty one, up to
-// maxWait (an embedded one up to a minute), until records come at a shorter interval than minWait: a
-// partition without records costs nearly nothing, and a record still ends the fetch at once.
+// maxWait, until records come at a shorter interval than minWait: a partition without records costs nearly
+// nothing, and a record still ends the fetch at once. An embedded broker holds each for a minute.
 func (c *Client) Follow(ctx context.Context, f Follower) error {
 	wait := f.MaxWait
 	if wait == 0 {
-		f.MaxWait = minWait
+		f.MaxWait = c.minWait
 	}
 	var backoff retry.Backoff
 	r := reader{Follower: f, next: f.From, previousTime: f.PreviousTime}
@@ -137,8 +137,8 @@ func (c *Client) nextWait(wait, took time.Duration, empty bool) time.Duration {
 	switch {
 	case empty:
 		return min(2*wait, c.maxWait)
-	case took < minWait:
-		return minWait
+	case took < c.minWait:
+		return c.minWait
 	}
 	return wait // records come, but seldom
 }

@@ -45,7 +45,7 @@ func runClickHouse(ctx context.Context, c childConfig) error {
 		"--primary_index_cache_size=67108864",
 		"--uncompressed_cache_size=0",
 		"--mmap_cache_size=0",
-		"--memory_worker_period_ms=1000", // by default 50, also when idle
+		"--memory_worker_period_ms=5000", // by default 50, also when idle
 	)
 	if err != nil {
 		return err

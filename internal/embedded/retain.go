@@ -16,6 +16,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"nowcast/internal/retry"
 )
 
 const (
@@ -62,8 +64,6 @@ func (r *retainer) run(ctx context.Context) error {
 		return nil
 	}
 	defer client.Close()
-	tick := time.NewTicker(retainEvery)
-	defer tick.Stop()
 	for {
 		if err := r.enforce(ctx, client); err != nil && ctx.Err() == nil {
 			r.log.Error("delete expired records", "error", err)
@@ -71,10 +71,8 @@ func (r *retainer) run(ctx context.Context) error {
 		if r.grown() {
 			return errGrown
 		}
-		select {
-		case <-ctx.Done():
+		if retry.Sleep(ctx, retry.UntilNext(retainEvery)) != nil {
 			return nil
-		case <-tick.C:
 		}
 	}
 }

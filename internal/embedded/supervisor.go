@@ -24,7 +24,7 @@ const (
 
 	startProbeEvery = 20 * time.Millisecond // until the child is ready
 	probeEvery      = time.Second
-	settledEvery    = 10 * time.Second // of a child that has been ready for settledTime
+	settledEvery    = 30 * time.Second // of a child that has been ready for settledTime
 	probeTimeout    = 3 * time.Second
 	maxFailedProbes = 3 // in a row, of a child that was ready; then it is killed
 )
@@ -214,7 +214,7 @@ func (s *supervisor) watchChild(
 				s.log.Info(s.name+" is ready", "pid", p.Pid, "after", took)
 			}
 			if failed = 0; time.Since(readySince) >= settledTime {
-				interval = settledEvery
+				interval = retry.UntilNext(settledEvery)
 			}
 		case ready:
 			failed, interval = failed+1, probeEvery

@@ -6,10 +6,12 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"nowcast/internal/retry"
 )
 
 const (
-	memoryCheckInterval = 15 * time.Second
+	memoryCheckInterval = 20 * time.Second
 	minMemoryGrowth     = 16 << 20 // bytes
 )
 
@@ -21,17 +23,11 @@ const (
 // It releases when the process's memory has grown by half (and by at least minMemoryGrowth) since the last
 // release, and the process allocates little at the moment. A release costs two garbage collections.
 func ReleaseMemory(ctx context.Context) error {
-	tick := time.NewTicker(memoryCheckInterval)
-	defer tick.Stop()
 	r := newMemoryReleaser()
-	for {
-		select {
-		case <-tick.C:
-			r.check()
-		case <-ctx.Done():
-			return nil
-		}
+	for retry.Sleep(ctx, retry.UntilNext(memoryCheckInterval)) == nil {
+		r.check()
 	}
+	return nil
 }
 
 // memoryReleaser holds the state between two checks, in bytes.

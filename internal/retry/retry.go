@@ -59,3 +59,10 @@ func Sleep(ctx context.Context, d time.Duration) error {
 		return ctx.Err()
 	}
 }
+
+// UntilNext returns the time until the next multiple of an interval, in (0, interval]. What many parts do at
+// the same multiples wakes an idle machine once for all of them.
+func UntilNext(interval time.Duration) time.Duration {
+	now := time.Now()
+	return now.Truncate(interval).Add(interval).Sub(now)
+}

@@ -25,10 +25,10 @@ import (
 
 const (
 	lookEvery  = time.Hour
-	firstLook  = time.Minute    // after the start, which has other things to do
-	tablesWait = time.Minute    // between looks for the tables
-	deleteFrom = 20 * time.Hour // what has been expired for so long makes a partition due
-	maxSites   = 500            // named in one statement
+	firstLook  = 10 * time.Minute // after the start, which has other things to do
+	tablesWait = time.Minute      // between looks for the tables
+	deleteFrom = 20 * time.Hour   // what has been expired for so long makes a partition due
+	maxSites   = 500              // named in one statement
 )
 
 // database is the part of ClickHouse's client that is used here. It is implemented by warehouse.DB.

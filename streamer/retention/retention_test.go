@@ -140,7 +140,7 @@ func TestFailures(t *testing.T) {
 		level                  string
 		looks, lines, failures int
 	}{
-		{codeUnknownTable, "level=INFO", 180, 1, 0},
+		{codeUnknownTable, "level=INFO", 171, 1, 0},
 		{codeMemory, "level=WARN", 3, 3, 3},
 	} {
 		synctest.Test(t, func(t *testing.T) {
