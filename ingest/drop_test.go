@@ -136,7 +136,8 @@ func TestGeoFileByHTTP(t *testing.T) {
 }
 
 // A beacon for a domain that is no site is answered as one that counts, with x-plausible-dropped, and in
-// Umami's dialect as Umami does. What isn't counted anyway, and the visitor's own id, tells nothing of the site.
+// Umami's dialect as Umami does. What isn't counted anyway, and the visitor's own id, tells nothing of the
+// site.
 func TestUnknownSite(t *testing.T) {
 	w := start(t, Config{})
 	const known, unknown = "example.com", "nobody.example"
@@ -147,7 +148,8 @@ func TestUnknownSite(t *testing.T) {
 		told       string // by what
 	}{
 		{"POST /api/event", `{"n":"pageview","u":"https://SITE/a","d":"SITE"}`, nil, header},
-		{"POST /api/event", `{"n":"pageview","u":"https://SITE/a"}`, []string{"Origin", "https://SITE"}, header},
+		{"POST /api/event", `{"n":"pageview","u":"https://SITE/a"}`, []string{"Origin", "https://SITE"},
+			header},
 		{"POST /api/send", `{"type":"event","payload":{"website":"SITE","url":"/"}}`, nil, notFound},
 		{"POST /api/batch", `[{"type":"event","payload":{"website":"SITE","url":"/"}}]`, nil, notFound},
 		{"GET /pixel.gif?site=SITE&url=https://SITE/", "", nil, header},
@@ -181,7 +183,8 @@ func TestUnknownSite(t *testing.T) {
 			good = strings.Contains(unlike, notFound) && !strings.Contains(like, notFound)
 		}
 		if !good {
-			t.Errorf("%s %s: %q %s\nfor a site, %q %s\nfor none", c.what, c.body, counted, like, dropped, unlike)
+			t.Errorf("%s %s: %q %s\nfor a site, %q %s\nfor none", c.what, c.body, counted, like,
+				dropped, unlike)
 		}
 	}
 }
