@@ -3,8 +3,9 @@ package verify
 import (
 	"context"
 	_ "embed"
-	"fmt"
 	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"nowcast/internal/topic"
 )
@@ -23,18 +24,13 @@ type rollup struct {
 
 // readRolledUp returns before which minute the ledger is rolled up.
 func readRolledUp(ctx context.Context, db tables) (before int64, err error) {
-	scan := func(query string, to any) error {
-		rows, err := db.Query(ctx, query)
-		if err != nil {
-			return fmt.Errorf("read the roll-up from ClickHouse: %w", err)
-		}
-		return each("the roll-up", rows, func() error { return rows.Scan(to) })
-	}
-	var exists uint8 // not in a database of an older version
-	if err := scan("EXISTS TABLE rolled_up", &exists); err != nil || exists == 0 {
+	exists, err := hasTable(ctx, db, "rolled_up")
+	if err != nil || !exists {
 		return 0, err
 	}
-	return before, scan("SELECT intDiv(toInt64(toUnixTimestamp(max(before))), 60) FROM rolled_up", &before)
+	return before, scan(ctx, db, "the roll-up",
+		"SELECT intDiv(toInt64(toUnixTimestamp(max(before))), 60) FROM rolled_up",
+		func(r driver.Rows) error { return r.Scan(&before) })
 }
 
 // take moves the minutes that are rolled up from a partition's recount.
@@ -123,19 +119,15 @@ func (r *run) differInRollup(k minuteKey, what string) {
 
 // readRollup reads the sums of [from, to), unix times.
 func (r *run) readRollup(ctx context.Context, from, to int64) (map[minuteKey]*outcomes, error) {
-	rows, err := r.tables.Query(ctx, selectRollup, r.parameters(from, to)...)
-	if err != nil {
-		return nil, fmt.Errorf("read the roll-up from ClickHouse: %w", err)
-	}
 	got := map[minuteKey]*outcomes{}
-	return got, each("the roll-up", rows, func() error {
+	return got, scan(ctx, r.tables, "the roll-up", selectRollup, func(rows driver.Rows) error {
 		var k minuteKey
 		var o outcomes
 		err := rows.Scan(&k.site, &k.minute, &o.received, &o.counted, &o.late, &o.stale, &o.duplicate,
 			&o.dropped)
 		got[k] = &o
 		return err
-	})
+	}, r.parameters(from, to)...)
 }
 
 // covers reports whether each count of o is at least that of x.

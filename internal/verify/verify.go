@@ -320,19 +320,12 @@ func each(table string, rows driver.Rows, scan func() error) (err error) {
 // readExpired returns until when the rows of sites with a short retention have been deleted, ms.
 func readExpired(ctx context.Context, db tables) (map[string]int64, error) {
 	out := map[string]int64{}
-	scan := func(query string, row func(driver.Rows) error) error {
-		rows, err := db.Query(ctx, query)
-		if err != nil {
-			return fmt.Errorf("read the expired rows from ClickHouse: %w", err)
-		}
-		return each("the expired rows", rows, func() error { return row(rows) })
-	}
-	var exists uint8 // not in a database of an older version
-	err := scan("EXISTS TABLE expired", func(r driver.Rows) error { return r.Scan(&exists) })
-	if err != nil || exists == 0 {
+	exists, err := hasTable(ctx, db, "expired")
+	if err != nil || !exists {
 		return nil, err
 	}
-	return out, scan("SELECT site, toUnixTimestamp64Milli(max(before)) FROM expired GROUP BY site",
+	return out, scan(ctx, db, "the expired rows",
+		"SELECT site, toUnixTimestamp64Milli(max(before)) FROM expired GROUP BY site",
 		func(r driver.Rows) error {
 			var site string
 			var before int64
@@ -340,6 +333,24 @@ func readExpired(ctx context.Context, db tables) (map[string]int64, error) {
 			out[site] = before
 			return err
 		})
+}
+
+// scan calls row on each row of a query's answer.
+func scan(ctx context.Context, db tables, what, query string, row func(driver.Rows) error,
+	args ...any) error {
+	rows, err := db.Query(ctx, query, args...)
+	if err != nil {
+		return fmt.Errorf("read %s from ClickHouse: %w", what, err)
+	}
+	return each(what, rows, func() error { return row(rows) })
+}
+
+// hasTable reports whether ClickHouse has a table: a database of an older version may lack it.
+func hasTable(ctx context.Context, db tables, name string) (bool, error) {
+	var exists uint8
+	err := scan(ctx, db, "the list of tables", "EXISTS TABLE "+name,
+		func(r driver.Rows) error { return r.Scan(&exists) })
+	return exists != 0, err
 }
 
 // hasExpired reports whether a row of a time, ms, may be missing because its site keeps it no longer.
