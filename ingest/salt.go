@@ -200,17 +200,17 @@ func (s *salts) offer(ctx context.Context) {
 		if s.readAll.Load() {
 			s.offerMissing(ctx)
 		}
-		timer.Reset(s.untilOffer(time.Now()))
+		timer.Reset(s.untilOffer())
 	}
 }
 
 // untilOffer is the time until offer may have something to do.
-func (s *salts) untilOffer(now time.Time) time.Duration {
+func (s *salts) untilOffer() time.Duration {
+	now := time.Now()
 	if !s.has(now) || !s.has(now.Add(saltLead)) {
 		return saltInterval
 	}
-	next := now.Add(saltLead).Truncate(24 * time.Hour).Add(24*time.Hour - saltLead)
-	return min(next.Sub(now), retry.UntilNext(saltLookInterval))
+	return retry.UntilNext(saltLookInterval) // days begin at its multiples
 }
 
 func (s *salts) offerMissing(ctx context.Context) {
