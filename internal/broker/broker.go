@@ -49,7 +49,9 @@ type Client struct {
 	reloginMu sync.Mutex
 	relogin   *time.Timer // of reconnectWithin; nil when none is set
 
-	minWait, maxWait time.Duration // see Follow
+	// See Follow: for how long an empty fetch is held at most, and how many times longer after an empty one.
+	maxWait    time.Duration
+	waitGrowth int
 
 	// recheckAfter is the pause between fetches after which a topic may have been recreated and filled.
 	recheckAfter time.Duration
@@ -64,13 +66,14 @@ func New(c Config) *Client {
 		c.Dial = (&net.Dialer{}).DialContext
 	}
 	addrs, metadataTTL, recheckAfter := slices.Clone(c.Addrs), time.Second, 2*time.Second
-	shortest, longest := minWait, maxWait
+	longest, growth := maxWait, 2
 	if len(addrs) == 1 {
 		if path, ok := strings.CutPrefix(addrs[0], unixPrefix); ok {
 			c.Dial, addrs = socketDialer(c.Dial, path), []string{embeddedAddr}
-			metadataTTL = time.Minute                    // the only broker stays every partition's leader
-			recheckAfter = time.Hour                     // and nobody else deletes its topics
-			shortest, longest = time.Minute, time.Minute // its supervisor notices when it hangs
+			// The only broker stays every partition's leader, nobody else deletes its topics, and its
+			// supervisor notices when it hangs.
+			metadataTTL, recheckAfter = time.Minute, time.Hour
+			longest, growth = time.Minute, int(time.Minute/minWait)
 			c.Timeout = max(c.Timeout, fetchTimeout(longest))
 		}
 	}
@@ -81,7 +84,7 @@ func New(c Config) *Client {
 	client := &Client{
 		addrs:     slices.Clone(c.Addrs),
 		kafka:     &kafka.Client{Addr: kafka.TCP(addrs...), Timeout: c.Timeout, Transport: t},
-		transport: t, minWait: shortest, maxWait: longest, recheckAfter: recheckAfter,
+		transport: t, maxWait: longest, waitGrowth: growth, recheckAfter: recheckAfter,
 		withoutSASL: c.Security.SASL == nil,
 	}
 	client.open, client.close = context.WithCancel(context.Background())

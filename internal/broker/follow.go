@@ -78,11 +78,11 @@ const minFetch, maxFetch = 4 << 20, 1 << 30
 //
 // Without MaxWait a broker holds an empty fetch for minWait, and twice as long after each empty one, up to
 // maxWait, until records come at a shorter interval than minWait: a partition without records costs nearly
-// nothing, and a record still ends the fetch at once. An embedded broker holds each for a minute.
+// nothing, and a record still ends the fetch at once. An embedded broker holds the second one for a minute.
 func (c *Client) Follow(ctx context.Context, f Follower) error {
 	wait := f.MaxWait
 	if wait == 0 {
-		f.MaxWait = c.minWait
+		f.MaxWait = minWait
 	}
 	var backoff retry.Backoff
 	r := reader{Follower: f, next: f.From, previousTime: f.PreviousTime}
@@ -136,9 +136,9 @@ const (
 func (c *Client) nextWait(wait, took time.Duration, empty bool) time.Duration {
 	switch {
 	case empty:
-		return min(2*wait, c.maxWait)
-	case took < c.minWait:
-		return c.minWait
+		return min(time.Duration(c.waitGrowth)*wait, c.maxWait)
+	case took < minWait:
+		return minWait
 	}
 	return wait // records come, but seldom
 }
