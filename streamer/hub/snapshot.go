@@ -39,7 +39,7 @@ func (f *Feed) snapshot(from Resume) Snapshot {
 		key = -1
 	}
 	shared := p.behind == len(f.sites) && (p.reset || len(from.Gap) == 0)
-	if s, ok := f.snapshots[key]; ok && shared {
+	if s, ok := f.snapshots[key]; ok && shared && s.Through >= lastFinal {
 		return s
 	}
 	s := Snapshot{Feed: f, Through: max(lastFinal, p.after)}

@@ -28,6 +28,9 @@ func TestWake(t *testing.T) {
 		w.Final(15)
 	}
 	for range 2 {
+		w.eventually("all seconds on the board", func() bool { // from then on the log stands still
+			return server.tail.board().LastFinal() == w.At
+		})
 		idle.Store(true)
 		done := make(chan struct{})
 		go func() { defer close(done); goOn() }()
