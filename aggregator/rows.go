@@ -43,6 +43,9 @@ type eventRows struct {
 	engagedMS                                              chproto.ColUInt32
 	interactive, late, fresh                               chproto.ColBool
 	channel, city, screen                                  lowCardinality
+	day                                                    chproto.ColDate
+	utcOffset                                              chproto.ColInt32
+	user                                                   chproto.ColUInt64
 }
 
 func (r *eventRows) columns() []vector {
@@ -52,7 +55,7 @@ func (r *eventRows) columns() []vector {
 		&r.device, &r.browser, &r.browserVersion,
 		&r.os, &r.osVersion, &r.language, &r.props, &r.revenueMicros, &r.currency, &r.scrollDepth,
 		&r.engagedMS, &r.interactive, &r.late, &r.fresh,
-		&r.channel, &r.city, &r.screen}
+		&r.channel, &r.city, &r.screen, &r.day, &r.utcOffset, &r.user}
 }
 
 func (r *eventRows) rows() int { return r.ts.Rows() }
@@ -106,6 +109,22 @@ func (r *eventRows) add(partition int, e *fold.Envelope, i int, class fold.Class
 	r.channel.add(x.Channel)
 	r.city.add(x.City)
 	r.screen.add(x.Screen)
+	day, offset := dayOf(x)
+	r.day = append(r.day, day)
+	r.utcOffset.Append(offset)
+	r.user.Append(x.User)
+}
+
+// undated is the UTC offset of a row whose event has none. Its day is UTC's.
+const undated = -1
+
+// dayOf returns an event's day on its site's clocks and their offset from UTC in seconds.
+func dayOf(e *event.Event) (day chproto.Date, offset int32) {
+	if e.Day != 0 {
+		return chproto.Date(min(e.Day, math.MaxUint16)), e.UTCOffset
+	}
+	const dayMS = 86_400_000
+	return chproto.Date(min(max(e.Time, 0)/dayMS, math.MaxUint16)), undated
 }
 
 // generatedID returns the id of an event whose client sent none. It is equal in all copies of its envelope.

@@ -359,6 +359,7 @@ func TestStoreEngine(t *testing.T) {
 		event.AppendProp(event.AppendProp(nil, "plan", "pro"), "n", "2")
 	rich.RevenueMicros, rich.Currency, rich.ScrollDepth, rich.EngagedMS, rich.Interactive = -1_500_000,
 		"EUR", 300, 4_000_000_000, true
+	rich.Day, rich.UTCOffset, rich.User = uint32(rich.Time/86_400_000)+1, 45_900, 77
 	w.send(0, rich)
 	w.odd()
 	w.clock += 2000
@@ -392,9 +393,12 @@ func TestStoreEngine(t *testing.T) {
 		Depth   uint8             `ch:"scroll_depth"`
 		Engaged uint32            `ch:"engaged_ms"`
 		TS      time.Time         `ch:"ts"`
+		Day     time.Time         `ch:"day"`
+		Offset  int32             `ch:"utc_offset"`
+		User    uint64            `ch:"user"`
 	}
 	if err := w.db.Select(t.Context(), &rows,
-		"SELECT path, props, revenue_micros, scroll_depth, engaged_ms, ts FROM events "+
+		"SELECT path, props, revenue_micros, scroll_depth, engaged_ms, ts, day, utc_offset, user FROM events "+
 			"WHERE interactive AND name = 'buy' AND NOT late AND fresh"); err != nil {
 		t.Fatal(err)
 	}
@@ -403,7 +407,21 @@ func TestStoreEngine(t *testing.T) {
 		rows[0].Revenue != -1_500_000 ||
 		rows[0].Depth != 255 || rows[0].Engaged != 4_000_000_000 || rows[0].TS.UnixMilli() != rich.Time {
 		t.Errorf("got %+v, want %+v", rows, rich)
-	} // More different names than fit into 16 bits.
+	}
+	if r := rows[0]; r.Day.Unix() != int64(rich.Day)*86_400 || r.Offset != 45_900 || r.User != 77 {
+		t.Errorf("got %+v, want %+v", r, rich)
+	}
+	// The events of before have none of the three: their day is UTC's.
+	var undatedRows []struct {
+		N    uint64 `ch:"n"`
+		Like uint64 `ch:"l"`
+	}
+	if err := w.db.Select(t.Context(), &undatedRows, "SELECT countIf(utc_offset = -1) n, "+
+		"countIf(utc_offset = -1 AND day = toDate(ts) AND user = 0) l FROM events"); err != nil ||
+		int(undatedRows[0].N) != len(events)-1 || undatedRows[0].Like != undatedRows[0].N {
+		t.Errorf("%+v %v: want %d rows of UTC's day", undatedRows, err, len(events)-1)
+	}
+	// More different names than fit into 16 bits.
 	many, e := &eventRows{}, fold.Envelope{Events: []event.Event{{Kind: event.Pageview}}}
 	for i := range 70_000 {
 		x := &e.Events[0]

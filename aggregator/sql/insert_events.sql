@@ -5,5 +5,5 @@ INSERT INTO events
     utm_source, utm_medium, utm_campaign, utm_content, utm_term,
     country, region, device, browser, browser_version, os, os_version, language,
     props, revenue_micros, currency, scroll_depth, engaged_ms, interactive, late, fresh,
-    channel, city, screen
+    channel, city, screen, day, utc_offset, user
 )

@@ -2,6 +2,7 @@ package event
 
 import (
 	"fmt"
+	"math"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -178,6 +179,8 @@ func (e *Event) setNumber(num protowire.Number, typ protowire.Type, v uint64) {
 			e.Visitor = v
 		case fieldPreviousVisitor:
 			e.PreviousVisitor = v
+		case fieldUser:
+			e.User = v
 		}
 		return
 	}
@@ -195,6 +198,10 @@ func (e *Event) setNumber(num protowire.Number, typ protowire.Type, v uint64) {
 		e.EngagedMS = uint32(v)
 	case fieldInteractive:
 		e.Interactive = v != 0
+	case fieldDay:
+		e.Day = uint32(v)
+	case fieldUTCOffset:
+		e.UTCOffset = int32(protowire.DecodeZigZag(v & math.MaxUint32))
 	}
 }
 

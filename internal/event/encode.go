@@ -67,6 +67,9 @@ func AppendEvent(b []byte, e *Event) []byte {
 		b = protowire.AppendTag(b, fieldPreviousID, protowire.BytesType)
 		b = protowire.AppendBytes(b, e.PreviousID[:])
 	}
+	b = wire.AppendVarint(b, fieldDay, uint64(e.Day))
+	b = wire.AppendVarint(b, fieldUTCOffset, protowire.EncodeZigZag(int64(e.UTCOffset)))
+	b = wire.AppendFixed64(b, fieldUser, e.User)
 
 	size := len(b) - start
 	var length [10]byte

@@ -54,10 +54,13 @@ type Header struct {
 // it.
 type Event struct {
 	Time            int64    // of receipt, ms since 1970 UTC
-	Visitor         uint64   // salted with the day's salt
-	PreviousVisitor uint64   // by the salt of the day before, in the first 10 minutes of a UTC day, else 0
+	Visitor         uint64   // salted with the salt of Day, or of the UTC day in events without one
+	PreviousVisitor uint64   // by the salt of the day before, in the first 10 minutes of a day, else 0
+	User            uint64   // keyed hash of the site's own id of the user; 0: none
 	ID              [16]byte // the client's id of the event, hashed with Visitor; see HasID
 	PreviousID      [16]byte // the same, hashed with PreviousVisitor; see HasPreviousID
+	Day             uint32   // date on the site's clocks at Time, since 1970; 0: of before it was added
+	UTCOffset       int32    // of the site's clocks at Time, seconds; known where Day is
 	HasID           bool
 	HasPreviousID   bool
 	Interactive     bool // counts against a bounce
@@ -135,6 +138,9 @@ const (
 	fieldChannel         = 32
 	fieldScreen          = 33
 	fieldPreviousID      = 34
+	fieldDay             = 35
+	fieldUTCOffset       = 36
+	fieldUser            = 37
 
 	fieldPropKey   = 1
 	fieldPropValue = 2

@@ -57,6 +57,13 @@ func acquired() Event {
 	return e
 }
 
+// dated is an event that has also the fields of the site's day.
+func dated() Event {
+	e := acquired()
+	e.Day, e.UTCOffset, e.User = 20780, -12600, 0x0123456789abcdef
+	return e
+}
+
 func envelope(h Header, events ...Event) []byte {
 	b := AppendHeader(nil, h)
 	for i := range events {

@@ -57,6 +57,7 @@ func goldens() []golden {
 		{name: "full", header: h, events: []Event{full(), minimal, full()}},
 		{name: "unicode", header: h, events: []Event{unicode}},
 		{name: "acquired", header: h, events: []Event{acquired(), minimal, acquired()}},
+		{name: "dated", header: h, events: []Event{dated(), acquired(), dated()}},
 		{
 			name:    "tally",
 			header:  h,

@@ -109,6 +109,9 @@ func same(t *testing.T, m protoreflect.Message, e Event) {
 		"city":             e.City,
 		"channel":          e.Channel,
 		"screen":           e.Screen,
+		"day":              e.Day,
+		"utc_offset":       e.UTCOffset,
+		"user":             e.User,
 	}
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {

@@ -44,7 +44,7 @@ func TestContent(t *testing.T) {
 			f.SetString("x")
 		case reflect.Bool:
 			f.SetBool(true)
-		case reflect.Int64:
+		case reflect.Int32, reflect.Int64:
 			f.SetInt(1)
 		case reflect.Uint8, reflect.Uint32, reflect.Uint64:
 			f.SetUint(1)

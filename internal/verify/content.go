@@ -44,7 +44,7 @@ func contentOf(e *event.Event, late, fresh bool) uint64 {
 		d.text(s)
 	}
 	for _, n := range []uint64{uint64(e.Time), e.Visitor, uint64(e.RevenueMicros),
-		uint64(min(e.ScrollDepth, 255)), uint64(e.EngagedMS)} {
+		uint64(min(e.ScrollDepth, 255)), uint64(e.EngagedMS), uint64(e.Day), uint64(e.UTCOffset), e.User} {
 		d.number(n)
 	}
 	for _, b := range []bool{e.Interactive, late, fresh} {

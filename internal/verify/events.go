@@ -13,6 +13,9 @@ import (
 
 const inEventsTable = "ClickHouse events"
 
+// noOffset is the UTC offset of a row that is of UTC's day.
+const noOffset = -1
+
 var (
 	//go:embed sql/events.sql
 	selectEvents string
@@ -46,7 +49,7 @@ func (r *run) compareEvents(ctx context.Context, p int, rc *recount, to int64) e
 			&e.Referrer, &e.Source, &e.UTMSource, &e.UTMMedium, &e.UTMCampaign, &e.UTMContent, &e.UTMTerm,
 			&e.Country, &e.Region, &e.Device, &e.Browser, &e.BrowserVersion, &e.OS, &e.OSVersion, &e.Language,
 			&props, &e.RevenueMicros, &e.Currency, &scroll, &e.EngagedMS, &e.Interactive, &late, &fresh,
-			&e.Channel, &e.City, &e.Screen); err != nil {
+			&e.Channel, &e.City, &e.Screen, &e.Day, &e.UTCOffset, &e.User); err != nil {
 			return err
 		}
 		if int64(offset) >= to && int64(offset) < end || int64(offset) < first {
@@ -56,7 +59,7 @@ func (r *run) compareEvents(ctx context.Context, p int, rc *recount, to int64) e
 		for _, k := range slices.Sorted(maps.Keys(props)) {
 			e.Props = event.AppendProp(e.Props, k, props[k])
 		}
-		r.compareEvent(p, rc, &e, int64(offset), index, contentOf(&e, late, fresh))
+		r.compareEvent(p, rc, &e, int64(offset), index, late, fresh)
 		return nil
 	}); err != nil {
 		return err
@@ -66,7 +69,7 @@ func (r *run) compareEvents(ctx context.Context, p int, rc *recount, to int64) e
 }
 
 // compareEvent compares a row of the table with the log.
-func (r *run) compareEvent(p int, rc *recount, e *event.Event, offset int64, index uint16, content uint64) {
+func (r *run) compareEvent(p int, rc *recount, e *event.Event, offset int64, index uint16, late, fresh bool) {
 	r.report.EventRows++
 	d := Difference{In: inEventsTable, Site: e.Site, Second: e.Time / 1000, Partition: p,
 		Position: eventPosition(p, offset, index)}
@@ -91,12 +94,29 @@ func (r *run) compareEvent(p int, rc *recount, e *event.Event, offset int64, ind
 		d.What = stillStored
 	case x.rows > 1:
 		d.What = "doubled"
-	case content != x.content:
+	case !x.equals(e, late, fresh):
 		d.What = "a column differs from the log"
 	default:
 		return
 	}
 	r.report.differ(d)
+}
+
+// equals reports whether a row has what the log has of the event. The row of an event without a day is of UTC's
+// day, or of the site's once its offset from UTC is filled in.
+func (x *storedEvent) equals(row *event.Event, late, fresh bool) bool {
+	if x.undated {
+		offset := row.UTCOffset
+		if offset == noOffset {
+			offset = 0
+		}
+		const dayMS = 86_400_000
+		if int64(row.Day) != (row.Time+int64(offset)*1000)/dayMS {
+			return false
+		}
+		row.Day, row.UTCOffset = 0, 0
+	}
+	return contentOf(row, late, fresh) == x.content
 }
 
 func eventPosition(p int, offset int64, index uint16) string {

@@ -41,6 +41,7 @@ type pipeline struct {
 // Indexes of columns in sql/events.sql, sql/windows.sql and sql/ledger.sql.
 const (
 	eventPath, eventProps, eventLate      = 8, 24, 30
+	eventDay, eventOffset, eventUser      = 35, 36, 37
 	windowSite, windowSecond, windowFirst = 0, 1, 2
 	ledgerMinute, ledgerFirst, ledgerLate = 1, 3, 5
 	ledgerDropped                         = 8
@@ -63,6 +64,7 @@ func newPipeline() *pipeline {
 			Name: "pageview", Path: path}
 	}
 	one, two, three := view(50, 1, "/"), view(60, 2, "/"), view(1050, 1, "/b")
+	two.Day, two.UTCOffset, two.User = uint32(b/86_400_000)-1, -11*3600, 5
 	three.HasID, three.ID, three.Props = true, id, event.AppendProp(nil, "plan", "pro")
 	again, custom, late := view(2060, 1, "/b"), view(2070, 2, "/"), view(500, 3, "/late")
 	again.HasID, again.ID = true, id
@@ -110,12 +112,16 @@ func newPipeline() *pipeline {
 func eventRow(e event.Event, offset uint64, index uint16, late, fresh bool) []any {
 	props := map[string]string{}
 	_ = event.EachProp(e.Props, func(k, v string) bool { props[k] = v; return true })
+	if e.Day == 0 {
+		e.Day, e.UTCOffset = uint32(e.Time/86_400_000), noOffset
+	}
 	return []any{e.Site, e.Time, e.Visitor, offset, index, e.Kind.String(), e.Name, e.Hostname, e.Path,
 		e.Referrer,
 		e.Source, e.UTMSource, e.UTMMedium, e.UTMCampaign, e.UTMContent, e.UTMTerm, e.Country, e.Region,
 		e.Device,
 		e.Browser, e.BrowserVersion, e.OS, e.OSVersion, e.Language, props, e.RevenueMicros, e.Currency,
-		uint8(e.ScrollDepth), e.EngagedMS, e.Interactive, late, fresh, e.Channel, e.City, e.Screen}
+		uint8(e.ScrollDepth), e.EngagedMS, e.Interactive, late, fresh, e.Channel, e.City, e.Screen,
+		e.Day, e.UTCOffset, e.User}
 }
 
 // envelope appends an envelope to the log.

@@ -86,6 +86,7 @@ type storedEvent struct {
 	done    bool   // the erasure has ended
 	time    int64  // ms
 	content uint64 // hash of all columns
+	undated bool   // the event has no day
 	key     uint64 // hash of the row's key
 }
 
@@ -256,7 +257,8 @@ func (r *recount) classify(x broker.Record, h event.Header, i int, e *event.Even
 	if c != duplicate {
 		r.storedEvents = append(r.storedEvents, storedEvent{offset: x.Offset, index: uint16(i), site: site,
 			erased: erased, done: r.erased.Done(e.Site, e.Visitor, e.Time), time: e.Time,
-			content: contentOf(e, c == late, c != stale), key: keyOf(e, h, i)})
+			content: contentOf(e, c == late, c != stale), key: keyOf(e, h, i),
+			undated: e.Day == 0})
 	}
 	return c
 }

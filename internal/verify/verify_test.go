@@ -115,6 +115,13 @@ func TestDifferences(t *testing.T) {
 		{"event marked late", altered(events, 0, eventLate, true), inEventsTable, alteredEvent},
 		{"event without props", altered(events, 2, eventProps, map[string]string{}), inEventsTable,
 			alteredEvent},
+		{"event of another day", altered(events, 1, eventDay, uint32(1)), inEventsTable, alteredEvent},
+		{"event of another offset", altered(events, 1, eventOffset, int32(-1)), inEventsTable, alteredEvent},
+		{"event of another user", altered(events, 1, eventUser, uint64(6)), inEventsTable, alteredEvent},
+		{"event without a day, of another", altered(events, 0, eventDay, uint32(1)), inEventsTable,
+			alteredEvent},
+		{"filled in offset without its day", altered(events, 0, eventOffset, int32(14*3600)),
+			inEventsTable, alteredEvent},
 		{"event made up", storedAt(0, 100), inEventsTable, madeUp},
 		{"duplicate stored", storedAt(2060, 2), inEventsTable, madeUp},
 		{"event of partition 7", stray(events), inEventsTable, unknown},
@@ -217,6 +224,9 @@ func TestNoDifferences(t *testing.T) {
 			p.ledger[0][ledgerFirst], p.ledger[0][ledgerFirst+1] = uint64(6), uint64(3)
 			p.ledger = append(p.ledger, []any{site, p.start / 60, uint64(1), uint64(1), uint64(1),
 				uint64(0), uint64(0), uint64(0), map[string]uint64{}, uint64(1)})
+		}, "", ""},
+		{"day of an event of before filled in", func(p *pipeline) {
+			p.events[0][eventDay], p.events[0][eventOffset] = p.events[0][eventDay].(uint32)+1, int32(14*3600)
 		}, "", ""},
 		{"unreadable record", func(p *pipeline) {
 			p.log = append(p.log, broker.Record{Offset: 6, Time: p.start*1000 + 6000, Value: []byte("x")})
