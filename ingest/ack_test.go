@@ -114,8 +114,8 @@ func TestStop(t *testing.T) {
 	var taken atomic.Bool
 	w := start(t, Config{}, func(w *world) {
 		// The publisher takes an event under the same lock as it stamps it.
-		replacePublisher(t, w.Service, w.log.Client, func(e *event.Event, visitorKey []byte, at int64) error {
-			err := w.salts.stamp(e, visitorKey, at)
+		replacePublisher(t, w.Service, w.log.Client, func(e *event.Event, visitor any, at int64) error {
+			err := w.salts.stamp(e, visitor, at)
 			taken.Store(true)
 			return err
 		})

@@ -20,7 +20,7 @@ import (
 	"nowcast/internal/event"
 )
 
-// service returns a service that isn't run and has a salt for today.
+// service returns a service that isn't run and has the salts of today.
 func service(tb testing.TB) *Service {
 	tb.Helper()
 	s, err := New(Config{}, Deps{Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
@@ -28,7 +28,8 @@ func service(tb testing.TB) *Service {
 		tb.Fatal(err)
 	}
 	s.intake.sites = knownSites{}
-	s.salts.byDay.Store(&map[day]sipKey{dayOf(time.Now().UnixMilli()): {1, 2}})
+	today := dayOf(time.Now().UnixMilli(), 0)
+	s.salts.byDay.Store(&map[day]sipKey{today - 1: {5, 6}, today: {1, 2}, today + 1: {3, 4}})
 	s.intake.identity.Store(newIdentity([16]byte{}, logtest.Partitions))
 	return s
 }
@@ -59,13 +60,13 @@ func BenchmarkBeacon(b *testing.B) {
 				found, _ := s.intake.sites.Lookup(beacon.Domains[0])
 				s.enricher.Fill(&buf.event, beacon, &facts, found.Domain)
 				s.intake.cardinality.limit(&buf.event, s.intake.cardinality.startedAt)
-				buf.visitorKey = appendVisitorKey(buf.visitorKey[:0], found.Domain, facts.Addr,
-					facts.UserAgent)
+				key := appendVisitorKey(buf.visitor.key[:0], found.Domain, facts.Addr, facts.UserAgent)
+				buf.visitor = visitor{key, s.intake.clocks.of(found.Domain, found.Timezone)}
 				ids := s.intake.identity.Load()
-				client := clientID(buf.visitorKey[len(buf.visitorKey):], found.Domain, beacon.ID)
+				client := clientID(key[len(key):], found.Domain, beacon.ID)
 				buf.event.ID, buf.event.HasID = client, true
-				_ = ids.partition(buf.visitorKey)
-				if err := s.salts.stamp(&buf.event, buf.visitorKey, time.Now().UnixMilli()); err != nil {
+				_ = ids.partition(key)
+				if err := s.salts.stamp(&buf.event, &buf.visitor, time.Now().UnixMilli()); err != nil {
 					b.Fatal(err)
 				}
 				if envelope = event.AppendEvent(envelope, &buf.event); len(envelope) > 900_000 {

@@ -313,7 +313,7 @@ func TestVisitor(t *testing.T) {
 			}
 			parts[e.Visitor] = r.Partition
 			if !e.HasID || e.Time > r.At || e.Time <= r.Low || e.PreviousVisitor != 0 &&
-				e.Time%86_400_000 > previousIDSpan {
+				e.Time%dayMS > previousIDSpan || int64(e.Day) != e.Time/dayMS || e.UTCOffset != 0 {
 				t.Errorf("%+v in %+v", e, r.Header)
 			}
 		}
@@ -439,8 +439,10 @@ func TestPartition(t *testing.T) {
 	key := appendVisitorKey(nil, "example.com", netip.MustParseAddr("127.0.0.1"), chrome)
 	for _, r := range w.log.Records(t) {
 		for _, e := range r.Events {
-			id, _, ok := w.salts.ids(e.Time, key)
-			if !ok || e.Visitor != id || r.Partition != w.intake.identity.Load().partition(key) ||
+			var again event.Event
+			err := w.salts.stamp(&again, &visitor{key, utcClock}, e.Time)
+			id := again.Visitor
+			if err != nil || e.Visitor != id || r.Partition != w.intake.identity.Load().partition(key) ||
 				e.Site != "example.com" ||
 				e.Path != "/a" || e.Browser != "Chrome" {
 				t.Errorf("%+v in partition %d, visitor %d", e, r.Partition, id)

@@ -89,7 +89,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{broker: deps.Broker, log: deps.Log, salts: newSalts(deps.Broker, deps.Log)}
+	clocks := newSiteClocks()
+	s := &Service{broker: deps.Broker, log: deps.Log, salts: newSalts(deps.Broker, clocks, deps.Log)}
 	s.enricher, err = enrich.New(enrich.Config{GeoFile: cfg.GeoFile}, deps.Log, deps.Metrics)
 	if err != nil {
 		return nil, err
@@ -110,7 +111,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s.limiter = newSenderLimiter(limits, m)
 	s.intake = &intake{
-		sites: deps.Sites, enricher: s.enricher, limits: limits, publisher: s.publisher, metrics: m,
+		sites: deps.Sites, clocks: clocks, enricher: s.enricher, limits: limits, publisher: s.publisher, metrics: m,
 		cardinality: newCardinalityLimiter(deps.Log, m.others),
 		ackTimeout:  cfg.AckTimeout, respectOptOut: cfg.RespectOptOut,
 	}

@@ -37,6 +37,7 @@ type registry interface {
 // enriches the others, limits the rate and the cardinality of a site, and waits for the acknowledgement.
 type intake struct {
 	sites         registry
+	clocks        *siteClocks
 	enricher      *enrich.Enricher
 	limits        *rateLimiter
 	cardinality   *cardinalityLimiter
@@ -51,9 +52,9 @@ type intake struct {
 
 // requestBuffers is the memory of a request. It is pooled.
 type requestBuffers struct {
-	body       bytes.Buffer
-	event      event.Event
-	visitorKey []byte // see appendVisitorKey
+	body    bytes.Buffer
+	event   event.Event
+	visitor visitor
 }
 
 // maxPooledBody bounds the body buffer that goes back into the pool, in bytes.
@@ -132,12 +133,13 @@ func (in *intake) enqueue(
 			continue
 		}
 		in.cardinality.limit(&buf.event, start)
-		buf.visitorKey = appendVisitorKey(buf.visitorKey[:0], s.Domain, facts.Addr, facts.UserAgent)
+		key := appendVisitorKey(buf.visitor.key[:0], s.Domain, facts.Addr, facts.UserAgent)
+		buf.visitor = visitor{key, in.clocks.of(s.Domain, s.Timezone)}
 		if b.ID != "" { // the publisher's stamp makes of it what is stored
-			buf.event.ID = clientID(buf.visitorKey[len(buf.visitorKey):], s.Domain, b.ID)
+			buf.event.ID = clientID(key[len(key):], s.Domain, b.ID)
 			buf.event.HasID = true
 		}
-		e, err := in.publisher.Add(ids.partition(buf.visitorKey), &buf.event, buf.visitorKey)
+		e, err := in.publisher.Add(ids.partition(key), &buf.event, &buf.visitor)
 		if err != nil {
 			in.metrics.refused.Inc()
 			return pending, dropped, err

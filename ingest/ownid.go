@@ -8,6 +8,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"nowcast/internal/event"
 	"nowcast/internal/site"
 )
 
@@ -28,7 +29,7 @@ type visitorAnswer struct {
 
 // get answers with the sender's own id, made of the address and user agent as those of beacons are. It stores
 // nothing. No page of another origin may read the answer: the id would tell it who its visitor is. It
-// answers for domains that are no sites too.
+// answers for domains that are no sites too, by days of UTC.
 func (h *ownID) get(c *gin.Context, addr netip.Addr) {
 	c.Header("Cache-Control", "no-store")
 	c.Header("Cross-Origin-Resource-Policy", "same-origin")
@@ -38,20 +39,22 @@ func (h *ownID) get(c *gin.Context, addr netip.Addr) {
 		c.JSON(http.StatusBadRequest, gin.H{"error": "name the site, as /api/visitor?site=example.com"})
 		return
 	}
+	clock := utcClock
 	if s, ok := h.intake.lookup(domain); ok {
-		domain = s.Domain
+		domain, clock = s.Domain, h.intake.clocks.of(s.Domain, s.Timezone)
 	}
 	facts := h.intake.enricher.Facts(c.Request.Header, addr)
 	now := time.Now()
-	id, _, ok := h.salts.ids(now.UnixMilli(), appendVisitorKey(nil, domain, facts.Addr, facts.UserAgent))
-	if !ok {
+	var e event.Event
+	v := visitor{appendVisitorKey(nil, domain, facts.Addr, facts.UserAgent), clock}
+	if h.salts.stamp(&e, &v, now.UnixMilli()) != nil {
 		c.Header("Retry-After", "1")
 		c.JSON(http.StatusServiceUnavailable, gin.H{"error": errNoSalt.Error() + "; try again in a moment"})
 		return
 	}
-	today := time.UnixMilli(int64(dayOf(now.UnixMilli())) * dayMS).UTC()
-	c.JSON(http.StatusOK, visitorAnswer{Site: domain, Visitor: fmt.Sprintf("%016x", id),
-		From: today, Until: today.Add(24 * time.Hour),
+	from, until := clock.day(now)
+	c.JSON(http.StatusOK, visitorAnswer{Site: domain, Visitor: fmt.Sprintf("%016x", e.Visitor),
+		From: from, Until: until,
 		Note: "This is what " + domain + " can tell you by today. To have today's visits erased, send it " +
 			"to the owner of the site before the day ends. Tomorrow you have another id, and nobody can " +
 			"tell that this one was yours."})

@@ -19,12 +19,15 @@ import (
 )
 
 const (
-	saltLead     = time.Hour   // before a day begins, its salt is made
+	saltLead     = time.Hour   // before a day begins anywhere, its salt is made
 	saltInterval = time.Second // between two attempts to make one
 
 	saltLookInterval = time.Minute // in which old salts are removed, and a clock that jumped is noticed
 	// saltGrace is how long, in ms, a salt is kept after its last use, for events that are stamped meanwhile.
 	saltGrace = 60_000
+
+	// A date begins at UTC+14 (Pacific/Kiritimati) and ends at UTC-12 (Etc/GMT+12).
+	firstZone, lastZone = 14 * time.Hour, -12 * time.Hour
 )
 
 var errNoSalt = errors.New("the salt of today isn't known yet")
@@ -39,36 +42,48 @@ type saltLog interface {
 // saltRecord is a record of nowcast.salts.v1. The first record of a day has that day's salt, so several
 // nodes may offer one at the same time.
 type saltRecord struct {
-	Day  string `json:"day"`  // 2026-11-24, UTC
+	Day  string `json:"day"`  // 2026-11-24
 	Salt string `json:"salt"` // 16 random bytes, hex
 }
 
-// salts holds the salt of today, that of yesterday for the first 10 minutes of a day, and that of
-// tomorrow for the last hour. The topic keeps salts for a few days. When a salt is gone from both, the
-// ids of its day can't be traced to addresses any more.
+// salts holds the salts of the dates that it is anywhere, from an hour before a date begins in the first zone
+// until eleven minutes after it has ended in the last one: 51 hours. The topic keeps salts for 52 hours. When
+// a salt is gone from both, the ids of its day can't be traced to addresses any more.
 type salts struct {
-	topic   saltLog
-	logger  *slog.Logger
-	mu      sync.Mutex // held to replace byDay
-	byDay   atomic.Pointer[map[day]sipKey]
-	readAll atomic.Bool   // the topic was read to its end once
-	wake    chan struct{} // see notify
+	topic    saltLog
+	clocks   *siteClocks
+	logger   *slog.Logger
+	mu       sync.Mutex // held to replace byDay
+	byDay    atomic.Pointer[map[day]sipKey]
+	readAll  atomic.Bool   // the topic was read to its end once
+	complete atomic.Bool   // the salts of all zones were known once
+	wake     chan struct{} // see notify
 }
 
-func newSalts(records saltLog, logger *slog.Logger) *salts {
-	s := &salts{topic: records, logger: logger, wake: make(chan struct{}, 1)}
+func newSalts(records saltLog, clocks *siteClocks, logger *slog.Logger) *salts {
+	s := &salts{topic: records, clocks: clocks, logger: logger, wake: make(chan struct{}, 1)}
 	s.byDay.Store(&map[day]sipKey{})
 	return s
 }
 
-// stamp sets the time of an event (ms UTC), the ids of its visitor and, of what clientID has made of the
-// client's id, those of the event.
-func (s *salts) stamp(e *event.Event, visitorKey []byte, at int64) error {
-	var ok bool
-	e.Time = at
-	if e.Visitor, e.PreviousVisitor, ok = s.ids(at, visitorKey); !ok {
+// stamp sets the time of an event (ms UTC), its day on the site's clocks, the ids of its visitor and, of what
+// clientID has made of the client's id, those of the event. from is a *visitor.
+func (s *salts) stamp(e *event.Event, from any, at int64) error {
+	v := from.(*visitor)
+	today, former, hasFormer := v.clock.now(at)
+	e.Time, e.Day, e.UTCOffset = at, uint32(max(0, today.day)), today.offset
+	byDay := *s.byDay.Load()
+	salt, ok := byDay[today.day]
+	if !ok {
 		s.notify()
 		return errNoSalt
+	}
+	e.Visitor, e.PreviousVisitor = visitorID(salt, v.key), 0
+	if hasFormer {
+		// By the former id the fold recognizes an active visitor.
+		if salt, ok := byDay[former]; ok {
+			e.PreviousVisitor = visitorID(salt, v.key)
+		}
 	}
 	if e.HasID {
 		client := e.ID
@@ -80,29 +95,37 @@ func (s *salts) stamp(e *event.Event, visitorKey []byte, at int64) error {
 	return nil
 }
 
-// ids returns the id of a visitor at a time (ms UTC), and for the first 10 minutes of a day that of the
-// day before, by which the fold recognizes an active visitor. It returns false if the salt of the day
-// isn't known yet.
-func (s *salts) ids(at int64, visitorKey []byte) (id, previous uint64, ok bool) {
-	byDay := *s.byDay.Load()
-	today, ok := byDay[dayOf(at)]
-	if !ok {
-		return 0, 0, false
+// ready reports whether the salts of today are known: of all zones at the start, and then of those whose
+// sites have beacons. So a node whose broker is down for hours takes the beacons that it can take.
+func (s *salts) ready() bool {
+	if !s.complete.Load() {
+		return false
 	}
-	if at%dayMS < previousIDSpan {
-		if yesterday, ok := byDay[dayOf(at)-1]; ok {
-			previous = visitorID(yesterday, visitorKey)
+	byDay := *s.byDay.Load()
+	for _, d := range s.clocks.days(time.Now().UnixMilli()) {
+		if _, ok := byDay[d]; !ok {
+			return false
 		}
 	}
-	return visitorID(today, visitorKey), previous, true
+	return true
 }
 
-// ready reports whether the salt of today is known.
-func (s *salts) ready() bool { return s.has(time.Now()) }
+// missing returns the dates whose salts aren't known, of those that it is anywhere at a time or within lead
+// after it.
+func (s *salts) missing(at time.Time, lead time.Duration) (all []day) {
+	byDay := *s.byDay.Load()
+	last := dayIn(at.Add(lead), firstZone)
+	for d := dayIn(at, lastZone); d <= last; d++ {
+		if _, ok := byDay[d]; !ok {
+			all = append(all, d)
+		}
+	}
+	return all
+}
 
-func (s *salts) has(at time.Time) bool {
-	_, ok := (*s.byDay.Load())[dayOf(at.UnixMilli())]
-	return ok
+// dayIn returns the date at a time on clocks that are so far ahead of UTC.
+func dayIn(at time.Time, ahead time.Duration) day {
+	return dayOf(at.UnixMilli(), int64(ahead/time.Second))
 }
 
 // run follows the topic and offers missing salts until ctx ends.
@@ -170,18 +193,22 @@ func parseSalt(b []byte) (day, sipKey, bool) {
 	if err != nil || err2 != nil || err3 != nil || len(raw) != 16 {
 		return 0, sipKey{}, false
 	}
-	return dayOf(at.UnixMilli()), newSipKey([16]byte(raw)), true
+	return dayIn(at, 0), newSipKey([16]byte(raw)), true
 }
 
 // update changes the salts and removes those that are no longer needed.
 func (s *salts) update(change func(map[day]sipKey)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	oldest := dayOf(time.Now().UnixMilli() - previousIDSpan - saltGrace)
+	const kept = (previousIDSpan + saltGrace) * time.Millisecond // after the end of a day
+	oldest := dayIn(time.Now().Add(-kept), lastZone)
 	byDay := maps.Clone(*s.byDay.Load())
 	change(byDay)
 	maps.DeleteFunc(byDay, func(d day, _ sipKey) bool { return d < oldest })
 	s.byDay.Store(&byDay)
+	if !s.complete.Load() && len(s.missing(time.Now(), 0)) == 0 {
+		s.complete.Store(true)
+	}
 }
 
 // offer makes missing salts once the topic has been read to its end, and removes old ones, until ctx
@@ -206,22 +233,18 @@ func (s *salts) offer(ctx context.Context) {
 
 // untilOffer is the time until offer may have something to do.
 func (s *salts) untilOffer() time.Duration {
-	now := time.Now()
-	if !s.has(now) || !s.has(now.Add(saltLead)) {
+	if len(s.missing(time.Now(), saltLead)) > 0 {
 		return saltInterval
 	}
-	return retry.UntilNext(saltLookInterval) // days begin at its multiples
+	return retry.UntilNext(saltLookInterval) // salts are due at its multiples
 }
 
 func (s *salts) offerMissing(ctx context.Context) {
-	now := time.Now()
-	for _, at := range [...]time.Time{now, now.Add(saltLead)} {
-		if s.has(at) {
-			continue
-		}
+	for _, d := range s.missing(time.Now(), saltLead) {
 		var raw [16]byte
 		_, _ = rand.Read(raw[:]) // never fails
-		rec := saltRecord{Day: at.UTC().Format(time.DateOnly), Salt: hex.EncodeToString(raw[:])}
+		date := time.UnixMilli(int64(d) * dayMS).UTC()
+		rec := saltRecord{Day: date.Format(time.DateOnly), Salt: hex.EncodeToString(raw[:])}
 		v, err := json.Marshal(rec)
 		if err == nil {
 			_, err = s.topic.ProduceKeyed(ctx, topic.Salts, []byte(rec.Day), v)

@@ -7,15 +7,11 @@ import (
 	"github.com/dchest/siphash"
 )
 
-// previousIDSpan is how long into a UTC day an event also has its visitor's id of the day before, in ms.
-const previousIDSpan = 10 * 60 * 1000
-
-const dayMS = 86_400_000
-
-// day is a UTC day, as days since 1970.
-type day int64
-
-func dayOf(ms int64) day { return day(ms / dayMS) }
+// visitor is the sender of a beacon of a site.
+type visitor struct {
+	key   []byte // see appendVisitorKey
+	clock *siteClock
+}
 
 // sipKey is a key of SipHash-2-4.
 type sipKey [2]uint64

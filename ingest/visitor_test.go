@@ -12,7 +12,7 @@ import (
 // What is stored of an event's id depends on the day's salt, and on nothing that stays: with the keys of the
 // cluster and the client's id no address can be found once the salt is gone.
 func TestStoredEventID(t *testing.T) {
-	s := newSalts(nil, slog.New(slog.DiscardHandler))
+	s := newSalts(nil, newSiteClocks(), slog.New(slog.DiscardHandler))
 	const today = day(20_780)
 	s.byDay.Store(&map[day]sipKey{today - 1: {1, 2}, today: {3, 4}})
 	key := appendVisitorKey(nil, "example.com", netip.MustParseAddr("192.0.2.1"), "agent")
@@ -20,7 +20,7 @@ func TestStoredEventID(t *testing.T) {
 	stamped := func(key []byte, client string, at int64) event.Event {
 		t.Helper()
 		e := event.Event{HasID: true, ID: clientID(nil, "example.com", client)}
-		if err := s.stamp(&e, key, at); err != nil {
+		if err := s.stamp(&e, &visitor{key, utcClock}, at); err != nil {
 			t.Fatal(err)
 		}
 		return e
@@ -50,10 +50,10 @@ func TestStoredEventID(t *testing.T) {
 	if x := stamped(key, "a", midnight); x.ID == after.ID {
 		t.Error("the id doesn't depend on the day's salt")
 	}
-	if e := (event.Event{}); s.stamp(&e, key, midnight) != nil || e.HasID || e.HasPreviousID {
+	if e := (event.Event{}); s.stamp(&e, &visitor{key, utcClock}, midnight) != nil || e.HasID || e.HasPreviousID {
 		t.Errorf("an event without a client's id: %+v", e)
 	}
-	err := s.stamp(&event.Event{}, key, midnight+30*dayMS)
+	err := s.stamp(&event.Event{}, &visitor{key, utcClock}, midnight+30*dayMS)
 	if !errors.Is(err, errNoSalt) || len(s.wake) != 1 {
 		t.Errorf("after a jump of the clock: %v, and a salt is made within a minute instead of now", err)
 	}

@@ -20,7 +20,7 @@ import (
 func start(t *testing.T) (*Publisher, *logtest.Cluster) {
 	t.Helper()
 	c := logtest.Start(t)
-	stamp := func(e *event.Event, _ []byte, at int64) error { e.Time = at; return nil }
+	stamp := func(e *event.Event, _ any, at int64) error { e.Time = at; return nil }
 	deps := Deps{Broker: c.Client, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()}
 	p, err := New(stamp, deps)
 	if err != nil {

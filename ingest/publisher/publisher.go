@@ -56,9 +56,9 @@ type eventLog interface {
 	Refresh()
 }
 
-// Stamp sets the time of an event (ms since 1970, UTC) and the ids that depend on it. visitorKey is the
-// argument of Add.
-type Stamp func(e *event.Event, visitorKey []byte, at int64) error
+// Stamp sets the time of an event (ms since 1970, UTC) and what depends on it. visitor is the argument of
+// Add.
+type Stamp func(e *event.Event, visitor any, at int64) error
 
 // Deps are the parts that a Publisher works with. It neither starts nor closes them.
 type Deps struct {
@@ -115,8 +115,8 @@ func (p *Publisher) Open(partitions int) {
 
 // Add stamps an event and adds it to the current envelope of a partition. An error means that the event
 // isn't taken.
-func (p *Publisher) Add(partition int, e *event.Event, visitorKey []byte) (*Envelope, error) {
-	return p.writers[partition].add(e, visitorKey)
+func (p *Publisher) Add(partition int, e *event.Event, visitor any) (*Envelope, error) {
+	return p.writers[partition].add(e, visitor)
 }
 
 // CountDropped tallies a beacon that is dropped for a reason; see event.Tally. A tally is sent with the

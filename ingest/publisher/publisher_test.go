@@ -117,7 +117,7 @@ func publish(t *testing.T, partitions int, f func(m *memory, p *Publisher, stop 
 // publisher starts a publisher. stop may be called more than once.
 func (m *memory) publisher(t *testing.T, disk *spool.Spool, partitions int) (p *Publisher, stop func()) {
 	t.Helper()
-	stamp := func(e *event.Event, _ []byte, at int64) error { e.Time = at; return nil }
+	stamp := func(e *event.Event, _ any, at int64) error { e.Time = at; return nil }
 	p, err := New(stamp, Deps{
 		Broker: m, Spool: disk, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
 		Watched: func() bool { return !m.unwatched.Load() },

@@ -69,7 +69,7 @@ func (w *partitionWriter) now() int64 {
 	return w.lastTime
 }
 
-func (w *partitionWriter) add(e *event.Event, visitorKey []byte) (*Envelope, error) {
+func (w *partitionWriter) add(e *event.Event, visitor any) (*Envelope, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -84,7 +84,7 @@ func (w *partitionWriter) add(e *event.Event, visitorKey []byte) (*Envelope, err
 	}
 	at := w.now()
 	w.p.touch(at)
-	if err := w.p.stamp(e, visitorKey, at); err != nil {
+	if err := w.p.stamp(e, visitor, at); err != nil {
 		return nil, err
 	}
 	env := w.open

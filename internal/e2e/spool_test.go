@@ -338,7 +338,7 @@ func (l *singleNode) accepts(t *testing.T, limit time.Duration, what string) {
 	})
 }
 
-// No disk has a salt two days after the salt was made: Kafka deletes segments that are older than the
+// No disk has a salt 52 hours after the salt was made: Kafka deletes segments that are older than the
 // topic's retention, and a segment closes within an hour. The broker of this test checks retention every
 // half second.
 func TestSaltsLeaveTheDisk(t *testing.T) {
@@ -354,8 +354,8 @@ func TestSaltsLeaveTheDisk(t *testing.T) {
 	now := time.Now()
 	salts := map[time.Duration]string{
 		-73 * time.Hour: "c0ffee00c0ffee00c0ffee00c0ffee01",
-		-49 * time.Hour: "c0ffee00c0ffee00c0ffee00c0ffee02",
-		-25 * time.Hour: "c0ffee00c0ffee00c0ffee00c0ffee03",
+		-53 * time.Hour: "c0ffee00c0ffee00c0ffee00c0ffee02",
+		-51 * time.Hour: "c0ffee00c0ffee00c0ffee00c0ffee03",
 		-time.Hour:      "c0ffee00c0ffee00c0ffee00c0ffee04",
 	}
 	onDisk := func(salt string) (found bool) {
@@ -368,7 +368,7 @@ func TestSaltsLeaveTheDisk(t *testing.T) {
 		})
 		return found
 	}
-	for _, ago := range []time.Duration{-73 * time.Hour, -49 * time.Hour, -25 * time.Hour, -time.Hour} {
+	for _, ago := range []time.Duration{-73 * time.Hour, -53 * time.Hour, -51 * time.Hour, -time.Hour} {
 		at := now.Add(ago)
 		value := fmt.Sprintf(`{"day":%q,"salt":%q}`, at.UTC().Format(time.DateOnly), salts[ago])
 		eventually(t, 20*time.Second, "the salt is written", func(ctx context.Context) error {
@@ -384,14 +384,14 @@ func TestSaltsLeaveTheDisk(t *testing.T) {
 	}
 	eventually(t, 90*time.Second, "old salts are gone", func(context.Context) error {
 		for ago, salt := range salts {
-			if old := ago < -48*time.Hour; old && onDisk(salt) {
+			if old := ago < -topic.SaltRetention; old && onDisk(salt) {
 				return fmt.Errorf("the salt of %v ago is on disk", ago)
 			}
 		}
 		return nil
 	})
 	for ago, salt := range salts {
-		if ago > -48*time.Hour && !onDisk(salt) {
+		if ago > -topic.SaltRetention && !onDisk(salt) {
 			t.Errorf("the salt of %v ago is gone too early", ago)
 		}
 	}

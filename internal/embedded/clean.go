@@ -22,20 +22,21 @@ import (
 const (
 	// tombstoneAge is how long a tombstone stays, for readers that have read the record which it removes.
 	tombstoneAge = 24 * time.Hour
-	// saltDayEnd is how long after a UTC day its salt is needed: for the first minutes of a day an event has
-	// the visitor's id of the day before.
-	saltDayEnd = 15 * time.Minute
+	// saltDayEnd is how long after a UTC day the salt of its date is needed: the date ends 12 hours later in
+	// the last zone, and for the first minutes of a day an event has the visitor's id of the day before.
+	saltDayEnd = 12*time.Hour + 15*time.Minute
 	// A compacted topic that has grown above compactAbove, and above compactFactor times what it had after
 	// its last compaction, is compacted by a restart of the broker.
 	compactAbove  = 4 << 20
 	compactFactor = 4
 
 	replacementSuffix = ".replacement"
+	topicsFile        = "topics.json"
 )
 
 // clean removes what may not stay on disk.
 func (r *recovery) clean() error {
-	var errs []error
+	errs := []error{r.alterSalts()}
 	for name, p := range r.partitions {
 		switch t := topicOf(name); {
 		case t == topic.Salts:
@@ -47,6 +48,36 @@ func (r *recovery) clean() error {
 	return errors.Join(errs...)
 }
 
+// alterSalts gives the topic of salts its retention, which was shorter in earlier versions.
+func (r *recovery) alterSalts() error {
+	const retention = "retention.ms"
+	spec, _ := topic.Find(topic.Specs(1, 1), topic.Salts)
+	name := filepath.Join(r.logDir(), topicsFile)
+	old, ok := topicSettings(r.logDir())[topic.Salts]
+	if !ok || old[retention] == spec.Settings[retention] {
+		return nil
+	}
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	var state map[string]any
+	if err := json.Unmarshal(b, &state); err != nil {
+		return err
+	}
+	topics, _ := state["topics"].([]any)
+	for _, t := range topics {
+		t, _ := t.(map[string]any)
+		if configs, ok := t["configs"].(map[string]any); ok && t["name"] == topic.Salts {
+			configs[retention] = spec.Settings[retention]
+		}
+	}
+	if b, err = json.Marshal(state); err != nil {
+		return err
+	}
+	return writeSynced(name, b)
+}
+
 // topicSettings returns the settings of the topics, by name.
 func topicSettings(logDir string) map[string]map[string]string {
 	var state struct {
@@ -55,7 +86,7 @@ func topicSettings(logDir string) map[string]map[string]string {
 			Configs map[string]string `json:"configs"`
 		} `json:"topics"`
 	}
-	b, err := os.ReadFile(filepath.Join(logDir, "topics.json"))
+	b, err := os.ReadFile(filepath.Join(logDir, topicsFile))
 	if err != nil || json.Unmarshal(b, &state) != nil {
 		return nil // a new log
 	}

@@ -107,7 +107,7 @@ func (r *recovery) repair() error {
 func (r *recovery) repairState() error {
 	for name, rebuilt := range map[string]func() any{
 		"meta.json":           func() any { return map[string]any{"version": 1, "cluster_id": clusterID} },
-		"topics.json":         r.rebuildTopics,
+		topicsFile:            r.rebuildTopics,
 		"broker_configs.json": nil, "acls.json": nil, "sasl.json": nil, "quotas.json": nil,
 		"seq_windows.json": nil, "session_state.json": nil,
 	} {

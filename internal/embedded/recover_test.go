@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -355,11 +356,16 @@ func TestExpireSalts(t *testing.T) {
 		b.ends = e
 	}
 	midnight := now.Truncate(24 * time.Hour)
-	at(midnight.Add(5 * time.Minute)) // within the seam
+	noon := midnight.Add(12 * time.Hour)
+	at(midnight.Add(20 * time.Minute)) // west of UTC it is yesterday
 	if got := left(); !slices.Equal(got, []string{day(-1), day(0)}) {
-		t.Errorf("within the seam: %v", got)
+		t.Errorf("after midnight UTC: %v", got)
 	}
-	at(midnight.Add(20 * time.Minute))
+	at(noon.Add(5 * time.Minute)) // within the seam of the last zone
+	if got := left(); !slices.Equal(got, []string{day(-1), day(0)}) {
+		t.Errorf("within the last seam: %v", got)
+	}
+	at(noon.Add(20 * time.Minute))
 	if got := left(); !slices.Equal(got, []string{day(0)}) {
 		t.Errorf("behind it: %v", got)
 	}
@@ -376,4 +382,43 @@ func TestExpireSalts(t *testing.T) {
 		t.Errorf("consumed %q", got)
 	}
 	l.close()
+}
+
+// The salts of a data dir from before a date lasted for two days get their retention at a start.
+func TestOldSaltRetention(t *testing.T) {
+	b := newBrokenLog(t)
+	file := b.file(topicsFile)
+	before := topicSettings(b.file(""))
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, _ := topic.Find(topic.Specs(1, 1), topic.Salts)
+	current := spec.Settings["retention.ms"]
+	old := strings.ReplaceAll(string(raw), `"`+current+`"`, `"172800000"`)
+	if old == string(raw) {
+		t.Fatalf("no topic has the retention %s:\n%s", current, raw)
+	}
+	if err := os.WriteFile(file, []byte(old), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.recover()
+	after := topicSettings(b.file(""))
+	for name, settings := range before {
+		if !maps.Equal(settings, after[name]) {
+			t.Errorf("%s has the settings %v, want %v", name, after[name], settings)
+		}
+	}
+	l := openLog(t, b.file(""))
+	defer l.close()
+	r := kmsg.NewPtrDescribeConfigsRequest()
+	resource := kmsg.NewDescribeConfigsRequestResource()
+	resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeTopic, topic.Salts
+	resource.ConfigNames = []string{"retention.ms"}
+	r.Resources = append(r.Resources, resource)
+	got, err := r.RequestWith(t.Context(), l.client)
+	if err != nil || len(got.Resources) != 1 || len(got.Resources[0].Configs) != 1 ||
+		*got.Resources[0].Configs[0].Value != current {
+		t.Errorf("the broker says %+v, %v", got, err)
+	}
 }

@@ -24,7 +24,7 @@ func TestSpecs(t *testing.T) {
 		{Windows, 12, "message.timestamp.after.max.ms", ""},
 		{Sites, 1, "cleanup.policy", "compact"},
 		{Sites, 1, "retention.ms", ""},
-		{Salts, 1, "retention.ms", "172800000"},
+		{Salts, 1, "retention.ms", "187200000"},
 		{DeadLetter, 1, "retention.ms", "2592000000"},
 		{Erasures, 1, "retention.ms", "3888000000"},
 		{Erasures, 1, "cleanup.policy", "delete"},
