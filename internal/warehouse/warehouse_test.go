@@ -116,9 +116,9 @@ func TestMigrateSends(t *testing.T) {
 		applied []uint32
 	}{
 		{"first", nil},
-		{"again", []uint32{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}},
+		{"again", []uint32{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}},
 		{"half", []uint32{1, 2}},
-		{"newer", []uint32{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 4000}},
+		{"newer", []uint32{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 4000}},
 	} {
 		r := &recorder{applied: c.applied}
 		if err := (&DB{r}).Migrate(t.Context()); err != nil {
