@@ -15,12 +15,17 @@ func small() Rules {
 
 const smallWarmUp = 96_000
 
-// midnight, when visitors' ids change, is in the middle of every history.
+// midnight, when the ids of site x change, is in the middle of every history.
 const (
 	start    = int64(1_795_435_200_000)
 	length   = int64(240_000)
 	midnight = start + length/2
 )
+
+// midnightOf returns the midnight of a site: each is in another zone.
+func midnightOf(site string) int64 {
+	return midnight + map[string]int64{"y": -35_000, "z": 45_000}[site]
+}
 
 // sender is an ingest node, or the successor that sends its spool.
 type sender struct {
@@ -40,8 +45,8 @@ type sender struct {
 // history is an adversarial log of one partition. Ingest nodes have wrong and stepping clocks, and some
 // keep promises that their clocks don't. Envelopes and ticks are retried, and copies arrive late. Nodes are
 // cut off, die with or without a successor that sends their spool, or send a close marker. Clients repeat
-// ids, a site loses its visitors, and visitors' ids change at midnight. Language holds who an event is
-// really of, as "v3".
+// ids, a site loses its visitors, and visitors' ids change at their site's midnight. Language holds who an
+// event is really of, as "v3".
 func history(seed uint64) []Envelope {
 	r := rand.New(rand.NewPCG(seed, 1))
 	var log []Envelope
@@ -168,9 +173,9 @@ func (s *sender) add(now int64, e event.Event) {
 	// The id and the time are taken at one moment.
 	who := uint64(e.Language[1])
 	e.Visitor, e.PreviousVisitor = who, 0
-	if e.Time >= midnight {
+	if m := midnightOf(e.Site); e.Time >= m {
 		e.Visitor += 1000
-		if e.Time < midnight+60_000 {
+		if e.Time < m+60_000 {
 			e.PreviousVisitor = who
 		}
 	}
