@@ -80,9 +80,11 @@ func TestSiteMidnight(t *testing.T) {
 		Sum      uint64 `ch:"sum"`
 		Wrong    uint64 `ch:"wrong"`
 	}
-	if err := w.db.Select(t.Context(), &got, "SELECT site, uniqExact(day) AS days, uniqExact(visitor) AS visitors, "+
-		"uniqExact(day, visitor) AS sum, countIf(toDate(ts + toIntervalSecond(utc_offset)) != day) AS wrong "+
-		"FROM events GROUP BY site"); err != nil {
+	if err := w.db.Select(t.Context(), &got,
+		"SELECT site, uniqExact(day) AS days, uniqExact(visitor) AS visitors, "+
+			"uniqExact(day, visitor) AS sum, "+
+			"countIf(toDate(ts + toIntervalSecond(utc_offset)) != day) AS wrong "+
+			"FROM events GROUP BY site"); err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range got {

@@ -398,8 +398,8 @@ func TestStoreEngine(t *testing.T) {
 		User    uint64            `ch:"user"`
 	}
 	if err := w.db.Select(t.Context(), &rows,
-		"SELECT path, props, revenue_micros, scroll_depth, engaged_ms, ts, day, utc_offset, user FROM events "+
-			"WHERE interactive AND name = 'buy' AND NOT late AND fresh"); err != nil {
+		"SELECT path, props, revenue_micros, scroll_depth, engaged_ms, ts, day, utc_offset, user "+
+			"FROM events WHERE interactive AND name = 'buy' AND NOT late AND fresh"); err != nil {
 		t.Fatal(err)
 	}
 	if len(rows) != 1 || rows[0].Path != rich.Path ||

@@ -90,7 +90,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	clocks := newSiteClocks()
-	s := &Service{broker: deps.Broker, log: deps.Log, salts: newSalts(deps.Broker, clocks, deps.Log)}
+	s := &Service{broker: deps.Broker, log: deps.Log}
+	s.salts = newSalts(deps.Broker, clocks, deps.Log)
 	s.enricher, err = enrich.New(enrich.Config{GeoFile: cfg.GeoFile}, deps.Log, deps.Metrics)
 	if err != nil {
 		return nil, err
@@ -111,7 +112,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s.limiter = newSenderLimiter(limits, m)
 	s.intake = &intake{
-		sites: deps.Sites, clocks: clocks, enricher: s.enricher, limits: limits, publisher: s.publisher, metrics: m,
+		sites: deps.Sites, clocks: clocks, enricher: s.enricher, limits: limits, publisher: s.publisher,
+		metrics:     m,
 		cardinality: newCardinalityLimiter(deps.Log, m.others),
 		ackTimeout:  cfg.AckTimeout, respectOptOut: cfg.RespectOptOut,
 	}

@@ -152,7 +152,8 @@ func TestSalts(t *testing.T) {
 			previous != first {
 			t.Errorf("nine past midnight in the last zone: %x %x %v", id, previous, ok)
 		}
-		if id, _, ok := idsOf(nodes[0], "Pacific/Kiritimati", time.Now()); !ok || id == second || id == first {
+		id, _, ok := idsOf(nodes[0], "Pacific/Kiritimati", time.Now())
+		if !ok || id == second || id == first {
 			t.Errorf("at the same time in the first zone: %x %v", id, ok)
 		}
 		if byDay := *nodes[0].byDay.Load(); len(byDay) != 3 {

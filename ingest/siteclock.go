@@ -132,7 +132,8 @@ func (c *siteClock) day(t time.Time) (begin, end time.Time) {
 		}
 		until = next.until // a change of the clocks within the day
 	}
-	return time.UnixMilli(s.previousUntil - previousIDSpan).In(c.location), time.UnixMilli(until).In(c.location)
+	begin = time.UnixMilli(s.previousUntil - previousIDSpan)
+	return begin.In(c.location), time.UnixMilli(until).In(c.location)
 }
 
 // maxSiteClocks bounds the clocks in memory. What is lost with the clocks above it is the knowledge of a zone

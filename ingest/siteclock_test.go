@@ -32,8 +32,9 @@ func countSpan(zone *time.Location, at int64) (d day, offset int32, previous day
 func TestSiteDays(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	seams, changes := 0, 0
-	for _, name := range []string{"UTC", "Europe/Berlin", "Pacific/Niue", "America/St_Johns", "Asia/Kathmandu",
-		"Pacific/Chatham", "Pacific/Apia", "Pacific/Kwajalein", "America/Havana", "America/Sao_Paulo",
+	for _, name := range []string{"UTC", "Europe/Berlin", "Pacific/Niue", "America/St_Johns",
+		"Asia/Kathmandu", "Pacific/Chatham", "Pacific/Apia", "Pacific/Kwajalein", "America/Havana",
+		"America/Sao_Paulo",
 		"Asia/Beirut", "Australia/Lord_Howe", "Africa/Casablanca", "America/Caracas", "Antarctica/Troll",
 		"Pacific/Kiritimati", "Etc/GMT+12", "America/Adak"} {
 		zone, err := time.LoadLocation(name)
@@ -146,7 +147,9 @@ func TestSiteMidnight(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := newStamper(t, midnight)
-		at := func(after time.Duration) event.Event { return s.at("example.com", c.zone, midnight.Add(after)) }
+		at := func(after time.Duration) event.Event {
+			return s.at("example.com", c.zone, midnight.Add(after))
+		}
 		before, after := at(-time.Millisecond), at(0)
 		late, later := at(10*time.Minute-time.Millisecond), at(10*time.Minute)
 		if after.Visitor == before.Visitor || after.PreviousVisitor != before.Visitor ||

@@ -50,10 +50,11 @@ func TestStoredEventID(t *testing.T) {
 	if x := stamped(key, "a", midnight); x.ID == after.ID {
 		t.Error("the id doesn't depend on the day's salt")
 	}
-	if e := (event.Event{}); s.stamp(&e, &visitor{key, utcClock}, midnight) != nil || e.HasID || e.HasPreviousID {
+	v := visitor{key, utcClock}
+	if e := (event.Event{}); s.stamp(&e, &v, midnight) != nil || e.HasID || e.HasPreviousID {
 		t.Errorf("an event without a client's id: %+v", e)
 	}
-	err := s.stamp(&event.Event{}, &visitor{key, utcClock}, midnight+30*dayMS)
+	err := s.stamp(&event.Event{}, &v, midnight+30*dayMS)
 	if !errors.Is(err, errNoSalt) || len(s.wake) != 1 {
 		t.Errorf("after a jump of the clock: %v, and a salt is made within a minute instead of now", err)
 	}

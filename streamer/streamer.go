@@ -23,6 +23,7 @@ import (
 	"nowcast/streamer/access"
 	"nowcast/streamer/admin"
 	"nowcast/streamer/api"
+	"nowcast/streamer/backfill"
 	"nowcast/streamer/board"
 	"nowcast/streamer/eraser"
 	"nowcast/streamer/history"
@@ -62,6 +63,7 @@ type Service struct {
 	handlers  handlers
 	eraser    *eraser.Worker // nil: there is no ClickHouse
 	retention *retention.Worker
+	backfill  *backfill.Worker
 	dashboard dashboard
 }
 
@@ -117,6 +119,8 @@ func New(cfg Config, d Deps) (*Service, error) {
 		if s.retention, err = retention.New(d.Warehouse, policy, d.Log, d.Metrics); err != nil {
 			return nil, err
 		}
+		zones := func() map[string]string { return zonesOf(d.Sites) }
+		s.backfill = backfill.New(d.Warehouse, zones, d.Log)
 	}
 	s.handlers = handlers{
 		access.NewHandlers(control, cfg.Version, s.fail),
@@ -214,6 +218,15 @@ func policyOf(sites *site.Registry) retention.Policy {
 	return p
 }
 
+// zonesOf returns the sites' time zones.
+func zonesOf(sites *site.Registry) map[string]string {
+	zones := map[string]string{}
+	for _, st := range sites.Sites() {
+		zones[st.Domain] = st.Timezone
+	}
+	return zones
+}
+
 // Viewers returns how many streams are open.
 func (s *Service) Viewers() int { return s.live.Viewers() }
 
@@ -227,9 +240,9 @@ func (s *Service) Degraded() map[string]string { return s.live.Degraded() }
 // before the service and its HTTP server end.
 func (s *Service) Drain(ctx context.Context) error { return s.live.Drain(ctx) }
 
-// Run tails the windows topic, serves viewers and carries out erasures until ctx ends.
+// Run tails the windows topic, serves viewers and looks after the rows of ClickHouse until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
-	var erasing sync.WaitGroup
+	var erasing sync.WaitGroup // and other work on rows
 	defer erasing.Wait()
 	if s.eraser != nil {
 		ctx, stop := context.WithCancel(ctx)
@@ -238,6 +251,11 @@ func (s *Service) Run(ctx context.Context) error {
 		erasing.Go(func() {
 			if s.sites.Wait(ctx) == nil {
 				s.retention.Run(ctx)
+			}
+		})
+		erasing.Go(func() {
+			if s.sites.Wait(ctx) == nil {
+				s.backfill.Run(ctx)
 			}
 		})
 	}

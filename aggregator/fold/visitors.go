@@ -140,8 +140,8 @@ func (t *visitors) erase(x *visitor) {
 
 // find returns a visitor, or absent and nil. It bridges the midnight of a site, when the ids of its visitors
 // change: in the first minutes of the day an event carries the previous id as well. A visitor found by either
-// id is one visitor and has both from then on. Nodes cross midnight at slightly different moments, so an event
-// with the old id may follow one with the new id.
+// id is one visitor and has both from then on. Nodes cross midnight at slightly different moments, so an
+// event with the old id may follow one with the new id.
 func (t *visitors) find(id, previous uint64, site int32) (int32, *visitor) {
 	if slot, found := t.search(id, site); found {
 		v := t.table[slot]

@@ -29,8 +29,8 @@ const (
 // deletes a record up to segment.ms (7 days by default) after the 30 days of the events topic.
 const ErasureRetention = 45 * 24 * time.Hour
 
-// SaltRetention is how long the salt of a date is kept. It is made an hour before the date begins in the first
-// zone (UTC+14) and used until some minutes after it has ended in the last one (UTC-12).
+// SaltRetention is how long the salt of a date is kept. It is made an hour before the date begins in the
+// first zone (UTC+14) and used until some minutes after it has ended in the last one (UTC-12).
 const SaltRetention = 52 * time.Hour
 
 // Group returns the consumer group of one of the aggregator's lanes.
@@ -71,7 +71,8 @@ func Specs(partitions, replication int) []Spec {
 		spec(Sites, 1, "compact", 0),
 		// Kafka deletes whole closed segments. With its default of a week a segment, a salt would
 		// outlive its retention.
-		spec(Salts, 1, "delete", SaltRetention, "segment.ms", strconv.FormatInt(time.Hour.Milliseconds(), 10)),
+		spec(Salts, 1, "delete", SaltRetention,
+			"segment.ms", strconv.FormatInt(time.Hour.Milliseconds(), 10)),
 		spec(DeadLetter, 1, "delete", 30*day),
 		spec(Erasures, 1, "delete", ErasureRetention),
 	}

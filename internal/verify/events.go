@@ -69,7 +69,8 @@ func (r *run) compareEvents(ctx context.Context, p int, rc *recount, to int64) e
 }
 
 // compareEvent compares a row of the table with the log.
-func (r *run) compareEvent(p int, rc *recount, e *event.Event, offset int64, index uint16, late, fresh bool) {
+func (r *run) compareEvent(p int, rc *recount, e *event.Event, offset int64, index uint16,
+	late, fresh bool) {
 	r.report.EventRows++
 	d := Difference{In: inEventsTable, Site: e.Site, Second: e.Time / 1000, Partition: p,
 		Position: eventPosition(p, offset, index)}
@@ -102,8 +103,8 @@ func (r *run) compareEvent(p int, rc *recount, e *event.Event, offset int64, ind
 	r.report.differ(d)
 }
 
-// equals reports whether a row has what the log has of the event. The row of an event without a day is of UTC's
-// day, or of the site's once its offset from UTC is filled in.
+// equals reports whether a row has what the log has of the event. The row of an event without a day is of
+// UTC's day, or of the site's once its offset from UTC is filled in.
 func (x *storedEvent) equals(row *event.Event, late, fresh bool) bool {
 	if x.undated {
 		offset := row.UTCOffset
