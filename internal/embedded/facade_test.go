@@ -103,6 +103,9 @@ type event struct {
 	Channel        string            `ch:"channel"`
 	City           string            `ch:"city"`
 	Screen         string            `ch:"screen"`
+	Day            time.Time         `ch:"day"`
+	UTCOffset      int32             `ch:"utc_offset"`
+	User           uint64            `ch:"user"`
 }
 
 // someEvent returns an event with a distinct value in every column, with characters that text formats
@@ -113,7 +116,8 @@ func someEvent(site string, n int) event {
 		KPart: 7, KOff: math.MaxUint64, KIdx: 65535, Kind: "custom",
 		Props:         map[string]string{"plan": "pro\n\nplus", "naïve 'key'": "\t\\N\x00"},
 		RevenueMicros: math.MinInt64, Currency: "EUR", ScrollDepth: 255, EngagedMS: math.MaxUint32,
-		Interactive: true, Late: n%2 == 0, Fresh: true}
+		Interactive: true, Late: n%2 == 0, Fresh: true, Day: time.Date(2026, 1, 3, 0, 0, 0, 0, time.UTC),
+		UTCOffset: math.MinInt32, User: math.MaxUint64}
 	v := reflect.ValueOf(&e).Elem()
 	for i := range v.NumField() {
 		if f := v.Field(i); f.Kind() == reflect.String && f.String() == "" {
@@ -158,7 +162,10 @@ func testTypes(t *testing.T, dsn string, db *warehouse.DB) {
 				if !got[i].TS.Equal(want[i].TS) || !maps.Equal(got[i].Props, want[i].Props) {
 					t.Errorf("got %v %q, want %v %q", got[i].TS, got[i].Props, want[i].TS, want[i].Props)
 				}
-				got[i].TS, got[i].Props = want[i].TS, want[i].Props
+				if !got[i].Day.Equal(want[i].Day) {
+					t.Errorf("got the day %v, want %v", got[i].Day, want[i].Day)
+				}
+				got[i].TS, got[i].Props, got[i].Day = want[i].TS, want[i].Props, want[i].Day
 				if !reflect.DeepEqual(got[i], want[i]) {
 					t.Errorf("got %+v, want %+v", got[i], want[i])
 				}

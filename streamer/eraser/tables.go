@@ -49,7 +49,7 @@ const selectVisitor = `SELECT toJSONString(tuple(
     ts AS time, kind, name, hostname, path, referrer, source, channel,
     utm_source, utm_medium, utm_campaign, utm_content, utm_term, country, region, city, device, screen,
     browser, browser_version, os, os_version, language, props, revenue_micros, currency, scroll_depth,
-	engaged_ms))
+    engaged_ms, day, utc_offset, user))
 FROM events FINAL
 WHERE site = {site:String} AND visitor = {visitor:UInt64} AND ts >= fromUnixTimestamp64Milli({since:Int64},
 	'UTC')
