@@ -37,9 +37,16 @@ type knownSites struct{}
 func (knownSites) Wait(context.Context) error { return nil }
 func (knownSites) PartitionKey() [16]byte     { return [16]byte{1, 2, 3} }
 func (knownSites) Lookup(domain string) (site.Site, bool) {
-	all := []string{"example.com", "other.example", "localhost", "www.third.example"}
-	return site.Site{Domain: domain}, slices.Contains(all, domain)
+	all := []string{"example.com", "other.example", "localhost", "www.third.example", farSite}
+	s := site.Site{Domain: domain}
+	if domain == farSite {
+		s.Timezone = "Pacific/Kiritimati"
+	}
+	return s, slices.Contains(all, domain)
 }
+
+// farSite is 14 hours ahead of UTC.
+const farSite = "far.example"
 
 // world is a service behind HTTP, with a log in this process.
 type world struct {

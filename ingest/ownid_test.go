@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestOwnID compares the id that a visitor is shown with the one in the log. Only the sender's own id is
@@ -35,6 +36,23 @@ func TestOwnID(t *testing.T) {
 	events := w.events(t)
 	if len(events) != 1 || fmt.Sprintf("%016x", events[0].Visitor) != own {
 		t.Errorf("the log has %+v, and %s was shown", events, own)
+	}
+	// A site's day is the one on its clocks.
+	_, a = ask(farSite, "8.8.8.8", chrome)
+	var v struct{ From, Until time.Time }
+	if err := json.Unmarshal([]byte(a.body), &v); err != nil {
+		t.Fatal(err, a.body)
+	}
+	zone := time.FixedZone("", 14*3600)
+	y, m, d := time.Now().In(zone).Date()
+	if midnight := time.Date(y, m, d, 0, 0, 0, 0, zone); !v.From.Equal(midnight) ||
+		!v.Until.Equal(midnight.AddDate(0, 0, 1)) {
+		t.Errorf("the day of %s is %s, want it to begin at %s", farSite, a.body, midnight)
+	}
+	w.post(t, `{"n":"pageview","u":"https://`+farSite+`/a"}`, "X-Forwarded-For", "8.8.8.8")
+	events = w.events(t)
+	if far := events[len(events)-1]; far.UTCOffset != 14*3600 || int64(far.Day) != v.From.Unix()/86_400+1 {
+		t.Errorf("%+v isn't of the day from %s", far, v.From)
 	}
 	for _, c := range []struct {
 		site, addr, agent string

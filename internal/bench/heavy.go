@@ -20,7 +20,7 @@ const (
 	heavyRows = 2_000_000
 	// Seven days of a busy site, four events a visitor.
 	heavyEvents = `INSERT INTO events (site, ts, visitor, id, kpart, koff, kind, name, hostname,
-    path, source, country, device, browser, interactive, fresh)
+    path, source, country, device, browser, interactive, fresh, utc_offset)
 SELECT '` + heavySite + `',
     now64(3, 'UTC')
         - toIntervalMillisecond(1000 + sipHash64(intDiv(number, 4)) %% 560000000 + number %% 4 * 40000),
@@ -28,7 +28,7 @@ SELECT '` + heavySite + `',
     '` + heavySite + `',
     concat('/section-', toString(number %% 37), '/article-', toString(sipHash64(number) %% 5000)),
     ['', 'Google', 'Bing', 'Hacker News'][number %% 4 + 1], ['DE', 'FR', 'US', 'GB', 'IN'][number %% 5 + 1],
-    ['Desktop', 'Mobile'][number %% 2 + 1], ['Chrome', 'Safari', 'Firefox'][number %% 3 + 1], 1, 1
+    ['Desktop', 'Mobile'][number %% 2 + 1], ['Chrome', 'Safari', 'Firefox'][number %% 3 + 1], 1, 1, 0
 FROM numbers(%d, %d)`
 )
 
