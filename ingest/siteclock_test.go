@@ -205,7 +205,7 @@ func TestZoneChange(t *testing.T) {
 	if back.Visitor != one.Visitor || back.PreviousVisitor != two.Visitor || back.Day != one.Day {
 		t.Errorf("back to the west: %+v", back)
 	}
-	// Where both have the same date, nothing but the offset changes.
+	// Where both have the same date, only the offset changes.
 	same := at("Pacific/Pago_Pago", 21*time.Minute)
 	if same.Visitor != back.Visitor || same.PreviousVisitor != 0 {
 		t.Errorf("to a zone with the same date: %+v", same)

@@ -27,7 +27,7 @@ const (
 	lookEvery  = time.Hour       // old events may come from the log as long as that has them
 	tablesWait = time.Minute     // between looks for the tables
 	failedWait = 10 * time.Minute
-	maxSites   = 500 // named in one statement
+	maxSites   = 2000 // named in one statement
 )
 
 var (
