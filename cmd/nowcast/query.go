@@ -43,8 +43,8 @@ Examples:
 	nowcast query --site example.com --range day
 	nowcast query --site example.com --range 30d --by source --metrics visitors,bounce_rate --limit 10
 	nowcast query --site example.com --range 2026-11-01,2026-11-30 --by day --order 'day asc' --csv
-	nowcast query --site example.com --by page --filter 'country is DE, AT' --filter 'page contains not /docs/'
-	nowcast query '{"site_id":"example.com","metrics":["visitors"],"date_range":"7d","dimensions":["event:page"]}'
+	nowcast query --site example.com --by page --filter 'country is DE, AT' --filter 'page contains not /doc'
+	nowcast query '{"site_id":"example.com","metrics":["visitors","pageviews"],"date_range":"7d"}'
 	nowcast query query.json --json`
 }
 

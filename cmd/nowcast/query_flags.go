@@ -132,7 +132,7 @@ func parseFilter(text string) (filter []any, err error) {
 func splitValues(text string) (values []string, err error) {
 	for {
 		text = strings.TrimLeft(text, " ")
-		value := ""
+		var value string
 		if quoted, err := strconv.QuotedPrefix(text); err == nil && text[0] == '"' {
 			if value, err = strconv.Unquote(quoted); err != nil {
 				return nil, fmt.Errorf("read %s: %w", quoted, err)

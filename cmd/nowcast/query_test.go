@@ -49,7 +49,8 @@ func (q *queryStub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 const bySource = `{"results":[{"metrics":[1204,41],"dimensions":["Google"]},` +
-	`{"metrics":[7,null],"dimensions":["\u001b[31mred\u202e"]},{"metrics":[3,0],"dimensions":["日本, \"x\""]}],` +
+	`{"metrics":[7,null],"dimensions":["\u001b[31mred\u202e"]},` +
+	`{"metrics":[3,0],"dimensions":["日本, \"x\""]}],` +
 	`"meta":{"total_rows":9,"warnings":[{"code":"log_cut","warning":"The server lost its power."}]},` +
 	`"query":{"site_id":"example.com","metrics":["visitors","bounce_rate"],"dimensions":["visit:source"],` +
 	`"date_range":["2026-11-23T00:00:00+01:00","2026-11-29T23:59:59+01:00"]}}`
@@ -138,7 +139,8 @@ Warning: The server lost its power.
 	if code != 0 || out != table || errs != "" {
 		t.Errorf("%d\n%s%s\nwant\n%s", code, out, errs, table)
 	}
-	const rows = "visit:source,visitors,bounce_rate\nGoogle,1204,41\n\x1b[31mred\u202e,7,\n\"日本, \"\"x\"\"\",3,0\n"
+	const rows = "visit:source,visitors,bounce_rate\nGoogle,1204,41\n" +
+		"\x1b[31mred\u202e,7,\n\"日本, \"\"x\"\"\",3,0\n"
 	code, out, errs, _ = ask(t, bySource, "", "--site", "example.com", "--csv")
 	if code != 0 || out != rows || errs != "Warning: The server lost its power.\n" {
 		t.Errorf("%d\n%s%s", code, out, errs)
