@@ -229,3 +229,35 @@ func TestQueryTableFitsTerminal(t *testing.T) {
 		}
 	}
 }
+
+// The examples of the help, of README.md and of docs/assistants.md are queries that the API takes.
+func TestQueryExamples(t *testing.T) {
+	text := queryCmd{}.Help()
+	for _, name := range []string{"../../README.md", "../../docs/assistants.md"} {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += "\n" + string(b)
+	}
+	const written = `{"site_id":"example.com","metrics":["visits"],"date_range":"day"}`
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("query.json", []byte(written), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	examples := 0
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, " < ")
+		args := words(strings.TrimPrefix(strings.TrimSpace(line), "bin/"))
+		if len(args) < 3 || args[0] != "nowcast" || args[1] != "query" || args[2] == "--help" {
+			continue
+		}
+		examples++
+		if code, _, errs, asked := ask(t, bySource, written, args[2:]...); code != 0 || asked == "" {
+			t.Errorf("%s: %d %s", line, code, errs)
+		}
+	}
+	if examples != 12 {
+		t.Errorf("%d examples, want 12", examples)
+	}
+}
