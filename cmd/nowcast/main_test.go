@@ -225,7 +225,7 @@ func TestRefusals(t *testing.T) {
 			[]string{"topics", "--kafka", free(t), "--timeout", "300ms"}},
 		{"no server", "start it with `nowcast all`", []string{"load", "--server", "http://" + free(t)}},
 		{"no key", "there is no key", []string{"site", "list"}},
-		{"no address for mcp", "--server: localhost is no address",
+		{"no address for mcp", "--server: it is no address: give one as",
 			[]string{"mcp", "--key", "nck_x", "--server", "localhost"}},
 		{"mcp's port taken", "--listen: address " + used + " is taken", []string{"mcp", "--listen", used}},
 		{"no server for site", "start it with `nowcast all`",

@@ -48,8 +48,8 @@ const instructions = `Numbers of web sites from Nowcast: who is there now, and h
 // New makes a server. It starts nothing.
 func New(cfg Config) (*Server, error) {
 	base, err := url.Parse(cfg.Server)
-	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
-		return nil, fmt.Errorf("%s is no address: give one as http://127.0.0.1:8080", cfg.Server)
+	if err != nil || base.Host == "" || base.User != nil || base.Scheme != "http" && base.Scheme != "https" {
+		return nil, errors.New("it is no address: give one as http://127.0.0.1:8080")
 	}
 	s := &Server{api: newClient(strings.TrimSuffix(cfg.Server, "/")), key: cfg.Key, hosts: cfg.Hosts}
 	s.mcp = mcp.NewServer(
@@ -79,6 +79,9 @@ func addTool[In, Out any](
 	mcp.AddTool(s.mcp, t,
 		func(ctx context.Context, r *mcp.CallToolRequest, in In) (*mcp.CallToolResult, Out, error) {
 			out, err := run(ctx, s.keyOf(r), in)
+			if err == nil {
+				err = bounded(out)
+			}
 			return nil, out, err
 		})
 }

@@ -17,6 +17,7 @@ import (
 const (
 	maxCalls     = 16               // at a time; others wait
 	maxAnswer    = 16 << 20         // bytes of an answer
+	maxRefusal   = 64 << 10         // bytes of an error response
 	callTimeout  = 60 * time.Second // the API ends queries before
 	frameTimeout = 10 * time.Second // until the first frame of a stream
 )
@@ -148,7 +149,7 @@ const maxSentence = 2000
 // refusal is the error of an error response.
 func (c *client) refusal(r *http.Response) error {
 	var e struct{ Error string }
-	b, err := io.ReadAll(io.LimitReader(r.Body, maxAnswer))
+	b, err := io.ReadAll(io.LimitReader(r.Body, maxRefusal))
 	if err == nil {
 		err = json.Unmarshal(b, &e)
 	}

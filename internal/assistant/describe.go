@@ -2,7 +2,6 @@ package assistant
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -37,10 +36,6 @@ func (s *Server) describe(ctx context.Context, key string, _ describeIn) (descri
 	fields, _ := request["properties"].(map[string]any)
 	if len(fields) == 0 {
 		return describeOut{}, errors.New("the server's contract describes no query")
-	}
-	if b, err := json.Marshal(fields); err != nil || len(b) > maxOutput {
-		return describeOut{}, fmt.Errorf("the server's contract has %d bytes about queries, more than %d",
-			len(b), maxOutput)
 	}
 	return describeOut{fields}, nil
 }

@@ -186,3 +186,63 @@ func TestServeStream(t *testing.T) {
 		cancel()
 	}
 }
+
+// Above the bound a request is told to try again, and the next one is answered once another has ended.
+func TestRequestsAreBounded(t *testing.T) {
+	begun, end := make(chan struct{}, 1), make(chan struct{})
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		begun <- struct{}{}
+		<-end
+		fmt.Fprint(w, `{"sites":[]}`)
+	}))
+	defer api.Close()
+	url := open(t, api.URL)
+	send := func() (int, string) {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+Path, strings.NewReader(
+			`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"sites","arguments":{}}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer nck_a")
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Accept", "application/json, text/event-stream")
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Error(err)
+			return 0, ""
+		}
+		defer res.Body.Close()
+		return res.StatusCode, res.Header.Get("Retry-After")
+	}
+	var wg sync.WaitGroup
+	refused := make(chan int, maxRequests+1)
+	for range maxRequests + 1 {
+		wg.Go(func() {
+			if status, after := send(); status != http.StatusOK {
+				if after != "2" {
+					t.Errorf("%d, try again after %q", status, after)
+				}
+				refused <- status
+			}
+		})
+	}
+	for range maxCalls { // as many as may ask the API at a time
+		<-begun
+	}
+	if status := <-refused; status != http.StatusServiceUnavailable {
+		t.Errorf("one too many: %d", status)
+	}
+	go func() {
+		for range begun { // the others
+		}
+	}()
+	close(end)
+	wg.Wait()
+	if n := len(refused); n > 0 {
+		t.Errorf("%d more were refused", n)
+	}
+	if status, _ := send(); status != http.StatusOK {
+		t.Errorf("afterwards: %d", status)
+	}
+	close(begun)
+}

@@ -3,6 +3,7 @@ package assistant
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -28,7 +29,24 @@ type fake struct {
 	rows  int               // of a query by event:page; 0: those of views
 
 	mu      sync.Mutex
-	queries []history.Query
+	queries []asked
+}
+
+// asked is what the fake reads of a query.
+type asked struct {
+	Site       string `json:"site_id"`
+	Metrics    []string
+	Dates      any `json:"date_range"`
+	Dimensions []string
+	Include    struct {
+		TotalRows bool `json:"total_rows"`
+	}
+	Pagination struct{ Limit int }
+}
+
+type row struct {
+	Metrics    []*float64 `json:"metrics"`
+	Dimensions []string   `json:"dimensions"`
 }
 
 // view is one visitor at a time of the site's clocks.
@@ -105,23 +123,23 @@ func (f *fake) stream(w http.ResponseWriter, r *http.Request, site string) {
 }
 
 func (f *fake) query(w http.ResponseWriter, r *http.Request, site string) {
-	var q history.Query
+	var q asked
 	b, err := io.ReadAll(r.Body)
 	if err == nil {
-		err = json.Unmarshal(b, &q)
+		err = errors.Join(json.Unmarshal(b, new(history.Query)), json.Unmarshal(b, &q))
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		f.refuse(w, http.StatusBadRequest, err.Error())
 		return
-	}
-	if q.SiteID != site {
+	case q.Site != site:
 		f.refuse(w, http.StatusNotFound, "there is no such site, or this key may not read it")
 		return
 	}
 	f.mu.Lock()
 	f.queries = append(f.queries, q)
 	f.mu.Unlock()
-	from, to := f.span(q.DateRange)
+	from, to := f.span(q.Dates)
 	counts, total := map[string]float64{}, 0.0
 	for _, v := range f.views {
 		if !v.at.Before(from) && !v.at.After(to) {
@@ -129,34 +147,35 @@ func (f *fake) query(w http.ResponseWriter, r *http.Request, site string) {
 			total++
 		}
 	}
-	a := history.Response{Results: []history.Row{}, Query: history.Echo{SiteID: site, Metrics: q.Metrics,
-		Dimensions: q.Dimensions, DateRange: [2]string{stamp(from), stamp(to)}}}
+	rows, meta := []row{}, map[string]any{}
 	switch {
 	case len(q.Dimensions) == 0:
-		a.Results = append(a.Results, history.Row{Metrics: metrics(q, total), Dimensions: []string{}})
+		rows = append(rows, row{q.values(total), []string{}})
 	case q.Dimensions[0] == "event:page":
-		for i := range min(f.rows, q.Limit) {
-			a.Results = append(a.Results, history.Row{Metrics: metrics(q, float64(i)),
-				Dimensions: []string{fmt.Sprint("/", strings.Repeat("x", 500), i)}})
+		for i := range min(f.rows, q.Pagination.Limit) {
+			page := fmt.Sprint("/", strings.Repeat("x", 500), i)
+			rows = append(rows, row{q.values(float64(i)), []string{page}})
 		}
 	default:
 		for source, n := range counts {
-			a.Results = append(a.Results, history.Row{Metrics: metrics(q, n), Dimensions: []string{source}})
+			rows = append(rows, row{q.values(n), []string{source}})
 		}
 	}
 	if q.Include.TotalRows {
-		n := uint64(max(len(counts), f.rows))
-		a.Meta.TotalRows = &n
+		meta["total_rows"] = max(len(counts), f.rows)
 	}
 	if from.Equal(clock("2026-11-28 00:00:00")) {
-		a.Meta.Warnings = []history.Warning{{Code: "log_cut", Warning: "The server lost its power."}}
+		meta["warnings"] = []map[string]string{{"code": "log_cut", "warning": "The server lost its power."}}
 	}
-	_ = json.NewEncoder(w).Encode(a)
+	_ = json.NewEncoder(w).Encode(map[string]any{"results": rows, "meta": meta, "query": map[string]any{
+		"site_id": site, "metrics": q.Metrics, "dimensions": q.Dimensions,
+		"date_range": []string{stamp(from), stamp(to)}}})
 }
 
-func metrics(q history.Query, n float64) (out []*float64) {
+// values are the metrics of a row: n for each but a mean, which there isn't.
+func (q asked) values(n float64) (out []*float64) {
 	for _, m := range q.Metrics {
-		if m == history.BounceRate {
+		if m == "bounce_rate" {
 			out = append(out, nil)
 		} else {
 			out = append(out, &n)
@@ -166,23 +185,26 @@ func metrics(q history.Query, n float64) (out []*float64) {
 }
 
 // span resolves a date range by the site's clocks.
-func (f *fake) span(r history.DateRange) (from, to time.Time) {
+func (f *fake) span(dates any) (from, to time.Time) {
 	today := f.now.Truncate(24 * time.Hour)
-	switch r.Name {
+	switch dates {
 	case "day":
 		return today, today.Add(24*time.Hour - time.Second)
 	case "7d":
 		return today.AddDate(0, 0, -7), today.Add(-time.Second)
 	case "24h":
 		return f.now.Add(time.Second - 24*time.Hour), f.now
-	case "":
-	default:
-		f.t.Errorf("the fake has no range %s", r.Name)
 	}
-	if len(r.From) == len(time.DateOnly) {
-		return clock(r.From + " 00:00:00"), clock(r.To + " 23:59:59")
+	ends, ok := dates.([]any)
+	if !ok {
+		f.t.Errorf("the fake has no range %v", dates)
+		return f.now, f.now
 	}
-	return clock(strings.Replace(r.From, "T", " ", 1)), clock(strings.Replace(r.To, "T", " ", 1))
+	first, last := ends[0].(string), ends[1].(string)
+	if len(first) == len(time.DateOnly) {
+		return clock(first + " 00:00:00"), clock(last + " 23:59:59")
+	}
+	return clock(strings.Replace(first, "T", " ", 1)), clock(strings.Replace(last, "T", " ", 1))
 }
 
 func stamp(t time.Time) string { return t.Format(localLayout) + "+01:00" }

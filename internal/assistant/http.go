@@ -14,6 +14,9 @@ const Path = "/mcp"
 // maxRequest bounds what a client sends at once, in bytes. The API takes queries of 256 KB.
 const maxRequest = 512 << 10
 
+// maxRequests bounds how many requests are answered at a time. Others are told to try again.
+const maxRequests = 64
+
 // Handler answers over streamable HTTP, without sessions. It refuses a request that names another host
 // (against DNS rebinding), that a page of another origin makes, or that has no key of its own.
 func (s *Server) Handler() (http.Handler, error) {
@@ -26,7 +29,7 @@ func (s *Server) Handler() (http.Handler, error) {
 			PropagateRequestCancellation: true,
 			DisableLocalhostProtection:   true, // s.hosts are checked instead
 		})
-	origins := http.NewCrossOriginProtection()
+	origins, running := http.NewCrossOriginProtection(), make(chan struct{}, maxRequests)
 	return s.hosts.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -43,7 +46,15 @@ func (s *Server) Handler() (http.Handler, error) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			refuse(w, http.StatusUnauthorized, noKey)
 		default:
-			protocol.ServeHTTP(w, r)
+			select {
+			case running <- struct{}{}:
+				defer func() { <-running }()
+				protocol.ServeHTTP(w, r)
+			default:
+				w.Header().Set("Retry-After", "2")
+				refuse(w, http.StatusServiceUnavailable,
+					"too many requests are running; try again in a moment")
+			}
 		}
 	})), nil
 }

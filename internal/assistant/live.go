@@ -13,13 +13,13 @@ import (
 // What live answers, unless it is asked for less or more.
 const (
 	defaultSeconds, maxSeconds = 60, 300
-	defaultTop, maxTop         = 10, 50
+	defaultTop, maxTop         = 10, 25
 )
 
 type liveIn struct {
 	Site    string `json:"site_id" jsonschema:"the domain of a site, as example.com"`
 	Seconds int    `json:"seconds,omitempty" jsonschema:"how many of the last seconds to list, up to 300 (60)"`
-	Top     int    `json:"top,omitempty" jsonschema:"how many pages, sources, countries and devices to list, up to 50 (10)"`
+	Top     int    `json:"top,omitempty" jsonschema:"how many pages, sources, countries and devices to list, up to 25 (10)"`
 	Page    string `json:"page,omitempty" jsonschema:"count only the active visitors on this page; at most one of page, source, country and device"`
 	Source  string `json:"source,omitempty" jsonschema:"count only the active visitors from this source"`
 	Country string `json:"country,omitempty" jsonschema:"count only the active visitors in this country, as DE"`

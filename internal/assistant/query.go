@@ -3,13 +3,14 @@ package assistant
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/google/jsonschema-go/jsonschema"
 )
 
 // How many rows a query answers with.
-const defaultRows, maxRows = 100, 1000
+const defaultLimit, maxLimit = 100, 1000
 
 // queryIn describes the fields of a query. The API takes others too, where it has them, and refuses what it
 // doesn't know.
@@ -51,15 +52,15 @@ func (s *Server) query(ctx context.Context, key string, in map[string]any) (any,
 	if err := s.api.unmarshal(parts["results"], &rows); err != nil {
 		return nil, err
 	}
-	rest := maxOutput
+	rest := maxRows
 	for name, part := range parts {
 		if name != "results" {
 			rest -= len(part)
 		}
 	}
-	if rest < maxOutput/4 {
-		return nil, fmt.Errorf("the answer would be over %d KB: "+
-			"leave out include.time_labels, or give fewer values to filter by", maxOutput>>10)
+	if rest < maxRows/4 {
+		return nil, errors.New("the answer would be too long: " +
+			"leave out include.time_labels, or give fewer values to filter by")
 	}
 	out := make(map[string]any, len(parts)+1)
 	for name, part := range parts {
@@ -81,13 +82,13 @@ func limitRows(in map[string]any) int {
 	if !ok && in["pagination"] != nil {
 		return 0
 	}
-	limited := map[string]any{"limit": float64(defaultRows)}
+	limited := map[string]any{"limit": float64(defaultLimit)}
 	for k, v := range page {
 		limited[k] = v
 	}
 	n, ok := limited["limit"].(float64)
-	if ok && n > maxRows {
-		n = maxRows
+	if ok && n > maxLimit {
+		n = maxLimit
 		limited["limit"] = n
 	}
 	in["pagination"] = limited

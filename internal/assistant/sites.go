@@ -8,7 +8,7 @@ import (
 )
 
 // maxSites bounds a list of sites.
-const maxSites = 200
+const maxSites = 100
 
 type sitesIn struct {
 	Contains string `json:"contains,omitempty" jsonschema:"only the sites with this in their domain"`

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"nowcast/streamer/history"
 )
 
 // Every tool says that it only reads, and describes all its arguments.
@@ -92,7 +90,8 @@ func TestDescribe(t *testing.T) {
 
 func TestReferencesAreResolved(t *testing.T) {
 	schemas := map[string]any{"A": map[string]any{"items": map[string]any{"$ref": "#/components/schemas/B"}},
-		"B": map[string]any{"type": "string"}, "C": map[string]any{"$ref": "#/components/schemas/C"}}
+		"B": map[string]any{"$ref": "#/components/schemas/D"}, "D": map[string]any{"type": "string"},
+		"C": map[string]any{"$ref": "#/components/schemas/C"}}
 	b, err := json.Marshal(resolve(schemas, schemas["A"], maxDepth))
 	if err != nil || string(b) != `{"items":{"type":"string"}}` {
 		t.Errorf("%v %s", err, b)
@@ -107,7 +106,7 @@ func TestQuery(t *testing.T) {
 	f.rows = 5000
 	c := connect(t, f.serve().URL, "nck_a")
 	type queryOut struct {
-		Results []history.Row
+		Results []row
 		Query   struct {
 			DateRange [2]string `json:"date_range"`
 		}
@@ -120,12 +119,13 @@ func TestQuery(t *testing.T) {
 		t.Errorf("%+v", out)
 	}
 	for page, limit := range map[string]int{"": 100, `,"pagination":{"limit":7,"offset":3}`: 7,
-		`,"pagination":{"limit":9000}`: maxRows} {
+		`,"pagination":{"limit":9000}`: maxLimit} {
 		out := result[queryOut](t, c, "query", head+`,"dimensions":["event:page"]`+page+`}`)
 		last := f.queries[len(f.queries)-1]
-		fits := min(limit, maxOutput/500)
-		if last.Limit != limit || len(out.Results) > limit || len(out.Results) < fits*9/10 || out.Note == "" {
-			t.Errorf("%s: asked for %d, %d rows, %q", page, last.Limit, len(out.Results), out.Note)
+		fits := min(limit, maxRows/600)
+		n := len(out.Results)
+		if last.Pagination.Limit != limit || n > limit || n < fits || out.Note == "" {
+			t.Errorf("%s: asked for %d, %d rows, %q", page, last.Pagination.Limit, n, out.Note)
 		}
 	}
 	text, _ := use(t, c, "query", head+`,"dimensions":["event:page"],"pagination":{"limit":1000}}`)
@@ -178,9 +178,9 @@ func TestRedirectsAreRefused(t *testing.T) {
 	if text, failed := use(t, c, "sites", `{}`); !failed || !strings.Contains(text, "doesn't answer") {
 		t.Errorf("%v %s", failed, text)
 	}
-	for _, url := range []string{"", "localhost:8080", "ftp://a"} {
-		if _, err := New(Config{Server: url}); err == nil {
-			t.Errorf("%q is an address", url)
+	for _, url := range []string{"", "localhost:8080", "ftp://a", "http://me:secret@a"} {
+		if _, err := New(Config{Server: url}); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: %v", url, err)
 		}
 	}
 	if _, err := (&client{}).get(t.Context(), "", "/"); err == nil || err.Error() != noKey {
