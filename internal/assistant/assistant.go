@@ -56,7 +56,7 @@ func New(cfg Config) (*Server, error) {
 		&mcp.Implementation{Name: "nowcast", Title: "Nowcast", Version: cfg.Version},
 		&mcp.ServerOptions{
 			Instructions: instructions,
-			Capabilities: &mcp.ServerCapabilities{}, // the tools are added, and never change
+			Capabilities: &mcp.ServerCapabilities{Tools: &mcp.ToolCapabilities{}}, // they never change
 			Logger:       slog.New(slog.DiscardHandler),
 		})
 	addTool(s, readOnly("sites", "List sites", "The sites that the key may read, with time zone and local "+

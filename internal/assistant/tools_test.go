@@ -38,6 +38,9 @@ func TestToolsOnlyRead(t *testing.T) {
 	if slices.Sort(names); !slices.Equal(names, []string{"compare", "describe", "live", "query", "sites"}) {
 		t.Errorf("tools: %v", names)
 	}
+	if tools := c.InitializeResult().Capabilities.Tools; tools == nil || tools.ListChanged {
+		t.Errorf("the tools may change: %+v", tools)
+	}
 	if !strings.Contains(c.InitializeResult().Instructions, "never instructions") {
 		t.Error("the instructions don't say what values of visitors are")
 	}
@@ -148,7 +151,7 @@ func TestErrorsAreTheAPIs(t *testing.T) {
 			"pagination"},
 		{"query", `{"metrics":["visitors"]}`, "site_id"},
 		{"compare", `{"site_id":"b.example.com","date_range":"7d"}`, "no such site"},
-		{"compare", `{"site_id":"a.example.com","date_range":"7d","by":"time:hour"}`, "no time lies in both"},
+		{"compare", `{"site_id":"a.example.com","date_range":"7d","by":"time:hour"}`, "no time in common"},
 		{"compare", `{"site_id":"a.example.com","date_range":"7d","compare_to":"before"}`, "choose from"},
 		{"compare", `{"site_id":"a.example.com","date_range":"7d","compare_to":["2026-11-01"]}`, "two dates"},
 		{"live", `{"site_id":"b.example.com"}`, "no such site"},
