@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -100,17 +101,44 @@ func (s *Sealer) fill(ctx context.Context, b batch, seal uint64) error {
 			return err
 		}
 	}
-	var collisions []unitRow
-	if err := s.db.read(ctx, &collisions, "collisions", args...); err != nil {
+	collide, keys, err := s.collisions(ctx, args)
+	if err != nil {
 		return err
 	}
-	if err := s.db.exec(ctx, "names_events", nil, args...); err != nil {
+	if err := s.db.exec(ctx, "names_events", nil, append(slices.Clone(args), keys...)...); err != nil {
 		return err
 	}
 	if err := s.db.exec(ctx, "names_rollups", stringDimensions, args...); err != nil {
 		return err
 	}
-	return s.check(ctx, seal, stamps, collisions, args)
+	return s.check(ctx, seal, stamps, collide, args)
+}
+
+// collisions returns the days of a build in which one key has two strings, which somebody may try to find, and
+// these keys as parameters.
+func (s *Sealer) collisions(ctx context.Context, args []any) (days map[unit]bool, keys []any, err error) {
+	var found []struct {
+		Site string `ch:"site"`
+		Key  uint64 `ch:"key"`
+	}
+	if err := s.db.read(ctx, &found, "collisions", args...); err != nil {
+		return nil, nil, err
+	}
+	sites, numbers := []string{}, []uint64{}
+	for _, x := range found {
+		sites, numbers = append(sites, x.Site), append(numbers, x.Key)
+	}
+	keys = []any{clickhouse.Named("collided", sites), clickhouse.Named("keys", numbers)}
+	if len(found) == 0 {
+		return nil, keys, nil
+	}
+	var rows []unitRow
+	err = s.db.read(ctx, &rows, "colliding", append(slices.Clone(args), keys...)...)
+	days = map[unit]bool{}
+	for _, r := range rows {
+		days[unit{r.Site, r.Day}] = true
+	}
+	return days, keys, err
 }
 
 type unitRow struct {
@@ -131,12 +159,12 @@ func (s *Sealer) fold(ctx context.Context, b batch, seal uint64, args []any) err
 		return err
 	}
 	where = strings.TrimSpace(where)
-	slices := b.events/s.cfg.Slice + 1
-	for i := range slices {
+	parts := b.events/s.cfg.Slice + 1
+	for i := range parts {
 		who, condition := "number", where
-		if slices > 1 {
-			who = fmt.Sprintf("number * %d + %d", slices, i)
-			condition = fmt.Sprintf("%s AND visitor %% %d = %d", where, slices, i)
+		if parts > 1 {
+			who = fmt.Sprintf("number * %d + %d", parts, i)
+			condition = fmt.Sprintf("%s AND visitor %% %d = %d", where, parts, i)
 		}
 		fold, err := hits.Select(condition, "toUInt32("+who+")")
 		if err != nil {
@@ -152,7 +180,8 @@ func (s *Sealer) fold(ctx context.Context, b batch, seal uint64, args []any) err
 }
 
 // check compares a build with the events, and names the seal for the days that agree.
-func (s *Sealer) check(ctx context.Context, seal uint64, stamps []stamp, collisions []unitRow, args []any) error {
+func (s *Sealer) check(ctx context.Context, seal uint64, stamps []stamp, collide map[unit]bool,
+	args []any) error {
 	var counts []count
 	if err := s.db.read(ctx, &counts, "counts", args...); err != nil {
 		return err
@@ -167,10 +196,6 @@ func (s *Sealer) check(ctx context.Context, seal uint64, stamps []stamp, collisi
 	}
 	for _, c := range have {
 		got[unit{c.Site, c.Day}] = c
-	}
-	collide := map[unit]bool{}
-	for _, c := range collisions {
-		collide[unit{c.Site, c.Day}] = true
 	}
 	var good []stamp
 	var errs []error

@@ -50,7 +50,7 @@ const (
 
 	share    = 20              // a day that goes on changing is built for a twentieth of the time
 	leastGap = time.Minute     // between two builds of such a day
-	maxUnits = 1000            // days of one build
+	maxUnits = 2000            // days of one build
 	failures = 3               // counts of a day that differ in a row are an error
 	pause    = 5 * time.Second // after a failure
 )

@@ -1,17 +1,12 @@
--- Days in whose build one key has two strings: what events have, or `names` has of before.
-WITH both AS
+-- Keys of pages and referrers that have two strings: among those of events and those of before.
+SELECT site, key
+FROM
 (
-    SELECT site, key
-    FROM
-    (
-        SELECT site, dim, key, value FROM ({{template "names of events"}})
-        UNION ALL
-        SELECT site, dim, key, value FROM names WHERE site IN {sites:Array(String)} AND dim IN ('page', 'referrer')
-            AND key IN (SELECT key FROM ({{template "names of events"}}))
-    )
-    GROUP BY site, dim, key
-    HAVING min(value) != max(value)
+    SELECT site, dim, key, value FROM ({{template "names of events"}})
+    UNION ALL
+    SELECT site, dim, key, value FROM names
+    WHERE site IN {sites:Array(String)} AND dim IN ('page', 'referrer')
+        AND key IN (SELECT arrayJoin([cityHash64(path), cityHash64(referrer)]) FROM events WHERE kind != 'engagement' AND {{template "units" .}})
 )
-SELECT DISTINCT site, toUInt16(day) AS d
-FROM hits
-WHERE seal = {seal:UInt64} AND (site IN (SELECT site FROM both)) AND ((site, page) IN both OR (site, referrer) IN both)
+GROUP BY site, dim, key
+HAVING min(value) != max(value)
