@@ -197,12 +197,17 @@ func (s *Sealer) check(ctx context.Context, seal uint64, stamps []stamp, collide
 	for _, c := range have {
 		got[unit{c.Site, c.Day}] = c
 	}
+	now, err := s.marksNow(ctx, args)
+	if err != nil {
+		return err
+	}
 	var good []stamp
 	var errs []error
 	for _, x := range stamps {
 		u := unit{x.Site, x.Day}
 		w, g := want[u], got[u]
 		switch agree := w.Counted == g.Hits && g.Hits == g.Events; {
+		case now[u] != x.Marks: // its rows have changed meanwhile: the seal wouldn't be current
 		case collide[u]:
 			s.metrics.collisions.Inc()
 			s.log.Error("two pages or referrers of a site have one key: the day isn't sealed and is read from "+
@@ -222,8 +227,21 @@ func (s *Sealer) check(ctx context.Context, seal uint64, stamps []stamp, collide
 	return errors.Join(errs...)
 }
 
-// differs notes that a build of a day isn't what its events are. Events that arrived during the build are the
-// usual reason.
+// marksNow returns the sums of the marks of days.
+func (s *Sealer) marksNow(ctx context.Context, args []any) (map[unit]uint64, error) {
+	var stamps []stamp
+	if err := s.db.read(ctx, &stamps, "marks", args...); err != nil {
+		return nil, err
+	}
+	all := make(map[unit]uint64, len(stamps))
+	for _, x := range stamps {
+		all[unit{x.Site, x.Day}] = x.Marks
+	}
+	return all, nil
+}
+
+// differs notes that a build of a day isn't what its events are. Events that have no mark yet are the usual
+// reason.
 func (s *Sealer) differs(u unit, want count, got built) error {
 	x := s.days[u]
 	if x == nil {

@@ -37,7 +37,7 @@ func (s *Sealer) clean(ctx context.Context) error {
 			since = now
 		}
 		seen[x.Seal] = since
-		old := s.ended[x.Seal] || time.Duration(x.Age)*time.Second >= orphanAge
+		old := s.ended[x.Seal] || time.Duration(x.Age)*time.Second >= s.orphanAge
 		if !old || now.Sub(since) < supersede || drops == maxDrops {
 			continue
 		}

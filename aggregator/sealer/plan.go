@@ -139,8 +139,9 @@ func (s *Sealer) openDue(ctx context.Context, open []unit, now time.Time) (due [
 		u := unit{z.Site, z.Day}
 		x := s.days[u]
 		x.sized, x.offset = now, z.Offset
-		switch over := !now.Before(endOf(u.day, z.Offset)); {
-		case over && s.isDue(x, now), !over && z.Events >= s.cfg.Large:
+		// The seal of an open day is current until its next event, so it has to be quiet.
+		over := !now.Before(endOf(u.day, z.Offset))
+		if (over || z.Events >= s.cfg.Large && now.Sub(x.changed) >= s.cfg.Quiet) && s.isDue(x, now) {
 			due = append(due, u)
 		}
 	})

@@ -57,14 +57,15 @@ const (
 
 // Sealer seals days.
 type Sealer struct {
-	cfg     Config
-	db      *client
-	log     *slog.Logger
-	metrics *metrics
-	days    map[unit]*state      // that wait, or were built by this sealer and may be open
-	garbage map[string]time.Time // partitions that no seal names, since when
-	ended   map[string]bool      // seals whose builds have ended here
-	now     func() time.Time
+	cfg       Config
+	db        *client
+	log       *slog.Logger
+	metrics   *metrics
+	days      map[unit]*state      // that wait, or were built by this sealer and may be open
+	garbage   map[string]time.Time // partitions that no seal names, since when
+	ended     map[string]bool      // seals whose builds have ended here
+	now       func() time.Time
+	orphanAge time.Duration // see clean.go
 }
 
 // unit is the day of a site, since 1970.
@@ -103,7 +104,7 @@ func New(cfg Config, db database, log *slog.Logger, reg prometheus.Registerer) *
 		cfg.Quiet = defaultQuiet
 	}
 	return &Sealer{cfg: cfg, db: newClient(db, cfg.Memory), log: log, metrics: newMetrics(reg),
-		days: map[unit]*state{}, garbage: map[string]time.Time{}, ended: map[string]bool{}, now: time.Now}
+		days: map[unit]*state{}, garbage: map[string]time.Time{}, ended: map[string]bool{}, now: time.Now, orphanAge: orphanAge}
 }
 
 // Run seals what is due until ctx ends.
