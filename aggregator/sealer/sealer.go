@@ -109,6 +109,10 @@ func New(cfg Config, db database, log *slog.Logger, reg prometheus.Registerer) *
 
 // Run seals what is due until ctx ends.
 func (s *Sealer) Run(ctx context.Context) {
+	defer func() { // another instance goes on
+		s.metrics.waiting.Set(0)
+		s.metrics.oldest.Set(0)
+	}()
 	for first := true; ; first = false {
 		wait := s.cfg.Interval
 		more, err := s.turn(ctx, first)
