@@ -64,7 +64,7 @@ func (s *Sealer) build(ctx context.Context, b batch) error {
 	start := s.now()
 	seal := rand.Uint64() | 1 // never 0
 	err := s.fill(ctx, b, seal)
-	s.ended[strconv.FormatUint(seal, 10)] = true
+	s.end(seal)
 	if err != nil {
 		return fmt.Errorf("seal %d days from %s: %w", len(b.units), dateOf(b.units[0].day), err)
 	}
@@ -77,6 +77,9 @@ func (s *Sealer) build(ctx context.Context, b batch) error {
 	}
 	return nil
 }
+
+// end notes that nothing more is written to a seal.
+func (s *Sealer) end(seal uint64) { s.ended[strconv.FormatUint(seal, 10)] = true }
 
 func dateOf(day uint16) string { return time.Unix(int64(day)*86400, 0).UTC().Format(time.DateOnly) }
 

@@ -70,10 +70,10 @@ func TestDeaths(t *testing.T) {
 		w.exec("INSERT INTO marks SELECT DISTINCT site, day, 1 FROM events")
 		m := &mortal{database: w.db, left: 1 + n/2, after: n%2 == 0}
 		s := w.sealer(Config{Rolled: 1, Slice: 300, Quiet: 1}, m)
-		_, err := s.turn(t.Context(), true)
+		_, err := s.turn(t.Context())
 		if err == nil {
 			w.now = w.now.Add(1)
-			_, err = s.turn(t.Context(), true)
+			_, err = s.turn(t.Context())
 		}
 		w.whole()
 		if err == nil {
@@ -128,7 +128,7 @@ func TestTwo(t *testing.T) {
 			wg.Go(func() {
 				for i := range 2 {
 					s.now = func() time.Time { return now.Add(time.Duration(i) * time.Minute) }
-					if _, err := s.turn(t.Context(), true); err != nil {
+					if _, err := s.turn(t.Context()); err != nil {
 						t.Error(err)
 					}
 				}

@@ -63,6 +63,9 @@ type Sealer struct {
 	metrics   *metrics
 	days      map[unit]*state      // that wait, or were built by this sealer and may be open
 	garbage   map[string]time.Time // partitions that no seal names, since when
+	started   bool                 // what has no mark has been marked
+	looked    time.Time            // for months to compact
+	compacted map[uint16]time.Time // by the first days of months
 	ended     map[string]bool      // seals whose builds have ended here
 	now       func() time.Time
 	orphanAge time.Duration // see clean.go
@@ -104,7 +107,8 @@ func New(cfg Config, db database, log *slog.Logger, reg prometheus.Registerer) *
 		cfg.Quiet = defaultQuiet
 	}
 	return &Sealer{cfg: cfg, db: newClient(db, cfg.Memory), log: log, metrics: newMetrics(reg),
-		days: map[unit]*state{}, garbage: map[string]time.Time{}, ended: map[string]bool{}, now: time.Now, orphanAge: orphanAge}
+		days: map[unit]*state{}, garbage: map[string]time.Time{}, ended: map[string]bool{},
+		compacted: map[uint16]time.Time{}, now: time.Now, orphanAge: orphanAge}
 }
 
 // Run seals what is due until ctx ends.
@@ -113,9 +117,9 @@ func (s *Sealer) Run(ctx context.Context) {
 		s.metrics.waiting.Set(0)
 		s.metrics.oldest.Set(0)
 	}()
-	for first := true; ; first = false {
+	for {
 		wait := s.cfg.Interval
-		more, err := s.turn(ctx, first)
+		more, err := s.turn(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -133,11 +137,15 @@ func (s *Sealer) Run(ctx context.Context) {
 }
 
 // turn seals what is due now, and cleans up. more says that a next turn has work at once.
-func (s *Sealer) turn(ctx context.Context, first bool) (more bool, err error) {
-	if first {
+func (s *Sealer) turn(ctx context.Context) (more bool, err error) {
+	if !s.started {
+		if err := s.mend(ctx); err != nil {
+			return false, err
+		}
 		if err := s.markUnmarked(ctx); err != nil {
 			return false, err
 		}
+		s.started = true
 	}
 	due, more, err := s.due(ctx)
 	if err != nil {
@@ -155,6 +163,9 @@ func (s *Sealer) turn(ctx context.Context, first bool) (more bool, err error) {
 				break
 			}
 		}
+	}
+	if !more && errors.Join(errs...) == nil {
+		errs = append(errs, s.compact(ctx))
 	}
 	errs = append(errs, s.clean(ctx))
 	return more && errors.Join(errs...) == nil, errors.Join(errs...)

@@ -97,7 +97,7 @@ func (w *world) number(query string) (n uint64) {
 func (w *world) seal(s *Sealer) {
 	w.t.Helper()
 	for range 3 {
-		if _, err := s.turn(w.t.Context(), true); err != nil {
+		if _, err := s.turn(w.t.Context()); err != nil {
 			w.t.Fatal(err)
 		}
 		w.now = w.now.Add(2 * time.Minute)
