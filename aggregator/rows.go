@@ -46,6 +46,8 @@ type eventRows struct {
 	day                                                    chproto.ColDate
 	utcOffset                                              chproto.ColInt32
 	user                                                   chproto.ColUInt64
+
+	marks dayMarks
 }
 
 func (r *eventRows) columns() []vector {
@@ -59,10 +61,18 @@ func (r *eventRows) columns() []vector {
 }
 
 func (r *eventRows) rows() int { return r.ts.Rows() }
-func (r *eventRows) reset()    { reset(r.columns()) }
 
+func (r *eventRows) reset() {
+	reset(r.columns())
+	r.marks.reset()
+}
+
+// insert inserts the rows and then marks their days. If it fails in between, the caller repeats both.
 func (r *eventRows) insert(ctx context.Context, db inserter, token string) error {
-	return insert(ctx, db, insertEvents, token, r.columns(), r.rows())
+	if err := insert(ctx, db, insertEvents, token, r.columns(), r.rows()); err != nil {
+		return err
+	}
+	return r.marks.insert(ctx, db, token)
 }
 
 // add appends the event at index i of an envelope of a partition.
@@ -113,6 +123,7 @@ func (r *eventRows) add(partition int, e *fold.Envelope, i int, class fold.Class
 	r.day = append(r.day, day)
 	r.utcOffset.Append(offset)
 	r.user.Append(x.User)
+	r.marks.add(x.Site, uint16(day))
 }
 
 // undated is the UTC offset of a row whose event has none. Its day is UTC's.
