@@ -92,7 +92,7 @@ ARRAY JOIN
     groups AS group,
 {{- end}}
     arrayEnumerate(counted) AS n,
-    arrayEnumerateUniq(arrayMap(e -> e.path, counted)) AS nth
+    arrayEnumerateUniq(arrayMap(e -> if(e.path = '', '(not set)', e.path), counted)) AS nth
 {{- if .Next}},
     arrayPushBack(arrayPopFront(arrayMap(e -> if(e.kind = 'pageview', {{call .Key "e.path"}}, {{call .Key ""}}), nearest)), {{call .Key ""}}) AS next
 {{- end}}
