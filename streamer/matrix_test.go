@@ -32,6 +32,8 @@ var matrix = map[string]struct{ path, body, want string }{
 	"streamEvents":        {"/api/events?site=SITE", "", reading},
 	"postQuery": {"/api/v2/query", `{"site_id":"SITE","metrics":["visitors"],"date_range":"day"}`,
 		strings.ReplaceAll(reading, "200", "503")},
+	"postDashboard": {"/api/v2/dashboard", `{"site_id":"SITE","date_range":"day","cards":[]}`,
+		strings.ReplaceAll(reading, "200", "503")},
 	"getLedger": {"/api/v1/sites/SITE/ledger", "", `
 		own     401  503 403 503 503  503 503 503  401 401 401  401
 		other   401  403 503 503 503  403 503 503  401 401 401  401

@@ -37,6 +37,7 @@ type Config struct {
 	Concurrent   int           // queries at a time; 8
 	PerPrincipal int           // of them, of one principal; 4
 	QueueTimeout time.Duration // how long a query waits for a slot; 1 s
+	AnswerBytes  int64         // of kept answers about sealed days; 32 MiB
 	Now          func() time.Time
 	Metrics      prometheus.Registerer // nil for none
 }
@@ -48,6 +49,7 @@ func (c Config) withDefaults() Config {
 	c.Concurrent = cmp.Or(c.Concurrent, 8)
 	c.PerPrincipal = cmp.Or(c.PerPrincipal, 4)
 	c.QueueTimeout = cmp.Or(c.QueueTimeout, time.Second)
+	c.AnswerBytes = cmp.Or(c.AnswerBytes, 32<<20)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -60,7 +62,9 @@ type Engine struct {
 	db        *client
 	cuts      cutCache
 	admission admission
+	answers   *answers
 	duration  *prometheus.HistogramVec
+	parts     *prometheus.CounterVec
 }
 
 // New makes an engine over a database. It opens no connection.
@@ -68,7 +72,7 @@ func New(db querier, cfg Config) (*Engine, error) {
 	cfg = cfg.withDefaults()
 	e := &Engine{
 		cfg: cfg,
-		db:  newClient(db, cfg),
+		db:  newClient(db, cfg), answers: newAnswers(cfg.AnswerBytes),
 		admission: admission{
 			limit: cfg.Concurrent, perPrincipal: cfg.PerPrincipal, timeout: cfg.QueueTimeout,
 		},
@@ -77,10 +81,17 @@ func New(db querier, cfg Config) (*Engine, error) {
 			Help:    "Duration of history queries, by outcome; busy: not admitted.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20},
 		}, []string{"outcome"}),
+		parts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "nowcast_query_statements_total",
+			Help: "Statements of history queries, by what answers them; kept: an answer of before, " +
+				"sealed: sealed days, open: also days that aren't sealed.",
+		}, []string{"from"}),
 	}
 	if cfg.Metrics != nil {
-		if err := cfg.Metrics.Register(e.duration); err != nil {
-			return nil, fmt.Errorf("register metric: %w", err)
+		for _, c := range []prometheus.Collector{e.duration, e.parts} {
+			if err := cfg.Metrics.Register(c); err != nil {
+				return nil, fmt.Errorf("register metric: %w", err)
+			}
 		}
 	}
 	return e, nil
@@ -154,24 +165,12 @@ func (e *Engine) run(ctx context.Context, s Site, q Query) (Response, error) {
 	if err != nil {
 		return Response{}, err
 	}
-	stmt, err := p.build()
-	if err != nil {
+	if p.calendar, err = e.sealed(ctx, p); err != nil {
 		return Response{}, err
 	}
-	rows, total, err := e.rows(ctx, p, stmt)
+	rows, total, err := e.answer(ctx, p)
 	if err != nil {
 		return Response{}, err
-	}
-	if q.Include.TotalRows && len(rows) == 0 && p.Offset > 0 {
-		// The page is past the last row, so no row carries the total.
-		if total, err = e.total(ctx, p); err != nil {
-			return Response{}, err
-		}
-	}
-	if i := slices.Index(p.Metrics, Percentage); i >= 0 {
-		if err := e.percentages(ctx, p, rows, i); err != nil {
-			return Response{}, err
-		}
 	}
 	r := Response{Results: rows, Query: p.echo()}
 	if q.Include.TimeLabels {
@@ -186,8 +185,47 @@ func (e *Engine) run(ctx context.Context, s Site, q Query) (Response, error) {
 	return r, nil
 }
 
-// rows runs the statement of a plan. The total counts the rows of all pages; it is 0 if there are no rows.
+// answer returns the rows of a plan, and how many all pages have.
+func (e *Engine) answer(ctx context.Context, p plan) ([]Row, uint64, error) {
+	stmt, err := p.build()
+	if err != nil {
+		return nil, 0, err
+	}
+	rows, total, err := e.rows(ctx, p, stmt)
+	if err != nil {
+		return nil, 0, err
+	}
+	if p.Include.TotalRows && len(rows) == 0 && p.Offset > 0 {
+		// The page is past the last row, so no row carries the total.
+		if total, err = e.total(ctx, p); err != nil {
+			return nil, 0, err
+		}
+	}
+	if i := slices.Index(p.Metrics, Percentage); i >= 0 {
+		err = e.percentages(ctx, p, rows, i)
+	}
+	return rows, total, err
+}
+
+// rows answers the statement of a plan. The total counts the rows of all pages; it is 0 if there are no rows.
 func (e *Engine) rows(ctx context.Context, p plan, s statement) (out []Row, total uint64, err error) {
+	from := "open"
+	if len(p.calendar.Open) > 0 {
+		out, total, err = e.ask(ctx, p, s)
+	} else {
+		var kept bool
+		from = "sealed"
+		out, total, kept, err = e.answers.get(ctx, s, func() ([]Row, uint64, error) { return e.ask(ctx, p, s) })
+		if kept {
+			from = "kept"
+		}
+	}
+	e.parts.WithLabelValues(from).Inc()
+	return out, total, err
+}
+
+// ask runs the statement of a plan.
+func (e *Engine) ask(ctx context.Context, p plan, s statement) (out []Row, total uint64, err error) {
 	out = []Row{}
 	columns := p.columns()
 	err = e.db.run(ctx, s, func(r driver.Rows) error {
@@ -227,6 +265,7 @@ func (e *Engine) total(ctx context.Context, p plan) (uint64, error) {
 // filters.
 func (e *Engine) percentages(ctx context.Context, p plan, rows []Row, column int) error {
 	p.Metrics, p.Dimensions, p.OrderBy, p.Limit, p.Offset = []Metric{Visitors}, nil, nil, 1, 0
+	p.grain = none
 	s, err := p.build()
 	if err != nil {
 		return err
