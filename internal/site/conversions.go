@@ -161,8 +161,8 @@ func (r *Registry) CreateGoal(ctx context.Context, domain string, g Goal) (Goal,
 	return g, err
 }
 
-// ChangeGoal changes a goal of a site. change gets the newest state, also when another writer has come
-// first; an error that it returns ends ChangeGoal. The id and the time of creation stay. It fails as CreateGoal
+// ChangeGoal changes a goal of a site. change gets the newest state, also when another writer has come first;
+// an error that it returns ends ChangeGoal. The id and the time of creation stay. It fails as CreateGoal
 // does.
 func (r *Registry) ChangeGoal(
 	ctx context.Context, domain, id string, change func(*Goal) error,

@@ -39,9 +39,9 @@ func literal(pattern string, escapes bool) (c byte, width int) {
 }
 
 // matchWildcards reports whether a whole text matches a pattern: * stands for any text without a slash, **
-// for any text; both also for none. With escapes, \* stands for a star and \\ for a backslash. It is the greedy
-// glob algorithm (see https://research.swtch.com/glob) with one backtracking point for each of the two stars,
-// so its time is bounded by the product of the lengths.
+// for any text; both also for none. With escapes, \* stands for a star and \\ for a backslash. It is the
+// greedy glob algorithm (see https://research.swtch.com/glob) with one backtracking point for each of the two
+// stars, so its time is bounded by the product of the lengths.
 //
 // One point each is enough. A later ** can match all that an earlier one would, so going back before the
 // last ** never helps. Nor does going back before the last *: the text between two * that matches later than

@@ -51,9 +51,9 @@ func (r *Registry) Segment(domain, id, key string) (Segment, bool) {
 	return Segment{}, false
 }
 
-// CreateSegment makes a segment of a site; key is the ID of the key that makes it. valid checks the filters. It
-// fails with ErrNotFound when there is no such site, and with ErrInvalid for a segment that can't be or is one
-// too many.
+// CreateSegment makes a segment of a site; key is the ID of the key that makes it. valid checks the filters.
+// It fails with ErrNotFound when there is no such site, and with ErrInvalid for a segment that can't be or is
+// one too many.
 func (r *Registry) CreateSegment(
 	ctx context.Context, domain, key string, s Segment, valid func(filters []byte) error,
 ) (Segment, error) {

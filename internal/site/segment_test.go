@@ -37,7 +37,7 @@ func TestSegments(t *testing.T) {
 		{"x", `[]`, ErrInvalid, "at least one filter"},
 		{"x", ` [ ] `, ErrInvalid, "at least one filter"},
 		{"x", `[["is"]] x`, ErrInvalid, "a list in JSON"},
-		{"x", `[["is","visit:country",["` + strings.Repeat("x", maxFilters) + `"]]]`, ErrInvalid, "most 16 KB"},
+		{"x", `[["is","visit:country",["` + strings.Repeat("x", maxFilters) + `"]]]`, ErrInvalid, "16 KB"},
 		{"x", `[["is","visit:planet",["Mars"]]]`, unknown, "unknown dimension"},
 	} {
 		s := Segment{Name: row.name, Filters: []byte(row.filters)}

@@ -1,9 +1,9 @@
 // Package site has the sites with their goals, funnels, segments and annotations, the keys and share links
-// that open them, the sessions and login codes made with keys, the origins whose pages may read the sites, and the
-// cluster's long-lived secret. They live in
-// the compacted topic nowcast.sites.v1, which every process tails. Look-ups never wait. A change is visible
-// in the process that made it when the call returns, and in others within about a second. While Kafka is
-// down the registry serves the last known state and changes fail.
+// that open them, the sessions and login codes made with keys, the origins whose pages may read the sites,
+// and the cluster's long-lived secret. They live in the compacted topic nowcast.sites.v1, which every process
+// tails. Look-ups never wait. A change is visible in the process that made it when the call returns, and in
+// others within about a second. While Kafka is down the registry serves the last known state and changes
+// fail.
 package site
 
 import (
