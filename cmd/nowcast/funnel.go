@@ -100,7 +100,7 @@ type funnelAddCmd struct {
 func (funnelAddCmd) Help() string {
 	return `Example:
 
-	nowcast site funnel add example.com Buy --step page:/pricing --step event:Cart --step goal:Sale --within day`
+	nowcast site funnel add example.com Buy --step page:/cart --step event:Pay --step goal:Sale --within day`
 }
 
 // Validate implements kong's validation.
