@@ -8,3 +8,197 @@ ENGINE = ReplacingMergeTree
 ORDER BY version;
 
 SELECT DISTINCT version FROM migrations ORDER BY version;
+
+-- The site's own day, and its clocks' offset from UTC in seconds, at which ingest received the event. The offset -1 marks a
+-- row of before, whose day is UTC's until it is filled in.
+ALTER TABLE events
+    ADD COLUMN IF NOT EXISTS day Date DEFAULT toDate(ts),
+    ADD COLUMN IF NOT EXISTS utc_offset Int32 DEFAULT -1,
+    ADD COLUMN IF NOT EXISTS user UInt64,
+    ADD COLUMN IF NOT EXISTS slice UInt8 ALIAS toUInt8(visitor % 16),
+    ADD COLUMN IF NOT EXISTS local DateTime64(3, 'UTC') ALIAS ts + toIntervalSecond(if(utc_offset = -1, 0, utc_offset));
+
+INSERT INTO migrations (version, name) VALUES (14, 'events_day');
+
+-- How often the events of a site and day have changed: whatever changes rows of `events` adds to n afterwards.
+CREATE TABLE IF NOT EXISTS marks
+(
+    site LowCardinality(String),
+    day Date,
+    n UInt64
+)
+ENGINE = SummingMergeTree(n)
+ORDER BY (site, day)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
+INSERT INTO migrations (version, name) VALUES (15, 'marks');
+
+-- Which build of a site's day counts: its rows in `visits`, `hits` and `rollups` are those of this seal. It is current while
+-- sum(marks.n) is what the build saw. Else the day is read from `events`.
+CREATE TABLE IF NOT EXISTS seals
+(
+    site LowCardinality(String),
+    day Date,
+    seal UInt64,
+    marks UInt64,
+    rules UInt16,
+    events UInt64,
+    digest UInt64,
+    rolled Bool,
+    monthly Bool,
+    version UInt64
+)
+ENGINE = ReplacingMergeTree(version)
+ORDER BY (site, day)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
+INSERT INTO migrations (version, name) VALUES (16, 'seals');
+
+-- One row a visit of a sealed day. `who` tells the visitors of a site's day apart. `alone` is one with a single visit.
+CREATE TABLE IF NOT EXISTS visits
+(
+    seal UInt64,
+    site LowCardinality(String),
+    day Date,
+    who UInt32,
+    visit UInt16,
+    alone Bool,
+    start DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+    utc_offset Int32,
+    pageviews UInt32,
+    events UInt32,
+    duration_ms UInt32,
+    bounced Bool,
+    entry UInt64,
+    exit UInt64,
+    source LowCardinality(String),
+    channel LowCardinality(String),
+    referrer UInt64,
+    utm_source LowCardinality(String),
+    utm_medium LowCardinality(String),
+    utm_campaign LowCardinality(String),
+    utm_content LowCardinality(String),
+    utm_term LowCardinality(String),
+    country LowCardinality(String),
+    region LowCardinality(String),
+    city LowCardinality(String),
+    device LowCardinality(String),
+    screen LowCardinality(String),
+    browser LowCardinality(String),
+    browser_version LowCardinality(String),
+    os LowCardinality(String),
+    os_version LowCardinality(String),
+    language LowCardinality(String),
+    user UInt64
+)
+ENGINE = MergeTree
+PARTITION BY seal
+ORDER BY (site, day, source, country, who, visit)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
+INSERT INTO migrations (version, name) VALUES (17, 'visits');
+
+-- One row a page view or custom event of a sealed day, with what is known of its visit. Pages and referrers are keys of
+-- `names`. n counts the events of the visit, nth those with the same page. next is the page of the visit's next page view.
+CREATE TABLE IF NOT EXISTS hits
+(
+    seal UInt64,
+    site LowCardinality(String),
+    day Date,
+    who UInt32,
+    visit UInt16,
+    alone Bool,
+    n UInt32,
+    nth UInt32,
+    ts DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+    utc_offset Int32,
+    kind LowCardinality(String),
+    name LowCardinality(String),
+    hostname LowCardinality(String),
+    page UInt64,
+    next UInt64,
+    props Map(LowCardinality(String), String),
+    engaged_ms UInt32,
+    scroll_depth UInt8,
+    revenue_micros Int64,
+    currency LowCardinality(String),
+    start DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+    pageviews UInt32,
+    duration_ms UInt32,
+    bounced Bool,
+    entry UInt64,
+    exit UInt64,
+    source LowCardinality(String),
+    channel LowCardinality(String),
+    referrer UInt64,
+    utm_source LowCardinality(String),
+    utm_medium LowCardinality(String),
+    utm_campaign LowCardinality(String),
+    utm_content LowCardinality(String),
+    utm_term LowCardinality(String),
+    country LowCardinality(String),
+    region LowCardinality(String),
+    city LowCardinality(String),
+    device LowCardinality(String),
+    screen LowCardinality(String),
+    browser LowCardinality(String),
+    browser_version LowCardinality(String),
+    os LowCardinality(String),
+    os_version LowCardinality(String),
+    language LowCardinality(String),
+    user UInt64
+)
+ENGINE = MergeTree
+PARTITION BY seal
+ORDER BY (site, day, source, country, who, ts)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
+INSERT INTO migrations (version, name) VALUES (18, 'hits');
+
+-- Exact sums by one dimension's value, of the hours, days and months of sealed days. dim is '' for the totals, which alone
+-- have hours. key is of `names`. Visits are those that began in the span. `entries`, `bounces` and `duration_ms` are of the
+-- visits that entered on the page where dim is 'page', and else of all. `views` are the page views of all visits.
+CREATE TABLE IF NOT EXISTS rollups
+(
+    seal UInt64,
+    site LowCardinality(String),
+    segment UInt64,
+    dim LowCardinality(String),
+    span Enum8('hour' = 0, 'day' = 1, 'month' = 2),
+    day Date,
+    hour UInt8,
+    key UInt64,
+    visitors UInt64,
+    visits UInt64,
+    pageviews UInt64,
+    events UInt64,
+    views UInt64,
+    entries UInt64,
+    bounces UInt64,
+    duration_ms UInt64,
+    engaged_ms UInt64,
+    engaged_visits UInt64,
+    scroll_depth UInt64,
+    scrolled_visits UInt64,
+    exits UInt64
+)
+ENGINE = MergeTree
+PARTITION BY seal
+ORDER BY (site, segment, dim, span, day, hour, key)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
+INSERT INTO migrations (version, name) VALUES (19, 'rollups');
+
+-- The strings behind the keys of sealed rows: cityHash64 of the value.
+CREATE TABLE IF NOT EXISTS names
+(
+    site LowCardinality(String),
+    dim LowCardinality(String),
+    key UInt64,
+    value String
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (site, dim, key)
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1;
+
+INSERT INTO migrations (version, name) VALUES (20, 'names');

@@ -1,0 +1,11 @@
+-- The strings behind the keys of sealed rows: cityHash64 of the value.
+CREATE TABLE IF NOT EXISTS names
+(
+    site LowCardinality(String),
+    dim LowCardinality(String),
+    key UInt64,
+    value String
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (site, dim, key)
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1
