@@ -38,7 +38,7 @@ func (s *Service) fail(c *gin.Context, err error) {
 		api.RefuseTemporarily(c, http.StatusTooManyRequests, "%v", err)
 	case errors.As(err, &invalid), errors.Is(err, site.ErrInvalid), errors.Is(err, erasure.ErrInvalid):
 		api.Refuse(c, http.StatusBadRequest, "%v", err)
-	case errors.Is(err, site.ErrConflict), errors.Is(err, site.ErrExists):
+	case errors.Is(err, site.ErrConflict), errors.Is(err, site.ErrExists), errors.Is(err, site.ErrInUse):
 		api.Refuse(c, http.StatusConflict, "%v", err)
 	case errors.Is(err, site.ErrNotFound):
 		api.Refuse(c, http.StatusNotFound, "%v", err)

@@ -46,17 +46,42 @@ var matrix = map[string]struct{ path, body, want string }{
 		nobody  401  403 403 403 403  403 403 403  401 403 403  403`},
 	"createLoginCode": {"/api/v1/codes", "", `
 		-       401  201 201 201 201  401 401 401  401 401 401  401`},
-	"listSessions":  {"/api/v1/sessions", "", administering("200")},
-	"endSession":    {"/api/v1/sessions/nothing", "", administering("404")},
-	"createSite":    {"/api/v1/sites", `{"domain":"no domain"}`, administering("400")},
-	"updateSite":    {"/api/v1/sites/SITE", `{}`, administering("200") + administeringNobody},
-	"deleteSite":    {"/api/v1/sites/nobody.example", "", administering("404")},
-	"listLinks":     {"/api/v1/sites/SITE/links", "", administering("200") + administeringNobody},
-	"createLink":    {"/api/v1/sites/own.example.com/links", `{"name":""}`, administering("400")},
-	"deleteLink":    {"/api/v1/sites/SITE/links/nothing", "", administering("404") + administeringNobody},
-	"listKeys":      {"/api/v1/keys", "", administering("200")},
-	"createKey":     {"/api/v1/keys", `{"name":""}`, administering("400")},
-	"deleteKey":     {"/api/v1/keys/nothing", "", administering("404")},
+	"listSessions": {"/api/v1/sessions", "", administering("200")},
+	"endSession":   {"/api/v1/sessions/nothing", "", administering("404")},
+	"createSite":   {"/api/v1/sites", `{"domain":"no domain"}`, administering("400")},
+	"updateSite":   {"/api/v1/sites/SITE", `{}`, administering("200") + administeringNobody},
+	"deleteSite":   {"/api/v1/sites/nobody.example", "", administering("404")},
+	"listLinks":    {"/api/v1/sites/SITE/links", "", administering("200") + administeringNobody},
+	"createLink":   {"/api/v1/sites/own.example.com/links", `{"name":""}`, administering("400")},
+	"deleteLink":   {"/api/v1/sites/SITE/links/nothing", "", administering("404") + administeringNobody},
+	"listKeys":     {"/api/v1/keys", "", administering("200")},
+	"createKey":    {"/api/v1/keys", `{"name":""}`, administering("400")},
+	"deleteKey":    {"/api/v1/keys/nothing", "", administering("404")},
+	"listGoals":    {"/api/v1/sites/SITE/goals", "", byKey},
+	"createGoal":   {"/api/v1/sites/own.example.com/goals", `{"name":""}`, administering("400")},
+	"updateGoal": {"/api/v1/sites/SITE/goals/nothing", goalBody,
+		administering("404") + administeringNobody},
+	"deleteGoal": {"/api/v1/sites/SITE/goals/nothing", "",
+		administering("404") + administeringNobody},
+	"listFunnels":  {"/api/v1/sites/SITE/funnels", "", byKey},
+	"createFunnel": {"/api/v1/sites/own.example.com/funnels", `{"name":""}`, administering("400")},
+	"updateFunnel": {"/api/v1/sites/SITE/funnels/nothing", funnelBody,
+		administering("404") + administeringNobody},
+	"deleteFunnel": {"/api/v1/sites/SITE/funnels/nothing", "",
+		administering("404") + administeringNobody},
+	"listSegments":       {"/api/v1/sites/SITE/segments", "", byKey},
+	"createSegment":      {"/api/v1/sites/SITE/segments", `{"name":""}`, writing("400")},
+	"updateSegment":      {"/api/v1/sites/SITE/segments/nothing", segmentBody, writing("404")},
+	"deleteSegment":      {"/api/v1/sites/SITE/segments/nothing", "", writing("404")},
+	"listAnnotations":    {"/api/v1/sites/SITE/annotations", "", byKey},
+	"createAnnotation":   {"/api/v1/sites/SITE/annotations", `{"at":""}`, writing("400")},
+	"updateAnnotation":   {"/api/v1/sites/SITE/annotations/nothing", annotationBody, writing("404")},
+	"deleteAnnotation":   {"/api/v1/sites/SITE/annotations/nothing", "", writing("404")},
+	"listPlausibleGoals": {"/api/v1/sites/goals?site_id=SITE", "", byKey},
+	"putPlausibleGoal":   {"/api/v1/sites/goals", `{"site_id":"own.example.com"}`, administering("400")},
+	"deletePlausibleGoal": {"/api/v1/sites/goals/nothing", `{"site_id":"SITE"}`,
+		administering("404") + administeringNobody},
+
 	"createErasure": {"/api/v1/sites/SITE/erasures", `{"visitor":""}`, administering("400")},
 	"listErasures":  {"/api/v1/erasures", "", administering("200")},
 	"getErasure":    {"/api/v1/erasures/nothing", "", administering("404")},
@@ -76,6 +101,29 @@ const reading = `
 		other   401  403 200 200 200  403 200 200  403 403 403  401
 		open    200  200 200 200 200  200 200 200  200 200 200  200
 		nobody  401  403 403 404 404  403 404 404  403 403 403  401`
+
+// byKey needs a key or a session that may read the site, also where the site is public.
+const byKey = `
+		own     401  200 403 200 200  200 200 200  401 401 401  401
+		other   401  403 200 200 200  403 200 200  401 401 401  401
+		open    401  403 403 200 200  403 200 200  401 401 401  401
+		nobody  401  403 403 404 404  403 404 404  401 401 401  401`
+
+// writing needs an admin's key, or one that may write.
+func writing(admin string) string {
+	return strings.ReplaceAll(`
+		own     401  403 403 403 ADM  403 403 ADM  401 401 401  401
+		other   401  403 403 403 ADM  403 403 ADM  401 401 401  401
+		open    401  403 403 403 ADM  403 403 ADM  401 401 401  401
+		nobody  401  403 403 404 404  403 404 404  401 401 401  401`, "ADM", admin)
+}
+
+const (
+	goalBody       = `{"name":"x","event":"x"}`
+	funnelBody     = `{"name":"x","steps":[{"page":"/a"},{"page":"/b"}]}`
+	segmentBody    = `{"name":"x","filters":[["is","visit:country",["DE"]]]}`
+	annotationBody = `{"at":"2026-11-30","text":"x"}`
+)
 
 const administeringNobody = `
 		nobody  401  403 403 403 404  403 403 404  401 401 401  401`

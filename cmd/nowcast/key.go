@@ -38,6 +38,7 @@ type keyAddCmd struct {
 	Admin    bool    `env:"-" help:"It may add and remove sites and keys, and read all sites."`
 	AllSites bool    `env:"-" help:"It may read all sites, also those that are added later."`
 	Site     domains `env:"-" placeholder:"DOMAIN" help:"Which sites it may read; repeat it or separate them by commas."`
+	Write    bool    `env:"-" help:"It may change segments and annotations of the sites that it may read."`
 }
 
 // domains are the values of --site. An empty one is refused: it would read as if no site had been named.
@@ -80,7 +81,7 @@ func (keyAddCmd) Help() string {
 	return `Examples:
 
 	nowcast key add "the newsroom's screen" --site example.com,blog.example.com
-	nowcast key add "the data team" --all-sites`
+	nowcast key add "the data team" --all-sites --write`
 }
 
 // Run runs the command.
@@ -88,6 +89,9 @@ func (c *keyAddCmd) Run(ctx context.Context, std *stdio) error {
 	request := api.KeyCreate{Name: c.Name, Admin: &c.Admin}
 	if c.AllSites {
 		request.AllSites = &c.AllSites
+	}
+	if c.Write {
+		request.MayWrite = &c.Write
 	}
 	if len(c.Site) > 0 {
 		request.Sites = (*[]string)(&c.Site)
@@ -118,7 +122,7 @@ func (c *keyListCmd) Run(ctx context.Context, std *stdio) error {
 		return err
 	}
 	t := tabwriter.NewWriter(std.out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "ID\tNAME\tADMIN\tSITES\tCREATED")
+	fmt.Fprintln(t, "ID\tNAME\tADMIN\tSITES\tWRITES\tCREATED")
 	for _, k := range list.Keys {
 		sites := "none"
 		switch {
@@ -127,8 +131,8 @@ func (c *keyListCmd) Run(ctx context.Context, std *stdio) error {
 		case k.Admin || isTrue(k.AllSites):
 			sites = "all"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", k.Id, k.Name, yes(k.Admin), sites,
-			k.Created.Format(time.DateTime))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", k.Id, k.Name, yes(k.Admin), sites,
+			yes(k.Admin || isTrue(k.MayWrite)), k.Created.Format(time.DateTime))
 	}
 	return t.Flush()
 }

@@ -52,7 +52,7 @@ type grammar struct {
 	Streamer   streamerCmd   `cmd:"" help:"Serve live streams, history, the dashboard and administration."`
 	Topics     topicsCmd     `cmd:"" help:"Make the topics that are missing and check the others."`
 	Group      groupCmd      `cmd:"" help:"Set the positions from which the aggregators read on."`
-	Site       siteCmd       `cmd:"" help:"Add, list, change and remove sites."`
+	Site       siteCmd       `cmd:"" help:"Add, list, change and remove sites, their goals, funnels, segments and annotations."`
 	Key        keyCmd        `cmd:"" help:"Add, list and remove keys."`
 	Login      loginCmd      `cmd:"" help:"Print a link that logs a browser in once."`
 	Session    sessionCmd    `cmd:"" help:"List and end sessions."`
@@ -102,7 +102,7 @@ func run(ctx context.Context, args []string, std *stdio) error {
 		kong.Resolvers(secretFiles{}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(std),
-		kong.Vars{"version": version},
+		kong.Vars{"version": version, "step_help": stepHelp},
 	)
 	if err != nil {
 		return fmt.Errorf("read the command line's grammar: %w", err)

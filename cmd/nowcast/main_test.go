@@ -63,13 +63,19 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 func TestHelpTeaches(t *testing.T) {
 	for _, command := range []string{"", "all", "ingest", "aggregator", "streamer", "topics", "site",
 		"site add", "site list", "site set", "site remove",
+		"site goal", "site goal add", "site goal list", "site goal set", "site goal remove",
+		"site funnel", "site funnel add", "site funnel list", "site funnel set", "site funnel remove",
+		"site segment", "site segment add", "site segment list", "site segment set", "site segment remove",
+		"site annotation", "site annotation add", "site annotation list",
+		"site annotation set", "site annotation remove",
 		"key", "key add", "key list", "key remove", "login", "session", "session list",
 		"session end", "link", "link add", "link list", "link remove", "load",
 		"query", "mcp", "verify", "health", "version"} {
 		code, out, errs := nowcast(t, append(strings.Fields(command), "--help")...)
 		example := strings.TrimSpace("nowcast " + command)
 		switch command {
-		case "", "site", "key", "link", "session":
+		case "", "site", "key", "link", "session", "site goal", "site funnel", "site segment",
+			"site annotation":
 			example = "nowcast "
 		}
 		if code != 0 || errs != "" || !strings.Contains(out, "    "+example) ||
@@ -115,6 +121,20 @@ func TestWrongUsageEndsWith2(t *testing.T) {
 		{"site", "add"},
 		{"site add", "<domain>"},
 		{"site set example.com", "nothing to change"},
+		{"site goal set example.com x", "nothing to change"},
+		{"site goal add example.com x --event y --property plan", "give it as plan=pro"},
+		{"site goal add example.com x --event y --property =pro", "give it as plan=pro"},
+		{"site goal add example.com x --event y --property plan!pro", "give it as plan=pro"},
+		{"site funnel add example.com x --step page:/a", "a funnel has 2 to 8 steps"},
+		{"site funnel add example.com x --step page:/a --step /b", "give it as page:/pricing"},
+		{"site funnel add example.com x --step page:/a --step goal:", "give it as page:/pricing"},
+		{"site funnel add example.com x --step page:/a --step page:/b --within week", "within"},
+		{"site funnel set example.com x", "nothing to change"},
+		{"site segment add example.com x", "--filters"},
+		{"site segment add example.com x --filters []", "give a list in JSON"},
+		{"site segment add example.com x --filters {", "give a list in JSON"},
+		{"site segment set example.com x", "nothing to change"},
+		{"site annotation set example.com x", "nothing to change"},
 		{"key add screen", "say what the key may read"},
 		{"key add screen --site=", "there is an empty name"},
 		{"key add screen --site=a.com, --admin", "there is an empty name"},
@@ -359,6 +379,11 @@ func TestSiteAndKey(t *testing.T) {
 			`PATCH /api/v1/sites/example.com {"origins":["https://app.example.net",` +
 				`"https://*.example.org"]}`,
 			"origins            https://app.example.net"},
+		{"site set example.com --search-parameter q",
+			`PATCH /api/v1/sites/example.com {"search_parameter":"q"}`,
+			"example.com  no"},
+		{"site set example.com --search-parameter none",
+			`PATCH /api/v1/sites/example.com {"search_parameter":""}`, "example.com  no"},
 		{"site set example.com --origins none", `PATCH /api/v1/sites/example.com {"origins":[]}`,
 			"example.com  no"},
 		{"link add example.com press", `POST /api/v1/sites/example.com/links {"name":"press"}`, s.URL +
@@ -370,6 +395,8 @@ func TestSiteAndKey(t *testing.T) {
 			`POST /api/v1/keys {"name":"screen","admin":false,"sites":["example.com","b.com"]}`, "nck_new"},
 		{"key add screen --all-sites", `POST /api/v1/keys {"name":"screen","admin":false,"all_sites":true}`,
 			"nck_new"},
+		{"key add screen --all-sites --write",
+			`POST /api/v1/keys {"name":"screen","admin":false,"all_sites":true,"may_write":true}`, "nck_new"},
 		{"key add screen --admin", `POST /api/v1/keys {"name":"screen","admin":true}`, "nck_new"},
 		{"site add example.com --listed --retention-days 30",
 			`POST /api/v1/sites {"domain":"example.com","public":false,"listed":true,"retention_days":30,` +

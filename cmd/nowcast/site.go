@@ -18,6 +18,11 @@ type siteCmd struct {
 	List   siteListCmd   `cmd:"" help:"List the sites."`
 	Set    siteSetCmd    `cmd:"" help:"Change a site; settings without a flag stay."`
 	Remove siteRemoveCmd `cmd:"" help:"Remove a site: its beacons are dropped from then on; its history stays until it expires, or is erased."`
+
+	Goal       goalCmd       `cmd:"" help:"Add, list, change and remove goals."`
+	Funnel     funnelCmd     `cmd:"" help:"Add, list, change and remove funnels."`
+	Segment    segmentCmd    `cmd:"" help:"Save, list, change and remove segments."`
+	Annotation annotationCmd `cmd:"" help:"Add, list, change and remove annotations."`
 }
 
 // Help implements kong.HelpProvider.
@@ -121,6 +126,8 @@ type siteSetCmd struct {
 	RetentionDays *int `placeholder:"DAYS" help:"For how many days its history is kept, 1 to 3650; 0: the default."`
 
 	Origins []string `placeholder:"ORIGIN" help:"Whose pages may read it in a browser, as https://app.example.com or https://*.example.com."`
+
+	SearchParameter *string `placeholder:"NAME" help:"The parameter of its pages' addresses that holds what visitors search for, as q; none: there is none."`
 	ruleFlags
 }
 
@@ -137,7 +144,8 @@ Examples:
 	nowcast site set example.com --hostname example.com --hostname '*.example.com'
 	nowcast site set example.com --block-address 192.0.2.0/24 --block-country DE,FR --block-path '/admin/**'
 	nowcast site set example.com --block-path none
-	nowcast site set example.com --origins https://intranet.example.net`
+	nowcast site set example.com --origins https://intranet.example.net
+	nowcast site set example.com --search-parameter q`
 }
 
 // ruleFlags are a site's rules.
@@ -184,7 +192,11 @@ func printLists(w io.Writer, s *api.Site) {
 			{"blocked countries", r.BlockedCountries}, {"blocked paths", r.BlockedPaths},
 		}
 	}
-	for _, l := range append(lists, list{"origins", s.Origins}) {
+	lists = append(lists, list{"origins", s.Origins})
+	if p := s.SearchParameter; p != nil && *p != "" {
+		lists = append(lists, list{"search parameter", &[]string{*p}})
+	}
+	for _, l := range lists {
 		if l.entries != nil && len(*l.entries) > 0 {
 			fmt.Fprintf(w, "  %-18s %s\n", l.name, strings.Join(*l.entries, "  "))
 		}
@@ -194,10 +206,10 @@ func printLists(w io.Writer, s *api.Site) {
 // Validate implements kong's validation.
 func (c *siteSetCmd) Validate() error {
 	if c.Public == nil && c.Listed == nil && c.Timezone == nil && c.RetentionDays == nil &&
-		len(c.Origins) == 0 && c.rules() == nil {
+		len(c.Origins) == 0 && c.SearchParameter == nil && c.rules() == nil {
 		return fmt.Errorf("there is nothing to change: give --public, --no-public, --listed, --no-listed, " +
-			"--timezone, --retention-days, --origins, --hostname, --block-address, --block-country " +
-			"or --block-path")
+			"--timezone, --retention-days, --origins, --search-parameter, --hostname, --block-address, " +
+			"--block-country or --block-path")
 	}
 	return nil
 }
@@ -206,7 +218,10 @@ func (c *siteSetCmd) Validate() error {
 func (c *siteSetCmd) Run(ctx context.Context, std *stdio) error {
 	request := api.SiteUpdate{
 		Public: c.Public, Listed: c.Listed, Timezone: c.Timezone, RetentionDays: c.RetentionDays,
-		Rules: c.rules(), Origins: replacement(c.Origins),
+		Rules: c.rules(), Origins: replacement(c.Origins), SearchParameter: c.SearchParameter,
+	}
+	if p := c.SearchParameter; p != nil && *p == "none" {
+		request.SearchParameter = new(string)
 	}
 	var site api.Site
 	if err := c.call(ctx, http.MethodPatch, "/api/v1/sites/"+url.PathEscape(c.Domain), request,

@@ -367,6 +367,265 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/sites/{domain}/goals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        /**
+         * The goals of a site
+         * @description Needs a key or a session that may read the site, also where the site is public.
+         */
+        get: operations["listGoals"];
+        put?: never;
+        /**
+         * Add a goal
+         * @description A goal is reached by an event: `event` is the name of a custom event, `page` the path of a page that is viewed or, with
+         *     `scroll_depth` or `engaged_seconds`, of a page that is read so far or so long. In both, `*` is anything up to the next slash, `**`
+         *     anything at all, `\*` a star and `\\` a backslash. Give exactly one of `event` and `page`. Counts of a goal are made when they are
+         *     asked for, so a goal counts from the site's first event on. A site has at most 200 goals, and goals and funnels of at most 256 KB.
+         *     Needs an admin key.
+         */
+        post: operations["createGoal"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sites/{domain}/goals/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Replace a goal
+         * @description The body is the whole of it: what is left out is gone. With `revision` or `If-Match` it is changed only if it still has
+         *     that revision; without, only if nobody else has changed it since the request began. Otherwise the answer is 409.
+         */
+        put: operations["updateGoal"];
+        post?: never;
+        /** Remove a goal; 409 while a funnel has it as a step */
+        delete: operations["deleteGoal"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sites/{domain}/funnels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        /**
+         * The funnels of a site
+         * @description Needs a key or a session that may read the site, also where the site is public.
+         */
+        get: operations["listFunnels"];
+        put?: never;
+        /**
+         * Add a funnel
+         * @description 2 to 8 steps, each a goal of the site by its id or a condition of its own. A visitor takes them one after the other, within a
+         *     visit or within a day of the site's clock. A site has at most 50 funnels. Needs an admin key.
+         */
+        post: operations["createFunnel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sites/{domain}/funnels/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Replace a funnel
+         * @description The body is the whole of it: what is left out is gone. With `revision` or `If-Match` it is changed only if it still has
+         *     that revision; without, only if nobody else has changed it since the request began. Otherwise the answer is 409.
+         */
+        put: operations["updateFunnel"];
+        post?: never;
+        /** Remove a funnel */
+        delete: operations["deleteFunnel"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sites/{domain}/segments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        /**
+         * The segments of a site that are shared, and the key's own
+         * @description Needs a key or a session that may read the site, also where the site is public.
+         */
+        get: operations["listSegments"];
+        put?: never;
+        /**
+         * Save a segment
+         * @description Filters as `POST /api/v2/query` has them, under a name. A segment that isn't shared is personal: only the key that made it has it,
+         *     and it ends with that key. A site has at most 200 segments, each with at most 16 KB of filters. Needs an admin key, or a key that may
+         *     write (`may_write`) and read the site.
+         */
+        post: operations["createSegment"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sites/{domain}/segments/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Replace a segment
+         * @description The body is the whole of it: what is left out is gone. With `revision` or `If-Match` it is changed only if it still has
+         *     that revision; without, only if nobody else has changed it since the request began. Otherwise the answer is 409.
+         */
+        put: operations["updateSegment"];
+        post?: never;
+        /** Remove a segment */
+        delete: operations["deleteSegment"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sites/{domain}/annotations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        /**
+         * The annotations of a site
+         * @description Needs a key or a session that may read the site, also where the site is public.
+         */
+        get: operations["listAnnotations"];
+        put?: never;
+        /**
+         * Annotate a day or a time
+         * @description What happened, for people who look at the history. A site has at most 1,000 annotations. Needs an admin key, or a key that may
+         *     write (`may_write`) and read the site.
+         */
+        post: operations["createAnnotation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sites/{domain}/annotations/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Replace an annotation
+         * @description The body is the whole of it: what is left out is gone. With `revision` or `If-Match` it is changed only if it still has
+         *     that revision; without, only if nobody else has changed it since the request began. Otherwise the answer is 409.
+         */
+        put: operations["updateAnnotation"];
+        post?: never;
+        /** Remove an annotation */
+        delete: operations["deleteAnnotation"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sites/goals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The goals of a site, in the dialect of the Plausible Sites API
+         * @description Goals of a scroll depth or an engaged time are left out, and so are conditions on properties: `GET /api/v1/sites/{domain}/goals`
+         *     has all of them. The list is whole: there is no further page. Needs a key or a session that may read the site.
+         */
+        get: operations["listPlausibleGoals"];
+        /**
+         * Find or add a goal, in the dialect of the Plausible Sites API
+         * @description A goal of the same type and value is returned as it is. A `page_path` may have the wildcards `*` and `**`. Needs an admin key.
+         */
+        put: operations["putPlausibleGoal"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sites/goals/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove a goal, in the dialect of the Plausible Sites API
+         * @description Needs an admin key.
+         */
+        delete: operations["deletePlausibleGoal"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/sites/{domain}/erasures": {
         parameters: {
             query?: never;
@@ -1138,6 +1397,8 @@ export interface components {
             revision?: number;
             rules?: components["schemas"]["SiteRules"];
             origins?: components["schemas"]["SiteOrigins"];
+            /** @description The parameter of its pages' addresses that holds what visitors search for, as `q`; shown to admins only. */
+            search_parameter?: string;
         };
         /**
          * @description Origins whose pages may read a private site in a browser, as `https://app.example.com` or `https://*.example.com` (its
@@ -1177,6 +1438,8 @@ export interface components {
             retention_days?: number;
             rules?: components["schemas"]["SiteRules"];
             origins?: components["schemas"]["SiteOrigins"];
+            /** @description The parameter of its pages' addresses that holds what visitors search for, as `q`; empty: none. */
+            search_parameter?: string;
         };
         SiteUpdate: {
             public?: boolean;
@@ -1188,6 +1451,8 @@ export interface components {
             revision?: number;
             rules?: components["schemas"]["SiteRules"];
             origins?: components["schemas"]["SiteOrigins"];
+            /** @description The parameter of its pages' addresses that holds what visitors search for, as `q`; empty: none. */
+            search_parameter?: string;
         };
         Link: {
             id: string;
@@ -1207,6 +1472,189 @@ export interface components {
             secret: string;
             /** @description Path of the link; append it to the server's address. */
             path: string;
+        };
+        PropertyCondition: {
+            key: string;
+            /**
+             * @description A property that the event lacks is empty.
+             * @enum {string}
+             */
+            operator: "is" | "is_not" | "contains" | "contains_not";
+            values: string[];
+        };
+        Goal: {
+            id: string;
+            name: string;
+            /** @description Name of a custom event; `*` is anything up to the next slash, `**` anything at all. */
+            event?: string;
+            /** @description Path of a page, with the same wildcards. */
+            page?: string;
+            /** @description Of the page at least, in percent. */
+            scroll_depth?: number;
+            /** @description With one page in one visit at least. */
+            engaged_seconds?: number;
+            /** @description All of them have to hold for the event; not with scroll_depth and engaged_seconds. */
+            properties?: components["schemas"]["PropertyCondition"][];
+            /** @description Of the goal's revenue (ISO 4217); revenue in other currencies isn't the goal's. */
+            currency?: string;
+            /** Format: date-time */
+            created: string;
+            /** @description Counts the changes. */
+            revision: number;
+        };
+        GoalList: {
+            goals: components["schemas"]["Goal"][];
+        };
+        GoalInput: {
+            /** @description Unique among the site's goals. */
+            name: string;
+            /** @description Name of a custom event; `*` is anything up to the next slash, `**` anything at all. */
+            event?: string;
+            /** @description Path of a page, with the same wildcards. */
+            page?: string;
+            /** @description Of the page at least, in percent. */
+            scroll_depth?: number;
+            /** @description With one page in one visit at least. */
+            engaged_seconds?: number;
+            /** @description All of them have to hold for the event; not with scroll_depth and engaged_seconds. */
+            properties?: components["schemas"]["PropertyCondition"][];
+            /** @description Of the revenue of a custom event (ISO 4217), as EUR. */
+            currency?: string;
+            /** @description The revision that the change is based on: when it has another one by now, the answer is 409. Not in a creation. */
+            revision?: number;
+        };
+        /** @description `goal`, or a condition with one of `event` and `page`. */
+        FunnelStep: {
+            /** @description The id of a goal of the site. */
+            goal?: string;
+            /** @description Of a condition. */
+            name?: string;
+            /** @description Name of a custom event; `*` is anything up to the next slash, `**` anything at all. */
+            event?: string;
+            /** @description Path of a page, with the same wildcards. */
+            page?: string;
+            /** @description Of the page at least, in percent. */
+            scroll_depth?: number;
+            /** @description With one page in one visit at least. */
+            engaged_seconds?: number;
+            /** @description All of them have to hold for the event; not with scroll_depth and engaged_seconds. */
+            properties?: components["schemas"]["PropertyCondition"][];
+        };
+        /**
+         * @description Within what a visitor has to take all steps.
+         * @enum {string}
+         */
+        FunnelScope: "visit" | "day";
+        Funnel: {
+            id: string;
+            name: string;
+            steps: components["schemas"]["FunnelStep"][];
+            scope: components["schemas"]["FunnelScope"];
+            strict: boolean;
+            /** Format: date-time */
+            created: string;
+            /** @description Counts the changes. */
+            revision: number;
+        };
+        FunnelList: {
+            funnels: components["schemas"]["Funnel"][];
+        };
+        FunnelInput: {
+            /** @description Unique among the site's funnels. */
+            name: string;
+            steps: components["schemas"]["FunnelStep"][];
+            scope?: components["schemas"]["FunnelScope"];
+            /**
+             * @description A step has to be the next view or custom event after the step before it.
+             * @default false
+             */
+            strict: boolean;
+            /** @description The revision that the change is based on: when it has another one by now, the answer is 409. Not in a creation. */
+            revision?: number;
+        };
+        Segment: {
+            id: string;
+            name: string;
+            filters: unknown[];
+            shared: boolean;
+            /** @description The ID of the key that made it. */
+            by: string;
+            /** Format: date-time */
+            created: string;
+            /** @description Counts the changes. */
+            revision: number;
+        };
+        SegmentList: {
+            segments: components["schemas"]["Segment"][];
+        };
+        SegmentInput: {
+            name: string;
+            /** @description As in `QueryRequest`. */
+            filters: unknown[];
+            /**
+             * @description All keys that may read the site have it; otherwise only the one that made it.
+             * @default false
+             */
+            shared: boolean;
+            /** @description The revision that the change is based on: when it has another one by now, the answer is 409. Not in a creation. */
+            revision?: number;
+        };
+        Annotation: {
+            id: string;
+            at: string;
+            text: string;
+            /** @description The ID of the key that made it. */
+            by: string;
+            /** Format: date-time */
+            created: string;
+            /** @description Counts the changes. */
+            revision: number;
+        };
+        AnnotationList: {
+            annotations: components["schemas"]["Annotation"][];
+        };
+        AnnotationInput: {
+            /** @description A day or a minute by the site's clock, as 2026-11-30 or 2026-11-30T14:05. */
+            at: string;
+            text: string;
+            /** @description The revision that the change is based on: when it has another one by now, the answer is 409. Not in a creation. */
+            revision?: number;
+        };
+        PlausibleGoal: {
+            /** @description The site; in a list it is left out. */
+            domain?: string;
+            id: string;
+            /** @enum {string} */
+            goal_type: "event" | "page";
+            display_name: string;
+            event_name: string | null;
+            page_path: string | null;
+        };
+        PlausibleGoalList: {
+            goals: components["schemas"]["PlausibleGoal"][];
+            meta: {
+                after: null;
+                before: null;
+                limit: number;
+            };
+        };
+        PlausibleGoalInput: {
+            site_id: string;
+            /** @enum {string} */
+            goal_type: "event" | "page";
+            /** @description Of the type event. */
+            event_name?: string;
+            /** @description Of the type page. */
+            page_path?: string;
+            /** @description Without it, the name of the event, or `Visit` and the page. */
+            display_name?: string;
+        };
+        PlausibleSite: {
+            site_id: string;
+        };
+        PlausibleDeleted: {
+            /** @enum {string} */
+            deleted: "true";
         };
         Readiness: {
             ready: boolean;
@@ -1312,6 +1760,8 @@ export interface components {
             all_sites?: boolean;
             /** @description Which sites it reads, unless it reads all or administers. */
             sites?: string[];
+            /** @description It changes segments and annotations of the sites that it reads. */
+            may_write?: boolean;
             /** Format: date-time */
             created: string;
         };
@@ -1333,6 +1783,11 @@ export interface components {
             all_sites: boolean;
             /** @description Which sites it reads, as the list of sites names them. */
             sites?: string[];
+            /**
+             * @description It may change segments and annotations of the sites that it reads; an admin key always may.
+             * @default false
+             */
+            may_write: boolean;
         };
         SecretRotated: {
             version: number;
@@ -1462,6 +1917,8 @@ export interface components {
         };
     };
     parameters: {
+        /** @description The `ETag` of the answer that the change is based on; the same as `revision`. */
+        IfMatch: string;
         /** @description A ticket from `POST /api/v1/tickets`, instead of a key. */
         TicketQuery: string;
         /** @description The secret of a share link (`ncl_…`), instead of a key. */
@@ -1473,6 +1930,8 @@ export interface components {
     headers: {
         /** @description Revision of the site in quotes, for `If-Match`; sent to admins. */
         Revision: string;
+        /** @description Revision in quotes, for `If-Match`. */
+        PartRevision: string;
         /** @description Number of accepted but uncounted beacons (one for each site). */
         Dropped: string;
         /** @description Seconds to wait before retrying. */
@@ -2289,6 +2748,609 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listGoals: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Ordered by creation time. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GoalList"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    createGoal: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GoalInput"];
+            };
+        };
+        responses: {
+            /** @description Created; visible to other instances within a second. */
+            201: {
+                headers: {
+                    ETag: components["headers"]["PartRevision"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Goal"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    updateGoal: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The `ETag` of the answer that the change is based on; the same as `revision`. */
+                "If-Match"?: components["parameters"]["IfMatch"];
+            };
+            path: {
+                domain: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GoalInput"];
+            };
+        };
+        responses: {
+            /** @description As it is now. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["PartRevision"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Goal"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deleteGoal: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Deleted. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listFunnels: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Ordered by creation time. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FunnelList"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    createFunnel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FunnelInput"];
+            };
+        };
+        responses: {
+            /** @description Created; visible to other instances within a second. */
+            201: {
+                headers: {
+                    ETag: components["headers"]["PartRevision"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Funnel"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    updateFunnel: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The `ETag` of the answer that the change is based on; the same as `revision`. */
+                "If-Match"?: components["parameters"]["IfMatch"];
+            };
+            path: {
+                domain: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FunnelInput"];
+            };
+        };
+        responses: {
+            /** @description As it is now. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["PartRevision"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Funnel"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deleteFunnel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Deleted. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listSegments: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Ordered by name. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SegmentList"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    createSegment: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SegmentInput"];
+            };
+        };
+        responses: {
+            /** @description Created; visible to other instances within a second. */
+            201: {
+                headers: {
+                    ETag: components["headers"]["PartRevision"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Segment"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    updateSegment: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The `ETag` of the answer that the change is based on; the same as `revision`. */
+                "If-Match"?: components["parameters"]["IfMatch"];
+            };
+            path: {
+                domain: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SegmentInput"];
+            };
+        };
+        responses: {
+            /** @description As it is now. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["PartRevision"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Segment"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deleteSegment: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Deleted. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listAnnotations: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Ordered by their time. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnnotationList"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    createAnnotation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AnnotationInput"];
+            };
+        };
+        responses: {
+            /** @description Created; visible to other instances within a second. */
+            201: {
+                headers: {
+                    ETag: components["headers"]["PartRevision"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Annotation"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    updateAnnotation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The `ETag` of the answer that the change is based on; the same as `revision`. */
+                "If-Match"?: components["parameters"]["IfMatch"];
+            };
+            path: {
+                domain: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AnnotationInput"];
+            };
+        };
+        responses: {
+            /** @description As it is now. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["PartRevision"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Annotation"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deleteAnnotation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Deleted. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listPlausibleGoals: {
+        parameters: {
+            query: {
+                site_id: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Ordered by creation time. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlausibleGoalList"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    putPlausibleGoal: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlausibleGoalInput"];
+                "application/x-www-form-urlencoded": components["schemas"]["PlausibleGoalInput"];
+                "multipart/form-data": components["schemas"]["PlausibleGoalInput"];
+            };
+        };
+        responses: {
+            /** @description The goal. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlausibleGoal"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deletePlausibleGoal: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlausibleSite"];
+                "application/x-www-form-urlencoded": components["schemas"]["PlausibleSite"];
+                "multipart/form-data": components["schemas"]["PlausibleSite"];
+            };
+        };
+        responses: {
+            /** @description Deleted. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlausibleDeleted"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
             429: components["responses"]["TooManyFailures"];
             503: components["responses"]["Unavailable"];
         };

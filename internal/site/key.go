@@ -23,6 +23,7 @@ type Key struct {
 	Admin    bool     `json:"admin"`               // it reads all sites, and administers
 	AllSites bool     `json:"all_sites,omitempty"` // it reads all sites, also later ones
 	Sites    []string `json:"sites,omitempty"`     // that it reads
+	Write    bool     `json:"may_write,omitempty"` // it changes segments and annotations of what it reads
 	// Generations are those of Sites for which the key was made; nil: it was made before generations.
 	Generations map[string]int64 `json:"generations,omitempty"`
 	Created     time.Time        `json:"created"`
@@ -41,6 +42,9 @@ func (k Key) MayRead(s Site) bool {
 	}
 	return k.Generations[s.Domain] == s.Generation
 }
+
+// MayWrite reports whether the key may change the segments and annotations of a site.
+func (k Key) MayWrite(s Site) bool { return k.Admin || k.Write && k.MayRead(s) }
 
 // keySecretPrefix marks a secret as Nowcast's, so that scanners of repositories can find one that leaked.
 const keySecretPrefix = "nck_"
@@ -120,21 +124,34 @@ func (r *Registry) Key(id string) (Key, bool) {
 // maxKeySites bounds the sites of a key; for more, make a key for all sites.
 const maxKeySites = 1000
 
-// NewKey makes a key that reads some sites or, with admin and without sites, is an admin's. It returns the
-// key's secret, which is stored nowhere. It fails with ErrInvalid for a bad name, and unless each site exists
-// and is named as it is, once.
+// NewKey is AddKey for a key that reads some sites or, with admin and without sites, is an admin's.
 func (r *Registry) NewKey(ctx context.Context, name string, admin bool, sites []string) (Key, string, error) {
-	k := Key{Name: name, Admin: admin, Sites: sites}
+	return r.AddKey(ctx, Key{Name: name, Admin: admin, Sites: sites})
+}
+
+// NewKeyForAllSites is AddKey for a key that reads all sites, also later ones.
+func (r *Registry) NewKeyForAllSites(ctx context.Context, name string) (Key, string, error) {
+	return r.AddKey(ctx, Key{Name: name, AllSites: true})
+}
+
+// AddKey makes a key of its name and of what it may do: exactly one of Admin, AllSites and Sites, and
+// Write. It returns the key's secret, which is stored nowhere. It fails with ErrInvalid for a bad name, and
+// unless each site exists and is named as it is, once.
+func (r *Registry) AddKey(ctx context.Context, k Key) (_ Key, secret string, err error) {
+	sites := k.Sites
 	switch {
-	case admin && len(sites) > 0:
+	case k.Admin && (len(sites) > 0 || k.AllSites):
 		return Key{}, "", fmt.Errorf("%w: an admin key reads all sites; leave the sites out", ErrInvalid)
-	case !admin && len(sites) == 0:
+	case k.AllSites && len(sites) > 0:
+		return Key{}, "", fmt.Errorf("%w: a key for all sites names none; leave the sites out", ErrInvalid)
+	case !k.Admin && !k.AllSites && len(sites) == 0:
 		return Key{}, "", fmt.Errorf(
 			"%w: name the sites that the key reads, or say that it reads all", ErrInvalid)
 	case len(sites) > maxKeySites:
 		return Key{}, "", fmt.Errorf("%w: there are %d sites; name at most %d, or say that the key reads all",
 			ErrInvalid, len(sites), maxKeySites)
 	}
+	k.Generations = nil
 	for i, d := range sites {
 		st, err := r.namedExactly(d)
 		if err != nil {
@@ -148,13 +165,13 @@ func (r *Registry) NewKey(ctx context.Context, name string, admin bool, sites []
 		}
 		k.Generations[d] = st.Generation
 	}
-	return r.addKey(ctx, k)
-}
-
-// NewKeyForAllSites makes a key that reads all sites, also later ones. It fails with ErrInvalid for a bad
-// name.
-func (r *Registry) NewKeyForAllSites(ctx context.Context, name string) (Key, string, error) {
-	return r.addKey(ctx, Key{Name: name, AllSites: true})
+	if k.Name, err = cleanName("key", k.Name); err != nil {
+		return Key{}, "", err
+	}
+	secret = NewSecret()
+	k.ID, k.Hash, k.Created = newID(), hash(secret), now()
+	_, err = r.keys.update(ctx, k.ID, func(entry[Key]) (*Key, error) { return &k, nil })
+	return k, secret, err
 }
 
 // namedExactly finds a site by its domain as the registry has it. A near miss is no match: a grant must not
@@ -170,18 +187,13 @@ func (r *Registry) namedExactly(domain string) (Site, error) {
 		quote(domain))
 }
 
-func (r *Registry) addKey(ctx context.Context, k Key) (_ Key, secret string, err error) {
-	if k.Name, err = cleanName("key", k.Name); err != nil {
-		return Key{}, "", err
-	}
-	secret = NewSecret()
-	k.ID, k.Hash, k.Created = newID(), hash(secret), now()
-	_, err = r.keys.update(ctx, k.ID, func(entry[Key]) (*Key, error) { return &k, nil })
-	return k, secret, err
-}
-
-// DeleteKey removes a key. It fails with ErrNotFound.
+// DeleteKey removes a key with its personal segments. It fails with ErrNotFound.
 func (r *Registry) DeleteKey(ctx context.Context, id string) error {
+	if _, ok := r.Key(id); ok {
+		if err := r.deletePersonal(ctx, id); err != nil {
+			return err
+		}
+	}
 	_, err := r.keys.update(ctx, id, func(current entry[Key]) (*Key, error) {
 		if current.object() == nil {
 			return nil, fmt.Errorf("key %s: %w", shorten(id), ErrNotFound)

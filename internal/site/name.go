@@ -95,3 +95,15 @@ func shorten(s string) string {
 	}
 	return s
 }
+
+const maxParameter = 100 // bytes of the name of a parameter
+
+// cleanParameter returns the name of a parameter of a page's address. It fails with ErrInvalid.
+func cleanParameter(name string) (string, error) {
+	name = strings.TrimSpace(name)
+	if !isShown(name, maxParameter) || strings.ContainsAny(name, "&=?#% ") {
+		return "", fmt.Errorf("%w: %s is no name of a parameter; give it as q, for /search?q=shoes",
+			ErrInvalid, quote(name))
+	}
+	return name, nil
+}

@@ -1,10 +1,15 @@
 package site
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -23,7 +28,8 @@ type header struct {
 // entry is the record in effect of an object.
 type entry[T any] struct {
 	header
-	value *T // never changed; of a removed object what its kind keeps, or nil
+	value   *T     // never changed; of a removed object what its kind keeps, or nil
+	unknown []byte // fields that this version doesn't know, each as ,"name":value; see table.retain
 }
 
 // object returns the object, nil if there is none.
@@ -32,6 +38,42 @@ func (e entry[T]) object() *T {
 		return nil
 	}
 	return e.value
+}
+
+// unknownFields returns the fields of a record that neither the header nor the object of this version has.
+// Most records have none: they are what encode writes.
+func unknownFields[T any](value []byte, e entry[T]) (unknown []byte) {
+	if known, err := encode(e.header, e.value); err == nil && bytes.Equal(known, value) {
+		return nil
+	}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(value, &fields) != nil {
+		return nil
+	}
+	names := append(fieldNames(reflect.TypeFor[header]()), fieldNames(reflect.TypeFor[T]())...)
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) }) {
+			continue
+		}
+		quoted, _ := json.Marshal(name) // it can't fail for a string
+		unknown = append(append(append(append(unknown, ','), quoted...), ':'), fields[name]...)
+	}
+	return unknown
+}
+
+// fieldNames returns the names in JSON of a struct's fields.
+func fieldNames(t reflect.Type) (names []string) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case f.Anonymous && name == "":
+			names = append(names, fieldNames(f.Type)...)
+		case name != "" && name != "-":
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // verdict says what became of a record.

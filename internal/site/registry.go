@@ -26,6 +26,10 @@ type Registry struct {
 	links   *links
 	secrets *secrets
 
+	goals       *table[conversions] // and funnels
+	segments    *parts[Segment]
+	annotations *parts[Annotation]
+
 	sessions *sessions
 	codes    *table[Code]
 
@@ -59,6 +63,7 @@ func NewRegistry(c *broker.Client, log *slog.Logger) *Registry {
 	}
 	r.sites, r.keys, r.links, r.secrets = newSites(r), newKeys(r), newLinks(r), newSecrets(r)
 	r.sessions, r.codes = newSessions(r), newCodes(r)
+	r.goals, r.segments, r.annotations = newConversions(r), newSegments(r), newAnnotations(r)
 	return r
 }
 

@@ -223,47 +223,5 @@ func cleanPath(s string) (string, bool) {
 	return s, ok
 }
 
-// matchPath reports whether a whole path matches a pattern: * stands for any text without a slash, ** for
-// any text; both also for none. It is the greedy glob algorithm (see https://research.swtch.com/glob) with
-// one backtracking point for each of the two stars, so its time is bounded by the product of the lengths.
-//
-// One point each is enough. A later ** can match all that an earlier one would, so going back before the
-// last ** never helps. Nor does going back before the last *: the text between two * that matches later than
-// first found either needs the earlier * to cross a slash, or has no slash and matches no worse where it was
-// found first.
-func matchPath(pattern, path string) bool {
-	const none = -1
-	p, s := 0, 0
-	star, starAt := none, 0 // pattern index after the last *, path index after what it has matched
-	deep, deepAt := none, 0 // the same for the last **
-	for {
-		switch {
-		case strings.HasPrefix(pattern[p:], "**"):
-			for p < len(pattern) && pattern[p] == '*' {
-				p++
-			}
-			deep, deepAt, star = p, s, none
-			continue
-		case p < len(pattern) && pattern[p] == '*':
-			p++
-			star, starAt = p, s
-			continue
-		case p < len(pattern) && s < len(path) && pattern[p] == path[s]:
-			p++
-			s++
-			continue
-		case p == len(pattern) && s == len(path):
-			return true
-		}
-		switch {
-		case star != none && starAt < len(path) && path[starAt] != '/':
-			starAt++
-			p, s = star, starAt
-		case deep != none && deepAt < len(path):
-			deepAt++
-			p, s, star = deep, deepAt, none
-		default:
-			return false
-		}
-	}
-}
+// matchPath reports whether a whole path matches a pattern of a rule, which has no escapes.
+func matchPath(pattern, path string) bool { return matchWildcards(pattern, path, false) }

@@ -1,8 +1,9 @@
-// Package site has the sites, the keys and share links that open them, the sessions and login codes made
-// with keys, the origins whose pages may read the sites, and the cluster's long-lived secret. They live in
-// the compacted topic nowcast.sites.v1, which every process tails. Look-ups never wait. A change is visible
-// in the process that made it when the call returns, and in others within about a second. While Kafka is
-// down the registry serves the last known state and changes fail.
+// Package site has the sites with their goals, funnels, segments and annotations, the keys and share links
+// that open them, the sessions and login codes made with keys, the origins whose pages may read the sites,
+// and the cluster's long-lived secret. They live in the compacted topic nowcast.sites.v1, which every process
+// tails. Look-ups never wait. A change is visible in the process that made it when the call returns, and in
+// others within about a second. While Kafka is down the registry serves the last known state and changes
+// fail.
 package site
 
 import (
@@ -18,6 +19,7 @@ var (
 	ErrInvalid  = errors.New("not valid")
 	ErrExists   = errors.New("exists already")
 	ErrConflict = errors.New("changed meanwhile; read it and try again")
+	ErrInUse    = errors.New("in use")
 )
 
 // Site is one website whose visitors are counted.
@@ -31,6 +33,8 @@ type Site struct {
 	Origins       []string `json:"origins,omitempty"`
 	Listed        bool     `json:"listed,omitempty"`         // with Public: shown in lists to everybody
 	RetentionDays int      `json:"retention_days,omitempty"` // days its history is kept; 0: see Retention
+	// of its pages' addresses: holds what visitors search for on the site; "": none does
+	SearchParameter string `json:"search_parameter,omitempty"`
 
 	// Generation tells the site from those of its domain that were removed before; Previous is when the last
 	// one of these was removed, zero if there was none.

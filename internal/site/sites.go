@@ -24,6 +24,7 @@ func newSites(r *Registry) *sites {
 	s := &sites{table: newTable(r, "site", checkSite), outdated: true}
 	s.kept = func(v Site) Site { return Site{Generation: v.Generation, Created: v.Created} }
 	s.outlived = func(entry[Site], time.Time) bool { return false }
+	s.retain = true
 	s.changed = func(_, _ *Site) { s.outdated = true }
 	s.publishMore = s.publishOrder
 	s.publishOrder()
@@ -160,18 +161,30 @@ func (r *Registry) Put(ctx context.Context, s Site) error {
 	return err
 }
 
-// Delete removes a site and its links. It fails with ErrNotFound.
+// Delete removes a site with its links, goals, funnels, segments and annotations. It fails with ErrNotFound.
+// What a Delete that fails in between leaves is not in effect, and expires.
 func (r *Registry) Delete(ctx context.Context, domain string) error {
+	var generation int64
 	_, err := r.sites.update(ctx, domain, func(current entry[Site]) (*Site, error) {
 		if current.object() == nil {
 			return nil, fmt.Errorf("site %s: %w", shorten(domain), ErrNotFound)
 		}
+		generation = current.value.Generation
 		return nil, nil
 	})
 	if err != nil {
 		return err
 	}
-	return r.deleteLinks(ctx, domain)
+	if err := r.deleteLinks(ctx, domain); err != nil {
+		return err
+	}
+	if err := r.deleteConversions(ctx, domain, generation); err != nil {
+		return err
+	}
+	if err := r.segments.deleteEnded(ctx, domain); err != nil {
+		return err
+	}
+	return r.annotations.deleteEnded(ctx, domain)
 }
 
 func (s *sites) put(
@@ -191,6 +204,9 @@ func (s *Site) clean() (err error) {
 		return err
 	}
 	if s.Rules, err = s.Rules.Clean(); err != nil {
+		return err
+	}
+	if s.SearchParameter, err = cleanParameter(s.SearchParameter); err != nil {
 		return err
 	}
 	s.Origins, err = cleanOrigins(s.Origins)

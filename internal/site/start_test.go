@@ -2,6 +2,7 @@ package site
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -15,16 +16,14 @@ import (
 	"nowcast/internal/topic"
 )
 
-// fill writes n sites with rules, and n keys, as a registry of today does.
-func (w *world) fill(t testing.TB, n int) {
+// writer returns a function that writes records as a registry of today does.
+func (w *world) writer(t testing.TB) (produce func(key string, v any), done func()) {
 	t.Helper()
 	c, err := kgo.NewClient(kgo.SeedBrokers(w.addrs...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	created := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	produce := func(key string, v any) {
+	produce = func(key string, v any) {
 		b, err := encode(header{Revision: 1, Write: newWrite()}, v)
 		if err != nil {
 			t.Fatal(err)
@@ -36,6 +35,22 @@ func (w *world) fill(t testing.TB, n int) {
 				}
 			})
 	}
+	return produce, func() {
+		if err := c.Flush(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+}
+
+var fillCreated = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// fill writes n sites with rules, and n keys.
+func (w *world) fill(t testing.TB, n int) {
+	t.Helper()
+	produce, done := w.writer(t)
+	defer done()
+	created := fillCreated
 	for i := range n {
 		domain := fmt.Sprintf("site-%d.example.com", i)
 		produce("site/"+domain, Site{
@@ -46,8 +61,27 @@ func (w *world) fill(t testing.TB, n int) {
 		k := Key{ID: id, Name: "key", Hash: hash(id), Sites: []string{domain}, Created: created}
 		produce("key/"+id, k)
 	}
-	if err := c.Flush(context.Background()); err != nil {
-		t.Fatal(err)
+}
+
+// fillGoals writes each goals of each of the n sites of fill.
+func (w *world) fillGoals(t testing.TB, n, each int) {
+	t.Helper()
+	produce, done := w.writer(t)
+	defer done()
+	for i := range n {
+		created := fillCreated.Add(time.Duration(i) * time.Second)
+		c := conversions{Site: fmt.Sprintf("site-%d.example.com", i), Generation: created.UnixMilli()}
+		for j := range each {
+			name := fmt.Sprint("Goal ", j)
+			g, err := json.Marshal(Goal{ID: fmt.Sprintf("%012x", j), Name: name, Revision: 1,
+				Created: created, Condition: Condition{Event: Pattern(name), Properties: []PropertyCondition{
+					{"plan", PropertyIs, []string{"pro", "team"}}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Goals = append(c.Goals, g)
+		}
+		produce("goals/"+conversionsID(c.Site, c.Generation), c)
 	}
 }
 

@@ -40,6 +40,8 @@ type table[T any] struct {
 	publishMore func()
 	// kept returns what the record of a removal keeps of an object; nil: nothing of it.
 	kept func(T) T
+	// retain: fields that this version doesn't know stay in a record when it is written again
+	retain bool
 	// outlived reports whether a record may leave the topic. Only an id that is never used again may.
 	outlived func(e entry[T], now time.Time) bool
 }
@@ -83,6 +85,9 @@ func (t *table[T]) apply(id string, value []byte) (h header, v verdict, err erro
 	if err := json.Unmarshal(value, next.value); err != nil {
 		return header{}, undecided, err
 	}
+	if t.retain && next.Removed.IsZero() {
+		next.unknown = unknownFields(value, next)
+	}
 	if next.Removed.IsZero() {
 		if err := t.check(id, next.header, next.value); err != nil {
 			return header{}, undecided, err
@@ -122,7 +127,8 @@ func (t *table[T]) repeat(id string) (value []byte, write string, err error) {
 	if !ok {
 		return nil, "", nil
 	}
-	return t.encode(entry[T]{header{e.Revision + 1, newWrite(), e.Removed}, e.value})
+	e.Revision, e.Write = e.Revision+1, newWrite()
+	return t.encode(e)
 }
 
 func (t *table[T]) encode(e entry[T]) (value []byte, write string, err error) {
@@ -130,7 +136,9 @@ func (t *table[T]) encode(e entry[T]) (value []byte, write string, err error) {
 	if e.value != nil {
 		object = e.value
 	}
-	value, err = encode(e.header, object)
+	if value, err = encode(e.header, object); err == nil && len(e.unknown) > 0 {
+		value = append(append(value[:len(value)-1], e.unknown...), '}')
+	}
 	return value, e.Write, err
 }
 
@@ -184,7 +192,10 @@ func (t *table[T]) update(
 
 // next returns the record that puts an object (nil: removes it) in the place of the current one.
 func (t *table[T]) next(current entry[T], object *T) entry[T] {
-	next := entry[T]{header{Revision: current.Revision + 1, Write: newWrite()}, object}
+	next := entry[T]{header: header{Revision: current.Revision + 1, Write: newWrite()}, value: object}
+	if object != nil && current.object() != nil {
+		next.unknown = current.unknown
+	}
 	if object == nil {
 		next.Removed = now()
 		if t.kept != nil && current.value != nil {

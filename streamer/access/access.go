@@ -205,8 +205,28 @@ func (a *Control) AuthorizeKey(c *gin.Context, domain string) (site.Site, error)
 		return st, err
 	}
 	if !key.MayRead(st) {
-		return st, forbidden("this key may not see what became of the beacons of %s; "+
+		return st, forbidden("this key may not see that of %s, although it is public; "+
 			"ask an admin for one that may", st.Domain)
+	}
+	return st, nil
+}
+
+// AuthorizeWrite is AuthorizeKey for a change of the segments and annotations of a site. A session counts
+// only for requests of our own pages, as in AuthorizeAdmin.
+func (a *Control) AuthorizeWrite(c *gin.Context, domain string) (site.Site, error) {
+	st, err := a.AuthorizeKey(c, domain)
+	if err != nil {
+		return st, err
+	}
+	key, ok := a.key(c.Request)
+	switch {
+	case !ok: // it was removed a moment ago
+		return st, unauthenticated(c.Request)
+	case !key.MayWrite(st):
+		return st, forbidden("this key may only read; ask an admin for one that may write, " +
+			"as `nowcast key add --write` makes it")
+	case bearer(c.Request) == "":
+		return st, a.origins.sameOrigin(c.Request)
 	}
 	return st, nil
 }

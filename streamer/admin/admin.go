@@ -1,6 +1,6 @@
-// Package admin holds the handlers that show and change sites, keys and share links. They validate nothing
-// themselves: the registry of internal/site does, and its writes are durable and visible to every instance
-// within a second.
+// Package admin holds the handlers that show and change sites with all that is stored with them, keys and
+// share links. The registry of internal/site validates, and its writes are durable and visible to every
+// instance within a second.
 package admin
 
 import (
@@ -16,7 +16,10 @@ import (
 // authorizer decides who may read a site and who may change what. The errors say what to do.
 type authorizer interface {
 	Authorize(c *gin.Context, domain string) (site.Site, api.Principal, error)
+	AuthorizeKey(c *gin.Context, domain string) (site.Site, error)
+	AuthorizeWrite(c *gin.Context, domain string) (site.Site, error)
 	AuthorizeAdmin(c *gin.Context) error
+	Principal(c *gin.Context) api.Principal
 	RequireAdmin(c *gin.Context, fail func(*gin.Context, error)) bool
 	ReadableSites(r *http.Request) []site.Site
 }
@@ -33,12 +36,17 @@ type Handlers struct {
 	sites  *site.Registry
 	access authorizer
 	eraser eraser
-	fail   func(*gin.Context, error)
+
+	validFilters func(filters []byte) error
+	fail         func(*gin.Context, error)
 }
 
-// New makes the handlers; fail answers with an error.
-func New(sites *site.Registry, access authorizer, eraser eraser, fail func(*gin.Context, error)) *Handlers {
-	return &Handlers{sites: sites, access: access, eraser: eraser, fail: fail}
+// New makes the handlers. validFilters checks the filters of segments; fail answers with an error.
+func New(
+	sites *site.Registry, access authorizer, eraser eraser, validFilters func(filters []byte) error,
+	fail func(*gin.Context, error),
+) *Handlers {
+	return &Handlers{sites: sites, access: access, eraser: eraser, validFilters: validFilters, fail: fail}
 }
 
 // remove answers a DELETE.

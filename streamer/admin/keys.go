@@ -37,27 +37,28 @@ func (h *Handlers) CreateKey(c *gin.Context) {
 	}
 	k := apiKey(made)
 	c.JSON(http.StatusCreated, api.KeyCreated{
-		Id: k.Id, Name: k.Name, Admin: k.Admin, AllSites: k.AllSites, Sites: k.Sites, Created: k.Created,
-		Secret: secret,
+		Id: k.Id, Name: k.Name, Admin: k.Admin, AllSites: k.AllSites, Sites: k.Sites, MayWrite: k.MayWrite,
+		Created: k.Created, Secret: secret,
 	})
 }
 
 // makeKey makes the key of a request, which has to say in exactly one way what the key reads.
 func (h *Handlers) makeKey(ctx context.Context, in api.KeyCreate) (site.Key, string, error) {
 	admin, allSites := in.Admin != nil && *in.Admin, in.AllSites != nil && *in.AllSites
+	k := site.Key{Name: in.Name, Admin: admin, AllSites: allSites}
+	setIfPresent(&k.Write, in.MayWrite)
 	switch {
 	case in.Sites != nil && (admin || allSites), admin && allSites:
 		return site.Key{}, "", fmt.Errorf("%w: give only one of sites, all_sites and admin; "+
 			"an admin key reads all sites", site.ErrInvalid)
-	case allSites:
-		return h.sites.NewKeyForAllSites(ctx, in.Name)
-	case admin:
-		return h.sites.NewKey(ctx, in.Name, true, nil)
+	case allSites, admin:
+		return h.sites.AddKey(ctx, k)
 	case in.Sites == nil || len(*in.Sites) == 0:
 		return site.Key{}, "", fmt.Errorf(`%w: name the sites that the key reads, `+
 			`as "sites": ["example.com"], or say "all_sites": true`, site.ErrInvalid)
 	}
-	return h.sites.NewKey(ctx, in.Name, false, *in.Sites)
+	k.Sites = *in.Sites
+	return h.sites.AddKey(ctx, k)
 }
 
 // DeleteKey is DELETE /api/v1/keys/{id}.
@@ -69,6 +70,9 @@ func apiKey(k site.Key) api.Key {
 	out := api.Key{Id: k.ID, Name: k.Name, Admin: k.Admin, Created: k.Created}
 	if all := k.AllSites; all {
 		out.AllSites = &all
+	}
+	if write := k.Write; write {
+		out.MayWrite = &write
 	}
 	if len(k.Sites) > 0 {
 		sites := slices.Clone(k.Sites)

@@ -55,7 +55,7 @@ func (h *Handlers) CreateSite(c *gin.Context) {
 	st := site.Site{Domain: domain}
 	applyUpdate(&st, api.SiteUpdate{
 		Public: in.Public, Timezone: in.Timezone, Listed: in.Listed, RetentionDays: in.RetentionDays,
-		Rules: in.Rules, Origins: in.Origins,
+		Rules: in.Rules, Origins: in.Origins, SearchParameter: in.SearchParameter,
 	})
 	made, err := h.sites.Create(c.Request.Context(), st)
 	if errors.Is(err, site.ErrExists) {
@@ -82,7 +82,7 @@ func (h *Handlers) UpdateSite(c *gin.Context, domain string, params api.UpdateSi
 		h.fail(c, err)
 		return
 	}
-	revision, err := expectedRevision(in, params)
+	revision, err := expectedRevision(params.IfMatch, in.Revision)
 	if err != nil {
 		h.fail(c, err)
 		return
@@ -97,18 +97,20 @@ func (h *Handlers) UpdateSite(c *gin.Context, domain string, params api.UpdateSi
 	h.answerSite(c, http.StatusOK, st, err)
 }
 
-// expectedRevision returns the revision that a change is based on, nil if the request names none.
-func expectedRevision(in api.SiteUpdate, params api.UpdateSiteParams) (*int64, error) {
+// expectedRevision returns the revision that a change is based on, nil if neither If-Match nor the body names
+// one.
+func expectedRevision(ifMatch *string, inBody *int) (*int64, error) {
 	switch {
-	case params.IfMatch != nil && *params.IfMatch != "*":
-		tag := strings.TrimPrefix(*params.IfMatch, "W/")
+	case ifMatch != nil && *ifMatch != "*":
+		tag := strings.TrimPrefix(*ifMatch, "W/")
 		n, err := strconv.ParseInt(strings.Trim(tag, `"`), 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf(`%w: If-Match has to be the ETag of the site, as "7"`, site.ErrInvalid)
+			return nil, fmt.Errorf(`%w: If-Match has to be the ETag of what is changed, as "7"`,
+				site.ErrInvalid)
 		}
 		return &n, nil
-	case in.Revision != nil:
-		n := int64(*in.Revision)
+	case inBody != nil:
+		n := int64(*inBody)
 		return &n, nil
 	}
 	return nil, nil
@@ -126,6 +128,7 @@ func collides(base, now site.Site, in api.SiteUpdate) bool {
 		in.Timezone != nil && base.Timezone != now.Timezone ||
 		in.Listed != nil && base.Listed != now.Listed ||
 		in.RetentionDays != nil && base.RetentionDays != now.RetentionDays ||
+		in.SearchParameter != nil && base.SearchParameter != now.SearchParameter ||
 		differ(in.Origins, base.Origins, now.Origins) ||
 		differ(rules.Hostnames, base.Rules.Hostnames, now.Rules.Hostnames) ||
 		differ(rules.BlockedAddresses, base.Rules.BlockedAddresses, now.Rules.BlockedAddresses) ||
@@ -188,6 +191,7 @@ func adminSite(st site.Site) api.Site {
 		BlockedCountries: list(st.Rules.BlockedCountries), BlockedPaths: list(st.Rules.BlockedPaths),
 	}
 	out.Origins = list(st.Origins)
+	out.SearchParameter = &st.SearchParameter
 	return out
 }
 
@@ -199,6 +203,7 @@ func applyUpdate(st *site.Site, in api.SiteUpdate) {
 	setIfPresent(&st.Listed, in.Listed)
 	setIfPresent(&st.RetentionDays, in.RetentionDays)
 	setIfPresent(&st.Origins, in.Origins)
+	setIfPresent(&st.SearchParameter, in.SearchParameter)
 	if in.Rules != nil {
 		setIfPresent(&st.Rules.Hostnames, in.Rules.Hostnames)
 		setIfPresent(&st.Rules.BlockedAddresses, in.Rules.BlockedAddresses)

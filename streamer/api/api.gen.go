@@ -124,6 +124,99 @@ func (e ErasureState) Valid() bool {
 	}
 }
 
+// Defines values for FunnelScope.
+const (
+	Day   FunnelScope = "day"
+	Visit FunnelScope = "visit"
+)
+
+// Valid indicates whether the value is a known member of the FunnelScope enum.
+func (e FunnelScope) Valid() bool {
+	switch e {
+	case Day:
+		return true
+	case Visit:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PlausibleDeletedDeleted.
+const (
+	True PlausibleDeletedDeleted = "true"
+)
+
+// Valid indicates whether the value is a known member of the PlausibleDeletedDeleted enum.
+func (e PlausibleDeletedDeleted) Valid() bool {
+	switch e {
+	case True:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PlausibleGoalGoalType.
+const (
+	PlausibleGoalGoalTypeEvent PlausibleGoalGoalType = "event"
+	PlausibleGoalGoalTypePage  PlausibleGoalGoalType = "page"
+)
+
+// Valid indicates whether the value is a known member of the PlausibleGoalGoalType enum.
+func (e PlausibleGoalGoalType) Valid() bool {
+	switch e {
+	case PlausibleGoalGoalTypeEvent:
+		return true
+	case PlausibleGoalGoalTypePage:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PlausibleGoalInputGoalType.
+const (
+	PlausibleGoalInputGoalTypeEvent PlausibleGoalInputGoalType = "event"
+	PlausibleGoalInputGoalTypePage  PlausibleGoalInputGoalType = "page"
+)
+
+// Valid indicates whether the value is a known member of the PlausibleGoalInputGoalType enum.
+func (e PlausibleGoalInputGoalType) Valid() bool {
+	switch e {
+	case PlausibleGoalInputGoalTypeEvent:
+		return true
+	case PlausibleGoalInputGoalTypePage:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PropertyConditionOperator.
+const (
+	Contains    PropertyConditionOperator = "contains"
+	ContainsNot PropertyConditionOperator = "contains_not"
+	Is          PropertyConditionOperator = "is"
+	IsNot       PropertyConditionOperator = "is_not"
+)
+
+// Valid indicates whether the value is a known member of the PropertyConditionOperator enum.
+func (e PropertyConditionOperator) Valid() bool {
+	switch e {
+	case Contains:
+		return true
+	case ContainsNot:
+		return true
+	case Is:
+		return true
+	case IsNot:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for QueryRequestMetrics.
 const (
 	BounceRate    QueryRequestMetrics = "bounce_rate"
@@ -227,6 +320,35 @@ func (e GetLedgerParamsBy) Valid() bool {
 	default:
 		return false
 	}
+}
+
+// Annotation defines model for Annotation.
+type Annotation struct {
+	At string `json:"at"`
+
+	// By The ID of the key that made it.
+	By      string    `json:"by"`
+	Created time.Time `json:"created"`
+	Id      string    `json:"id"`
+
+	// Revision Counts the changes.
+	Revision int    `json:"revision"`
+	Text     string `json:"text"`
+}
+
+// AnnotationInput defines model for AnnotationInput.
+type AnnotationInput struct {
+	// At A day or a minute by the site's clock, as 2026-11-30 or 2026-11-30T14:05.
+	At string `json:"at"`
+
+	// Revision The revision that the change is based on: when it has another one by now, the answer is 409. Not in a creation.
+	Revision *int   `json:"revision,omitempty"`
+	Text     string `json:"text"`
+}
+
+// AnnotationList defines model for AnnotationList.
+type AnnotationList struct {
+	Annotations []Annotation `json:"annotations"`
 }
 
 // Comparison The range to compare with: as many days before the range, the same dates a year before, or one of its own. Of a range that isn't
@@ -397,6 +519,129 @@ type Error struct {
 	Error string `json:"error"`
 }
 
+// Funnel defines model for Funnel.
+type Funnel struct {
+	Created time.Time `json:"created"`
+	Id      string    `json:"id"`
+	Name    string    `json:"name"`
+
+	// Revision Counts the changes.
+	Revision int `json:"revision"`
+
+	// Scope Within what a visitor has to take all steps.
+	Scope  FunnelScope  `json:"scope"`
+	Steps  []FunnelStep `json:"steps"`
+	Strict bool         `json:"strict"`
+}
+
+// FunnelInput defines model for FunnelInput.
+type FunnelInput struct {
+	// Name Unique among the site's funnels.
+	Name string `json:"name"`
+
+	// Revision The revision that the change is based on: when it has another one by now, the answer is 409. Not in a creation.
+	Revision *int `json:"revision,omitempty"`
+
+	// Scope Within what a visitor has to take all steps.
+	Scope *FunnelScope `json:"scope,omitempty"`
+	Steps []FunnelStep `json:"steps"`
+
+	// Strict A step has to be the next view or custom event after the step before it.
+	Strict *bool `json:"strict,omitempty"`
+}
+
+// FunnelList defines model for FunnelList.
+type FunnelList struct {
+	Funnels []Funnel `json:"funnels"`
+}
+
+// FunnelScope Within what a visitor has to take all steps.
+type FunnelScope string
+
+// FunnelStep `goal`, or a condition with one of `event` and `page`.
+type FunnelStep struct {
+	// EngagedSeconds With one page in one visit at least.
+	EngagedSeconds *int `json:"engaged_seconds,omitempty"`
+
+	// Event Name of a custom event; `*` is anything up to the next slash, `**` anything at all.
+	Event *string `json:"event,omitempty"`
+
+	// Goal The id of a goal of the site.
+	Goal *string `json:"goal,omitempty"`
+
+	// Name Of a condition.
+	Name *string `json:"name,omitempty"`
+
+	// Page Path of a page, with the same wildcards.
+	Page *string `json:"page,omitempty"`
+
+	// Properties All of them have to hold for the event; not with scroll_depth and engaged_seconds.
+	Properties *[]PropertyCondition `json:"properties,omitempty"`
+
+	// ScrollDepth Of the page at least, in percent.
+	ScrollDepth *int `json:"scroll_depth,omitempty"`
+}
+
+// Goal defines model for Goal.
+type Goal struct {
+	Created time.Time `json:"created"`
+
+	// Currency Of the goal's revenue (ISO 4217); revenue in other currencies isn't the goal's.
+	Currency *string `json:"currency,omitempty"`
+
+	// EngagedSeconds With one page in one visit at least.
+	EngagedSeconds *int `json:"engaged_seconds,omitempty"`
+
+	// Event Name of a custom event; `*` is anything up to the next slash, `**` anything at all.
+	Event *string `json:"event,omitempty"`
+	Id    string  `json:"id"`
+	Name  string  `json:"name"`
+
+	// Page Path of a page, with the same wildcards.
+	Page *string `json:"page,omitempty"`
+
+	// Properties All of them have to hold for the event; not with scroll_depth and engaged_seconds.
+	Properties *[]PropertyCondition `json:"properties,omitempty"`
+
+	// Revision Counts the changes.
+	Revision int `json:"revision"`
+
+	// ScrollDepth Of the page at least, in percent.
+	ScrollDepth *int `json:"scroll_depth,omitempty"`
+}
+
+// GoalInput defines model for GoalInput.
+type GoalInput struct {
+	// Currency Of the revenue of a custom event (ISO 4217), as EUR.
+	Currency *string `json:"currency,omitempty"`
+
+	// EngagedSeconds With one page in one visit at least.
+	EngagedSeconds *int `json:"engaged_seconds,omitempty"`
+
+	// Event Name of a custom event; `*` is anything up to the next slash, `**` anything at all.
+	Event *string `json:"event,omitempty"`
+
+	// Name Unique among the site's goals.
+	Name string `json:"name"`
+
+	// Page Path of a page, with the same wildcards.
+	Page *string `json:"page,omitempty"`
+
+	// Properties All of them have to hold for the event; not with scroll_depth and engaged_seconds.
+	Properties *[]PropertyCondition `json:"properties,omitempty"`
+
+	// Revision The revision that the change is based on: when it has another one by now, the answer is 409. Not in a creation.
+	Revision *int `json:"revision,omitempty"`
+
+	// ScrollDepth Of the page at least, in percent.
+	ScrollDepth *int `json:"scroll_depth,omitempty"`
+}
+
+// GoalList defines model for GoalList.
+type GoalList struct {
+	Goals []Goal `json:"goals"`
+}
+
 // Key defines model for Key.
 type Key struct {
 	Admin bool `json:"admin"`
@@ -405,7 +650,10 @@ type Key struct {
 	AllSites *bool     `json:"all_sites,omitempty"`
 	Created  time.Time `json:"created"`
 	Id       string    `json:"id"`
-	Name     string    `json:"name"`
+
+	// MayWrite It changes segments and annotations of the sites that it reads.
+	MayWrite *bool  `json:"may_write,omitempty"`
+	Name     string `json:"name"`
 
 	// Sites Which sites it reads, unless it reads all or administers.
 	Sites *[]string `json:"sites,omitempty"`
@@ -417,7 +665,10 @@ type KeyCreate struct {
 	Admin *bool `json:"admin,omitempty"`
 
 	// AllSites It reads all sites, also those that are added later.
-	AllSites *bool  `json:"all_sites,omitempty"`
+	AllSites *bool `json:"all_sites,omitempty"`
+
+	// MayWrite It may change segments and annotations of the sites that it reads; an admin key always may.
+	MayWrite *bool  `json:"may_write,omitempty"`
 	Name     string `json:"name"`
 
 	// Sites Which sites it reads, as the list of sites names them.
@@ -432,8 +683,11 @@ type KeyCreated struct {
 	AllSites *bool     `json:"all_sites,omitempty"`
 	Created  time.Time `json:"created"`
 	Id       string    `json:"id"`
-	Name     string    `json:"name"`
-	Secret   string    `json:"secret"`
+
+	// MayWrite It changes segments and annotations of the sites that it reads.
+	MayWrite *bool  `json:"may_write,omitempty"`
+	Name     string `json:"name"`
+	Secret   string `json:"secret"`
 
 	// Sites Which sites it reads, unless it reads all or administers.
 	Sites *[]string `json:"sites,omitempty"`
@@ -546,6 +800,73 @@ type Outcomes struct {
 	Stale int `json:"stale"`
 }
 
+// PlausibleDeleted defines model for PlausibleDeleted.
+type PlausibleDeleted struct {
+	Deleted PlausibleDeletedDeleted `json:"deleted"`
+}
+
+// PlausibleDeletedDeleted defines model for PlausibleDeleted.Deleted.
+type PlausibleDeletedDeleted string
+
+// PlausibleGoal defines model for PlausibleGoal.
+type PlausibleGoal struct {
+	DisplayName string `json:"display_name"`
+
+	// Domain The site; in a list it is left out.
+	Domain    *string               `json:"domain,omitempty"`
+	EventName *string               `json:"event_name"`
+	GoalType  PlausibleGoalGoalType `json:"goal_type"`
+	Id        string                `json:"id"`
+	PagePath  *string               `json:"page_path"`
+}
+
+// PlausibleGoalGoalType defines model for PlausibleGoal.GoalType.
+type PlausibleGoalGoalType string
+
+// PlausibleGoalInput defines model for PlausibleGoalInput.
+type PlausibleGoalInput struct {
+	// DisplayName Without it, the name of the event, or `Visit` and the page.
+	DisplayName *string `json:"display_name,omitempty"`
+
+	// EventName Of the type event.
+	EventName *string                    `json:"event_name,omitempty"`
+	GoalType  PlausibleGoalInputGoalType `json:"goal_type"`
+
+	// PagePath Of the type page.
+	PagePath *string `json:"page_path,omitempty"`
+	SiteId   string  `json:"site_id"`
+}
+
+// PlausibleGoalInputGoalType defines model for PlausibleGoalInput.GoalType.
+type PlausibleGoalInputGoalType string
+
+// PlausibleGoalList defines model for PlausibleGoalList.
+type PlausibleGoalList struct {
+	Goals []PlausibleGoal `json:"goals"`
+	Meta  struct {
+		After  any `json:"after"`
+		Before any `json:"before"`
+		Limit  int `json:"limit"`
+	} `json:"meta"`
+}
+
+// PlausibleSite defines model for PlausibleSite.
+type PlausibleSite struct {
+	SiteId string `json:"site_id"`
+}
+
+// PropertyCondition defines model for PropertyCondition.
+type PropertyCondition struct {
+	Key string `json:"key"`
+
+	// Operator A property that the event lacks is empty.
+	Operator PropertyConditionOperator `json:"operator"`
+	Values   []string                  `json:"values"`
+}
+
+// PropertyConditionOperator A property that the event lacks is empty.
+type PropertyConditionOperator string
+
 // QueryRequest defines model for QueryRequest.
 type QueryRequest struct {
 	// DateRange A name (`day`, `24h`, `7d`, `28d`, `30d`, `91d`, `month`, `6mo`, `12mo`, `year`, `all`) or two ISO dates or times, both
@@ -644,6 +965,38 @@ type SecretRotated struct {
 	Version int       `json:"version"`
 }
 
+// Segment defines model for Segment.
+type Segment struct {
+	// By The ID of the key that made it.
+	By      string        `json:"by"`
+	Created time.Time     `json:"created"`
+	Filters []interface{} `json:"filters"`
+	Id      string        `json:"id"`
+	Name    string        `json:"name"`
+
+	// Revision Counts the changes.
+	Revision int  `json:"revision"`
+	Shared   bool `json:"shared"`
+}
+
+// SegmentInput defines model for SegmentInput.
+type SegmentInput struct {
+	// Filters As in `QueryRequest`.
+	Filters []interface{} `json:"filters"`
+	Name    string        `json:"name"`
+
+	// Revision The revision that the change is based on: when it has another one by now, the answer is 409. Not in a creation.
+	Revision *int `json:"revision,omitempty"`
+
+	// Shared All keys that may read the site have it; otherwise only the one that made it.
+	Shared *bool `json:"shared,omitempty"`
+}
+
+// SegmentList defines model for SegmentList.
+type SegmentList struct {
+	Segments []Segment `json:"segments"`
+}
+
 // Session defines model for Session.
 type Session struct {
 	Admin         bool `json:"admin"`
@@ -708,6 +1061,9 @@ type Site struct {
 	// an empty list removes the rules.
 	Rules *SiteRules `json:"rules,omitempty"`
 
+	// SearchParameter The parameter of its pages' addresses that holds what visitors search for, as `q`; shown to admins only.
+	SearchParameter *string `json:"search_parameter,omitempty"`
+
 	// Timezone An IANA name.
 	Timezone string `json:"timezone"`
 }
@@ -730,8 +1086,11 @@ type SiteCreate struct {
 
 	// Rules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays, and
 	// an empty list removes the rules.
-	Rules    *SiteRules `json:"rules,omitempty"`
-	Timezone *string    `json:"timezone,omitempty"`
+	Rules *SiteRules `json:"rules,omitempty"`
+
+	// SearchParameter The parameter of its pages' addresses that holds what visitors search for, as `q`; empty: none.
+	SearchParameter *string `json:"search_parameter,omitempty"`
+	Timezone        *string `json:"timezone,omitempty"`
 }
 
 // SiteList defines model for SiteList.
@@ -778,8 +1137,11 @@ type SiteUpdate struct {
 
 	// Rules Which beacons don't count; shown to admins only. At most 100 in each list. In a change, a list that is left out stays, and
 	// an empty list removes the rules.
-	Rules    *SiteRules `json:"rules,omitempty"`
-	Timezone *string    `json:"timezone,omitempty"`
+	Rules *SiteRules `json:"rules,omitempty"`
+
+	// SearchParameter The parameter of its pages' addresses that holds what visitors search for, as `q`; empty: none.
+	SearchParameter *string `json:"search_parameter,omitempty"`
+	Timezone        *string `json:"timezone,omitempty"`
 }
 
 // Ticket defines model for Ticket.
@@ -803,6 +1165,9 @@ type VisitorEvents struct {
 	Site    string                   `json:"site"`
 	Visitor string                   `json:"visitor"`
 }
+
+// IfMatch defines model for IfMatch.
+type IfMatch = string
 
 // ShareQuery defines model for ShareQuery.
 type ShareQuery = string
@@ -874,6 +1239,11 @@ type StreamEventsParams struct {
 // StreamEventsParamsRate defines parameters for StreamEvents.
 type StreamEventsParamsRate string
 
+// ListPlausibleGoalsParams defines parameters for ListPlausibleGoals.
+type ListPlausibleGoalsParams struct {
+	SiteId string `form:"site_id" json:"site_id"`
+}
+
 // DeleteSiteParams defines parameters for DeleteSite.
 type DeleteSiteParams struct {
 	// WithData Erase what the site has received.
@@ -884,6 +1254,24 @@ type DeleteSiteParams struct {
 type UpdateSiteParams struct {
 	// IfMatch The `ETag` of the answer that the change is based on; the same as `revision`.
 	IfMatch *string `json:"If-Match,omitempty"`
+}
+
+// UpdateAnnotationParams defines parameters for UpdateAnnotation.
+type UpdateAnnotationParams struct {
+	// IfMatch The `ETag` of the answer that the change is based on; the same as `revision`.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// UpdateFunnelParams defines parameters for UpdateFunnel.
+type UpdateFunnelParams struct {
+	// IfMatch The `ETag` of the answer that the change is based on; the same as `revision`.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// UpdateGoalParams defines parameters for UpdateGoal.
+type UpdateGoalParams struct {
+	// IfMatch The `ETag` of the answer that the change is based on; the same as `revision`.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
 // GetLedgerParams defines parameters for GetLedger.
@@ -900,6 +1288,12 @@ type GetLedgerParams struct {
 
 // GetLedgerParamsBy defines parameters for GetLedger.
 type GetLedgerParamsBy string
+
+// UpdateSegmentParams defines parameters for UpdateSegment.
+type UpdateSegmentParams struct {
+	// IfMatch The `ETag` of the answer that the change is based on; the same as `revision`.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
 
 // GetRealtimeVisitorsParams defines parameters for GetRealtimeVisitors.
 type GetRealtimeVisitorsParams struct {
@@ -942,14 +1336,56 @@ type CreateKeyJSONRequestBody = KeyCreate
 // CreateSiteJSONRequestBody defines body for CreateSite for application/json ContentType.
 type CreateSiteJSONRequestBody = SiteCreate
 
+// PutPlausibleGoalJSONRequestBody defines body for PutPlausibleGoal for application/json ContentType.
+type PutPlausibleGoalJSONRequestBody = PlausibleGoalInput
+
+// PutPlausibleGoalFormdataRequestBody defines body for PutPlausibleGoal for application/x-www-form-urlencoded ContentType.
+type PutPlausibleGoalFormdataRequestBody = PlausibleGoalInput
+
+// PutPlausibleGoalMultipartRequestBody defines body for PutPlausibleGoal for multipart/form-data ContentType.
+type PutPlausibleGoalMultipartRequestBody = PlausibleGoalInput
+
+// DeletePlausibleGoalJSONRequestBody defines body for DeletePlausibleGoal for application/json ContentType.
+type DeletePlausibleGoalJSONRequestBody = PlausibleSite
+
+// DeletePlausibleGoalFormdataRequestBody defines body for DeletePlausibleGoal for application/x-www-form-urlencoded ContentType.
+type DeletePlausibleGoalFormdataRequestBody = PlausibleSite
+
+// DeletePlausibleGoalMultipartRequestBody defines body for DeletePlausibleGoal for multipart/form-data ContentType.
+type DeletePlausibleGoalMultipartRequestBody = PlausibleSite
+
 // UpdateSiteJSONRequestBody defines body for UpdateSite for application/json ContentType.
 type UpdateSiteJSONRequestBody = SiteUpdate
+
+// CreateAnnotationJSONRequestBody defines body for CreateAnnotation for application/json ContentType.
+type CreateAnnotationJSONRequestBody = AnnotationInput
+
+// UpdateAnnotationJSONRequestBody defines body for UpdateAnnotation for application/json ContentType.
+type UpdateAnnotationJSONRequestBody = AnnotationInput
 
 // CreateErasureJSONRequestBody defines body for CreateErasure for application/json ContentType.
 type CreateErasureJSONRequestBody = ErasureCreate
 
+// CreateFunnelJSONRequestBody defines body for CreateFunnel for application/json ContentType.
+type CreateFunnelJSONRequestBody = FunnelInput
+
+// UpdateFunnelJSONRequestBody defines body for UpdateFunnel for application/json ContentType.
+type UpdateFunnelJSONRequestBody = FunnelInput
+
+// CreateGoalJSONRequestBody defines body for CreateGoal for application/json ContentType.
+type CreateGoalJSONRequestBody = GoalInput
+
+// UpdateGoalJSONRequestBody defines body for UpdateGoal for application/json ContentType.
+type UpdateGoalJSONRequestBody = GoalInput
+
 // CreateLinkJSONRequestBody defines body for CreateLink for application/json ContentType.
 type CreateLinkJSONRequestBody = LinkCreate
+
+// CreateSegmentJSONRequestBody defines body for CreateSegment for application/json ContentType.
+type CreateSegmentJSONRequestBody = SegmentInput
+
+// UpdateSegmentJSONRequestBody defines body for UpdateSegment for application/json ContentType.
+type UpdateSegmentJSONRequestBody = SegmentInput
 
 // CreateTicketJSONRequestBody defines body for CreateTicket for application/json ContentType.
 type CreateTicketJSONRequestBody = TicketCreate
@@ -1125,6 +1561,15 @@ type ServerInterface interface {
 	// CreateSite Add a site
 	// (POST /api/v1/sites)
 	CreateSite(c *gin.Context)
+	// ListPlausibleGoals The goals of a site, in the dialect of the Plausible Sites API
+	// (GET /api/v1/sites/goals)
+	ListPlausibleGoals(c *gin.Context, params ListPlausibleGoalsParams)
+	// PutPlausibleGoal Find or add a goal, in the dialect of the Plausible Sites API
+	// (PUT /api/v1/sites/goals)
+	PutPlausibleGoal(c *gin.Context)
+	// DeletePlausibleGoal Remove a goal, in the dialect of the Plausible Sites API
+	// (DELETE /api/v1/sites/goals/{id})
+	DeletePlausibleGoal(c *gin.Context, id string)
 	// DeleteSite Remove a site; its beacons are dropped from then on
 	// (DELETE /api/v1/sites/{domain})
 	DeleteSite(c *gin.Context, domain string, params DeleteSiteParams)
@@ -1134,9 +1579,45 @@ type ServerInterface interface {
 	// UpdateSite Change a site; fields that are left out stay
 	// (PATCH /api/v1/sites/{domain})
 	UpdateSite(c *gin.Context, domain string, params UpdateSiteParams)
+	// ListAnnotations The annotations of a site
+	// (GET /api/v1/sites/{domain}/annotations)
+	ListAnnotations(c *gin.Context, domain string)
+	// CreateAnnotation Annotate a day or a time
+	// (POST /api/v1/sites/{domain}/annotations)
+	CreateAnnotation(c *gin.Context, domain string)
+	// DeleteAnnotation Remove an annotation
+	// (DELETE /api/v1/sites/{domain}/annotations/{id})
+	DeleteAnnotation(c *gin.Context, domain string, id string)
+	// UpdateAnnotation Replace an annotation
+	// (PUT /api/v1/sites/{domain}/annotations/{id})
+	UpdateAnnotation(c *gin.Context, domain string, id string, params UpdateAnnotationParams)
 	// CreateErasure Erase a visitor's events of a site
 	// (POST /api/v1/sites/{domain}/erasures)
 	CreateErasure(c *gin.Context, domain string)
+	// ListFunnels The funnels of a site
+	// (GET /api/v1/sites/{domain}/funnels)
+	ListFunnels(c *gin.Context, domain string)
+	// CreateFunnel Add a funnel
+	// (POST /api/v1/sites/{domain}/funnels)
+	CreateFunnel(c *gin.Context, domain string)
+	// DeleteFunnel Remove a funnel
+	// (DELETE /api/v1/sites/{domain}/funnels/{id})
+	DeleteFunnel(c *gin.Context, domain string, id string)
+	// UpdateFunnel Replace a funnel
+	// (PUT /api/v1/sites/{domain}/funnels/{id})
+	UpdateFunnel(c *gin.Context, domain string, id string, params UpdateFunnelParams)
+	// ListGoals The goals of a site
+	// (GET /api/v1/sites/{domain}/goals)
+	ListGoals(c *gin.Context, domain string)
+	// CreateGoal Add a goal
+	// (POST /api/v1/sites/{domain}/goals)
+	CreateGoal(c *gin.Context, domain string)
+	// DeleteGoal Remove a goal; 409 while a funnel has it as a step
+	// (DELETE /api/v1/sites/{domain}/goals/{id})
+	DeleteGoal(c *gin.Context, domain string, id string)
+	// UpdateGoal Replace a goal
+	// (PUT /api/v1/sites/{domain}/goals/{id})
+	UpdateGoal(c *gin.Context, domain string, id string, params UpdateGoalParams)
 	// GetLedger What became of a site's beacons
 	// (GET /api/v1/sites/{domain}/ledger)
 	GetLedger(c *gin.Context, domain string, params GetLedgerParams)
@@ -1149,6 +1630,18 @@ type ServerInterface interface {
 	// DeleteLink Revoke a share link and close the streams opened with it
 	// (DELETE /api/v1/sites/{domain}/links/{id})
 	DeleteLink(c *gin.Context, domain string, id string)
+	// ListSegments The segments of a site that are shared, and the key's own
+	// (GET /api/v1/sites/{domain}/segments)
+	ListSegments(c *gin.Context, domain string)
+	// CreateSegment Save a segment
+	// (POST /api/v1/sites/{domain}/segments)
+	CreateSegment(c *gin.Context, domain string)
+	// DeleteSegment Remove a segment
+	// (DELETE /api/v1/sites/{domain}/segments/{id})
+	DeleteSegment(c *gin.Context, domain string, id string)
+	// UpdateSegment Replace a segment
+	// (PUT /api/v1/sites/{domain}/segments/{id})
+	UpdateSegment(c *gin.Context, domain string, id string, params UpdateSegmentParams)
 	// GetVisitorEvents What is stored under a visitor's id, for who asks what is known about them
 	// (GET /api/v1/sites/{domain}/visitors/{visitor})
 	GetVisitorEvents(c *gin.Context, domain string, visitor string)
@@ -1487,6 +1980,71 @@ func (siw *ServerInterfaceWrapper) CreateSite(c *gin.Context) {
 	siw.Handler.CreateSite(c)
 }
 
+// ListPlausibleGoals operation middleware
+func (siw *ServerInterfaceWrapper) ListPlausibleGoals(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListPlausibleGoalsParams
+
+	// ------------- Required query parameter "site_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "site_id", c.Request.URL.Query(), &params.SiteId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter site_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListPlausibleGoals(c, params)
+}
+
+// PutPlausibleGoal operation middleware
+func (siw *ServerInterfaceWrapper) PutPlausibleGoal(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.PutPlausibleGoal(c)
+}
+
+// DeletePlausibleGoal operation middleware
+func (siw *ServerInterfaceWrapper) DeletePlausibleGoal(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DeletePlausibleGoal(c, id)
+}
+
 // DeleteSite operation middleware
 func (siw *ServerInterfaceWrapper) DeleteSite(c *gin.Context) {
 
@@ -1597,6 +2155,148 @@ func (siw *ServerInterfaceWrapper) UpdateSite(c *gin.Context) {
 	siw.Handler.UpdateSite(c, domain, params)
 }
 
+// ListAnnotations operation middleware
+func (siw *ServerInterfaceWrapper) ListAnnotations(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListAnnotations(c, domain)
+}
+
+// CreateAnnotation operation middleware
+func (siw *ServerInterfaceWrapper) CreateAnnotation(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CreateAnnotation(c, domain)
+}
+
+// DeleteAnnotation operation middleware
+func (siw *ServerInterfaceWrapper) DeleteAnnotation(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DeleteAnnotation(c, domain, id)
+}
+
+// UpdateAnnotation operation middleware
+func (siw *ServerInterfaceWrapper) UpdateAnnotation(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateAnnotationParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for If-Match, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter If-Match: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UpdateAnnotation(c, domain, id, params)
+}
+
 // CreateErasure operation middleware
 func (siw *ServerInterfaceWrapper) CreateErasure(c *gin.Context) {
 
@@ -1620,6 +2320,290 @@ func (siw *ServerInterfaceWrapper) CreateErasure(c *gin.Context) {
 	}
 
 	siw.Handler.CreateErasure(c, domain)
+}
+
+// ListFunnels operation middleware
+func (siw *ServerInterfaceWrapper) ListFunnels(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListFunnels(c, domain)
+}
+
+// CreateFunnel operation middleware
+func (siw *ServerInterfaceWrapper) CreateFunnel(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CreateFunnel(c, domain)
+}
+
+// DeleteFunnel operation middleware
+func (siw *ServerInterfaceWrapper) DeleteFunnel(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DeleteFunnel(c, domain, id)
+}
+
+// UpdateFunnel operation middleware
+func (siw *ServerInterfaceWrapper) UpdateFunnel(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateFunnelParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for If-Match, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter If-Match: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UpdateFunnel(c, domain, id, params)
+}
+
+// ListGoals operation middleware
+func (siw *ServerInterfaceWrapper) ListGoals(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListGoals(c, domain)
+}
+
+// CreateGoal operation middleware
+func (siw *ServerInterfaceWrapper) CreateGoal(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CreateGoal(c, domain)
+}
+
+// DeleteGoal operation middleware
+func (siw *ServerInterfaceWrapper) DeleteGoal(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DeleteGoal(c, domain, id)
+}
+
+// UpdateGoal operation middleware
+func (siw *ServerInterfaceWrapper) UpdateGoal(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateGoalParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for If-Match, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter If-Match: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UpdateGoal(c, domain, id, params)
 }
 
 // GetLedger operation middleware
@@ -1756,6 +2740,148 @@ func (siw *ServerInterfaceWrapper) DeleteLink(c *gin.Context) {
 	}
 
 	siw.Handler.DeleteLink(c, domain, id)
+}
+
+// ListSegments operation middleware
+func (siw *ServerInterfaceWrapper) ListSegments(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListSegments(c, domain)
+}
+
+// CreateSegment operation middleware
+func (siw *ServerInterfaceWrapper) CreateSegment(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CreateSegment(c, domain)
+}
+
+// DeleteSegment operation middleware
+func (siw *ServerInterfaceWrapper) DeleteSegment(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DeleteSegment(c, domain, id)
+}
+
+// UpdateSegment operation middleware
+func (siw *ServerInterfaceWrapper) UpdateSegment(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateSegmentParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for If-Match, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter If-Match: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UpdateSegment(c, domain, id, params)
 }
 
 // GetVisitorEvents operation middleware
@@ -1975,6 +3101,25 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/v1/sites/:domain/links", wrapper.ListLinks)
 	router.POST(options.BaseURL+"/api/v1/sites/:domain/links", wrapper.CreateLink)
 	router.DELETE(options.BaseURL+"/api/v1/sites/:domain/links/:id", wrapper.DeleteLink)
+	router.GET(options.BaseURL+"/api/v1/sites/:domain/goals", wrapper.ListGoals)
+	router.POST(options.BaseURL+"/api/v1/sites/:domain/goals", wrapper.CreateGoal)
+	router.DELETE(options.BaseURL+"/api/v1/sites/:domain/goals/:id", wrapper.DeleteGoal)
+	router.PUT(options.BaseURL+"/api/v1/sites/:domain/goals/:id", wrapper.UpdateGoal)
+	router.GET(options.BaseURL+"/api/v1/sites/:domain/funnels", wrapper.ListFunnels)
+	router.POST(options.BaseURL+"/api/v1/sites/:domain/funnels", wrapper.CreateFunnel)
+	router.DELETE(options.BaseURL+"/api/v1/sites/:domain/funnels/:id", wrapper.DeleteFunnel)
+	router.PUT(options.BaseURL+"/api/v1/sites/:domain/funnels/:id", wrapper.UpdateFunnel)
+	router.GET(options.BaseURL+"/api/v1/sites/:domain/segments", wrapper.ListSegments)
+	router.POST(options.BaseURL+"/api/v1/sites/:domain/segments", wrapper.CreateSegment)
+	router.DELETE(options.BaseURL+"/api/v1/sites/:domain/segments/:id", wrapper.DeleteSegment)
+	router.PUT(options.BaseURL+"/api/v1/sites/:domain/segments/:id", wrapper.UpdateSegment)
+	router.GET(options.BaseURL+"/api/v1/sites/:domain/annotations", wrapper.ListAnnotations)
+	router.POST(options.BaseURL+"/api/v1/sites/:domain/annotations", wrapper.CreateAnnotation)
+	router.DELETE(options.BaseURL+"/api/v1/sites/:domain/annotations/:id", wrapper.DeleteAnnotation)
+	router.PUT(options.BaseURL+"/api/v1/sites/:domain/annotations/:id", wrapper.UpdateAnnotation)
+	router.GET(options.BaseURL+"/api/v1/sites/goals", wrapper.ListPlausibleGoals)
+	router.PUT(options.BaseURL+"/api/v1/sites/goals", wrapper.PutPlausibleGoal)
+	router.DELETE(options.BaseURL+"/api/v1/sites/goals/:id", wrapper.DeletePlausibleGoal)
 	router.POST(options.BaseURL+"/api/v1/sites/:domain/erasures", wrapper.CreateErasure)
 	router.GET(options.BaseURL+"/api/v1/sites/:domain/visitors/:visitor", wrapper.GetVisitorEvents)
 	router.GET(options.BaseURL+"/api/v1/erasures", wrapper.ListErasures)
