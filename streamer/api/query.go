@@ -17,6 +17,7 @@ var queryParameters = map[string][]string{
 	"GET /api/v1/stats/realtime/visitors": {"site_id"},
 	"GET /api/v1/sites/:domain/ledger":    {"from", "to", "by"},
 	"DELETE /api/v1/sites/:domain":        {"with_data"},
+	"POST /api/v1/sites/:domain/imports":  {"format", "name", "overlap", "dry_run"},
 }
 
 // uncheckedRoutes take any query: clients of streams add parameters of their own against caches.

@@ -20,7 +20,8 @@ type table struct {
 
 // tables are all tables with a column `site`.
 var tables = []table{{"events", "ts", true}, {"windows", "second", false}, {"ledger", "minute", false},
-	{"ledger_rollup", "minute", false}, {"expired", "before", false}}
+	{"ledger_rollup", "minute", false}, {"expired", "before", false},
+	{"imported", "at", false}, {"imports", "at", false}}
 
 // database is the part of ClickHouse's client that is used here. It is implemented by warehouse.DB.
 type database interface {
