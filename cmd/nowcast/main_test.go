@@ -65,11 +65,12 @@ func TestHelpTeaches(t *testing.T) {
 		"site add", "site list", "site set", "site remove",
 		"key", "key add", "key list", "key remove", "login", "session", "session list",
 		"session end", "link", "link add", "link list", "link remove", "load",
+		"import", "import add", "import list", "import remove",
 		"verify", "health", "version"} {
 		code, out, errs := nowcast(t, append(strings.Fields(command), "--help")...)
 		example := strings.TrimSpace("nowcast " + command)
 		switch command {
-		case "", "site", "key", "link", "session":
+		case "", "site", "key", "link", "session", "import":
 			example = "nowcast "
 		}
 		if code != 0 || errs != "" || !strings.Contains(out, "    "+example) ||

@@ -13,7 +13,6 @@ package imports
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
@@ -128,9 +127,6 @@ func Run(ctx context.Context, cfg Config, files []File) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	if len(members) == 0 {
-		return Report{}, errors.New("there is no file: name at least one")
-	}
 	format, err := formatOf(cfg.Format, members)
 	if err != nil {
 		return Report{}, err
@@ -172,6 +168,7 @@ func (r *run) read(format Format, m member) error {
 	defer in.Close()
 	r.report.Files++
 	r.sums.file++
+	r.sums.group = ""
 	return parsers[format](r, m, in)
 }
 

@@ -112,10 +112,10 @@ var fixtures = []struct {
 		2025-01-01 2 3 4 5 2 60000
 		2025-01-02 1 1 1 1 1 0`,
 		"map[of a kind that isn't imported:1]"},
-	{"matomo", Matomo, 13, `
+	{"matomo", Matomo, 15, `
 		2025-01-01 50 60 180 - 20 3600000
 		2025-01-02 40 41 80 - 15 1800000`,
-		"map[of a kind that isn't imported:1]"},
+		"map[of a kind that isn't imported:2]"},
 	{"goatcounter", GoatCounter, 5, `
 		2025-01-01 2 2 3 4 1 360000
 		2025-01-02 1 1 1 1 1 0`,

@@ -10,6 +10,7 @@ import (
 type matomoKind struct {
 	dim     string
 	metrics []tableMetric
+	group   string // of reports that share a dimension: each has other values
 }
 
 // Metrics of a visit, by the names of the API and by those of reports in English.
@@ -19,32 +20,36 @@ var matomoVisits = []tableMetric{{Visitors, "nbuniqvisitors", 1}, {Visitors, "un
 
 // matomoReports are the reports by the name of the API's method, which the file's name has.
 var matomoReports = map[string]matomoKind{
-	"VisitsSummary.get": {"", matomoVisits},
-	"Actions.get":       {"", []tableMetric{{Pageviews, "nbpageviews", 1}, {Pageviews, "pageviews", 1}}},
+	"VisitsSummary.get": {"", matomoVisits, ""},
+	"Actions.get":       {"", []tableMetric{{Pageviews, "nbpageviews", 1}, {Pageviews, "pageviews", 1}}, ""},
 	"Actions.getPageUrls": {"event:page", []tableMetric{{Visitors, "nbuniqvisitors", 1},
 		{Visitors, "uniquevisitors", 1}, {Visits, "nbvisits", 1}, {Visits, "uniquepageviews", 1},
-		{Pageviews, "nbhits", 1}, {Pageviews, "pageviews", 1}}},
+		{Pageviews, "nbhits", 1}, {Pageviews, "pageviews", 1}}, ""},
 	"Actions.getEntryPageUrls": {"visit:entry_page", []tableMetric{{Visits, "entrynbvisits", 1},
 		{Visits, "entrances", 1}, {Bounces, "entrybouncecount", 1}, {Bounces, "bounces", 1},
-		{Duration, "entrysumvisitlength", 1000}}},
+		{Duration, "entrysumvisitlength", 1000}}, ""},
 	"Actions.getExitPageUrls": {"visit:exit_page", []tableMetric{{Visits, "exitnbvisits", 1},
-		{Visits, "exits", 1}}},
-	"Events.getAction":               {"event:name", matomoEvents},
-	"Referrers.getWebsites":          {"visit:source", matomoVisits},
-	"Referrers.getSearchEngines":     {"visit:source", matomoVisits},
-	"Referrers.getSocials":           {"visit:source", matomoVisits},
-	"Referrers.getCampaigns":         {"visit:utm_campaign", matomoVisits},
-	"UserCountry.getCountry":         {"visit:country", matomoVisits},
-	"UserCountry.getCity":            {"visit:city", matomoVisits},
-	"UserLanguage.getLanguage":       {"visit:language", matomoVisits},
-	"UserLanguage.getLanguageCode":   {"visit:language", matomoVisits},
-	"DevicesDetection.getType":       {"visit:device", matomoVisits},
-	"DevicesDetection.getBrowsers":   {"visit:browser", matomoVisits},
-	"DevicesDetection.getOsFamilies": {"visit:os", matomoVisits},
+		{Visits, "exits", 1}}, ""},
+	"Events.getAction":               {"event:name", matomoEvents, ""},
+	"Referrers.getWebsites":          {"visit:source", matomoVisits, "Websites"},
+	"Referrers.getSearchEngines":     {"visit:source", matomoVisits, "SearchEngines"},
+	"Referrers.getSocials":           {"visit:source", matomoVisits, "Socials"},
+	"Referrers.getReferrerType":      {"visit:source", matomoVisits, matomoTypes}, // its direct visits
+	"Referrers.getCampaigns":         {"visit:utm_campaign", matomoVisits, ""},
+	"UserCountry.getCountry":         {"visit:country", matomoVisits, ""},
+	"UserCountry.getCity":            {"visit:city", matomoVisits, ""},
+	"UserLanguage.getLanguage":       {"visit:language", matomoVisits, ""},
+	"UserLanguage.getLanguageCode":   {"visit:language", matomoVisits, ""},
+	"DevicesDetection.getType":       {"visit:device", matomoVisits, ""},
+	"DevicesDetection.getBrowsers":   {"visit:browser", matomoVisits, ""},
+	"DevicesDetection.getOsFamilies": {"visit:os", matomoVisits, ""},
 }
 
 var matomoEvents = []tableMetric{{Visitors, "nbuniqvisitors", 1}, {Visits, "nbvisits", 1},
 	{Events, "nbevents", 1}, {Events, "totalevents", 1}}
+
+// matomoTypes is the group of the report of types of referrers.
+const matomoTypes = "types"
 
 // matomoReport returns the report that a file's name says: the longest method that it has.
 func matomoReport(m member) (r matomoKind, ok bool) {
@@ -78,6 +83,7 @@ func parseMatomo(r *run, m member, in io.Reader) error {
 			return err
 		}
 	}
+	r.sums.group = report.group
 	for t.next() {
 		if err := r.canceled(); err != nil {
 			return err
@@ -96,7 +102,12 @@ func parseMatomo(r *run, m member, in io.Reader) error {
 		if s.Known == 0 {
 			return failed(m, t.line, "there is no column that counts")
 		}
-		if s.Value, ok = r.matomoValue(t, report.dim); !ok {
+		if report.group == matomoTypes {
+			s.Value, ok = "", strings.HasPrefix(t.get("label"), "Direct")
+		} else {
+			s.Value, ok = r.matomoValue(t, report.dim)
+		}
+		if !ok {
 			r.skip(skipKind)
 			continue
 		}

@@ -148,6 +148,15 @@ func (u *utf16Reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// FormatOf returns the format that Run finds.
+func FormatOf(want Format, files []File) (Format, error) {
+	members, err := expand(files)
+	if err != nil {
+		return "", err
+	}
+	return formatOf(want, members)
+}
+
 // formatOf returns the format of all members: the one asked for, or the guess of the first one that has any.
 func formatOf(want Format, members []member) (Format, error) {
 	if want != "" {
@@ -155,6 +164,9 @@ func formatOf(want Format, members []member) (Format, error) {
 			return "", fmt.Errorf("%s is no format: there are %v", quoted(string(want)), Formats())
 		}
 		return want, nil
+	}
+	if len(members) == 0 {
+		return "", errors.New("there is no file: name at least one")
 	}
 	for _, m := range members {
 		head, err := m.head()

@@ -199,15 +199,16 @@ type adder struct {
 	emit   func(Sum) error
 	held   map[key]*Sum
 	limit  int
-	file   int  // the number of the current file
-	totals bool // some sum is the total of a day
+	file   int    // the number of the current file
+	group  string // of the current file: files of other groups have other values of the dimension
+	totals bool   // some sum is the total of a day
 	// which file gives a metric of a dimension on a day: another one must not give it too
 	giver map[dayDim]*[metrics]int
 }
 
 type dayDim struct {
-	day Day
-	dim string
+	day        Day
+	dim, group string
 }
 
 // maxGivers bounds adder.giver: 100 years of all dimensions.
@@ -220,13 +221,14 @@ func newAdder(emit func(Sum) error) *adder {
 // add adds a sum of the current file. It leaves out the metrics that another file gave, and reports whether
 // any is left.
 func (a *adder) add(s Sum) (added bool, err error) {
-	g := a.giver[dayDim{s.Day, s.Dim}]
+	by := dayDim{s.Day, s.Dim, a.group}
+	g := a.giver[by]
 	if g == nil {
 		if len(a.giver) >= maxGivers {
 			return false, errors.New("the export has too many days")
 		}
 		g = &[metrics]int{}
-		a.giver[dayDim{s.Day, s.Dim}] = g
+		a.giver[by] = g
 	}
 	for m := range metrics {
 		switch {

@@ -178,7 +178,7 @@ func (h *Handlers) answer(c *gin.Context, result outcome, err error) {
 	case err != nil:
 		h.fail(c, err)
 	default:
-		out := result.stored.api()
+		out := result.api()
 		status := http.StatusCreated
 		if result.repeated {
 			out.Repeated, status = &result.repeated, http.StatusOK

@@ -42,8 +42,8 @@ const (
 type invalidError struct{ error }
 
 var (
-	errNothing = errors.New("nothing was imported: the site has its own events, or another import, of each of " +
-		"these days; give overlap=true (--overlap) to count both")
+	errNothing = errors.New("nothing was imported: the site has its own events, or another import, of " +
+		"each of these days; give overlap=true (--overlap) to count both")
 	errSiteChanged = errors.New("nothing was imported: the site was removed meanwhile")
 )
 
@@ -84,8 +84,9 @@ type outcome struct {
 // newBatch returns the number of a batch: the time in milliseconds, and 20 random bits.
 func newBatch(now time.Time) uint64 {
 	var b [4]byte
-	_, _ = rand.Read(b[:])                                                                  // never fails
-	return uint64(now.UnixMilli())<<20 | uint64(binary.LittleEndian.Uint32(b[:])&(1<<20-1)) //nolint:gosec // a time
+	_, _ = rand.Read(b[:]) // never fails
+	random := uint64(binary.LittleEndian.Uint32(b[:]) & (1<<20 - 1))
+	return uint64(now.UnixMilli())<<20 | random //nolint:gosec // a time after 1970
 }
 
 func batchTime(batch uint64) time.Time { return time.UnixMilli(int64(batch >> 20)) } //nolint:gosec // 44 bits
@@ -254,8 +255,8 @@ func (s *store) insert(ctx context.Context, a *attempt) error {
 	for _, x := range a.kept {
 		n := &x.Counts
 		err := b.Append(a.batch, a.site.Domain, x.Day.Time(), x.Dim, x.Value, uint8(x.Known),
-			n[imports.Visitors], n[imports.Visits], n[imports.Pageviews], n[imports.Events], n[imports.Bounces],
-			n[imports.Duration], a.at)
+			n[imports.Visitors], n[imports.Visits], n[imports.Pageviews], n[imports.Events],
+			n[imports.Bounces], n[imports.Duration], a.at)
 		if err != nil {
 			return fmt.Errorf("store sums: %w", err)
 		}
