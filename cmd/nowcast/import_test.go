@@ -65,20 +65,22 @@ func TestImport(t *testing.T) {
 	good := file("a.csv", "date,sessions\n20250101,3\n20250102,4\n")
 	bad := file("bad.csv", "date,sessions\n20250101,3\n20250102,lots\n")
 	// 20:00 UTC is the next day in Kathmandu, and the classifier is that of ingest
-	log := file("refuse.log", `192.0.2.1 - - [01/Jan/2025:20:00:00 +0000] "GET /a?utm_source=newsletter HTTP/1.1" `+
-		`200 9 "https://www.google.com/" "Mozilla/5.0 (X11; Linux x86_64; rv:138.0) Gecko/20100101 Firefox/138.0"`)
+	log := file("refuse.log", `192.0.2.1 - - [01/Jan/2025:20:00:00 +0000] `+
+		`"GET /a?utm_source=newsletter HTTP/1.1" 200 9 "https://www.google.com/" `+
+		`"Mozilla/5.0 (X11; Linux x86_64; rv:138.0) Gecko/20100101 Firefox/138.0"`)
 	for _, row := range []struct {
 		args, out, errs, asked string
 		code                   int
 	}{
-		{"--dry-run " + good, "Would import 2 sums of 2 days, 2025-01-01 to 2025-01-02. Nothing was stored.", "",
-			"POST /api/v1/sites/example.com/imports?dry_run=true&format=ga4&name=a.csv", 0},
+		{"--dry-run " + good, "Would import 2 sums of 2 days, 2025-01-01 to 2025-01-02. Nothing was stored.",
+			"", "POST /api/v1/sites/example.com/imports?dry_run=true&format=ga4&name=a.csv", 0},
 		{"--overlap " + good, "Imported 2 sums", "",
 			"POST /api/v1/sites/example.com/imports?format=ga4&name=a.csv&overlap=true", 0},
 		{good, "  not imported: 3 sums, of a day on which the site has events\n", "",
 			"POST /api/v1/sites/example.com/imports?format=ga4&name=a.csv", 0},
 		{bad, "", `bad.csv, line 3: "lots" in column sessions is no count`, "POST", 1},
-		{log, "", "nothing was imported", "POST /api/v1/sites/example.com/imports?format=log&name=refuse.log", 1},
+		{log, "", "nothing was imported",
+			"POST /api/v1/sites/example.com/imports?format=log&name=refuse.log", 1},
 		{filepath.Join(dir, "none"), "", "no such file", "GET /api/v1/sites/example.com", 1},
 		{dir, "", "is no regular file", "GET /api/v1/sites/example.com", 1},
 	} {
@@ -110,7 +112,8 @@ func TestImport(t *testing.T) {
 		"list example.com":         "imp_1  ga4",
 		"remove example.com imp_1": "imp_1 is taken back",
 	} {
-		code, out, errs := nowcast(t, append(strings.Fields("import "+args), "--server", s.URL, "--key", "k")...)
+		all := append(strings.Fields("import "+args), "--server", s.URL, "--key", "k")
+		code, out, errs := nowcast(t, all...)
 		if code != 0 || !strings.Contains(out, want) {
 			t.Errorf("import %s: %d\n%s%s", args, code, out, errs)
 		}

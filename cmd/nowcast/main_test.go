@@ -127,6 +127,10 @@ func TestWrongUsageEndsWith2(t *testing.T) {
 		{"session end", "give --all"},
 		{"session end s1 --all", "give --all"},
 		{"load --rate 0", "rate is 0"},
+		{"load --history soon", "in months, as 12mo"},
+		{"load --history 12mo --timezone Nowhere", "is no time zone"},
+		{"load --history 1y --events 0", "events is 0"},
+		{"load --history 12mo --clickhouse ftp://a", "unknown scheme"},
 		{"load --server localhost", "http://127.0.0.1:8080"},
 	} {
 		code, out, errs := nowcast(t, strings.Fields(row.args)...)

@@ -123,7 +123,8 @@ func TestOnceAndBack(t *testing.T) {
 		}
 		sums := strings.Count(string(body), "\n")
 		status, first, refusal := w.post("a.example", "", strings.NewReader(string(body)))
-		if status != 201 || int(first.Sums) != sums || first.Days < 1 || first.First.String() != "2025-01-01" {
+		if status != 201 || int(first.Sums) != sums || first.Days < 1 ||
+			first.First.String() != "2025-01-01" {
 			t.Fatalf("%s: %d %+v %s", format, status, first, refusal)
 		}
 		before := w.counts("a.example")
@@ -152,13 +153,14 @@ func TestOverlap(t *testing.T) {
 	w := newWorld(t)
 	for _, row := range []string{"'a.example', '2025-01-03 10:00:00', '2025-01-03'",
 		"'b.example', '2025-01-01 10:00:00', '2025-01-01'"} {
-		if err := w.db.Exec(t.Context(), "INSERT INTO events (site, ts, day) VALUES ("+row+")"); err != nil {
+		query := "INSERT INTO events (site, ts, day) VALUES (" + row + ")"
+		if err := w.db.Exec(t.Context(), query); err != nil {
 			t.Fatal(err)
 		}
 	}
-	own := w.sites["a.example"]
-	own.Created = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
-	w.sites["a.example"] = own // b's event is of a site of the name that was removed
+	again := w.sites["b.example"]
+	again.Previous = again.Created.Add(-time.Second)
+	w.sites["b.example"] = again // its event is of a site of the name that was removed
 	pages := `,"dim":"event:page","value":"/","pageviews":3`
 	all := day(1, `,"visits":1`) + day(2, `,"visits":2`) + day(3, `,"visits":4`) + day(4, `,"visits":8`)
 	status, got, _ := w.post("a.example", "", strings.NewReader(all))
@@ -253,7 +255,8 @@ func TestSweep(t *testing.T) {
 	if got := w.counts("a.example"); got != "0 0" {
 		t.Errorf("counted: %s", got)
 	}
-	if status, _, refusal := w.post("a.example", "", strings.NewReader(day(1, `,"visits":1`))); status != 201 {
+	good := strings.NewReader(day(1, `,"visits":1`))
+	if status, _, refusal := w.post("a.example", "", good); status != 201 {
 		t.Fatal(status, refusal)
 	}
 	if got := w.rows(); got != "2 1" {

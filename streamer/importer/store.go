@@ -91,9 +91,14 @@ func newBatch(now time.Time) uint64 {
 
 func batchTime(batch uint64) time.Time { return time.UnixMilli(int64(batch >> 20)) } //nolint:gosec // 44 bits
 
+// since returns the parameters of the statements about a site: with the time from which on rows are its own,
+// and not those of a site of its domain that was removed.
 func since(st site.Site) []any {
-	return []any{clickhouse.Named("site", st.Domain), clickhouse.Named("since",
-		st.Created.Truncate(time.Second).UnixMilli())}
+	first := int64(0)
+	if !st.Previous.IsZero() {
+		first = st.Created.Truncate(time.Second).UnixMilli()
+	}
+	return []any{clickhouse.Named("site", st.Domain), clickhouse.Named("since", first)}
 }
 
 // create reads the sums of body, stores those that count, and names them as an import. On any error, nothing
