@@ -87,6 +87,9 @@ var matrix = map[string]struct{ path, body, want string }{
 	"getErasure":    {"/api/v1/erasures/nothing", "", administering("404")},
 	"getVisitorEvents": {"/api/v1/sites/SITE/visitors/0123456789abcdef", "",
 		administering("503")},
+	"listImports":  {"/api/v1/sites/SITE/imports", "", administering("503") + administeringNobody},
+	"createImport": {"/api/v1/sites/SITE/imports", "{}", administering("503") + administeringNobody},
+	"deleteImport": {"/api/v1/sites/SITE/imports/nothing", "", administering("503") + administeringNobody},
 	"rotateSecret": {"/api/v1/secret/rotate", "", administering("200")},
 
 	"getHealth": {"/healthz", "", everybody}, "headHealth": {"/healthz", "", everybody},

@@ -27,6 +27,7 @@ import (
 	"nowcast/streamer/board"
 	"nowcast/streamer/eraser"
 	"nowcast/streamer/history"
+	"nowcast/streamer/importer"
 	"nowcast/streamer/live"
 	"nowcast/streamer/retention"
 )
@@ -73,6 +74,7 @@ type handlers struct {
 	*adminHandlers
 	*historyHandlers
 	*eraserHandlers
+	*importHandlers
 	*live.Server
 }
 
@@ -81,6 +83,7 @@ type (
 	adminHandlers   = admin.Handlers
 	historyHandlers = history.Handlers
 	eraserHandlers  = eraser.Handlers
+	importHandlers  = importer.Handlers
 )
 
 var _ api.ServerInterface = handlers{}
@@ -108,6 +111,10 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if s.live, err = live.New(cfg.Live, deps); err != nil {
 		return nil, err
 	}
+	importing := importer.NewHandlers(nil, d.Sites, control, s.fail)
+	if d.Warehouse != nil {
+		importing = importer.NewHandlers(d.Warehouse, d.Sites, control, s.fail)
+	}
 	erasing := eraser.NewHandlers(d.Erasures, nil, d.Sites, control, s.fail)
 	if d.Warehouse != nil && d.Erasures != nil {
 		erasing = eraser.NewHandlers(d.Erasures, d.Warehouse, d.Sites, control, s.fail)
@@ -127,6 +134,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 		admin.New(d.Sites, control, erasing, history.CheckFilters, s.fail),
 		history.NewHandlers(engine, s.live, control, s.fail),
 		erasing,
+		importing,
 		s.live,
 	}
 	return s, nil

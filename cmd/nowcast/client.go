@@ -24,55 +24,25 @@ type serverFlags struct {
 // call sends request as JSON with the key and decodes the response; either may be nil. An error response
 // becomes an error with the server's sentence.
 func (f *serverFlags) call(ctx context.Context, method, path string, request, response any) error {
-	base, err := url.Parse(f.Server)
-	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
-		return fmt.Errorf("--server %s is no address: give one as http://127.0.0.1:8080", f.Server)
-	}
-	key := f.Key
-	if key == "" {
-		if key, err = readAdminKey(f.DataDir); err != nil {
-			return err
-		}
-	}
-	if key == "" {
-		return fmt.Errorf("there is no key: give one with --key, " +
-			"or with --data-dir the data dir of `nowcast all`, which keeps one")
-	}
 	var body io.Reader
+	contentType := ""
 	if request != nil {
 		b, err := json.Marshal(request)
 		if err != nil {
 			return fmt.Errorf("encode request: %w", err)
 		}
-		body = bytes.NewReader(b)
+		body, contentType = bytes.NewReader(b), "application/json"
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(f.Server, "/")+path, body)
+	res, err := f.send(ctx, method, path, body, contentType)
 	if err != nil {
-		return fmt.Errorf("make request: %w", err)
-	}
-	req.Header.Set("Authorization", "Bearer "+key)
-	if request != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return fmt.Errorf("%s doesn't answer (%w): start it with `nowcast all`, "+
-			"or name another with --server", f.Server, err)
+		return err
 	}
 	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, 16<<20))
+	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("read the answer of %s: %w", f.Server, err)
-	}
-	if res.StatusCode >= 300 {
-		var e api.Error
-		if json.Unmarshal(b, &e) != nil || e.Error == "" {
-			e.Error = fmt.Sprintf("%s answered %s; is that the address of a Nowcast server?", f.Server,
-				res.Status)
-		}
-		return fmt.Errorf("%s", e.Error)
 	}
 	if response == nil {
 		return nil
@@ -81,4 +51,53 @@ func (f *serverFlags) call(ctx context.Context, method, path string, request, re
 		return fmt.Errorf("read the answer of %s: %w", f.Server, err)
 	}
 	return nil
+}
+
+const maxAnswer = 16 << 20 // bytes
+
+// send sends a body with the key, and returns the response, whose body the caller closes. An error response
+// becomes an error with the server's sentence.
+func (f *serverFlags) send(ctx context.Context, method, path string, body io.Reader, contentType string) (
+	*http.Response, error) {
+	base, err := url.Parse(f.Server)
+	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
+		return nil, fmt.Errorf("--server %s is no address: give one as http://127.0.0.1:8080", f.Server)
+	}
+	key := f.Key
+	if key == "" {
+		if key, err = readAdminKey(f.DataDir); err != nil {
+			return nil, err
+		}
+	}
+	if key == "" {
+		return nil, fmt.Errorf("there is no key: give one with --key, " +
+			"or with --data-dir the data dir of `nowcast all`, which keeps one")
+	}
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(f.Server, "/")+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("%s doesn't answer (%w): start it with `nowcast all`, "+
+			"or name another with --server", f.Server, err)
+	}
+	if res.StatusCode < 300 {
+		return res, nil
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("read the answer of %s: %w", f.Server, err)
+	}
+	var e api.Error
+	if json.Unmarshal(b, &e) != nil || e.Error == "" {
+		e.Error = fmt.Sprintf("%s answered %s; is that the address of a Nowcast server?", f.Server,
+			res.Status)
+	}
+	return nil, fmt.Errorf("%s", e.Error)
 }

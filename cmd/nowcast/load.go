@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"time"
 
 	"nowcast/internal/load"
@@ -17,6 +18,7 @@ type loadCmd struct {
 	Duration time.Duration `default:"1m" placeholder:"TIME" help:"For how long; 0 is until Ctrl-C (${default})."`
 	Seed     uint64        `default:"1" placeholder:"N" help:"The same seed gives the same visitors (${default})."`
 	JSON     bool          `name:"json" help:"Print the summary as JSON."`
+	historyFlags
 }
 
 // Help implements kong.HelpProvider.
@@ -30,14 +32,25 @@ Each visitor has a user agent and an address in X-Forwarded-For, which a server 
 proxies that it trusts. To see countries, start it with --trusted-proxies 127.0.0.0/8 (never where
 others reach it directly).
 
-Example:
+With --history nothing is sent: a past is written straight into ClickHouse, for benchmarks, screenshots and
+demonstrations. No real site wants that: the events are in no log, and only erasing the site removes them.
+The sites are not added, and their time zone is --timezone. Answers leave out what is from before a site
+was added. The same flags on the same day write the same
+events, which count once.
+
+Examples:
 
 	nowcast all --trusted-proxies 127.0.0.0/8
-	nowcast load --rate 200 --visitors 5000 --duration 5m`
+	nowcast load --rate 200 --visitors 5000 --duration 5m
+	nowcast load --history 12mo --events 1000000 --site demo.example.com --timezone Europe/Berlin`
 }
 
 // Validate implements kong's validation.
 func (c *loadCmd) Validate() error {
+	if c.History > 0 {
+		_, err := c.historyFlags.config(c.Site, c.Seed)
+		return err
+	}
 	cfg := c.config()
 	return cfg.Validate()
 }
@@ -54,7 +67,14 @@ func (c *loadCmd) config() load.Config {
 }
 
 // Run runs the command.
-func (c *loadCmd) Run(ctx context.Context, std *stdio) error {
+func (c *loadCmd) Run(ctx context.Context, std *stdio, log *slog.Logger) error {
+	if c.History > 0 {
+		cfg, err := c.historyFlags.config(c.Site, c.Seed)
+		if err != nil {
+			return err
+		}
+		return c.run(ctx, std, log, cfg)
+	}
 	cfg := c.config()
 	cfg.Progress = std.err
 	l, err := load.New(cfg)

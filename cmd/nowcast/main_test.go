@@ -70,12 +70,12 @@ func TestHelpTeaches(t *testing.T) {
 		"site annotation set", "site annotation remove",
 		"key", "key add", "key list", "key remove", "login", "session", "session list",
 		"session end", "link", "link add", "link list", "link remove", "load",
-		"query", "mcp", "verify", "health", "version"} {
+		"query", "mcp", "import", "import add", "import list", "import remove", "verify", "health", "version"} {
 		code, out, errs := nowcast(t, append(strings.Fields(command), "--help")...)
 		example := strings.TrimSpace("nowcast " + command)
 		switch command {
 		case "", "site", "key", "link", "session", "site goal", "site funnel", "site segment",
-			"site annotation":
+			"site annotation", "import":
 			example = "nowcast "
 		}
 		if code != 0 || errs != "" || !strings.Contains(out, "    "+example) ||
@@ -152,6 +152,10 @@ func TestWrongUsageEndsWith2(t *testing.T) {
 		{"session end", "give --all"},
 		{"session end s1 --all", "give --all"},
 		{"load --rate 0", "rate is 0"},
+		{"load --history soon", "in months, as 12mo"},
+		{"load --history 12mo --timezone Nowhere", "is no time zone"},
+		{"load --history 1y --events 0", "events is 0"},
+		{"load --history 12mo --clickhouse ftp://a", "unknown scheme"},
 		{"load --server localhost", "http://127.0.0.1:8080"},
 	} {
 		code, out, errs := nowcast(t, strings.Fields(row.args)...)

@@ -754,6 +754,52 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/sites/{domain}/imports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        /** What was imported into a site from other tools */
+        get: operations["listImports"];
+        put?: never;
+        /**
+         * Import what another tool has counted
+         * @description The body is a stream of sums, one a line, as `nowcast import` makes them of the exports of Plausible, Google Analytics, Umami,
+         *     Matomo, GoatCounter and of server logs; see `ImportedSum`. It counts once it has arrived whole. The same sums sent twice count
+         *     once. Sums of a day since the site's own first event are left out, and so are those of a dimension and day that another
+         *     import has, unless `overlap` says otherwise. One import runs at a time.
+         */
+        post: operations["createImport"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sites/{domain}/imports/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Take an import back */
+        delete: operations["deleteImport"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/keys": {
         parameters: {
             query?: never;
@@ -1738,6 +1784,72 @@ export interface components {
             note: string;
             /** Format: date-time */
             expires: string;
+        };
+        /**
+         * @description What a tool counted of one value of one dimension on one day of the site; without `dim`, the totals of the day. A count that
+         *     is left out is unknown, not 0. At least one is given. Sums of the same day, dimension and value add up.
+         */
+        ImportedSum: {
+            /** Format: date */
+            day: string;
+            /** @description A dimension of the query API, such as `event:page` or `visit:source`. */
+            dim?: string;
+            /** @default  */
+            value: string;
+            /** Format: int64 */
+            visitors?: number;
+            /** Format: int64 */
+            visits?: number;
+            /** Format: int64 */
+            pageviews?: number;
+            /**
+             * Format: int64
+             * @description Page views and custom events.
+             */
+            events?: number;
+            /** Format: int64 */
+            bounces?: number;
+            /**
+             * Format: int64
+             * @description Of all visits together.
+             */
+            visit_duration_ms?: number;
+        };
+        Import: {
+            /** @description A hash of the site and of the sums. */
+            id: string;
+            format: string;
+            name: string;
+            /** Format: date-time */
+            at: string;
+            /**
+             * Format: date
+             * @description The first day with a sum that counts.
+             */
+            first: string;
+            /** Format: date */
+            last: string;
+            /** @description Days with a sum that counts. */
+            days: number;
+            /**
+             * Format: int64
+             * @description Sums that count.
+             */
+            sums: number;
+            /** @description Sums that don't count, by the reason. */
+            skipped: components["schemas"]["ImportSkipped"][];
+            /** @description These sums were imported before. */
+            repeated?: boolean;
+            /** @description Nothing was stored. */
+            dry_run?: boolean;
+        };
+        ImportSkipped: {
+            reason: string;
+            /** Format: int64 */
+            sums: number;
+        };
+        ImportList: {
+            imports: components["schemas"]["Import"][];
         };
         TicketCreate: {
             sites: string[];
@@ -3530,6 +3642,124 @@ export interface operations {
             404: components["responses"]["NotFound"];
             422: components["responses"]["TooLarge"];
             429: components["responses"]["Busy"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listImports: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The newest first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportList"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyFailures"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    createImport: {
+        parameters: {
+            query?: {
+                /** @description Which tool the sums are from. */
+                format?: "plausible" | "ga4" | "umami" | "matomo" | "goatcounter" | "log" | "other";
+                /** @description What the list shows, such as the name of the file. */
+                name?: string;
+                /** @description `true`: also days that have counts already. */
+                overlap?: boolean;
+                /** @description `true`: only say what would be imported. */
+                dry_run?: boolean;
+            };
+            header?: never;
+            path: {
+                domain: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {"day":"2025-01-31","visitors":119,"visits":134,"pageviews":304,"bounces":77,"visit_duration_ms":21070000}
+                 *     {"day":"2025-01-31","dim":"event:page","value":"/docs","visitors":7,"visits":8,"pageviews":11}
+                 */
+                "application/x-ndjson": string;
+            };
+        };
+        responses: {
+            /** @description Imported before, or with `dry_run` what would be imported. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Import"];
+                };
+            };
+            /** @description Imported. */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Import"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            /** @description Nothing would count, because the days have counts already; or the site was removed meanwhile. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            429: components["responses"]["Busy"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deleteImport: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                domain: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Nothing of it is left. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyFailures"];
             503: components["responses"]["Unavailable"];
         };
     };

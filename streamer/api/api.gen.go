@@ -11,6 +11,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/oapi-codegen/runtime"
+	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
 // Defines values for ComparisonMode.
@@ -298,6 +299,39 @@ func (e StreamEventsParamsRate) Valid() bool {
 	case N30s:
 		return true
 	case N5s:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CreateImportParamsFormat.
+const (
+	Ga4         CreateImportParamsFormat = "ga4"
+	Goatcounter CreateImportParamsFormat = "goatcounter"
+	Log         CreateImportParamsFormat = "log"
+	Matomo      CreateImportParamsFormat = "matomo"
+	Other       CreateImportParamsFormat = "other"
+	Plausible   CreateImportParamsFormat = "plausible"
+	Umami       CreateImportParamsFormat = "umami"
+)
+
+// Valid indicates whether the value is a known member of the CreateImportParamsFormat enum.
+func (e CreateImportParamsFormat) Valid() bool {
+	switch e {
+	case Ga4:
+		return true
+	case Goatcounter:
+		return true
+	case Log:
+		return true
+	case Matomo:
+		return true
+	case Other:
+		return true
+	case Plausible:
+		return true
+	case Umami:
 		return true
 	default:
 		return false
@@ -640,6 +674,46 @@ type GoalInput struct {
 // GoalList defines model for GoalList.
 type GoalList struct {
 	Goals []Goal `json:"goals"`
+}
+
+// Import defines model for Import.
+type Import struct {
+	At time.Time `json:"at"`
+
+	// Days Days with a sum that counts.
+	Days int `json:"days"`
+
+	// DryRun Nothing was stored.
+	DryRun *bool `json:"dry_run,omitempty"`
+
+	// First The first day with a sum that counts.
+	First  openapi_types.Date `json:"first"`
+	Format string             `json:"format"`
+
+	// Id A hash of the site and of the sums.
+	Id   string             `json:"id"`
+	Last openapi_types.Date `json:"last"`
+	Name string             `json:"name"`
+
+	// Repeated These sums were imported before.
+	Repeated *bool `json:"repeated,omitempty"`
+
+	// Skipped Sums that don't count, by the reason.
+	Skipped []ImportSkipped `json:"skipped"`
+
+	// Sums Sums that count.
+	Sums int64 `json:"sums"`
+}
+
+// ImportList defines model for ImportList.
+type ImportList struct {
+	Imports []Import `json:"imports"`
+}
+
+// ImportSkipped defines model for ImportSkipped.
+type ImportSkipped struct {
+	Reason string `json:"reason"`
+	Sums   int64  `json:"sums"`
 }
 
 // Key defines model for Key.
@@ -1274,6 +1348,24 @@ type UpdateGoalParams struct {
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
+// CreateImportParams defines parameters for CreateImport.
+type CreateImportParams struct {
+	// Format Which tool the sums are from.
+	Format *CreateImportParamsFormat `form:"format,omitempty" json:"format,omitempty"`
+
+	// Name What the list shows, such as the name of the file.
+	Name *string `form:"name,omitempty" json:"name,omitempty"`
+
+	// Overlap `true`: also days that have counts already.
+	Overlap *bool `form:"overlap,omitempty" json:"overlap,omitempty"`
+
+	// DryRun `true`: only say what would be imported.
+	DryRun *bool `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+}
+
+// CreateImportParamsFormat defines parameters for CreateImport.
+type CreateImportParamsFormat string
+
 // GetLedgerParams defines parameters for GetLedger.
 type GetLedgerParams struct {
 	// From The first day (2026-11-01, by the site's clock) or time (RFC 3339). Without from and to, the last hour.
@@ -1618,6 +1710,15 @@ type ServerInterface interface {
 	// UpdateGoal Replace a goal
 	// (PUT /api/v1/sites/{domain}/goals/{id})
 	UpdateGoal(c *gin.Context, domain string, id string, params UpdateGoalParams)
+	// ListImports What was imported into a site from other tools
+	// (GET /api/v1/sites/{domain}/imports)
+	ListImports(c *gin.Context, domain string)
+	// CreateImport Import what another tool has counted
+	// (POST /api/v1/sites/{domain}/imports)
+	CreateImport(c *gin.Context, domain string, params CreateImportParams)
+	// DeleteImport Take an import back
+	// (DELETE /api/v1/sites/{domain}/imports/{id})
+	DeleteImport(c *gin.Context, domain string, id string)
 	// GetLedger What became of a site's beacons
 	// (GET /api/v1/sites/{domain}/ledger)
 	GetLedger(c *gin.Context, domain string, params GetLedgerParams)
@@ -2606,6 +2707,125 @@ func (siw *ServerInterfaceWrapper) UpdateGoal(c *gin.Context) {
 	siw.Handler.UpdateGoal(c, domain, id, params)
 }
 
+// ListImports operation middleware
+func (siw *ServerInterfaceWrapper) ListImports(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListImports(c, domain)
+}
+
+// CreateImport operation middleware
+func (siw *ServerInterfaceWrapper) CreateImport(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateImportParams
+
+	// ------------- Optional query parameter "format" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "format", c.Request.URL.Query(), &params.Format, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter format: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "name" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "name", c.Request.URL.Query(), &params.Name, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter name: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "overlap" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "overlap", c.Request.URL.Query(), &params.Overlap, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter overlap: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "dry_run" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "dry_run", c.Request.URL.Query(), &params.DryRun, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter dry_run: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CreateImport(c, domain, params)
+}
+
+// DeleteImport operation middleware
+func (siw *ServerInterfaceWrapper) DeleteImport(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DeleteImport(c, domain, id)
+}
+
 // GetLedger operation middleware
 func (siw *ServerInterfaceWrapper) GetLedger(c *gin.Context) {
 
@@ -3126,6 +3346,9 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/v1/erasures/:id", wrapper.GetErasure)
 	router.POST(options.BaseURL+"/api/v1/tickets", wrapper.CreateTicket)
 	router.GET(options.BaseURL+"/api/v1/sites/:domain/ledger", wrapper.GetLedger)
+	router.GET(options.BaseURL+"/api/v1/sites/:domain/imports", wrapper.ListImports)
+	router.POST(options.BaseURL+"/api/v1/sites/:domain/imports", wrapper.CreateImport)
+	router.DELETE(options.BaseURL+"/api/v1/sites/:domain/imports/:id", wrapper.DeleteImport)
 	router.GET(options.BaseURL+"/api/v1/keys", wrapper.ListKeys)
 	router.POST(options.BaseURL+"/api/v1/keys", wrapper.CreateKey)
 	router.DELETE(options.BaseURL+"/api/v1/keys/:id", wrapper.DeleteKey)

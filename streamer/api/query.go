@@ -18,6 +18,7 @@ var queryParameters = map[string][]string{
 	"GET /api/v1/sites/:domain/ledger":    {"from", "to", "by"},
 	"DELETE /api/v1/sites/:domain":        {"with_data"},
 	"GET /api/v1/sites/goals":             {"site_id"},
+	"POST /api/v1/sites/:domain/imports":  {"format", "name", "overlap", "dry_run"},
 }
 
 // uncheckedRoutes take any query: clients of streams add parameters of their own against caches.

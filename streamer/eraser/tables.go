@@ -29,7 +29,8 @@ const ofDays = "day <= toDate(fromUnixTimestamp64Milli({before:Int64}, 'UTC')) +
 var tables = []table{{name: "events", time: "ts", visitors: true}, {name: "windows", time: "second"},
 	{name: "ledger", time: "minute"}, {name: "ledger_rollup", time: "minute"}, {name: "expired", time: "before"},
 	{name: "seals", where: ofDays}, {name: "visits", where: ofDays}, {name: "hits", where: ofDays},
-	{name: "rollups", where: ofDays}, {name: "marks", where: ofDays}, {name: "names", where: unused}}
+	{name: "rollups", where: ofDays}, {name: "marks", where: ofDays}, {name: "names", where: unused},
+	{name: "imported", time: "at"}, {name: "imports", time: "at"}}
 
 // database is the part of ClickHouse's client that is used here. It is implemented by warehouse.DB.
 type database interface {

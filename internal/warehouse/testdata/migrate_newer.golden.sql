@@ -202,3 +202,51 @@ ORDER BY (site, dim, key)
 SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1;
 
 INSERT INTO migrations (version, name) VALUES (20, 'names');
+
+-- What other tools counted before: sums by day of the site, dimension ('' for the totals of a day) and value. The bits of
+-- `known` say which counts the tool gave: visitors, visits, pageviews, events, bounces, duration_ms, from the lowest. A
+-- batch is one attempt of an import, and counts while a row of `imports` names it. Rows of one key add up.
+CREATE TABLE IF NOT EXISTS imported
+(
+    batch UInt64,
+    site LowCardinality(String),
+    day Date,
+    dim LowCardinality(String),
+    value String,
+    known UInt8,
+    visitors UInt64,
+    visits UInt64,
+    pageviews UInt64,
+    events UInt64,
+    bounces UInt64,
+    duration_ms UInt64,
+    at DateTime64(3, 'UTC')
+)
+ENGINE = MergeTree
+PARTITION BY batch
+ORDER BY (site, dim, day, value)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
+INSERT INTO migrations (version, name) VALUES (21, 'imported');
+
+-- The imports that count. The id is a hash of the site and of what was sent, so that a file sent twice counts once.
+CREATE TABLE IF NOT EXISTS imports
+(
+    site LowCardinality(String),
+    id String,
+    batch UInt64,
+    format LowCardinality(String),
+    name String,
+    at DateTime64(3, 'UTC'),
+    first Date,
+    last Date,
+    days UInt32,
+    sums UInt64,
+    skipped Map(String, UInt64),
+    version UInt64
+)
+ENGINE = ReplacingMergeTree(version)
+ORDER BY (site, id)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
+INSERT INTO migrations (version, name) VALUES (22, 'imports');

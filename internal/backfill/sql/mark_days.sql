@@ -1,0 +1,1 @@
+INSERT INTO marks (site, day, n) SELECT {site:String}, {first:Date} + number, 1 FROM numbers({days:UInt32})

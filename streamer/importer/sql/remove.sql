@@ -1,0 +1,1 @@
+ALTER TABLE imports DELETE WHERE site = {site:String} AND id = {id:String} SETTINGS mutations_sync = 2
