@@ -23,6 +23,7 @@ import (
 	"nowcast/streamer/access"
 	"nowcast/streamer/admin"
 	"nowcast/streamer/api"
+	"nowcast/streamer/behaviour"
 	"nowcast/streamer/board"
 	"nowcast/streamer/eraser"
 	"nowcast/streamer/history"
@@ -70,15 +71,17 @@ type handlers struct {
 	*accessHandlers
 	*adminHandlers
 	*historyHandlers
+	*behaviourHandlers
 	*eraserHandlers
 	*live.Server
 }
 
 type (
-	accessHandlers  = access.Handlers
-	adminHandlers   = admin.Handlers
-	historyHandlers = history.Handlers
-	eraserHandlers  = eraser.Handlers
+	accessHandlers    = access.Handlers
+	adminHandlers     = admin.Handlers
+	historyHandlers   = history.Handlers
+	behaviourHandlers = behaviour.Handlers
+	eraserHandlers    = eraser.Handlers
 )
 
 var _ api.ServerInterface = handlers{}
@@ -122,6 +125,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 		access.NewHandlers(control, cfg.Version, s.fail),
 		admin.New(d.Sites, control, erasing, s.fail),
 		history.NewHandlers(engine, s.live, control, s.fail),
+		behaviour.NewHandlers(engine, control, s.fail),
 		erasing,
 		s.live,
 	}
