@@ -11,11 +11,29 @@ import (
 // nowhere else, because they are written into SQL unquoted.
 type dimension struct {
 	Name       string
-	Column     string // of `events`; "" for event:props:… and time
+	Column     string // of hits and visits; "" for event:props:… and time
 	EmptyLabel string // the label of an empty value
 	Visit      bool   // the value is the visit's: that of its first event, or of its first or last page view
 	Prop       string // key of event:props:…
 	Grain      grain  // of time
+	Names      string // where sealed rows have keys: in which of `names` their strings are
+	Stored     string // the name of its sums, where it isn't the Column
+}
+
+// stored is the name of the dimension's sums; "": it has none, or those of everything.
+func (d dimension) stored() string {
+	if d.Stored != "" {
+		return d.Stored
+	}
+	return d.Column
+}
+
+// names is in which of `names` the strings of the dimension's sums are.
+func (d dimension) names() string {
+	if d.Names != "" {
+		return d.Names
+	}
+	return d.Column
 }
 
 const (
@@ -31,14 +49,17 @@ const (
 var dimensions = func() map[string]dimension {
 	m := map[string]dimension{}
 	for _, d := range []dimension{
-		{Name: page, Column: "path", EmptyLabel: notSet},
+		{Name: page, Column: "page", EmptyLabel: notSet, Names: "page"},
 		{Name: "event:name", Column: "name", EmptyLabel: notSet},
 		{Name: "event:hostname", Column: "hostname", EmptyLabel: notSet},
-		{Name: entryPage, Column: "entry_page", EmptyLabel: notSet, Visit: true},
-		{Name: "visit:exit_page", Column: "exit_page", EmptyLabel: notSet, Visit: true},
+		{Name: entryPage, Column: "entry", EmptyLabel: notSet, Visit: true, Names: "page",
+			Stored: "entry_page"},
+		{Name: "visit:exit_page", Column: "exit", EmptyLabel: notSet, Visit: true, Names: "page",
+			Stored: "exit_page"},
 		{Name: "visit:source", Column: "source", EmptyLabel: api.DirectSource, Visit: true},
 		{Name: "visit:channel", Column: "channel", EmptyLabel: notSet, Visit: true},
-		{Name: "visit:referrer", Column: "referrer", EmptyLabel: api.DirectSource, Visit: true},
+		{Name: "visit:referrer", Column: "referrer", EmptyLabel: api.DirectSource, Visit: true,
+			Names: "referrer"},
 		{Name: "visit:utm_source", Column: "utm_source", EmptyLabel: notSet, Visit: true},
 		{Name: "visit:utm_medium", Column: "utm_medium", EmptyLabel: notSet, Visit: true},
 		{Name: "visit:utm_campaign", Column: "utm_campaign", EmptyLabel: notSet, Visit: true},
@@ -54,6 +75,7 @@ var dimensions = func() map[string]dimension {
 		{Name: "visit:browser_version", Column: "browser_version", EmptyLabel: notSet, Visit: true},
 		{Name: "visit:os", Column: "os", EmptyLabel: notSet, Visit: true},
 		{Name: "visit:os_version", Column: "os_version", EmptyLabel: notSet, Visit: true},
+		{Name: "visit:language", Column: "language", EmptyLabel: notSet, Visit: true},
 		{Name: "time", Grain: auto},
 		{Name: "time:second", Grain: second},
 		{Name: "time:minute", Grain: minute},
@@ -95,22 +117,24 @@ const (
 	VisitDuration Metric = "visit_duration"
 	// of all visitors that pass the filters, one decimal; null without a visitor
 	Percentage Metric = "percentage"
+
+	// Metrics of a page, which a query has to name with event:page.
+
+	// mean of the greatest depth that each visit saw of the page, whole percent; null where none is known
+	ScrollDepth Metric = "scroll_depth"
+	// mean of the time that visits were engaged with the page, whole seconds; null where none is known
+	TimeOnPage Metric = "time_on_page"
+	// percent of the page's views with which the visit ended, one decimal; null without a view
+	ExitRate Metric = "exit_rate"
 )
 
 var metrics = []Metric{
 	Visitors, Visits, Pageviews, Events, ViewsPerVisit, BounceRate, VisitDuration, Percentage,
 }
 
-func (m Metric) valid() bool { return slices.Contains(metrics, m) }
+var pageMetrics = []Metric{ScrollDepth, TimeOnPage, ExitRate}
 
-// ofVisits reports whether the metric counts visits; the others count events.
-func (m Metric) ofVisits() bool {
-	return m == Visits || m == ViewsPerVisit || m == BounceRate || m == VisitDuration
-}
-
-// ofEntries reports whether the metric is, where a query names event:page, of the visits that entered on that
-// page, as in Plausible.
-func (m Metric) ofEntries() bool { return m == BounceRate || m == VisitDuration }
+func (m Metric) valid() bool { return slices.Contains(metrics, m) || slices.Contains(pageMetrics, m) }
 
 // column is the name in SQL. A percentage is computed from visitors once their total is known, and orders
 // rows the same.

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func load(t *testing.T, name string) *time.Location {
+func load(t testing.TB, name string) *time.Location {
 	t.Helper()
 	loc, err := time.LoadLocation(name)
 	if err != nil {

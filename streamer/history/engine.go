@@ -154,6 +154,9 @@ func (e *Engine) run(ctx context.Context, s Site, q Query) (Response, error) {
 	if err != nil {
 		return Response{}, err
 	}
+	if p.calendar, err = e.sealed(ctx, p); err != nil {
+		return Response{}, err
+	}
 	stmt, err := p.build()
 	if err != nil {
 		return Response{}, err

@@ -21,7 +21,7 @@ var (
 		"visit:referrer", "visit:utm_source", "visit:utm_medium", "visit:utm_campaign", "visit:utm_content",
 		"visit:utm_term", "visit:country", "visit:region", "visit:device", "visit:browser",
 		"visit:browser_version", "visit:os", "visit:os_version", "visit:channel", "visit:city",
-		"visit:city_name", "visit:screen", "event:props:plan", "event:props:it's", `event:props:\`,
+		"visit:city_name", "visit:screen", "visit:language", "event:props:plan", "event:props:it's", `event:props:\`,
 	}
 	timeNames = []string{"time", "time:minute", "time:hour", "time:day", "time:week", "time:month"}
 )
@@ -31,6 +31,7 @@ type sample struct {
 	site   Site
 	from   time.Time
 	events []event
+	state  int
 }
 
 func samples(t testing.TB) []sample {
@@ -51,14 +52,64 @@ func samples(t testing.TB) []sample {
 			t.Fatal(err)
 		}
 		r := rand.New(rand.NewPCG(uint64(i), 1))
-		x := sample{
-			Site{Domain: fmt.Sprintf("%d.%s", i, t.Name()), Timezone: p.zone}, from,
-			history(r, 200, from, 30*time.Hour),
+		for state := range sealStates {
+			x := sample{
+				Site{Domain: fmt.Sprintf("%d.%d.%s", i, state, t.Name()), Timezone: p.zone}, from,
+				history(r, 200, from, 30*time.Hour), state,
+			}
+			x.put(t, r)
+			out = append(out, x)
 		}
-		put(t, x.site.Domain, x.events, func(int) bool { return r.IntN(4) == 0 })
-		out = append(out, x)
 	}
 	return out
+}
+
+// How much of a sample is sealed.
+const (
+	beforeSeals  = iota // ingest didn't know the sites' days
+	nothing             // but ingest knew them
+	some                // the first day, with sums, and another
+	everything          // with the sums of days
+	wholeMonths         // with the sums of months
+	changedAgain        // everything, and then some days again
+	sealStates
+)
+
+func (x sample) put(t testing.TB, r *rand.Rand) {
+	t.Helper()
+	again := func(int) bool { return r.IntN(4) == 0 }
+	loc := load(t, x.site.Timezone)
+	if x.state == beforeSeals {
+		put(t, x.site.Domain, x.events, again)
+		return
+	}
+	all := daysOf(x.events, loc)
+	s := sealing{site: x.site.Domain, days: all, rolled: true}
+	switch x.state {
+	case some:
+		putIn(t, x.site.Domain, loc, x.events, again)
+		s.days = all[:1]
+		s.put(t)
+		s.days, s.rolled = all[len(all)-1:], false
+		s.put(t)
+	case changedAgain:
+		late := len(x.events) / 10
+		putIn(t, x.site.Domain, loc, x.events[late:], again)
+		s.put(t)
+		putIn(t, x.site.Domain, loc, x.events[:late], again)
+		for i, d := range daysOf(x.events[:late], loc) {
+			s.exec(t, fmt.Sprintf("INSERT INTO marks (site, day, n) VALUES ('%s', '%s', 1)", s.site, d))
+			if s.days = []localDate{d}; i%2 == 1 {
+				s.put(t)
+			}
+		}
+	case everything, wholeMonths:
+		putIn(t, x.site.Domain, loc, x.events, again)
+		s.monthly = x.state == wholeMonths
+		s.put(t)
+	default:
+		putIn(t, x.site.Domain, loc, x.events, again)
+	}
 }
 
 func same(a, b *float64) bool {
@@ -139,6 +190,11 @@ func agree(t rapid.TB, e *Engine, x sample, q Query) {
 }
 
 func wholeRange(x sample) DateRange {
+	if x.state == wholeMonths {
+		first := time.Date(x.from.Year(), x.from.Month(), 1, 0, 0, 0, 0, time.UTC)
+		return DateRange{From: first.Format(time.DateOnly),
+			To: first.AddDate(0, 2, -1).Format(time.DateOnly)}
+	}
 	return DateRange{
 		From: x.from.AddDate(0, 0, -1).Format(time.DateOnly),
 		To:   x.from.AddDate(0, 0, 3).Format(time.DateOnly),
@@ -151,12 +207,15 @@ func TestMetricsByDimension(t *testing.T) {
 	for _, x := range samples(t) {
 		for _, d := range append(slices.Concat(eventAndVisitNames, timeNames[:1], timeNames[2:]), "") {
 			q := Query{Metrics: metrics, DateRange: wholeRange(x), Include: Include{TotalRows: true}}
+			if d == page {
+				q.Metrics = slices.Concat(metrics, pageMetrics)
+			}
 			if d != "" {
 				q.Dimensions = []string{d}
 				q.Include.TimeLabels = isTime(d)
 			}
 			agree(t, e, x, q)
-			for _, m := range metrics {
+			for _, m := range q.Metrics {
 				q.Metrics = []Metric{m}
 				if x.site.Timezone == "Europe/Berlin" {
 					agree(t, e, x, q)
@@ -262,12 +321,34 @@ func drawQuery(t *rapid.T, x sample) Query {
 	q.Dimensions = names
 	q.DateRange = DateRange{From: from.Format(time.RFC3339), To: to.Format(time.RFC3339)}
 	loc, err := zone(x.site.Timezone)
+	if err == nil && grain != "time:second" && rapid.Bool().Draw(t, "days") {
+		q.DateRange = DateRange{From: from.In(loc).Format(time.DateOnly), To: to.In(loc).Format(time.DateOnly)}
+		if rapid.Bool().Draw(t, "all days") {
+			q.DateRange = wholeRange(x)
+		}
+		if grain == "time:minute" {
+			q.DateRange.To = q.DateRange.From
+		}
+		drawRest(t, &q, names)
+		return q
+	}
 	if err == nil && grain != "time:second" && rapid.Bool().Draw(t, "local") {
 		const local = "2006-01-02T15:04:05"
 		a, b := from.In(loc).Format(local), to.In(loc).Format(local)
 		q.DateRange = DateRange{From: min(a, b), To: max(a, b)}
 	}
+	drawRest(t, &q, names)
+	return q
+}
+
+// drawRest draws filters, metrics of pages and the order.
+func drawRest(t *rapid.T, q *Query, names []string) {
 	q.Filters = rapid.SliceOfN(drawFilter(2), 0, 2).Draw(t, "filters")
+	paged := slices.Contains(names, page) ||
+		slices.ContainsFunc(q.Filters, func(f Filter) bool { return f.any(ofPage) })
+	if paged && rapid.Bool().Draw(t, "of pages") {
+		q.Metrics = append(q.Metrics, rapid.SampledFrom(pageMetrics).Draw(t, "metric of pages"))
+	}
 	keys := append([]string{}, names...)
 	for _, m := range q.Metrics {
 		keys = append(keys, string(m))
@@ -275,7 +356,6 @@ func drawQuery(t *rapid.T, x sample) Query {
 	for _, k := range rapid.SliceOfNDistinct(rapid.SampledFrom(keys), 0, 3, rapid.ID).Draw(t, "order_by") {
 		q.OrderBy = append(q.OrderBy, Order{k, rapid.Bool().Draw(t, "desc")})
 	}
-	return q
 }
 
 func drawFilter(depth int) *rapid.Generator[Filter] {

@@ -36,7 +36,7 @@ func TestNothingIsReadBeforeCreation(t *testing.T) {
 		bounds := 0
 		for line := range strings.Lines(r.sent.String()) {
 			name, value, ok := strings.Cut(strings.TrimSpace(strings.TrimPrefix(line, "-- ")), " = ")
-			if ok && (name == "from" || name == "midnight") {
+			if ok && (name == "from" || name == "open0") {
 				bounds++
 				if strings.Trim(value, `"`) < since {
 					t.Errorf("%s %s: %s is %s, want at least %s", row.dates, row.body, name, value, since)

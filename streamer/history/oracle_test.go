@@ -24,14 +24,27 @@ type visit struct {
 
 type counted struct {
 	event
-	visit *visit
-	entry bool // event:page is the page on which the visit entered
+	visit   *visit
+	entry   bool   // event:page is the page on which the visit entered
+	deepest uint8  // of the event and the engagement that follows it
+	millis  uint32 // of that engagement
 }
 
-func visitsOf(events []event) []counted {
-	byVisitor := map[uint64][]event{}
+// A visitor is one on a day of the site: visits end with the day, and visitors of several days are several.
+type visitor struct {
+	id  uint64
+	day string
+}
+
+func visitorOf(e event, zone *time.Location) visitor {
+	return visitor{e.visitor, e.at.In(zone).Format(time.DateOnly)}
+}
+
+func visitsOf(events []event, zone *time.Location) []counted {
+	byVisitor := map[visitor][]event{}
 	for _, e := range events {
-		byVisitor[e.visitor] = append(byVisitor[e.visitor], e)
+		v := visitorOf(e, zone)
+		byVisitor[v] = append(byVisitor[v], e)
 	}
 	var out []counted
 	for _, list := range byVisitor {
@@ -64,8 +77,15 @@ func visitsOf(events []event) []counted {
 				v.start = v.events[0].at
 				v.duration = list[to-1].at.Sub(v.start)
 				v.bounced = v.views < 2 && !interacted
-				for _, e := range v.events {
-					out = append(out, counted{event: e, visit: v})
+				for _, e := range list[from:to] {
+					last := len(out) - 1
+					switch {
+					case e.kind != "engagement":
+						out = append(out, counted{event: e, visit: v, deepest: e.depth, millis: e.engaged})
+					case last >= 0 && out[last].visit == v:
+						out[last].deepest = max(out[last].deepest, e.depth)
+						out[last].millis += e.engaged
+					}
 				}
 			}
 			from = to
@@ -111,7 +131,7 @@ func (c counted) value(name string) string {
 		"visit:device": first.device, "visit:browser": first.browser,
 		"visit:browser_version": first.browserVersion, "visit:os": first.os,
 		"visit:os_version": first.osVersion, "visit:channel": first.channel, "visit:city": first.city,
-		"visit:city_name": first.city, "visit:screen": first.screen,
+		"visit:city_name": first.city, "visit:screen": first.screen, "visit:language": first.language,
 	}[name], "(not set)")
 }
 
@@ -195,11 +215,14 @@ func bucketOf(at time.Time, name string, s span) string {
 
 type tally struct {
 	key               []string
-	visitors          map[uint64]bool
+	visitors          map[visitor]bool
 	visits            map[*visit]bool
 	entered           map[*visit]bool // those that bounce rate and duration are of
 	pageviews, events int
 	counts            bool // something but entries
+	depths            map[*visit]uint8
+	engaged           map[*visit]uint32
+	exits             map[*visit]bool
 }
 
 // answer returns all rows of a query whose dates, grain and order are settled, in order.
@@ -217,8 +240,9 @@ func answer(events []event, p plan) []Row {
 		}
 		k := strings.Join(key, "\x01")
 		if tallies[k] == nil {
-			tallies[k] = &tally{key: key, visitors: map[uint64]bool{}, visits: map[*visit]bool{},
-				entered: map[*visit]bool{}}
+			tallies[k] = &tally{key: key, visitors: map[visitor]bool{}, visits: map[*visit]bool{},
+				entered: map[*visit]bool{}, depths: map[*visit]uint8{}, engaged: map[*visit]uint32{},
+				exits: map[*visit]bool{}}
 		}
 		return tallies[k]
 	}
@@ -229,7 +253,10 @@ func answer(events []event, p plan) []Row {
 		switch {
 		case paged && (m == BounceRate || m == VisitDuration):
 			ofEntries = true
-		case m == Visits || m == ViewsPerVisit || m == BounceRate || m == VisitDuration:
+		case m == ExitRate:
+			ofVisits, ofEvents = true, true
+		case m == Visits || m == ViewsPerVisit || m == BounceRate || m == VisitDuration ||
+			m == ScrollDepth || m == TimeOnPage:
 			ofVisits = true
 		default:
 			ofEvents = true
@@ -243,17 +270,11 @@ func answer(events []event, p plan) []Row {
 		}
 		return !at.Before(s.From) && at.Before(s.To)
 	}
-	whole := map[uint64]bool{}
-	var known []event
-	for _, e := range events {
-		if e.at.Before(s.To) { // what comes later isn't known yet
-			known = append(known, e)
-		}
-	}
+	whole := map[visitor]bool{}
 	passes := func(c counted) bool {
 		return !slices.ContainsFunc(p.Filters, func(f Filter) bool { return !c.passes(f) })
 	}
-	for _, c := range visitsOf(known) {
+	for _, c := range visitsOf(events, s.Zone) {
 		if !in(c.at) {
 			continue
 		}
@@ -265,11 +286,11 @@ func answer(events []event, p plan) []Row {
 		if !passes(c) {
 			continue
 		}
-		whole[c.visitor] = true
+		whole[visitorOf(c.event, s.Zone)] = true
 		if ofEvents {
 			t := tallyOf(c, c.at)
 			t.counts = true
-			t.visitors[c.visitor] = true
+			t.visitors[visitorOf(c.event, s.Zone)] = true
 			t.events++
 			if c.kind == "pageview" {
 				t.pageviews++
@@ -279,6 +300,11 @@ func answer(events []event, p plan) []Row {
 			t := tallyOf(c, c.visit.start)
 			t.counts = true
 			t.visits[c.visit] = true
+			t.depths[c.visit] = max(t.depths[c.visit], c.deepest)
+			t.engaged[c.visit] += c.millis
+			if c.visit.views > 0 && c.path == c.visit.exit {
+				t.exits[c.visit] = true
+			}
 			if !ofEntries {
 				t.entered[c.visit] = true
 			}
@@ -335,6 +361,17 @@ func (t *tally) metric(m Metric, whole int) *float64 {
 		}
 		return f(math.Round(float64(len(t.visitors))/float64(whole)*1000) / 10)
 	}
+	switch m {
+	case ScrollDepth:
+		return meanOf(t.depths, 1)
+	case TimeOnPage:
+		return meanOf(t.engaged, 1000)
+	case ExitRate:
+		if t.pageviews == 0 {
+			return nil
+		}
+		return f(math.RoundToEven(1000*float64(len(t.exits))/float64(t.pageviews)) / 10)
+	}
 	if n == 0 {
 		return nil
 	}
@@ -345,6 +382,21 @@ func (t *tally) metric(m Metric, whole int) *float64 {
 		return f(math.RoundToEven(100 * float64(bounced) / n))
 	}
 	return f(math.RoundToEven(float64(took.Milliseconds()) / n / 1000))
+}
+
+// meanOf returns the mean of what is known of visits, in a unit; nil where nothing is.
+func meanOf[N uint8 | uint32](of map[*visit]N, unit float64) *float64 {
+	sum, n := 0.0, 0.0
+	for _, x := range of {
+		if x > 0 {
+			sum, n = sum+float64(x), n+1
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	mean := math.RoundToEven(sum / n / unit)
+	return &mean
 }
 
 func compareRows(a, b Row, p plan) int {

@@ -16,6 +16,10 @@ type plan struct {
 	since time.Time // nothing before it is read
 	span  span
 	grain grain // of the time dimension
+	// cut says that the range isn't whole days of the site: events count in it by their own times, and visits
+	// by those at which they began.
+	cut      bool
+	calendar calendar
 }
 
 func (e *Engine) plan(ctx context.Context, s Site, q Query) (plan, error) {
@@ -61,7 +65,27 @@ func (e *Engine) plan(ctx context.Context, s Site, q Query) (plan, error) {
 		}
 		p.OrderBy = append(p.OrderBy, Order{By: string(p.Metrics[0]), Desc: true})
 	}
+	if err := p.checkMetrics(); err != nil {
+		return p, err
+	}
+	p.cut = !p.span.whole() || !p.since.Before(p.span.To)
+	p.calendar = p.open()
 	return p, nil
+}
+
+// checkMetrics refuses metrics of pages where the query names none.
+func (p plan) checkMetrics() error {
+	if slices.Contains(p.Dimensions, page) ||
+		slices.ContainsFunc(p.Filters, func(f Filter) bool { return f.any(ofPage) }) {
+		return nil
+	}
+	for i, m := range p.Metrics {
+		if slices.Contains(pageMetrics, m) {
+			return invalid(element("metrics", i), "%s is of a page; add the dimension event:page or a filter on it",
+				m)
+		}
+	}
+	return nil
 }
 
 // firstEvent returns the second of a site's first event; the zero time if the site has no event. The table's

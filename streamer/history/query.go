@@ -139,7 +139,8 @@ func (q *Query) readMetrics(b json.RawMessage) error {
 	for i, n := range names {
 		m := Metric(n)
 		if !m.valid() {
-			return invalid(element("metrics", i), "%s is not known; choose from %s", quote(n), join(metrics))
+			return invalid(element("metrics", i), "%s is not known; choose from %s", quote(n),
+				join(slices.Concat(metrics, pageMetrics)))
 		}
 		if slices.Contains(q.Metrics, m) {
 			return invalid(element("metrics", i), "%s is named twice", n)

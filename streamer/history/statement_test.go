@@ -20,10 +20,29 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// recorder records the statements that it receives and fails each of them.
+// recorder records the statements that it receives and fails each of them but that about days.
 type recorder struct {
-	fail error
-	sent strings.Builder
+	fail   error
+	sealed []sealedDay
+	sent   strings.Builder
+}
+
+// dayRows are the answer of the statement about days.
+type dayRows struct {
+	driver.Rows
+	days []sealedDay
+	next int
+}
+
+func (r *dayRows) Next() bool   { r.next++; return r.next <= len(r.days) }
+func (r *dayRows) Close() error { return nil }
+func (r *dayRows) Err() error   { return nil }
+
+func (r *dayRows) Scan(to ...any) error {
+	d := r.days[r.next-1]
+	*to[0].(*uint16), *to[1].(*uint64) = uint16(d.Date), d.Seal
+	*to[2].(*bool), *to[3].(*bool) = d.Rolled, d.Monthly
+	return nil
 }
 
 func (r *recorder) Query(_ context.Context, query string, args ...any) (driver.Rows, error) {
@@ -33,6 +52,9 @@ func (r *recorder) Query(_ context.Context, query string, args ...any) (driver.R
 		fmt.Fprintf(&r.sent, "-- %s = %q\n", v.Name, fmt.Sprint(v.Value))
 	}
 	r.sent.WriteString("\n")
+	if strings.Contains(query, "FROM seals") {
+		return &dayRows{days: r.sealed}, nil
+	}
 	return nil, r.fail
 }
 

@@ -136,17 +136,27 @@ type event struct {
 	kind, name, hostname, path, referrer, source                    string
 	utmSource, utmMedium, utmCampaign, utmContent, utmTerm          string
 	country, region, device, browser, browserVersion, os, osVersion string
-	channel, city, screen                                           string
+	channel, city, screen, language                                 string
+	depth                                                           uint8
+	engaged                                                         uint32 // ms
 	props                                                           map[string]string
 	interactive, late, fresh                                        bool
 }
 
 const insert = `INSERT INTO events (site, ts, visitor, id, kpart, koff, kidx, kind, name, hostname, path,
 referrer, source, utm_source, utm_medium, utm_campaign, utm_content, utm_term, country, region, device,
-browser, browser_version, os, os_version, props, interactive, late, fresh, channel, city, screen)`
+browser, browser_version, os, os_version, props, interactive, late, fresh, channel, city, screen, language,
+scroll_depth, engaged_ms, day, utc_offset)`
 
-// put writes events, and each one that again picks a second time, as a replay would.
+// put writes events, and each one that again picks a second time, as a replay would. They are as those of
+// before ingest knew the sites' days.
 func put(t testing.TB, site string, events []event, again func(i int) bool) {
+	t.Helper()
+	putIn(t, site, nil, events, again)
+}
+
+// putIn writes events that were received by the clocks of a zone; nil: ingest didn't know them.
+func putIn(t testing.TB, site string, zone *time.Location, events []event, again func(i int) bool) {
 	t.Helper()
 	db := database(t)
 	for round := range 2 {
@@ -162,11 +172,16 @@ func put(t testing.TB, site string, events []event, again func(i int) bool) {
 			rows++
 			id := make([]byte, 16)
 			binary.LittleEndian.PutUint64(id, e.offset)
+			day, clocks := civil(e.at.UTC()), int32(-1)
+			if zone != nil {
+				day, clocks = civil(e.at.In(zone)), int32(offset(e.at.In(zone))/time.Second)
+			}
 			err := b.Append(
 				site, e.at, e.visitor, string(id), uint16(e.visitor%4), e.offset, uint16(0), e.kind, e.name,
 				e.hostname, e.path, e.referrer, e.source, e.utmSource, e.utmMedium, e.utmCampaign,
 				e.utmContent, e.utmTerm, e.country, e.region, e.device, e.browser, e.browserVersion, e.os,
 				e.osVersion, e.props, e.interactive, e.late, e.fresh, e.channel, e.city, e.screen,
+				e.language, e.depth, e.engaged, day, clocks,
 			)
 			if err != nil {
 				t.Fatal(err)
@@ -239,6 +254,7 @@ func history(r *rand.Rand, n int, from time.Time, length time.Duration) []event 
 			), one(
 				r, "", "may", "(not set)",
 			)
+			e.language = one(r, "", "de", "pt-BR")
 			e.channel, e.city, e.screen = one(
 				r, "", "Direct", "Organic Search",
 			), one(
@@ -250,6 +266,7 @@ func history(r *rand.Rand, n int, from time.Time, length time.Duration) []event 
 			switch r.IntN(6) {
 			case 0:
 				e.kind, e.name, e.interactive = "engagement", "engagement", r.IntN(2) == 0
+				e.depth, e.engaged = uint8(r.IntN(3)*20), uint32(r.IntN(3)*r.IntN(9000))
 			case 1:
 				e.kind, e.name, e.interactive = "custom", one(r, "Signup", "Buy", "pageview"), r.IntN(2) == 0
 			default:

@@ -41,10 +41,11 @@ func TestLocalTimes(t *testing.T) {
 		}
 		slices.Sort(instants)
 		var wall strings.Builder
-		if err := statements.ExecuteTemplate(&wall, "wall", termData{Value: "ts"}); err != nil {
+		if err := statements.ExecuteTemplate(&wall, "zone offset", "ts"); err != nil {
 			t.Fatal(err)
 		}
-		q := statement{sql: "SELECT groupArray(toString(" + wall.String() + ")) FROM (SELECT " +
+		q := statement{sql: "SELECT groupArray(toString(toDateTime(toInt64(" +
+			"toUnixTimestamp(ts)) + " + wall.String() + ", 'UTC'))) FROM (SELECT " +
 			"fromUnixTimestamp64Milli(arrayJoin({instants:Array(Int64)}) * 1000 + 999, 'UTC') AS ts)"}
 		changes, offsets := s.offsets()
 		q.bind("changes", changes)

@@ -1,61 +1,112 @@
+WITH (SELECT count() > 0 FROM names WHERE site = {site:String} AND dim = {dim:String} AND key = cityHash64({label:String})) AS labelled
+SELECT toUInt16(day), seal, rolled AND NOT labelled, monthly
+FROM (SELECT day, sum(n) AS n FROM marks WHERE site = {site:String} AND day >= {first_day:Date} AND day <= {last_day:Date} GROUP BY day) AS m
+LEFT JOIN (SELECT day, seal, marks, rolled, monthly FROM seals FINAL WHERE site = {site:String} AND day >= {first_day:Date} AND day <= {last_day:Date}) AS s
+    ON m.day = s.day AND m.n = s.marks
+ORDER BY day
+;
+-- site = "example.com"
+-- first_day = "2026-11-01"
+-- last_day = "2026-11-07"
+-- dim = ""
+-- label = "(none)"
+
+SELECT
+    d0,
+    toFloat64(sum(s_pageviews)) AS pageviews,
+    count() OVER () AS total_rows
+FROM
+(
+
+    SELECT
+        if(props[{p0:String}] = '', '(none)', props[{p0:String}]) AS d0,
+        countIf(kind = 'pageview') AS s_pageviews,
+        count() AS s_rows
+    FROM 
+(
 WITH
     visitors AS
     (
         SELECT
+            site,
+            if(events.utc_offset = -1, toDate(toDateTime(toInt64(toUnixTimestamp(events.ts)) + transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), events.day) AS day,
             visitor,
-            arraySort(e -> (e.ts, e.koff, e.kidx), groupArray(tuple(ts, koff, kidx, kind, interactive, props, source, path))) AS all
+            arraySort(e -> (e.ts, e.koff, e.kidx), groupArray(tuple(ts, koff, kidx, if(events.utc_offset = -1, toInt32(transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)})), events.utc_offset) AS utc_offset, kind, interactive, path, props, source))) AS all
         FROM events FINAL
-        WHERE site = {site:String} AND toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({midnight:Int64}, 'UTC')) AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({to:Int64} - 1, 'UTC')) AND ts >= fromUnixTimestamp64Milli({midnight:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({to:Int64}, 'UTC')
-        GROUP BY visitor
+        WHERE site = {site:String} AND (toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({open0:Int64}, 'UTC')) AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({open0_end:Int64} - 1, 'UTC')) AND ts >= fromUnixTimestamp64Milli({open0:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({open0_end:Int64}, 'UTC') AND if(events.utc_offset = -1, toDate(toDateTime(toInt64(toUnixTimestamp(events.ts)) + transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), events.day) >= {open0_day:Date} AND if(events.utc_offset = -1, toDate(toDateTime(toInt64(toUnixTimestamp(events.ts)) + transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), events.day) <= {open0_last_day:Date})
+        GROUP BY site, day, visitor
+    ),
+    chains AS
+    (
+        SELECT
+            site,
+            day,
+            visitor,
+            arrayFilter(
+                c -> arrayExists(e -> e.kind != 'engagement', c),
+                arraySplit((e, pause) -> pause >= 1800000, all, arrayDifference(arrayMap(e -> toUnixTimestamp64Milli(e.ts), all)))
+            ) AS chains
+        FROM visitors
     ),
     visits AS
     (
         SELECT
+            site,
+            day,
             visitor,
-            arrayJoin(arraySplit((e, pause) -> pause >= 1800000, all, arrayDifference(arrayMap(e -> toUnixTimestamp64Milli(e.ts), all)))) AS chain,
-            arrayFilter(e -> e.kind != 'engagement', chain) AS counted,
+            visit,
+            length(chains) = 1 AS alone,
+            chain[-1].ts AS last,
+            arrayFilter(g -> g[1].kind != 'engagement', arraySplit(e -> e.kind != 'engagement', chain)) AS groups,
+            arrayMap(g -> g[1], groups) AS counted,
             arrayFilter(e -> e.kind = 'pageview', counted) AS views,
-            counted[1].ts AS start,
-            toUnixTimestamp64Milli(chain[-1].ts) - toUnixTimestamp64Milli(start) AS duration,
-            length(views) <= 1 AND NOT arrayExists(e -> e.kind = 'custom' AND e.interactive, counted) AS bounced,
-            counted[1].source AS visit_source
-        FROM visitors
-        WHERE notEmpty(counted)
-    ),
-    rows AS
-    (
-        SELECT
-            if(e.props[{p0:String}] = '', '(none)', e.props[{p0:String}]) AS d0,
-            visitor,
-            start,
-            start >= fromUnixTimestamp64Milli({from:Int64}, 'UTC') AS begins,
-            countIf(e.kind = 'pageview') AS row_pageviews,
-            count() AS row_events,
-            any(length(views)) AS visit_views,
-            any(duration) AS visit_ms,
-            any(bounced) AS visit_bounced
-        FROM visits
-        ARRAY JOIN counted AS e
-        WHERE e.ts >= fromUnixTimestamp64Milli({from:Int64}, 'UTC')
-            AND if(visit_source = '', 'Direct / None', visit_source) IN {p1:Array(String)}
-            AND if(e.path = '', '(not set)', e.path) IN {p2:Array(String)}
-        GROUP BY d0, visitor, start, begins
+            counted[1] AS f
+        FROM chains
+        ARRAY JOIN chains AS chain, arrayEnumerate(chains) AS visit
     )
 SELECT
-    d0,
-    toFloat64(sum(row_pageviews)) AS pageviews,
-    count() OVER () AS total_rows
-FROM rows
+    site,
+    day,
+    visitor AS who,
+    toUInt16(least(visit, 65535)) AS visit,
+    alone,
+    toUInt32(n) AS n,
+    toUInt32(nth) AS nth,
+    e.ts AS ts,
+    e.utc_offset AS utc_offset,
+    e.kind AS kind,
+    e.path AS page,
+    e.props AS props,
+    f.source AS source,
+    f.ts AS start,
+    toUInt32(length(views)) AS pageviews,
+    toUInt32(least(4294967295, toUnixTimestamp64Milli(last) - toUnixTimestamp64Milli(f.ts))) AS duration_ms,
+    length(views) <= 1 AND NOT arrayExists(e -> e.kind = 'custom' AND e.interactive, counted) AS bounced,
+    if(empty(views), '', views[1].path) AS entry,
+    if(empty(views), '', views[-1].path) AS exit
+FROM visits
+ARRAY JOIN
+    counted AS e,
+    arrayEnumerate(counted) AS n,
+    arrayEnumerateUniq(arrayMap(e -> if(e.path = '', '(not set)', e.path), counted)) AS nth
+)
+    WHERE if(source = '', 'Direct / None', source) IN {p1:Array(String)}
+        AND if(page = '', '(not set)', page) IN {p2:Array(String)}
+    GROUP BY d0
+)
 GROUP BY d0
 ORDER BY pageviews DESC, d0
 LIMIT {limit:UInt32} OFFSET {offset:UInt32};
 -- site = "example.com"
--- from = "1793487600000"
--- to = "1794092400000"
--- midnight = "1793404800000"
 -- p0 = "plan"
 -- p1 = "[Direct / None]"
 -- p2 = "[/]"
+-- open0 = "1793487600000"
+-- open0_end = "1794092400000"
+-- open0_day = "2026-11-01"
+-- open0_last_day = "2026-11-07"
+-- changes = "[1793487600]"
+-- offsets = "[3600]"
 -- limit = "10000"
 -- offset = "0"
 

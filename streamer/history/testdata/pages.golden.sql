@@ -1,17 +1,46 @@
+WITH (SELECT count() > 0 FROM names WHERE site = {site:String} AND dim = {dim:String} AND key = cityHash64({label:String})) AS labelled
+SELECT toUInt16(day), seal, rolled AND NOT labelled, monthly
+FROM (SELECT day, sum(n) AS n FROM marks WHERE site = {site:String} AND day >= {first_day:Date} AND day <= {last_day:Date} GROUP BY day) AS m
+LEFT JOIN (SELECT day, seal, marks, rolled, monthly FROM seals FINAL WHERE site = {site:String} AND day >= {first_day:Date} AND day <= {last_day:Date}) AS s
+    ON m.day = s.day AND m.n = s.marks
+ORDER BY day
+;
+-- site = "example.com"
+-- first_day = "2026-11-01"
+-- last_day = "2026-11-07"
+-- dim = "page"
+-- label = "(not set)"
+
 SELECT
-    if(path = '', '(not set)', path) AS d0,
-    toFloat64(uniqExact(visitor)) AS visitors,
-    toFloat64(countIf(kind = 'pageview')) AS pageviews,
+    d0,
+    toFloat64(sum(s_visitors)) AS visitors,
+    toFloat64(sum(s_pageviews)) AS pageviews,
     count() OVER () AS total_rows
-FROM events FINAL
-WHERE site = {site:String} AND toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({from:Int64}, 'UTC')) AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({to:Int64} - 1, 'UTC')) AND ts >= fromUnixTimestamp64Milli({from:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({to:Int64}, 'UTC')
-    AND kind != 'engagement'
+FROM
+(
+
+    SELECT
+        if(page = '', '(not set)', page) AS d0,
+        uniqExact((day, who)) AS s_visitors,
+        countIf(kind = 'pageview') AS s_pageviews,
+        count() AS s_rows
+    FROM (
+    SELECT if(events.utc_offset = -1, toDate(toDateTime(toInt64(toUnixTimestamp(events.ts)) + transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), events.day) AS day, if(events.utc_offset = -1, toInt32(transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)})), events.utc_offset) AS utc_offset, visitor AS who, ts, kind, path AS page
+    FROM events FINAL
+    WHERE kind != 'engagement' AND site = {site:String} AND (toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({open0:Int64}, 'UTC')) AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({open0_end:Int64} - 1, 'UTC')) AND ts >= fromUnixTimestamp64Milli({open0:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({open0_end:Int64}, 'UTC') AND if(events.utc_offset = -1, toDate(toDateTime(toInt64(toUnixTimestamp(events.ts)) + transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), events.day) >= {open0_day:Date} AND if(events.utc_offset = -1, toDate(toDateTime(toInt64(toUnixTimestamp(events.ts)) + transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), events.day) <= {open0_last_day:Date})
+)
+    GROUP BY d0
+)
 GROUP BY d0
 ORDER BY visitors DESC, d0
 LIMIT {limit:UInt32} OFFSET {offset:UInt32};
 -- site = "example.com"
--- from = "1793487600000"
--- to = "1794092400000"
+-- open0 = "1793487600000"
+-- open0_end = "1794092400000"
+-- open0_day = "2026-11-01"
+-- open0_last_day = "2026-11-07"
+-- changes = "[1793487600]"
+-- offsets = "[3600]"
 -- limit = "10"
 -- offset = "0"
 

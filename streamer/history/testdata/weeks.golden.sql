@@ -1,67 +1,112 @@
-WITH
-    visitors AS
-    (
-        SELECT
-            visitor,
-            arraySort(e -> (e.ts, e.koff, e.kidx), groupArray(tuple(ts, koff, kidx, kind, interactive, path))) AS all
-        FROM events FINAL
-        WHERE site = {site:String} AND toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({midnight:Int64}, 'UTC')) AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({to:Int64} - 1, 'UTC')) AND ts >= fromUnixTimestamp64Milli({midnight:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({to:Int64}, 'UTC')
-        GROUP BY visitor
-    ),
-    visits AS
-    (
-        SELECT
-            visitor,
-            arrayJoin(arraySplit((e, pause) -> pause >= 1800000, all, arrayDifference(arrayMap(e -> toUnixTimestamp64Milli(e.ts), all)))) AS chain,
-            arrayFilter(e -> e.kind != 'engagement', chain) AS counted,
-            arrayFilter(e -> e.kind = 'pageview', counted) AS views,
-            counted[1].ts AS start,
-            toUnixTimestamp64Milli(chain[-1].ts) - toUnixTimestamp64Milli(start) AS duration,
-            length(views) <= 1 AND NOT arrayExists(e -> e.kind = 'custom' AND e.interactive, counted) AS bounced,
-            views[1].path AS visit_entry_page,
-            views[-1].path AS visit_exit_page
-        FROM visitors
-        WHERE notEmpty(counted)
-    ),
-    rows AS
-    (
-        SELECT
-            toString(greatest(toMonday(toDateTime(toInt64(toUnixTimestamp(if(part = 0, e.ts, start))) + transform(roundDown(toInt64(toUnixTimestamp(if(part = 0, e.ts, start))), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), toDate({first_day:String}))) AS d0,
-            if(visit_entry_page = '', '(not set)', visit_entry_page) AS d1,
-            if(visit_exit_page = '', '(not set)', visit_exit_page) AS d2,
-            visitor,
-            start,
-            part AS begins,
-            countIf(e.kind = 'pageview' AND part = 0) AS row_pageviews,
-            countIf(part = 0) AS row_events,
-            any(length(views)) AS visit_views,
-            any(duration) AS visit_ms,
-            any(bounced) AS visit_bounced
-        FROM visits
-        ARRAY JOIN counted AS e
-        ARRAY JOIN [0, 1] AS part
-        WHERE e.ts >= fromUnixTimestamp64Milli({from:Int64}, 'UTC')
-            AND (part = 0 OR start >= fromUnixTimestamp64Milli({from:Int64}, 'UTC'))
-        GROUP BY d0, d1, d2, visitor, start, begins
-    )
+WITH (SELECT count() > 0 FROM names WHERE site = {site:String} AND dim = {dim:String} AND key = cityHash64({label:String})) AS labelled
+SELECT toUInt16(day), seal, rolled AND NOT labelled, monthly
+FROM (SELECT day, sum(n) AS n FROM marks WHERE site = {site:String} AND day >= {first_day:Date} AND day <= {last_day:Date} GROUP BY day) AS m
+LEFT JOIN (SELECT day, seal, marks, rolled, monthly FROM seals FINAL WHERE site = {site:String} AND day >= {first_day:Date} AND day <= {last_day:Date}) AS s
+    ON m.day = s.day AND m.n = s.marks
+ORDER BY day
+;
+-- site = "example.com"
+-- first_day = "2026-11-01"
+-- last_day = "2026-11-07"
+-- dim = "page"
+-- label = "(not set)"
+
 SELECT
     d0,
     d1,
     d2,
-    toFloat64(countIf(begins)) AS visits,
-    toFloat64(sum(row_events)) AS events,
+    toFloat64(sum(s_visits)) AS visits,
+    toFloat64(sum(s_events)) AS events,
     count() OVER () AS total_rows
-FROM rows
+FROM
+(
+
+    SELECT
+        toString(greatest(toMonday(day), toDate({range_day:String}))) AS d0,
+        if(entry = '', '(not set)', entry) AS d1,
+        if(exit = '', '(not set)', exit) AS d2,
+        countIf(n = 1) AS s_visits,
+        count() AS s_events,
+        count() AS s_rows
+    FROM 
+(
+WITH
+    visitors AS
+    (
+        SELECT
+            site,
+            if(events.utc_offset = -1, toDate(toDateTime(toInt64(toUnixTimestamp(events.ts)) + transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), events.day) AS day,
+            visitor,
+            arraySort(e -> (e.ts, e.koff, e.kidx), groupArray(tuple(ts, koff, kidx, if(events.utc_offset = -1, toInt32(transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)})), events.utc_offset) AS utc_offset, kind, interactive, path))) AS all
+        FROM events FINAL
+        WHERE site = {site:String} AND (toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({open0:Int64}, 'UTC')) AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({open0_end:Int64} - 1, 'UTC')) AND ts >= fromUnixTimestamp64Milli({open0:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({open0_end:Int64}, 'UTC') AND if(events.utc_offset = -1, toDate(toDateTime(toInt64(toUnixTimestamp(events.ts)) + transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), events.day) >= {open0_day:Date} AND if(events.utc_offset = -1, toDate(toDateTime(toInt64(toUnixTimestamp(events.ts)) + transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), events.day) <= {open0_last_day:Date})
+        GROUP BY site, day, visitor
+    ),
+    chains AS
+    (
+        SELECT
+            site,
+            day,
+            visitor,
+            arrayFilter(
+                c -> arrayExists(e -> e.kind != 'engagement', c),
+                arraySplit((e, pause) -> pause >= 1800000, all, arrayDifference(arrayMap(e -> toUnixTimestamp64Milli(e.ts), all)))
+            ) AS chains
+        FROM visitors
+    ),
+    visits AS
+    (
+        SELECT
+            site,
+            day,
+            visitor,
+            visit,
+            length(chains) = 1 AS alone,
+            chain[-1].ts AS last,
+            arrayFilter(g -> g[1].kind != 'engagement', arraySplit(e -> e.kind != 'engagement', chain)) AS groups,
+            arrayMap(g -> g[1], groups) AS counted,
+            arrayFilter(e -> e.kind = 'pageview', counted) AS views,
+            counted[1] AS f
+        FROM chains
+        ARRAY JOIN chains AS chain, arrayEnumerate(chains) AS visit
+    )
+SELECT
+    site,
+    day,
+    visitor AS who,
+    toUInt16(least(visit, 65535)) AS visit,
+    alone,
+    toUInt32(n) AS n,
+    toUInt32(nth) AS nth,
+    e.ts AS ts,
+    e.utc_offset AS utc_offset,
+    e.kind AS kind,
+    e.path AS page,
+    f.ts AS start,
+    toUInt32(length(views)) AS pageviews,
+    toUInt32(least(4294967295, toUnixTimestamp64Milli(last) - toUnixTimestamp64Milli(f.ts))) AS duration_ms,
+    length(views) <= 1 AND NOT arrayExists(e -> e.kind = 'custom' AND e.interactive, counted) AS bounced,
+    if(empty(views), '', views[1].path) AS entry,
+    if(empty(views), '', views[-1].path) AS exit
+FROM visits
+ARRAY JOIN
+    counted AS e,
+    arrayEnumerate(counted) AS n,
+    arrayEnumerateUniq(arrayMap(e -> if(e.path = '', '(not set)', e.path), counted)) AS nth
+)
+    GROUP BY d0, d1, d2
+)
 GROUP BY d0, d1, d2
 ORDER BY d0, visits DESC, d1, d2
 LIMIT {limit:UInt32} OFFSET {offset:UInt32};
 -- site = "example.com"
--- from = "1793487600000"
--- to = "1794092400000"
--- midnight = "1793404800000"
+-- range_day = "2026-11-01"
+-- open0 = "1793487600000"
+-- open0_end = "1794092400000"
+-- open0_day = "2026-11-01"
+-- open0_last_day = "2026-11-07"
 -- changes = "[1793487600]"
 -- offsets = "[3600]"
--- first_day = "2026-11-01"
 -- limit = "10000"
 -- offset = "0"
 
