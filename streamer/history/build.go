@@ -62,6 +62,7 @@ type builder struct {
 	statement
 	holes    []holeData
 	keyed    []string // of each dimension: its Names in the statement, "" where it has strings
+	sums     []string
 	params   int
 	lists    int
 	usesZone bool
@@ -90,6 +91,7 @@ func (p plan) build() (statement, error) {
 	}
 	c := p.class()
 	data := questionData{Metrics: p.columns(), Entered: c.entered}
+	b.sums = c.sums
 	b.settleKeys(c)
 	var err error
 	if data.Parts, err = b.parts(c); err != nil {

@@ -230,6 +230,7 @@ func (e *Engine) total(ctx context.Context, p plan) (uint64, error) {
 // filters.
 func (e *Engine) percentages(ctx context.Context, p plan, rows []Row, column int) error {
 	p.Metrics, p.Dimensions, p.OrderBy, p.Limit, p.Offset = []Metric{Visitors}, nil, nil, 1, 0
+	p.grain = none
 	s, err := p.build()
 	if err != nil {
 		return err

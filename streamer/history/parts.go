@@ -184,7 +184,10 @@ func with(list []string, s string) []string {
 }
 
 // sumData is a sum of a part: Once holds for one row of each visit, Of for the visits of a group.
-type sumData struct{ Name, Once, Of string }
+type sumData struct {
+	Name, Once, Of string
+	Absent         bool // another part of the same days has it
+}
 
 // parts returns the parts of a statement.
 func (b *builder) parts(c class) (out []string, err error) {
@@ -344,12 +347,12 @@ func (b *builder) describe(p *partData) string {
 		t.Names = b.keyed[i]
 		p.Dimensions = append(p.Dimensions, t)
 	}
-	for _, s := range c.sums {
+	for _, s := range b.sums {
 		of := "begins"
 		if c.entered && ofEntries(s) {
 			of = "entered"
 		}
-		p.Sums = append(p.Sums, sumData{s, once, of})
+		p.Sums = append(p.Sums, sumData{s, once, of, !slices.Contains(c.sums, s)})
 	}
 	b.conditions(p, kind)
 	return kind

@@ -111,10 +111,10 @@ func (s sealing) roll(t testing.TB, span, day, own string) {
 		"countIf(bounced), sum(v.duration_ms), 0, 0, 0, 0, 0 FROM (SELECT *, arrayJoin([%s]) AS d FROM visits "+
 		"WHERE %s) AS v GROUP BY site, dim, of, key", s.seal, span, day, strings.Join(dims, ", "), own))
 	s.exec(t, fmt.Sprintf(columns+"SELECT %d, site, 0, dim, '%s', %s AS of, key, uniqExact((day, who)), "+
-		"count(), sum(p), sum(e), sum(all), countIf(key = entry), countIf(key = entry AND b), "+
-		"sumIf(ms, key = entry), sum(engaged), countIf(engaged > 0), sum(depth), countIf(depth > 0), "+
+		"count(), sum(p), sum(e), sum(all), countIf(at), countIf(at AND b), "+
+		"sumIf(ms, at), sum(engaged), countIf(engaged > 0), sum(depth), countIf(depth > 0), "+
 		"countIf(key = exit) FROM (SELECT site, day, d.1 AS dim, d.2 AS key, who, visit, "+
-		"countIf(kind = 'pageview') AS p, count() AS e, any(pageviews) AS all, any(entry) AS entry, "+
+		"countIf(kind = 'pageview') AS p, count() AS e, any(pageviews) AS all, dim != 'page' OR key = any(entry) AS at, "+
 		"any(exit) AS exit, any(bounced) AS b, any(duration_ms) AS ms, sum(engaged_ms) AS engaged, "+
 		"max(scroll_depth) AS depth FROM (SELECT *, arrayJoin([('page', page), ('name', cityHash64(name)), "+
 		"('hostname', cityHash64(hostname))]) AS d FROM hits WHERE %s) GROUP BY site, day, dim, key, who, visit) "+

@@ -11,7 +11,7 @@ dimensions, the strings of those that are keys, and sums. */ -}}
         {{- end}}
     {{- end}}
     {{- range .Sums}}
-        {{if $.OfVisits}}{{template "sum of visits" .}}{{else}}{{template "flat sum" .}}{{end}} AS s_{{.Name}},
+        {{if .Absent}}toUInt64(0){{else if $.OfVisits}}{{template "sum of visits" .}}{{else}}{{template "flat sum" .}}{{end}} AS s_{{.Name}},
     {{- end}}
         {{if .Apart}}toUInt64(0){{else}}count(){{end}} AS s_rows
     FROM {{.From}}
@@ -64,7 +64,7 @@ is no row. */ -}}
         {{- end}}
     {{- end}}
     {{- range .Sums}}
-        {{template "row sum" .}} AS s_{{.Name}},
+        {{if .Absent}}toUInt64(0){{else}}{{template "row sum" .}}{{end}} AS s_{{.Name}},
     {{- end}}
         countIf(NOT entered) AS s_rows
     FROM
@@ -126,7 +126,7 @@ is no row. */ -}}
         {{- end}}
     {{- end}}
     {{- range .Sums}}
-        {{template "stored sum" .}} AS s_{{.Name}},
+        {{if .Absent}}toUInt64(0){{else}}{{template "stored sum" .}}{{end}} AS s_{{.Name}},
     {{- end}}
         {{if .Apart}}toUInt64(0){{else}}count(){{end}} AS s_rows
     FROM rollups
