@@ -1,10 +1,14 @@
 package behaviour
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
+	"strconv"
+	"strings"
 
 	"nowcast/streamer/history"
 )
@@ -63,16 +67,11 @@ func (s *step) check(field string, filters *history.FilterReader) (err error) {
 }
 
 // fits returns the condition that a hit fits the step.
-func (s *step) fits(h *history.Hits) (string, error) {
-	passes, err := h.Passes(s.filters)
-	if err != nil {
-		return "", err
-	}
+func (s *step) fits(h *history.Hits) string {
 	if s.Page != nil {
-		return "kind = 'pageview' AND " + h.Page(*s.Page)("page") + " AND " + passes, nil
+		return "kind = 'pageview' AND " + h.Passes(append(s.filters, history.PageIs(*s.Page)))
 	}
-	h.Need(false, "name")
-	return "kind = 'custom' AND name = " + h.Param("String", *s.Event) + " AND " + passes, nil
+	return "kind = 'custom' AND " + h.Passes(append(s.filters, history.NameIs(*s.Event)))
 }
 
 // The data of funnel.sql.
@@ -80,7 +79,7 @@ type (
 	funnelData struct {
 		From, Passes, Breakdown, Limit string
 		Steps                          []stepData
-		Day, Strict                    bool
+		Day, Strict, Keyed             bool // Keyed: values of the breakdown are keys
 	}
 	stepData struct {
 		Number, Index, Bit int
@@ -105,20 +104,15 @@ func (f funnelData) Backwards() (out []stepData) {
 
 func (f *funnel) statement(h *history.Hits) (d funnelData, err error) {
 	d = funnelData{Day: f.Scope == "day", Strict: f.Strict}
-	if d.Passes, err = h.Passes(f.filters); err != nil {
-		return d, err
-	}
+	d.Passes = h.Passes(f.filters)
 	for i := range f.Steps {
-		s := stepData{Number: i + 1, Index: i, Bit: 1 << i, Last: i == len(f.Steps)-1}
-		if s.Fits, err = f.Steps[i].fits(h); err != nil {
-			return d, err
-		}
-		d.Steps = append(d.Steps, s)
+		d.Steps = append(d.Steps, stepData{Number: i + 1, Index: i, Bit: 1 << i, Last: i == len(f.Steps)-1,
+			Fits: f.Steps[i].fits(h)})
 	}
 	rows := 1
 	if f.Breakdown != "" {
 		var ok bool
-		if d.Breakdown, ok = h.Value(f.Breakdown); !ok {
+		if d.Breakdown, d.Keyed, ok = h.Value(f.Breakdown); !ok {
 			return d, history.NewInvalid("breakdown", "%s is not known; name an event: or visit: dimension, "+
 				"e.g. visit:source", history.Quote(f.Breakdown))
 		}
@@ -194,8 +188,35 @@ func (f *funnel) answer(ctx context.Context, h *history.Hits) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if d.Keyed {
+		if err := f.name(ctx, h, *a.Breakdown); err != nil {
+			return nil, err
+		}
+	}
+	if f.Breakdown != "" {
+		slices.SortStableFunc(*a.Breakdown, func(x, y funnelValue) int {
+			return cmp.Or(cmp.Compare(y.Steps[0].Count, x.Steps[0].Count), strings.Compare(x.Value, y.Value))
+		})
+	}
 	a.about, err = f.about(ctx, h)
 	return a, err
+}
+
+// name puts strings in place of the keys of a breakdown.
+func (f *funnel) name(ctx context.Context, h *history.Hits, values []funnelValue) error {
+	var keys []uint64
+	for _, v := range values {
+		key, err := strconv.ParseUint(v.Value, 10, 64)
+		if err != nil {
+			return fmt.Errorf("read key: %w", err)
+		}
+		keys = append(keys, key)
+	}
+	names, err := h.Names(ctx, f.Breakdown, slices.Clone(keys))
+	for i, key := range keys {
+		values[i].Value = names[key]
+	}
+	return err
 }
 
 // countsOf makes the counts of a funnel from how many units reach each step, and quantiles in milliseconds.

@@ -1,7 +1,6 @@
 package behaviour
 
 import (
-	"cmp"
 	"context"
 	"slices"
 
@@ -29,20 +28,19 @@ func (p *page) check() (err error) {
 type pageData struct {
 	From, Passes, Limit string
 	Source, Country     string
-	Page                func(expression string) string
+	Page                string // the column that says whether it is the page
 	Before, After       walkData
 }
 
 func (p *page) statement(h *history.Hits) (d pageData, err error) {
-	d.Page = h.Page(p.Page)
+	d.Page = h.Passes([]history.Filter{history.PageIs(p.Page)})
 	d.Before, d.After = walkData{Page: d.Page, Before: true}, walkData{Page: d.Page}
-	h.Need(true, "name")
-	d.Source, _ = h.Value("visit:source")
-	d.Country, _ = h.Value("visit:country")
+	h.Need("name")
+	h.NeedEngagement()
+	d.Source, _, _ = h.Value("visit:source")
+	d.Country, _, _ = h.Value("visit:country")
 	d.Limit = h.Param("UInt32", p.limit)
-	if d.Passes, err = h.Passes(p.filters); err != nil {
-		return d, err
-	}
+	d.Passes = h.Passes(p.filters)
 	d.From, err = h.From()
 	return d, err
 }
@@ -65,7 +63,8 @@ type (
 		Events      []eventCount `json:"events"`
 		about
 
-		walks uint64 // views of the page where consecutive ones are one
+		walks         uint64 // views of the page where consecutive ones are one
+		before, after []end
 	}
 	valueCount struct {
 		Value  string `json:"value"`
@@ -90,7 +89,13 @@ func (p *page) answer(ctx context.Context, h *history.Hits) (any, error) {
 	if err := run(ctx, h, "page.sql", d, a.scan); err != nil {
 		return nil, err
 	}
-	a.Before, a.After = top(a.Before, p.limit), top(a.After, p.limit)
+	a.Before, a.before = top(a.Before, a.before, p.limit)
+	a.After, a.after = top(a.After, a.after, p.limit)
+	for list, of := range map[*[]neighbour][]end{&a.Before: a.before, &a.After: a.after} {
+		if err := nameNeighbours(ctx, h, *list, of); err != nil {
+			return nil, err
+		}
+	}
 	a.about, err = p.about(ctx, h)
 	return a, err
 }
@@ -112,11 +117,12 @@ func (a *pageAnswer) scan(scan func(...any) error) error {
 	var (
 		list                                          uint8
 		value                                         string
+		key                                           uint64
 		count, visits, visitors                       uint64
 		entered, exited, bounces, walks               uint64
 		engagedMS, engagedVisits, scrolled, scrolling uint64
 	)
-	err := scan(&list, &value, &count, &visits, &visitors, &entered, &exited, &bounces, &engagedMS,
+	err := scan(&list, &key, &value, &count, &visits, &visitors, &entered, &exited, &bounces, &engagedMS,
 		&engagedVisits, &scrolled, &scrolling, &walks)
 	if err != nil {
 		return err
@@ -133,27 +139,27 @@ func (a *pageAnswer) scan(scan func(...any) error) error {
 	case countries:
 		a.Countries = append(a.Countries, valueCount{value, visits})
 	case before, entries:
-		a.Before = append(a.Before, newNeighbour(true, list == entries, value, count, visits, a.walks))
+		a.Before = append(a.Before, newNeighbour(true, list == entries, count, visits, a.walks))
+		a.before = append(a.before, end{list == entries, key})
 	case after, exits:
-		a.After = append(a.After, newNeighbour(false, list == exits, value, count, visits, a.walks))
+		a.After = append(a.After, newNeighbour(false, list == exits, count, visits, a.walks))
+		a.after = append(a.after, end{list == exits, key})
 	case events:
 		a.Events = append(a.Events, eventCount{value, count, visits})
 	}
 	return nil
 }
 
-// top returns the neighbours with the highest counts, of two lists that are in order.
-func top(list []neighbour, most int) []neighbour {
-	slices.SortStableFunc(list, func(a, b neighbour) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(order(a), order(b)))
-	})
-	return list[:min(most, len(list))]
-}
-
-// order puts pages before entries and exits.
-func order(n neighbour) int {
-	if n.Page != nil {
-		return 0
+// top returns the neighbours with the highest counts: of pages, and of what is no page, which is the last of
+// the list. The pages are in order.
+func top(list []neighbour, of []end, most int) ([]neighbour, []end) {
+	if last := len(list) - 1; last >= 0 && of[last].none {
+		at := slices.IndexFunc(list[:last], func(n neighbour) bool { return n.Count < list[last].Count })
+		if at >= 0 {
+			none, its := list[last], of[last]
+			list, of = slices.Insert(list[:last], at, none), slices.Insert(of[:last], at, its)
+		}
 	}
-	return 1
+	n := min(most, len(list))
+	return list[:n], of[:n]
 }

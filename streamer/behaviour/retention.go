@@ -90,15 +90,13 @@ func (r *retention) answer(ctx context.Context, h *history.Hits) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.Need(false, "user")
+	h.Need("user")
 	d := retentionData{Period: periods[r.Period].expression}
 	if first, last, ok := h.Days(); ok {
 		d.First = h.Param("String", first.Format(time.DateOnly))
 		d.Last = h.Param("String", last.Format(time.DateOnly))
 	}
-	if d.Passes, err = h.Passes(r.filters); err != nil {
-		return nil, err
-	}
+	d.Passes = h.Passes(r.filters)
 	if d.From, err = h.From(); err != nil {
 		return nil, err
 	}

@@ -32,20 +32,31 @@ func (c counts) add(pages []string, visit int) {
 	c[key].visits[visit] = true
 }
 
-// sorted returns the rows, with the highest counts first.
-func (c counts) sorted(byVisits bool) (out []*counted) {
+// top returns the rows with the highest counts, of those with the same counts the ones with the least keys.
+func (c counts) top(byVisits bool, limit int, keys map[string]uint64) (out []*counted) {
 	for _, x := range c {
 		out = append(out, x)
 	}
-	slices.SortFunc(out, func(a, b *counted) int {
+	sortRows(out, byVisits, func(a, b []string) int {
+		if keys == nil {
+			return slices.Compare(a, b)
+		}
+		return slices.CompareFunc(a, b, func(x, y string) int { return cmp.Compare(keys[x], keys[y]) })
+	})
+	out = out[:min(limit, len(out))]
+	sortRows(out, byVisits, slices.Compare)
+	return out
+}
+
+func sortRows(list []*counted, byVisits bool, byPages func(a, b []string) int) {
+	slices.SortStableFunc(list, func(a, b *counted) int {
 		byTimes, visits := cmp.Compare(b.times, a.times), 0
 		if byVisits {
 			visits = cmp.Compare(len(b.visits), len(a.visits))
 		}
 		end := func(x *counted) int { return map[bool]int{true: 1}[x.pages == nil] }
-		return cmp.Or(visits, byTimes, cmp.Compare(end(a), end(b)), slices.Compare(a.pages, b.pages))
+		return cmp.Or(visits, byTimes, cmp.Compare(end(a), end(b)), byPages(a.pages, b.pages))
 	})
-	return out
 }
 
 // walkOf returns the pages of a visit, where consecutive views of one page are one.
@@ -76,9 +87,9 @@ func around(visits []visit, before bool, is func(string) bool) (c counts, times 
 	return c, times, in
 }
 
-func neighbourRows(rows []*counted, before bool, times, limit int) []any {
+func neighbourRows(rows []*counted, before bool, times int) []any {
 	list := []any{}
-	for _, x := range rows[:min(limit, len(rows))] {
+	for _, x := range rows {
 		row := m{"kind": "page", "page": nil, "count": x.times, "visits": len(x.visits),
 			"share": share(x.times, times, 2)}
 		switch {
@@ -102,7 +113,7 @@ func (w *world) neighbours(r *rand.Rand) (string, any) {
 	text += fmt.Sprintf(`,"page":%s,"limit":%d,"direction":%q}`, must(json.Marshal(pattern)), limit,
 		map[bool]string{true: "before", false: "after"}[before])
 	return text, m{"count": times, "visits": len(in), "total_rows": len(c),
-		"neighbours": neighbourRows(c.sorted(false), before, times, limit)}
+		"neighbours": neighbourRows(c.top(false, limit, w.keys), before, times)}
 }
 
 func (w *world) paths(r *rand.Rand) (string, any) {
@@ -128,12 +139,11 @@ func (w *world) paths(r *rand.Rand) (string, any) {
 		}
 	}
 	list := []any{}
-	rows := c.sorted(true)
-	for _, x := range rows[:min(limit, len(rows))] {
+	for _, x := range c.top(true, limit, w.keys) {
 		list = append(list, m{"pages": x.pages, "count": x.times, "visits": len(x.visits),
 			"share": share(len(x.visits), len(in), 2)})
 	}
-	return text + "}", m{"count": times, "visits": len(in), "total_rows": len(rows), "paths": list}
+	return text + "}", m{"count": times, "visits": len(in), "total_rows": len(c), "paths": list}
 }
 
 // values counts the visits by a value, the highest counts first.
@@ -143,8 +153,7 @@ func values(visits []visit, limit int, of func(v visit) string) any {
 		c.add([]string{of(v)}, i)
 	}
 	list := []any{}
-	rows := c.sorted(false)
-	for _, x := range rows[:min(limit, len(rows))] {
+	for _, x := range c.top(false, limit, nil) {
 		list = append(list, m{"value": x.pages[0], "visits": x.times})
 	}
 	return list
@@ -208,14 +217,13 @@ func (w *world) page(r *rand.Rand) (string, any) {
 		want["scroll_depth"] = math.Round(float64(scrolled) / float64(scrolledVisits))
 	}
 	list := []any{}
-	rows := events.sorted(false)
-	for _, x := range rows[:min(limit, len(rows))] {
+	for _, x := range events.top(false, limit, nil) {
 		list = append(list, m{"name": x.pages[0], "count": x.times, "visits": len(x.visits)})
 	}
 	want["events"] = list
 	for name, before := range map[string]bool{"before": true, "after": false} {
 		c, times, _ := around(visits, before, is)
-		want[name] = neighbourRows(c.sorted(false), before, times, limit)
+		want[name] = neighbourRows(c.top(false, limit, w.keys), before, times)
 	}
 	return text, want
 }

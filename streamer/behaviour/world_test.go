@@ -42,7 +42,10 @@ type world struct {
 	url    string
 	site   string
 	zone   *time.Location
-	visits []visit // what is stored, by brute force
+	events []event
+	visits []visit // of the events, by brute force
+	// keys of strings: rows with the same counts are cut by them, and then ordered by the strings
+	keys map[string]uint64
 }
 
 const adminSecret = "nck_5f0c1e9ab27d4863a1f4c2d97e80b63d1c5a9f24e7b80d36"
@@ -167,7 +170,25 @@ func (w *world) put(events []event) {
 			w.Fatal(err)
 		}
 	}
-	w.visits = visitsOf(events, w.zone)
+	w.events = append(w.events, events...)
+	w.visits = visitsOf(w.events, w.zone)
+	w.keys = map[string]uint64{}
+	rows, err := w.db.Query(w.Context(), "SELECT DISTINCT if(path = '', '(not set)', path) AS p, cityHash64(p) FROM events")
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var page string
+		var key uint64
+		if err := rows.Scan(&page, &key); err != nil {
+			w.Fatal(err)
+		}
+		w.keys[page] = key
+	}
+	if rows.Err() != nil {
+		w.Fatal(rows.Err())
+	}
 }
 
 func dayOf(local time.Time) time.Time {
@@ -276,6 +297,7 @@ func visitsOf(events []event, zone *time.Location) (out []visit) {
 				end()
 			}
 			if e.kind != "engagement" {
+				e.path = cmp.Or(e.path, "(not set)")
 				v.hits = append(v.hits, hit{event: e})
 			}
 			if n := len(v.hits); n > 0 {

@@ -9,22 +9,22 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
-	"nowcast/internal/hits"
 	"nowcast/internal/site"
 	"nowcast/streamer/api"
 )
 
 // Hits are the page views and custom events of a site's visits that began in a date range, for the statements
-// of package behaviour. Its methods bind parameters and note which columns a statement needs, so From comes
-// last.
+// of package behaviour: of sealed days from the rows of their seals, of the others from events.
+//
+// A statement first says what it needs, and then takes From. Its rows have the columns day, who, visit, n,
+// ts, kind, page_key, pageviews, bounced and those that were asked for.
 type Hits struct {
-	engine  *Engine
-	plan    plan
-	hit     []string // columns of a hit that the statement needs
-	visit   []string // columns of a visit
-	engaged bool
-	statement
-	params int
+	engine     *Engine
+	builder    *builder
+	columns    []string
+	engaged    bool
+	values     []string
+	conditions [][]Filter
 }
 
 // OfVisits runs the statements of one question within the limits of Config, in one of the principal's slots.
@@ -41,175 +41,168 @@ func (e *Engine) OfVisits(
 		if err != nil {
 			return err
 		}
-		return ask(ctx, &Hits{engine: e, plan: settled})
+		if settled.calendar, err = e.sealed(ctx, settled); err != nil {
+			return err
+		}
+		return ask(ctx, &Hits{engine: e, builder: &builder{plan: settled}})
 	})
 }
 
 // Param binds a value of a ClickHouse type and returns its placeholder.
 func (h *Hits) Param(kind string, value any) string {
-	name := fmt.Sprintf("q%d", h.params)
-	h.params++
-	h.bind(name, value)
-	return "{" + name + ":" + kind + "}"
+	return "{" + h.builder.param(value) + ":" + kind + "}"
 }
 
-// Need notes that a statement needs columns of a hit, and whether it needs engaged_ms and scroll_depth.
-func (h *Hits) Need(engaged bool, columns ...string) {
-	h.engaged = h.engaged || engaged
-	for _, c := range columns {
-		to := &h.visit
-		if slices.Contains([]string{"name", "hostname", "props", "revenue_micros", "currency"}, c) {
-			to = &h.hit
-		}
-		if !slices.Contains(*to, c) {
-			*to = append(*to, c)
-		}
+// Need asks for columns of hits or of their visits; see internal/hits.
+func (h *Hits) Need(columns ...string) { h.columns = append(h.columns, columns...) }
+
+// NeedEngagement asks for engaged_ms and scroll_depth.
+func (h *Hits) NeedEngagement() { h.engaged = true }
+
+// Passes asks for a column that says whether a hit passes all of the filters, and returns its name. Without a
+// filter it returns "".
+func (h *Hits) Passes(filters []Filter) (column string) {
+	if len(filters) == 0 {
+		return ""
 	}
+	h.conditions = append(h.conditions, filters)
+	return fmt.Sprintf("c%d", len(h.conditions)-1)
 }
 
-// Page returns the condition that an expression is a page with wildcards; see MatchesWildcard.
-func (h *Hits) Page(pattern string) func(expression string) string {
-	if !strings.ContainsAny(pattern, `*\`) {
-		param := h.Param("String", pattern)
-		return func(x string) string { return x + " = " + param }
+// PageIs is the filter of a page that may have wildcards; see MatchesWildcard.
+func PageIs(pattern string) Filter {
+	if strings.ContainsAny(pattern, `*\`) {
+		return Filter{Op: MatchesWildcard, Dimension: page, Values: []string{pattern}}
 	}
-	param := h.Param("String", wildcardPattern(pattern, false))
-	return func(x string) string { return "match(" + x + ", " + param + ")" }
+	return Filter{Op: Is, Dimension: page, Values: []string{pattern}}
 }
 
-// Value returns the expression of a dimension's value, with the label of an empty one; false: there is no
-// such dimension of a hit.
-func (h *Hits) Value(name string) (expression string, ok bool) {
+// NameIs is the filter of an event's name.
+func NameIs(name string) Filter {
+	return Filter{Op: Is, Dimension: "event:name", Values: []string{name}}
+}
+
+// Value asks for a column with the value of a dimension, and returns its name. Where `keyed` is set, its
+// values are keys in decimals, of which Names has the strings. There is none of a dimension that isn't known
+// or is one of time.
+func (h *Hits) Value(name string) (column string, keyed, ok bool) {
 	d, ok := lookup(name)
 	if !ok || d.Grain != none {
-		return "", false
+		return "", false, false
 	}
-	t := h.term(d)
-	return fmt.Sprintf("toString(if(%s = '', '%s', %s))", t.Value, t.EmptyLabel, t.Value), true
+	h.values = append(h.values, name)
+	return fmt.Sprintf("v%d", len(h.values)-1), d.Names != "", true
 }
 
-func (h *Hits) term(d dimension) termData {
-	t := termData{Value: d.Column, EmptyLabel: d.EmptyLabel}
-	switch d.Column {
-	case "":
-		t.Value = "props[" + h.Param("String", d.Prop) + "]"
-		h.Need(false, "props")
-	case "path":
-		t.Value = "page"
-	case "entry_page":
-		t.Value = "entry"
-	case "exit_page":
-		t.Value = "exit"
-	default:
-		h.Need(false, d.Column)
-	}
-	return t
-}
+// PageDimension is that of the keys in the column page_key.
+const PageDimension = page
 
-// Passes returns the condition that a hit passes all of the filters; "1" without one.
-func (h *Hits) Passes(filters []Filter) (string, error) {
-	var all []string
-	for _, f := range filters {
-		s, err := execute("filter", h.filter(f))
+// From returns the subquery of the hits.
+func (h *Hits) From() (string, error) {
+	b := h.builder
+	b.bind("site", b.site)
+	if b.cut {
+		b.bindRange()
+	}
+	changes, offsets := b.offsets()
+	b.bind("changes", changes)
+	b.bind("offsets", offsets)
+	var parts []hitsData
+	add := func(source source, from func(p *partData) error) error {
+		d := hitsData{partData: &partData{source: source}}
+		if err := h.describe(&d); err != nil {
+			return err
+		}
+		if err := from(d.partData); err != nil {
+			return err
+		}
+		if b.cut {
+			within, err := write("within", withinData{"start", b.holes})
+			if err != nil {
+				return err
+			}
+			d.Where = append(d.Where, within)
+		}
+		parts = append(parts, d)
+		return nil
+	}
+	if len(b.calendar.Sealed) > 0 {
+		err := add(fromHits, func(p *partData) error {
+			where, err := b.ofSeals(b.calendar.Sealed)
+			p.From, p.Where = "hits", []string{where}
+			return err
+		})
 		if err != nil {
 			return "", err
 		}
-		all = append(all, s.sql)
 	}
-	if len(all) == 0 {
-		return "1", nil
-	}
-	return "(" + strings.Join(all, " AND ") + ")", nil
-}
-
-func (h *Hits) filter(f Filter) filterData {
-	out := filterData{Op: string(f.Op), IgnoreCase: f.IgnoreCase}
-	switch f.Op {
-	case And, Or:
-		out.Connective = strings.ToUpper(string(f.Op))
-	case Not:
-		out.Negated = true
-	case IsNot, ContainsNot, MatchesNot, MatchesWildcardNot:
-		out.Op, out.Negated = strings.TrimSuffix(out.Op, "_not"), true
-	}
-	for _, sub := range f.Filters {
-		out.Filters = append(out.Filters, h.filter(sub))
-	}
-	if f.Dimension == "" {
-		return out
-	}
-	name := func(placeholder string) string { return strings.TrimLeft(strings.Split(placeholder, ":")[0], "{") }
-	d, _ := lookup(f.Dimension)
-	out.Dimension = h.term(d)
-	wildcard := Op(out.Op) == MatchesWildcard
-	if !wildcard && Op(out.Op) != Matches {
-		out.Param = name(h.Param("Array(String)", f.Values))
-		return out
-	}
-	out.Op = string(Matches)
-	for _, v := range f.Values {
-		if wildcard {
-			v = wildcardPattern(v, f.IgnoreCase)
+	if len(b.calendar.Open) > 0 {
+		err := add(fromFold, func(p *partData) error {
+			where, err := write("open", b.open(false))
+			if err != nil {
+				return err
+			}
+			fold, err := p.fold(where)
+			p.From = "\n(\n" + fold + ")"
+			return err
+		})
+		if err != nil {
+			return "", err
 		}
-		out.Params = append(out.Params, name(h.Param("String", v)))
 	}
-	return out
+	return write("hits.sql", parts)
 }
 
-// From returns the subquery of the hits. Their columns are site, day, who, visit, n, ts, kind, page, entry,
-// exit, bounced and those that Need names.
-func (h *Hits) From() (string, error) {
-	const where = `site = {site:String}
-        AND toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({read_from:Int64}, 'UTC'))
-        AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({read_to:Int64} - 1, 'UTC'))
-        AND ts >= fromUnixTimestamp64Milli({read_from:Int64}, 'UTC')
-        AND ts < fromUnixTimestamp64Milli({read_to:Int64}, 'UTC')`
-	fold := hits.Fold{Where: where, Who: "visitor", Hit: h.hit, Visit: h.visit, Engaged: h.engaged, Strings: true}
-	sql, err := fold.SQL()
-	if err != nil {
-		return "", err
-	}
-	s := h.plan.span
-	h.bind("site", h.plan.site)
-	h.bind("hits_from", h.plan.notBefore(s.From))
-	h.bind("hits_to", s.To.UnixMilli())
-	from, to := wholeDays(s)
-	h.bind("read_from", h.plan.notBefore(from))
-	h.bind("read_to", to.UnixMilli())
-	data := struct {
-		Fold  string
-		Holes []holeData
-	}{Fold: sql}
-	for i, x := range s.Holes {
-		hole := holeData{From: fmt.Sprintf("hole%d", i), To: fmt.Sprintf("hole%d_end", i)}
-		data.Holes = append(data.Holes, hole)
-		h.bind(hole.From, x.From.UnixMilli())
-		h.bind(hole.To, x.To.UnixMilli())
-	}
-	out, err := execute("hits.sql", data)
-	return out.sql, err
+// hitsData is what hits.sql takes, for each part.
+type hitsData struct {
+	*partData
+	Page       termData
+	Columns    []string
+	Values     []termData
+	Conditions []string
 }
 
-// wholeDays returns when the first of the days of a span begins and the last ends, both those of its zone and
-// those in UTC, in which visitors of before the site's own days are.
-func wholeDays(s span) (from, to time.Time) {
-	last := s.To
-	if last.After(s.From) {
-		last = last.Add(-1)
+// describe settles the columns of a part.
+func (h *Hits) describe(d *hitsData) error {
+	p := d.partData
+	d.Page = h.builder.term(page, p)
+	for _, c := range h.columns {
+		if d.Columns = append(d.Columns, c); slices.Contains(hitColumns, c) {
+			p.hit(c)
+		} else {
+			p.visit(c)
+		}
 	}
-	from, to = startOfDay(civil(s.From), s.Zone), startOfDay(civil(last).AddDate(0, 0, 1), s.Zone)
-	if utc := civil(s.From.UTC()); utc.Before(from) {
-		from = utc
+	if p.Engaged = h.engaged; p.Engaged {
+		d.Columns = append(d.Columns, "engaged_ms", "scroll_depth")
 	}
-	if utc := civil(last.UTC()).AddDate(0, 0, 1); utc.After(to) {
-		to = utc
+	for _, name := range h.values {
+		t := h.builder.term(name, p)
+		x, _ := lookup(name)
+		t.Names = x.Names
+		d.Values = append(d.Values, t)
 	}
-	return from, to
+	for _, filters := range h.conditions {
+		all := Filter{Op: And, Filters: filters}
+		sql, err := write("filter", h.builder.filter(all, p))
+		if err != nil {
+			return err
+		}
+		d.Conditions = append(d.Conditions, sql)
+	}
+	return nil
 }
+
+// hitColumns are the columns of hits, of those that Need may name, that aren't those of visits.
+var hitColumns = []string{"name", "hostname", "props", "revenue_micros", "currency"}
 
 // Select runs a statement that uses From, and calls scan for each of its rows.
 func (h *Hits) Select(ctx context.Context, sql string, scan func(scan func(to ...any) error) error) error {
-	return h.engine.db.run(ctx, statement{sql: sql, args: h.args}, func(r driver.Rows) error {
+	return h.run(ctx, statement{sql: sql, args: h.builder.args}, scan)
+}
+
+func (h *Hits) run(ctx context.Context, s statement, scan func(scan func(to ...any) error) error) error {
+	return h.engine.db.run(ctx, s, func(r driver.Rows) error {
 		return scan(func(to ...any) error {
 			if err := r.Scan(to...); err != nil {
 				return fmt.Errorf("read row: %w", err)
@@ -219,12 +212,65 @@ func (h *Hits) Select(ctx context.Context, sql string, scan func(scan func(to ..
 	})
 }
 
+// Names returns the strings behind keys of a dimension, of rows that From has.
+func (h *Hits) Names(ctx context.Context, dimension string, keys []uint64) (map[uint64]string, error) {
+	out := map[uint64]string{}
+	d, _ := lookup(dimension)
+	read := func(s statement) error {
+		return h.run(ctx, s, func(scan func(to ...any) error) error {
+			var key uint64
+			var value string
+			err := scan(&key, &value)
+			out[key] = value
+			return err
+		})
+	}
+	slices.Sort(keys)
+	keys = slices.Compact(keys)
+	if len(keys) == 0 {
+		return out, nil
+	}
+	s, err := execute("names.sql", nil)
+	if err != nil {
+		return nil, err
+	}
+	s.bind("site", h.builder.site)
+	s.bind("dim", d.Names)
+	s.bind("label", d.EmptyLabel)
+	s.bind("keys", keys)
+	if err := read(s); err != nil {
+		return nil, err
+	}
+	keys = slices.DeleteFunc(keys, func(k uint64) bool { _, ok := out[k]; return ok })
+	if len(keys) == 0 || len(h.builder.calendar.Open) == 0 {
+		return out, nil
+	}
+	b := builder{plan: h.builder.plan}
+	data := struct {
+		openData
+		Column string
+	}{b.open(false), map[string]string{"page": "path"}[d.Names]}
+	if data.Column == "" {
+		data.Column = d.Names
+	}
+	changes, offsets := b.offsets()
+	b.bind("site", b.site)
+	b.bind("changes", changes)
+	b.bind("offsets", offsets)
+	b.bind("keys", keys)
+	b.sql, err = write("open_names.sql", data)
+	if err != nil {
+		return nil, err
+	}
+	return out, read(b.statement)
+}
+
 // Range returns the date range as it was understood: in the site's time zone, with the last second included.
-func (h *Hits) Range() [2]string { return h.plan.span.echo() }
+func (h *Hits) Range() [2]string { return h.builder.span.echo() }
 
 // Days returns the first and the last date of the range that has begun; false: none has.
 func (h *Hits) Days() (first, last time.Time, ok bool) {
-	s := h.plan.span
+	s := h.builder.span
 	end := s.To
 	if now := h.engine.cfg.Now(); now.Before(end) {
 		end = now.Add(1)
@@ -237,5 +283,5 @@ func (h *Hits) Days() (first, last time.Time, ok bool) {
 
 // Warnings returns what to know about the hits.
 func (h *Hits) Warnings(ctx context.Context) ([]Warning, error) {
-	return h.engine.warnings(ctx, h.plan)
+	return h.engine.warnings(ctx, h.builder.plan)
 }

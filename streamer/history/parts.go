@@ -253,6 +253,16 @@ func (b *builder) openPart(c class) (string, error) {
 		}
 		return write(kind, p)
 	}
+	fold, err := p.fold(where)
+	if err != nil {
+		return "", err
+	}
+	p.From = "\n(\n" + fold + ")"
+	return write(kind, p)
+}
+
+// fold returns the hits of the events that pass a condition, with what the part needs of them.
+func (p *partData) fold(where string) (string, error) {
 	day, err := write("local day", nil)
 	if err != nil {
 		return "", err
@@ -261,13 +271,8 @@ func (b *builder) openPart(c class) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	fold, err := hits.Fold{Where: where, Who: "visitor", Day: day, Offset: offset, Hit: p.hits,
+	return hits.Fold{Where: where, Who: "visitor", Day: day, Offset: offset, Hit: p.hits,
 		Visit: p.ofVisits, Engaged: p.Engaged, Strings: true}.SQL()
-	if err != nil {
-		return "", err
-	}
-	p.From = "\n(\n" + fold + ")"
-	return write(kind, p)
 }
 
 type (
@@ -306,6 +311,7 @@ func (b *builder) open(single bool) (d openData) {
 				all = append(all, d)
 			}
 		}
+		b.lists++
 		d.Days = b.list("days", numbers(all))
 	}
 	return d
@@ -416,28 +422,11 @@ type sealedSet struct {
 // sealedPart returns the part of some sealed days.
 func (b *builder) sealedPart(c class, s sealedSet) (string, error) {
 	p := &partData{class: c, source: s.source, From: "hits"}
-	first, last := s.days[0], s.days[len(s.days)-1]
-	b.lists++
-	data := sealedData{
-		First: b.list("sealed_day", first.Date.String()), Last: b.list("sealed_last_day", last.Date.String()),
-	}
-	var dates []localDate
-	var seals, all []uint64
-	for _, d := range s.days {
-		dates, all = append(dates, d.Date), append(all, d.Seal)
-		if !slices.Contains(seals, d.Seal) {
-			seals = append(seals, d.Seal)
-		}
-	}
-	data.All = b.list("seals", seals)
-	if len(seals) > 1 || int(last.Date-first.Date)+1 != len(s.days) {
-		data.Days, data.Seals = b.list("days", numbers(dates)), b.list("day_seals", all)
-	}
-	where, err := write("sealed", data)
+	where, err := b.ofSeals(s.days)
 	if err != nil {
 		return "", err
 	}
-	p.Where = append(p.Where, strings.TrimSpace(where))
+	p.Where = append(p.Where, where)
 	switch s.source {
 	case fromVisits:
 		p.From = "visits"
@@ -450,6 +439,29 @@ func (b *builder) sealedPart(c class, s sealedSet) (string, error) {
 		p.Where = append(p.Where, stored)
 	}
 	return write(b.describe(p), p)
+}
+
+// ofSeals returns the condition of the rows of sealed days.
+func (b *builder) ofSeals(list []sealedDay) (string, error) {
+	first, last := list[0], list[len(list)-1]
+	b.lists++
+	data := sealedData{
+		First: b.list("sealed_day", first.Date.String()), Last: b.list("sealed_last_day", last.Date.String()),
+	}
+	var dates []localDate
+	var seals, all []uint64
+	for _, d := range list {
+		dates, all = append(dates, d.Date), append(all, d.Seal)
+		if !slices.Contains(seals, d.Seal) {
+			seals = append(seals, d.Seal)
+		}
+	}
+	data.All = b.list("seals", seals)
+	if len(seals) > 1 || int(last.Date-first.Date)+1 != len(list) {
+		data.Days, data.Seals = b.list("days", numbers(dates)), b.list("day_seals", all)
+	}
+	where, err := write("sealed", data)
+	return strings.TrimSpace(where), err
 }
 
 // sealedData is what the template "sealed" takes: parameters.

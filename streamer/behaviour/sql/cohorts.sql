@@ -13,8 +13,8 @@ FROM
         FROM ({{.From}})
         WHERE user != 0
         GROUP BY day, who, visit
-    {{- if ne .Passes "1"}}
-        HAVING max({{.Passes}})
+    {{- with .Passes}}
+        HAVING max({{.}})
     {{- end}}
     )
     GROUP BY id

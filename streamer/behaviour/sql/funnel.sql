@@ -23,16 +23,16 @@ WITH
                 visit,
                 n,
                 ts,
-                {{.Passes}} AS passes,
+                {{or .Passes "1"}} AS passes,
                 toUInt8({{range $i, $s := .Steps}}{{if $i}} + {{end}}{{$s.Bit}} * toUInt8({{$s.Fits}}){{end}}) AS steps,
                 {{or .Breakdown "''"}} AS value
             FROM ({{.From}})
         )
     {{- if not .Strict}}
-        WHERE steps != 0{{if ne .Passes "1"}} OR passes{{end}}
+        WHERE steps != 0{{if .Passes}} OR passes{{end}}
     {{- end}}
         GROUP BY day, who, visit
-        {{- if ne .Passes "1"}}
+        {{- if .Passes}}
         HAVING max(passes)
         {{- end}}
     ),

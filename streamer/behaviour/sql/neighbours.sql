@@ -11,12 +11,12 @@ WITH
     )
 SELECT
     neighbour.1 AS kind,
-    neighbour.2 AS page,
+    neighbour.2 AS key,
     toUInt64(sum(if(kind = 2, length(neighbours), countEqual(neighbours, neighbour)))) AS times,
     count() AS visits,
     toUInt64(count() OVER () - 1) AS total
 FROM found
-ARRAY JOIN arrayPushFront(arrayDistinct(neighbours), (toUInt8(2), '')) AS neighbour
-GROUP BY kind, page
-ORDER BY kind = 2 DESC, times DESC, kind, page
+ARRAY JOIN arrayPushFront(arrayDistinct(neighbours), (toUInt8(2), toUInt64(0))) AS neighbour
+GROUP BY kind, key
+ORDER BY kind = 2 DESC, times DESC, kind, key
 LIMIT {{.Limit}}

@@ -11,13 +11,13 @@ WITH
             any({{.Source}}) AS came_from,
             any({{.Country}}) AS came_out_of,
             any(bounced) AS bounce,
-            countIf(kind = 'pageview' AND {{call .Page "page"}}) AS views,
-            max(pageviews > 0 AND {{call .Page "entry"}}) AS entered,
-            max(pageviews > 0 AND {{call .Page "exit"}}) AS exited,
-            sumIf(engaged_ms, {{call .Page "page"}}) AS engaged,
-            maxIf(scroll_depth, {{call .Page "page"}}) AS scrolled,
-            groupArrayIf(name, kind = 'custom' AND {{call .Page "page"}}) AS names,
-            arrayCompact(arrayMap(v -> v.2, arraySort(groupArrayIf((n, page), kind = 'pageview')))) AS pages,
+            countIf(kind = 'pageview' AND {{.Page}}) AS views,
+            sumIf(toUInt64(engaged_ms), {{.Page}}) AS engaged,
+            maxIf(scroll_depth, {{.Page}}) AS scrolled,
+            groupArrayIf(toString(name), kind = 'custom' AND {{.Page}}) AS names,
+            {{template "pages" .}} AS pages,
+            pages[1].2 AS entered,
+            pages[-1].2 AS exited,
             {{template "neighbours" .Before}} AS before,
             {{template "neighbours" .After}} AS after
         FROM ({{.From}})
@@ -26,8 +26,9 @@ WITH
     )
 SELECT
     part.1 AS list,
-    part.2 AS value,
-    sum(part.3) AS times,
+    part.2 AS key,
+    part.3 AS value,
+    sum(part.4) AS times,
     count() AS visits,
     if(list = 0, uniqExactIf((day, who), list = 0), 0) AS visitors,
     countIf(entered) AS entries,
@@ -40,10 +41,10 @@ SELECT
     sum(length(after)) AS walks
 FROM visits
 ARRAY JOIN arrayConcat(
-    [(toUInt8(0), '', toUInt64(views)), (toUInt8(1), came_from, toUInt64(1)), (toUInt8(2), came_out_of, toUInt64(1))],
-    arrayMap(x -> (toUInt8(3 + x.1), x.2, toUInt64(countEqual(before, x))), arrayDistinct(before)),
-    arrayMap(x -> (toUInt8(5 + x.1), x.2, toUInt64(countEqual(after, x))), arrayDistinct(after)),
-    arrayMap(x -> (toUInt8(7), toString(x), toUInt64(countEqual(names, x))), arrayDistinct(names))) AS part
-GROUP BY list, value
-ORDER BY list, times DESC, value
+    [(toUInt8(0), toUInt64(0), '', toUInt64(views)), (toUInt8(1), toUInt64(0), came_from, toUInt64(1)), (toUInt8(2), toUInt64(0), came_out_of, toUInt64(1))],
+    arrayMap(x -> (toUInt8(3 + x.1), x.2, '', toUInt64(countEqual(before, x))), arrayDistinct(before)),
+    arrayMap(x -> (toUInt8(5 + x.1), x.2, '', toUInt64(countEqual(after, x))), arrayDistinct(after)),
+    arrayMap(x -> (toUInt8(7), toUInt64(0), x, toUInt64(countEqual(names, x))), arrayDistinct(names))) AS part
+GROUP BY list, key, value
+ORDER BY list, times DESC, key, value
 LIMIT {{.Limit}} BY list

@@ -7,8 +7,10 @@ WITH
     taken AS
     (
         SELECT arrayFilter(
-            w -> length(w) = {{.Length}}{{if .Page}} AND {{if .Before}}{{call .Page "w[-1]"}}{{else}}{{call .Page "w[1]"}}{{end}}{{end}},
-            arrayMap(i -> arraySlice(pages, i, {{.Length}}), arrayEnumerate(pages))) AS paths
+            (w, first, last) -> length(w) = {{.Length}}{{if .Page}} AND {{if .Before}}last{{else}}first{{end}}{{end}},
+            arrayMap(i -> arraySlice(pages.1, i, {{.Length}}), arrayEnumerate(pages)),
+            pages.2,
+            arrayMap(i -> pages.2[i + {{.Length}} - 1], arrayEnumerate(pages))) AS paths
         FROM walks
         WHERE notEmpty(paths)
     )
@@ -18,7 +20,7 @@ SELECT
     count() AS visits,
     toUInt64(count() OVER () - 1) AS total
 FROM taken
-ARRAY JOIN arrayPushFront(arrayDistinct(paths), emptyArrayString()) AS path
+ARRAY JOIN arrayPushFront(arrayDistinct(paths), emptyArrayUInt64()) AS path
 GROUP BY path
 ORDER BY empty(path) DESC, visits DESC, times DESC, path
 LIMIT {{.Limit}}

@@ -5,7 +5,7 @@ SELECT
     sum(n) AS visits
 FROM
 (
-    SELECT uniqExactIf(visit, {{.Passes}}) AS n
+    SELECT uniqExactIf(visit, {{or .Passes "1"}}) AS n
     FROM ({{.From}})
     GROUP BY day, who
     HAVING n > 0

@@ -1,7 +1,29 @@
-{{- /* The hits of the visits that began in a range, in the columns of internal/hits with pages as strings. Visits are
-whole: the days in UTC and those of the site that the range touches are read from their begin to their end. */ -}}
-SELECT * FROM (
-{{.Fold}}
-)
-WHERE start >= fromUnixTimestamp64Milli({hits_from:Int64}, 'UTC') AND start < fromUnixTimestamp64Milli({hits_to:Int64}, 'UTC')
-{{- range .Holes}}{{template "hole" (.Of "start")}}{{end}}
+{{- /* The hits of whole visits, for the statements of package behaviour, of sealed and of open days. Pages are keys in both. */ -}}
+{{- range $i, $p := .}}
+{{- if $i}}
+UNION ALL
+{{- end}}
+    SELECT
+        day,
+        toUInt64(who) AS who,
+        visit,
+        n,
+        ts,
+        toString(kind) AS kind,
+        {{template "hit key" .Page}} AS page_key,
+        pageviews,
+        bounced
+    {{- range .Columns}},
+        {{.}}
+    {{- end}}
+    {{- range $j, $v := .Values}},
+        {{if .Names}}toString({{template "hit key" .}}){{else}}toString({{template "dimension" .}}){{end}} AS v{{$j}}
+    {{- end}}
+    {{- range $j, $c := .Conditions}},
+        toUInt8({{.}}) AS c{{$j}}
+    {{- end}}
+    FROM {{.From}}
+    {{- template "where" .}}
+{{- end}}
+
+{{- define "hit key"}}{{if .Key}}{{template "dimension" .}}{{else}}cityHash64({{template "dimension" .}}){{end}}{{end}}
