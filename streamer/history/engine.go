@@ -37,6 +37,7 @@ type Config struct {
 	Concurrent   int           // queries at a time; 8
 	PerPrincipal int           // of them, of one principal; 4
 	QueueTimeout time.Duration // how long a query waits for a slot; 1 s
+	AnswerBytes  int64         // of kept answers about sealed days; 32 MiB
 	Now          func() time.Time
 	Metrics      prometheus.Registerer // nil for none
 }
@@ -48,6 +49,7 @@ func (c Config) withDefaults() Config {
 	c.Concurrent = cmp.Or(c.Concurrent, 8)
 	c.PerPrincipal = cmp.Or(c.PerPrincipal, 4)
 	c.QueueTimeout = cmp.Or(c.QueueTimeout, time.Second)
+	c.AnswerBytes = cmp.Or(c.AnswerBytes, 32<<20)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -60,7 +62,9 @@ type Engine struct {
 	db        *client
 	cuts      cutCache
 	admission admission
+	answers   *answers
 	duration  *prometheus.HistogramVec
+	parts     *prometheus.CounterVec
 }
 
 // New makes an engine over a database. It opens no connection.
@@ -68,7 +72,7 @@ func New(db querier, cfg Config) (*Engine, error) {
 	cfg = cfg.withDefaults()
 	e := &Engine{
 		cfg: cfg,
-		db:  newClient(db, cfg),
+		db:  newClient(db, cfg), answers: newAnswers(cfg.AnswerBytes),
 		admission: admission{
 			limit: cfg.Concurrent, perPrincipal: cfg.PerPrincipal, timeout: cfg.QueueTimeout,
 		},
@@ -77,10 +81,17 @@ func New(db querier, cfg Config) (*Engine, error) {
 			Help:    "Duration of history queries, by outcome; busy: not admitted.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20},
 		}, []string{"outcome"}),
+		parts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "nowcast_query_statements_total",
+			Help: "Statements of history queries, by what answers them; kept: an answer of before, " +
+				"sealed: sealed days, open: also days that aren't sealed.",
+		}, []string{"from"}),
 	}
 	if cfg.Metrics != nil {
-		if err := cfg.Metrics.Register(e.duration); err != nil {
-			return nil, fmt.Errorf("register metric: %w", err)
+		for _, c := range []prometheus.Collector{e.duration, e.parts} {
+			if err := cfg.Metrics.Register(c); err != nil {
+				return nil, fmt.Errorf("register metric: %w", err)
+			}
 		}
 	}
 	return e, nil
@@ -189,8 +200,25 @@ func (e *Engine) run(ctx context.Context, s Site, q Query) (Response, error) {
 	return r, nil
 }
 
-// rows runs the statement of a plan. The total counts the rows of all pages; it is 0 if there are no rows.
+// rows answers the statement of a plan. The total counts the rows of all pages; it is 0 if there are no rows.
 func (e *Engine) rows(ctx context.Context, p plan, s statement) (out []Row, total uint64, err error) {
+	from := "open"
+	if len(p.calendar.Open) > 0 {
+		out, total, err = e.ask(ctx, p, s)
+	} else {
+		var kept bool
+		from = "sealed"
+		out, total, kept, err = e.answers.get(ctx, s, func() ([]Row, uint64, error) { return e.ask(ctx, p, s) })
+		if kept {
+			from = "kept"
+		}
+	}
+	e.parts.WithLabelValues(from).Inc()
+	return out, total, err
+}
+
+// ask runs the statement of a plan.
+func (e *Engine) ask(ctx context.Context, p plan, s statement) (out []Row, total uint64, err error) {
 	out = []Row{}
 	columns := p.columns()
 	err = e.db.run(ctx, s, func(r driver.Rows) error {

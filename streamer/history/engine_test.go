@@ -154,8 +154,8 @@ func agree(t rapid.TB, e *Engine, x sample, q Query) {
 	if !equal {
 		s, _ := p.build()
 		t.Fatalf(
-			"%s %+v\ngot:\n%swant:\n%s%s\n%v", x.site.Timezone, q, describe(got.Results), describe(want),
-			s.sql, s.args,
+			"%s %+v\ngot:\n%.3000s\nwant:\n%.3000s\n%.9000s\n%v", x.site.Timezone, q,
+			describe(got.Results), describe(want), s.sql, s.args,
 		)
 	}
 	// The echo is the same query.

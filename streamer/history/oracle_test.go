@@ -302,7 +302,7 @@ func answer(events []event, p plan) []Row {
 			t.visits[c.visit] = true
 			t.depths[c.visit] = max(t.depths[c.visit], c.deepest)
 			t.engaged[c.visit] += c.millis
-			if c.visit.views > 0 && c.path == c.visit.exit {
+			if c.visit.views > 0 && c.value("event:page") == c.value("visit:exit_page") {
 				t.exits[c.visit] = true
 			}
 			if !ofEntries {

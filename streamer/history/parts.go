@@ -3,139 +3,9 @@ package history
 import (
 	"fmt"
 	"slices"
-	"strings"
-	"time"
 
 	"nowcast/internal/hits"
 )
-
-// A class is sums of the same rows: what a statement, or a part of it, has to compute.
-type class struct {
-	sums       []string
-	dimensions []string
-	filters    []Filter
-	// Numbers of the parts of each row, where sums count different rows; see "rows" in parts.sql.
-	parts      []int
-	entered    bool // one of the parts is of the visits that entered on a page
-	visitsOnly bool // only visits count, by the times at which they began
-	apart      bool // its groups are no rows of the answer
-}
-
-const (
-	eventPart = iota
-	visitPart
-	entryPart
-)
-
-// sumsOfMetric names what a metric is computed from.
-var sumsOfMetric = map[Metric][]string{
-	Visitors: {"visitors"}, Visits: {"visits"}, Pageviews: {"pageviews"}, Events: {"events"},
-	ViewsPerVisit: {"visits", "views"}, BounceRate: {"entries", "bounces"},
-	VisitDuration: {"entries", "duration_ms"}, ScrollDepth: {"scroll_depth", "scrolled_visits"},
-	TimeOnPage: {"engaged_ms", "engaged_visits"}, ExitRate: {"exits", "pageviews"},
-}
-
-// Sums of events; those of the visits that entered on a page; those that need the engagement with a page.
-var (
-	eventSums   = []string{"visitors", "pageviews", "events"}
-	entrySums   = []string{"entries", "bounces", "duration_ms"}
-	engagedSums = []string{"scroll_depth", "scrolled_visits", "engaged_ms", "engaged_visits"}
-)
-
-// class settles which rows the metrics of a plan count.
-func (p plan) class() class {
-	c := class{dimensions: slices.Clone(p.Dimensions), filters: p.Filters}
-	for _, m := range p.Metrics {
-		for _, s := range sumsOfMetric[Metric(m.column())] {
-			if !slices.Contains(c.sums, s) {
-				c.sums = append(c.sums, s)
-			}
-		}
-	}
-	paged := slices.Contains(p.Dimensions, page) ||
-		slices.ContainsFunc(p.Filters, func(f Filter) bool { return f.any(ofPage) })
-	if paged && slices.ContainsFunc(c.sums, ofEntries) {
-		if !slices.ContainsFunc(c.sums, func(s string) bool { return !ofEntries(s) }) {
-			return c.ofEntries()
-		}
-		c.entered = true
-	}
-	return c.divided(p.grain)
-}
-
-func ofEntries(sum string) bool { return slices.Contains(entrySums, sum) }
-
-// ofEntries returns the class of the visits that entered on the page.
-func (c class) ofEntries() class {
-	c.dimensions, c.filters = slices.Clone(c.dimensions), slices.Clone(c.filters)
-	for i, n := range c.dimensions {
-		if n == page {
-			c.dimensions[i] = entryPage
-		}
-	}
-	for i, f := range c.filters {
-		c.filters[i] = f.entered()
-	}
-	c.visitsOnly, c.entered, c.parts = true, false, nil
-	return c
-}
-
-// divided returns the class with the parts that its rows need.
-func (c class) divided(g grain) class {
-	ofEvents, ofVisits := false, false
-	for _, s := range c.sums {
-		switch {
-		case c.entered && ofEntries(s):
-		case slices.Contains(eventSums, s):
-			ofEvents = true
-		default:
-			ofVisits = true
-		}
-	}
-	c.visitsOnly, c.parts = !ofEvents, nil
-	if c.entered || ofEvents && ofVisits && g != none && g < day {
-		for part, counts := range []bool{ofEvents, ofVisits, c.entered} {
-			if counts {
-				c.parts = append(c.parts, part)
-			}
-		}
-	}
-	return c
-}
-
-// any reports whether a dimension or filter of the class is of one that passes a test.
-func (c class) any(test func(string) bool) bool {
-	return slices.ContainsFunc(c.dimensions, test) ||
-		slices.ContainsFunc(c.filters, func(f Filter) bool { return f.any(test) })
-}
-
-func ofEvent(name string) bool {
-	d, _ := lookup(name)
-	return d.Grain == none && !d.Visit
-}
-
-// needsVisits reports whether the class needs to know which events make up a visit.
-func (c class) needsVisits() bool {
-	return c.entered || c.any(ofVisit) ||
-		slices.ContainsFunc(c.sums, func(s string) bool { return !slices.Contains(eventSums, s) })
-}
-
-// once returns a condition that holds for one row of each visit in each group; "" where there is none.
-func (c class) once(p plan) string {
-	switch {
-	case p.cut || len(c.parts) > 0 || p.grain != none && p.grain < day:
-		return ""
-	case !c.any(ofEvent):
-		return "n = 1"
-	case c.any(func(name string) bool { return ofEvent(name) && name != page }):
-		return ""
-	case slices.Contains(c.dimensions, page) || slices.ContainsFunc(c.filters, func(f Filter) bool {
-		return f.Op == Is && f.Dimension == page && len(f.Values) == 1 && !f.IgnoreCase
-	}):
-		return "nth = 1"
-	}
-	return ""
-}
 
 // What a part reads.
 type source int
@@ -159,6 +29,7 @@ type partData struct {
 	OfVisits   bool // the rows are visits
 	Engaged    bool // engagement is asked for
 	Apart      bool
+	Keys       bool // pages are keys
 
 	class          class
 	source         source
@@ -187,6 +58,7 @@ func with(list []string, s string) []string {
 type sumData struct {
 	Name, Once, Of string
 	Absent         bool // another part of the same days has it
+	Keys           bool // pages are keys
 }
 
 // parts returns the parts of a statement.
@@ -210,25 +82,6 @@ func (b *builder) parts(c class) (out []string, err error) {
 		add(b.openPart(c))
 	}
 	return out, err
-}
-
-// split divides a class into that of the events and that of the visits that entered on their pages, which
-// then needs only visits.
-func (c class) split(g grain) []class {
-	if !c.entered || c.any(func(name string) bool { return ofEvent(name) && name != page }) {
-		return []class{c}
-	}
-	entries, rest := c.ofEntries(), c
-	entries.apart, rest.entered = true, false
-	entries.sums, rest.sums = nil, nil
-	for _, s := range c.sums {
-		if ofEntries(s) {
-			entries.sums = append(entries.sums, s)
-		} else {
-			rest.sums = append(rest.sums, s)
-		}
-	}
-	return []class{rest.divided(g), entries}
 }
 
 // openPart returns the part of the days that aren't sealed.
@@ -330,7 +183,7 @@ func (b *builder) describe(p *partData) string {
 	c := p.class
 	once, kind := c.once(b.plan), "flat"
 	singly := !slices.ContainsFunc(c.sums, func(s string) bool { return !slices.Contains(eventSums, s) })
-	p.Parts, p.Apart, p.OfVisits = c.parts, c.apart, p.source == fromVisits
+	p.Parts, p.Apart, p.OfVisits, p.Keys = c.parts, c.apart, p.source == fromVisits, p.sealed()
 	p.Engaged = slices.ContainsFunc(c.sums, func(s string) bool { return slices.Contains(engagedSums, s) })
 	switch {
 	case p.source == fromRollups:
@@ -358,7 +211,7 @@ func (b *builder) describe(p *partData) string {
 		if c.entered && ofEntries(s) {
 			of = "entered"
 		}
-		p.Sums = append(p.Sums, sumData{s, once, of, !slices.Contains(c.sums, s)})
+		p.Sums = append(p.Sums, sumData{s, once, of, !slices.Contains(c.sums, s), p.sealed()})
 	}
 	b.conditions(p, kind)
 	return kind
@@ -390,168 +243,4 @@ func (b *builder) conditions(p *partData, kind string) {
 		s, _ := write("filter", b.filter(f, p))
 		p.Where = append(p.Where, s)
 	}
-}
-
-// settleKeys decides which dimensions have keys in the statement: those of which a part has keys.
-func (b *builder) settleKeys(c class) {
-	b.keyed = make([]string, len(c.dimensions))
-	if len(b.calendar.Sealed) == 0 {
-		return
-	}
-	rolled := false
-	for _, c := range c.split(b.grain) {
-		for _, s := range b.sealedParts(c) {
-			rolled = rolled || s.source == fromRollups
-		}
-	}
-	for i, n := range c.dimensions {
-		d, _ := lookup(n)
-		if b.keyed[i] = d.Names; rolled && d.Grain == none {
-			b.keyed[i] = d.names()
-		}
-	}
-}
-
-// sealedSet is days of which a part reads rows or sums.
-type sealedSet struct {
-	source source
-	days   []sealedDay
-	span   string // of sums: hour, day, month
-}
-
-// sealedPart returns the part of some sealed days.
-func (b *builder) sealedPart(c class, s sealedSet) (string, error) {
-	p := &partData{class: c, source: s.source, From: "hits"}
-	where, err := b.ofSeals(s.days)
-	if err != nil {
-		return "", err
-	}
-	p.Where = append(p.Where, where)
-	switch s.source {
-	case fromVisits:
-		p.From = "visits"
-	case fromRollups:
-		p.From = "rollups"
-		stored := "segment = 0 AND dim = '" + b.stored(c).stored() + "' AND span = '" + s.span + "'"
-		if c.visitsOnly {
-			stored += " AND visits > 0"
-		}
-		p.Where = append(p.Where, stored)
-	}
-	return write(b.describe(p), p)
-}
-
-// ofSeals returns the condition of the rows of sealed days.
-func (b *builder) ofSeals(list []sealedDay) (string, error) {
-	first, last := list[0], list[len(list)-1]
-	b.lists++
-	data := sealedData{
-		First: b.list("sealed_day", first.Date.String()), Last: b.list("sealed_last_day", last.Date.String()),
-	}
-	var dates []localDate
-	var seals, all []uint64
-	for _, d := range list {
-		dates, all = append(dates, d.Date), append(all, d.Seal)
-		if !slices.Contains(seals, d.Seal) {
-			seals = append(seals, d.Seal)
-		}
-	}
-	data.All = b.list("seals", seals)
-	if len(seals) > 1 || int(last.Date-first.Date)+1 != len(list) {
-		data.Days, data.Seals = b.list("days", numbers(dates)), b.list("day_seals", all)
-	}
-	where, err := write("sealed", data)
-	return strings.TrimSpace(where), err
-}
-
-// sealedData is what the template "sealed" takes: parameters.
-type sealedData struct{ First, Last, All, Days, Seals string }
-
-// stored returns the dimension whose sums answer a class.
-func (b *builder) stored(c class) (d dimension) {
-	for _, n := range c.dimensions {
-		if x, _ := lookup(n); x.Grain == none {
-			d = x
-		}
-	}
-	return d
-}
-
-// storedDimension returns the one dimension of a plan that may have stored sums; zero for none.
-func (p plan) storedDimension() (d dimension) {
-	for _, n := range p.Dimensions {
-		if x, _ := lookup(n); x.Grain == none {
-			d = x
-		}
-	}
-	return d
-}
-
-// sealedParts says from what the sealed days of a class are answered.
-func (b *builder) sealedParts(c class) (out []sealedSet) {
-	rest := b.calendar.Sealed
-	if span := b.storedSpan(c); span != "" {
-		var months, rolled, other []sealedDay
-		for _, d := range rest {
-			first := d.Date.time()
-			month := dateOf(time.Date(first.Year(), first.Month(), 1, 0, 0, 0, 0, time.UTC))
-			switch {
-			case d.Rolled && span == "day" && b.grain != day && b.grain != week &&
-				slices.Contains(b.calendar.months, month):
-				if len(months) == 0 || months[len(months)-1].Date != month {
-					months = append(months, sealedDay{Date: month, Seal: d.Seal})
-				}
-			case d.Rolled:
-				rolled = append(rolled, d)
-			default:
-				other = append(other, d)
-			}
-		}
-		if len(months) > 0 {
-			out = append(out, sealedSet{fromRollups, months, "month"})
-		}
-		if len(rolled) > 0 {
-			out = append(out, sealedSet{fromRollups, rolled, span})
-		}
-		rest = other
-	}
-	if len(rest) == 0 {
-		return out
-	}
-	if b.answeredByVisits(c) {
-		return append(out, sealedSet{fromVisits, rest, ""})
-	}
-	return append(out, sealedSet{fromHits, rest, ""})
-}
-
-// storedSpan returns the spans of the stored sums that answer a class; "" where none do.
-func (b *builder) storedSpan(c class) string {
-	values := 0
-	for _, n := range c.dimensions {
-		d, _ := lookup(n)
-		switch {
-		case d.Grain != none:
-		case d.Prop != "":
-			return ""
-		default:
-			values++
-		}
-	}
-	switch {
-	case b.cut || len(c.filters) > 0 || values > 1 || c.entered:
-		return ""
-	case b.grain == none || b.grain >= day:
-		return "day"
-	case b.grain == hour && values == 0:
-		return "hour"
-	}
-	return ""
-}
-
-// answeredByVisits reports whether rows of visits have all that a class needs.
-func (b *builder) answeredByVisits(c class) bool {
-	byTime := b.cut || b.grain != none && b.grain < day
-	return !c.any(ofEvent) && (!byTime || c.visitsOnly) && !slices.ContainsFunc(c.sums, func(s string) bool {
-		return slices.Contains(engagedSums, s) || s == "exits"
-	})
 }

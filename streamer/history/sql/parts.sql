@@ -35,10 +35,16 @@ dimensions, the strings of those that are keys, and sums. */ -}}
     {{- else if eq .Name "views"}}sumIf(toUInt64(pageviews), {{.Once}})
     {{- else if eq .Name "bounces"}}countIf({{.Once}} AND bounced)
     {{- else if eq .Name "duration_ms"}}sumIf(toUInt64(duration_ms), {{.Once}})
-    {{- else if eq .Name "exits"}}countIf({{.Once}} AND pageviews > 0 AND page = exit)
+    {{- else if eq .Name "exits"}}countIf({{.Once}} AND {{template "exits" .Keys}})
     {{- else}}countIf({{.Once}})
     {{- end}}
 {{- end}}
+
+{{- /* The visit ended on the page of the event; a page without a name is that of its label. */ -}}
+{{- define "exits" -}}
+    pageviews > 0 AND (page = exit OR page IN {{template "no page" .}} AND exit IN {{template "no page" .}})
+{{- end}}
+{{- define "no page"}}{{if .}}(cityHash64(''), cityHash64('(not set)')){{else}}('', '(not set)'){{end}}{{end}}
 
 {{- define "sum of visits" -}}
     {{if eq .Name "visitors"}}countIf(alone) + uniqExactIf((day, who), NOT alone)
@@ -84,7 +90,7 @@ is no row. */ -}}
             max(scroll_depth) AS row_depth,
             sum(toUInt64(engaged_ms)) AS row_engaged_ms,
         {{- end}}
-            max(pageviews > 0 AND page = exit) AS row_exits,
+            max({{template "exits" .Keys}}) AS row_exits,
             toUInt64(any(pageviews)) AS visit_views,
             toUInt64(any(duration_ms)) AS visit_ms,
             any(bounced) AS visit_bounced

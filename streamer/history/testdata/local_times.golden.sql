@@ -32,7 +32,7 @@ FROM
             false AS entered,
             countIf(kind = 'pageview') AS row_pageviews,
             count() AS row_events,
-            max(pageviews > 0 AND page = exit) AS row_exits,
+            max(pageviews > 0 AND (page = exit OR page IN ('', '(not set)') AND exit IN ('', '(not set)'))) AS row_exits,
             toUInt64(any(pageviews)) AS visit_views,
             toUInt64(any(duration_ms)) AS visit_ms,
             any(bounced) AS visit_bounced
