@@ -1,9 +1,10 @@
-// Package aggregator is the role that turns the log into windows and history. It has two lanes, each a
+// Package aggregator is the role that turns the log into windows and history. It has three lanes, each a
 // consumer group of its own:
 //
 //	windows: nowcast.events.v1 ─► fold ─► nowcast.windows.v1
 //	store:   nowcast.events.v1  ─► ClickHouse `events`, `ledger` and `cuts`
 //	         nowcast.windows.v1 ─► ClickHouse `windows`
+//	seal:    ClickHouse `events` ─► ClickHouse `visits`, `hits`, `rollups`, see package sealer
 //
 // Each event of the log counts once in its second, or is late and marked so. A final row never changes. A
 // query with FINAL sees each event in ClickHouse once.
@@ -36,6 +37,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"nowcast/aggregator/group"
+	"nowcast/aggregator/sealer"
 	"nowcast/internal/broker"
 	"nowcast/internal/erasure"
 	"nowcast/internal/topic"
@@ -46,6 +48,7 @@ import (
 type Config struct {
 	Windows bool // run the windows lane, which writes nowcast.windows.v1
 	Store   bool // run the store lane, which writes ClickHouse
+	Seal    bool // run the seal lane, which builds sealed history in ClickHouse
 
 	// Instance makes the consumers static members of their groups (group.instance.id): an instance that
 	// restarts under the same name within Session keeps its partitions. Names must be unique.
@@ -62,7 +65,11 @@ type Config struct {
 	firstRollup time.Duration // from the start to the first roll-up, at most twice that [10 min]
 }
 
-const storeLane = "store"
+const (
+	windowsLane = "windows"
+	storeLane   = "store"
+	sealLane    = "seal"
+)
 
 const (
 	defaultSession = 10 * time.Second
@@ -75,7 +82,7 @@ const (
 type Deps struct {
 	Broker    *broker.Client
 	Erasures  *erasure.Log  // running; no partition is read before it is ready
-	Warehouse *warehouse.DB // may be nil without the store lane
+	Warehouse *warehouse.DB // may be nil with the windows lane alone
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
 }
@@ -95,26 +102,30 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	cfg.Drain = cmp.Or(cfg.Drain, defaultDrain)
 	cfg.firstRollup = cmp.Or(cfg.firstRollup, defaultFirstRollup)
 	switch {
-	case !cfg.Windows && !cfg.Store:
+	case !cfg.Windows && !cfg.Store && !cfg.Seal:
 		return nil,
-			errors.New("an aggregator without lanes has nothing to do: choose windows, store or both")
-	case cfg.Store && deps.Warehouse == nil:
-		return nil, errors.New("the store lane needs a ClickHouse")
+			errors.New("an aggregator without lanes has nothing to do: choose windows, store, seal or several")
+	case (cfg.Store || cfg.Seal) && deps.Warehouse == nil:
+		return nil, errors.New("the store lane and the seal lane need a ClickHouse")
 	case deps.Broker == nil || deps.Erasures == nil || deps.Log == nil || deps.Metrics == nil:
 		return nil,
 			errors.New("an aggregator needs a broker, the erasures, a logger and a registry of metrics")
 	}
-	s := &Service{log: deps.Log, deps: deps, cfg: cfg}
+	s := &Service{log: deps.Log, deps: deps, cfg: cfg, db: deps.Warehouse}
 	m := newMetrics(deps.Metrics)
 	if cfg.Windows {
-		s.lanes = append(s.lanes, newLane("windows", cfg, deps, m, newWindowsWork, topic.Events))
+		s.lanes = append(s.lanes, newLane(windowsLane, cfg, deps, m, newWindowsWork, topic.Events))
 	}
 	if cfg.Store {
-		s.db = deps.Warehouse
 		start := func(d *laneDeps, committed []group.Position) work {
 			return newStoreWork(d, deps.Warehouse, committed)
 		}
 		s.lanes = append(s.lanes, newLane(storeLane, cfg, deps, m, start, topic.Events, topic.Windows))
+	}
+	if cfg.Seal {
+		x := sealer.New(sealer.Config{}, deps.Warehouse, deps.Log.With("lane", sealLane), deps.Metrics)
+		start := func(_ *laneDeps, committed []group.Position) work { return newSealWork(committed, x) }
+		s.lanes = append(s.lanes, newLane(sealLane, cfg, deps, m, start, topic.Events))
 	}
 	return s, nil
 }
@@ -128,11 +139,13 @@ func (s *Service) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for i, l := range s.lanes {
 		wg.Go(func() {
-			if l.name == storeLane {
+			if l.name != windowsLane {
 				if errs[i] = s.migrate(ctx); errs[i] != nil {
 					stop()
 					return
 				}
+			}
+			if l.name == storeLane {
 				wg.Go(func() {
 					if s.cfg.Repair && ctx.Err() == nil {
 						s.repair(ctx) // before rows that it writes again are summed
@@ -160,8 +173,8 @@ func (s *Service) migrate(ctx context.Context) error {
 	return err
 }
 
-// Ready reports whether the lanes have their partitions and keep up with them, and if not, why. The store
-// lane counts only where it is the only one: without ClickHouse the windows lane does its work.
+// Ready reports whether the lanes have their partitions and keep up with them, and if not, why. A lane that
+// needs ClickHouse counts only where there is no windows lane, which does its work without ClickHouse.
 func (s *Service) Ready() (bool, string) {
 	var reasons []string
 	for _, l := range s.lanes {
@@ -172,17 +185,20 @@ func (s *Service) Ready() (bool, string) {
 	return len(reasons) == 0, strings.Join(reasons, "; ")
 }
 
-// Degraded says under "store" why the store lane doesn't keep up, where there is a windows lane too.
+// Degraded says under the name of a lane that needs ClickHouse why it doesn't keep up, where there is a windows
+// lane too.
 func (s *Service) Degraded() map[string]string {
+	var all map[string]string
 	for _, l := range s.lanes {
-		if s.isLesser(l) {
-			if reason := l.unready(); reason != "" {
-				return map[string]string{l.name: reason}
+		if reason := l.unready(); reason != "" && s.isLesser(l) {
+			if all == nil {
+				all = map[string]string{}
 			}
+			all[l.name] = reason
 		}
 	}
-	return nil
+	return all
 }
 
 // isLesser reports whether the process does its main work without a lane.
-func (s *Service) isLesser(l *lane) bool { return l.name == storeLane && len(s.lanes) > 1 }
+func (s *Service) isLesser(l *lane) bool { return l.name != windowsLane && s.cfg.Windows }

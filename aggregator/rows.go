@@ -43,6 +43,8 @@ type eventRows struct {
 	engagedMS                                              chproto.ColUInt32
 	interactive, late, fresh                               chproto.ColBool
 	channel, city, screen                                  lowCardinality
+
+	marks dayMarks
 }
 
 func (r *eventRows) columns() []vector {
@@ -56,10 +58,18 @@ func (r *eventRows) columns() []vector {
 }
 
 func (r *eventRows) rows() int { return r.ts.Rows() }
-func (r *eventRows) reset()    { reset(r.columns()) }
 
+func (r *eventRows) reset() {
+	reset(r.columns())
+	r.marks.reset()
+}
+
+// insert inserts the rows and then marks their days. If it fails in between, the caller repeats both.
 func (r *eventRows) insert(ctx context.Context, db inserter, token string) error {
-	return insert(ctx, db, insertEvents, token, r.columns(), r.rows())
+	if err := insert(ctx, db, insertEvents, token, r.columns(), r.rows()); err != nil {
+		return err
+	}
+	return r.marks.insert(ctx, db, token)
 }
 
 // add appends the event at index i of an envelope of a partition.
@@ -106,6 +116,7 @@ func (r *eventRows) add(partition int, e *fold.Envelope, i int, class fold.Class
 	r.channel.add(x.Channel)
 	r.city.add(x.City)
 	r.screen.add(x.Screen)
+	r.marks.add(x.Site, dayOf(x.Time))
 }
 
 // generatedID returns the id of an event whose client sent none. It is equal in all copies of its envelope.

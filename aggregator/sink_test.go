@@ -20,7 +20,7 @@ import (
 	"nowcast/internal/warehouse"
 )
 
-// sink is an in-memory ClickHouse with the four tables. Like the real one it drops an insert under a known
+// sink is an in-memory ClickHouse with the five tables. Like the real one it drops an insert under a known
 // token; unlike it, it fails the test if the rows differ.
 type sink struct {
 	t *testing.T
@@ -37,7 +37,8 @@ type sink struct {
 
 func newSink(t *testing.T) *sink {
 	return &sink{t: t, tokens: map[string][]string{},
-		tables: map[string]map[string]string{"events": {}, "windows": {}, "ledger": {}, "cuts": {}}}
+		tables: map[string]map[string]string{"events": {}, "windows": {}, "ledger": {}, "cuts": {},
+			"marks": {}}}
 }
 
 // set changes how the sink answers inserts.
@@ -104,6 +105,8 @@ func columnsOf(t *testing.T, table string, names []string) (columns []column.Int
 		ours = (&ledgerRows{}).columns()
 	case "cuts":
 		ours = (&cutRows{}).columns()
+	case "marks":
+		ours = (&dayMarks{}).columns()
 	}
 	for i, name := range names {
 		c, err := column.Type(ours[i].Type()).Column(name, &column.ServerContext{})
@@ -140,7 +143,7 @@ func keyOf(table string, columns []column.Interface, i int) string {
 	switch table {
 	case "events":
 		return fmt.Sprint(at(4), "/", at(5), "/", at(6))
-	case "cuts":
+	case "cuts", "marks":
 		return fmt.Sprint(at(0), "/", at(1))
 	case "ledger":
 		return fmt.Sprint(at(0), "/", at(1), "/", at(2), "/", at(3), "/", at(10))

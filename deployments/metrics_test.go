@@ -123,7 +123,7 @@ func registered(t *testing.T) map[string]labels {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := aggregator.New(aggregator.Config{Windows: true, Store: true}, aggregator.Deps{
+	if _, err := aggregator.New(aggregator.Config{Windows: true, Store: true, Seal: true}, aggregator.Deps{
 		Broker: kafka, Erasures: erasures, Warehouse: db, Log: log, Metrics: r,
 	}); err != nil {
 		t.Fatal(err)

@@ -31,6 +31,7 @@ var matrix = map[string]struct{ path, body, want string }{
 	"getRealtimeVisitors": {"/api/v1/stats/realtime/visitors?site_id=SITE", "", reading},
 	"streamEvents":        {"/api/events?site=SITE", "", reading},
 	"postQuery":           {"/api/v2/query", `{"site_id":"SITE","metrics":["visitors"],"date_range":"day"}`, asking},
+	"postDashboard":       {"/api/v2/dashboard", `{"site_id":"SITE","date_range":"day","cards":[]}`, asking},
 	"postFunnel": {"/api/v2/funnel", `{"site_id":"SITE","date_range":"day","steps":[{"page":"/"},{"page":"/a"}]}`,
 		asking},
 	"postJourneys":  {"/api/v2/journeys", `{"site_id":"SITE","date_range":"day","page":"/"}`, asking},

@@ -17,9 +17,9 @@ type aggregatorCmd struct {
 	opsFlags
 	Kafka []string `placeholder:"HOST:PORT" help:"One or more of Kafka's brokers."`
 	kafkaAccess
-	Clickhouse string `secret:"" placeholder:"URL" help:"ClickHouse, as clickhouse://user@host:9000/database; needed by the store lane."`
+	Clickhouse string `secret:"" placeholder:"URL" help:"ClickHouse, as clickhouse://user@host:9000/database; needed by the lanes store and seal."`
 	clickhouseAccess
-	Lanes    []string `default:"windows,store" enum:"windows,store" placeholder:"LANE" help:"What to do: windows, store or both (${default})."`
+	Lanes    []string `default:"windows,store,seal" enum:"windows,store,seal" placeholder:"LANE" help:"What to do: windows, store, seal or several (${default})."`
 	Instance string   `placeholder:"NAME" help:"A name that stays the same over restarts and is unique among the aggregators, as a StatefulSet's pod name: a restart within 10 s keeps the partitions. Without it, a stop hands them over at once."`
 	From     *moment  `placeholder:"TIME" help:"With --lanes store: write ClickHouse's rows again from the log since then (2026-11-24T08:00:00Z, or how long ago, as 90m), and end."`
 	DataDir  string   `default:"./.nowcast" placeholder:"DIR" help:"With --from, and without --kafka and --clickhouse: the data dir of a running nowcast all (${default})."`
@@ -45,8 +45,9 @@ Examples:
 
 // Validate implements kong's validation.
 func (c *aggregatorCmd) Validate() error {
-	if windows, _ := c.lanes(); c.From != nil {
-		if windows {
+	windows, store, seal := c.lanes()
+	if c.From != nil {
+		if windows || seal {
 			return fmt.Errorf("--from writes again what the store lane writes: give --lanes store with it")
 		}
 		return checkEnds(&c.kafkaAccess, c.Kafka, &c.clickhouseAccess, c.Clickhouse)
@@ -54,18 +55,19 @@ func (c *aggregatorCmd) Validate() error {
 	if len(c.Kafka) == 0 {
 		return fmt.Errorf("missing flags: --kafka")
 	}
-	if _, store := c.lanes(); store && c.Clickhouse == "" {
-		return fmt.Errorf("the store lane needs --clickhouse: give it, or --lanes windows")
+	if (store || seal) && c.Clickhouse == "" {
+		return fmt.Errorf("the lanes store and seal need --clickhouse: give it, or --lanes windows")
 	}
 	return errors.Join(c.kafkaAccess.check(c.Kafka), c.clickhouseAccess.check(c.Clickhouse))
 }
 
-func (c *aggregatorCmd) lanes() (windows, store bool) {
+func (c *aggregatorCmd) lanes() (windows, store, seal bool) {
 	for _, lane := range c.Lanes {
 		windows = windows || lane == "windows"
 		store = store || lane == "store"
+		seal = seal || lane == "seal"
 	}
-	return windows, store
+	return windows, store, seal
 }
 
 // Run runs the command.
@@ -82,16 +84,16 @@ func (c *aggregatorCmd) Run(ctx context.Context, std *stdio, log *slog.Logger) e
 		return err
 	}
 	defer kafka.Close()
-	windows, store := c.lanes()
+	windows, store, seal := c.lanes()
 	var db *warehouse.DB
-	if store {
+	if store || seal {
 		quiet := slog.New(slog.DiscardHandler)
 		if db, err = h.warehouse(&c.clickhouseAccess, c.Clickhouse, quiet); err != nil {
 			return err
 		}
 		defer db.Close() //nolint:errcheck // everything in it was acknowledged or wasn't
 	}
-	cfg := aggregator.Config{Windows: windows, Store: store, Instance: c.Instance}
+	cfg := aggregator.Config{Windows: windows, Store: store, Seal: seal, Instance: c.Instance}
 	if err := addAggregator(h, cfg, kafka, h.erasures(kafka), db); err != nil {
 		return err
 	}
@@ -142,6 +144,9 @@ func addAggregator(h *host, cfg aggregator.Config, kafka *broker.Client, erasure
 	h.add("aggregator", s)
 	if cfg.Windows && cfg.Store { // else the store is its main work, and the lane isn't ready
 		h.needWarehouse = append(h.needWarehouse, "store")
+	}
+	if cfg.Windows && cfg.Seal {
+		h.needWarehouse = append(h.needWarehouse, "seal")
 	}
 	return nil
 }

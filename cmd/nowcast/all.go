@@ -104,7 +104,7 @@ func (c *allCmd) Run(ctx context.Context, log *slog.Logger, std *stdio) error {
 	if err != nil {
 		return err
 	}
-	work := aggregator.Config{Windows: true, Store: true, Repair: c.Clickhouse == ""}
+	work := aggregator.Config{Windows: true, Store: true, Seal: true, Repair: c.Clickhouse == ""}
 	var watched func() bool // nobody else reads or writes an embedded log, so it may stand still
 	if embeddedLog {
 		work.Instance = "all" // the only member: after a kill -9 it gets its partitions back at once

@@ -180,6 +180,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v2/dashboard": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What a page of a dashboard shows, in one answer
+         * @description The same numbers as of single queries: totals (tiles), those of a range to compare with, a line over time, and the first rows by
+         *     some dimensions (cards). It counts as one query.
+         */
+        post: operations["postDashboard"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v2/funnel": {
         parameters: {
             query?: never;
@@ -841,15 +862,15 @@ export interface components {
         };
         QueryRequest: {
             site_id: string;
-            /** @description `bounce_rate` and `visit_duration` by `event:page`, as a dimension or in a filter, are of the visits that entered on the page; the other metrics of visits are of all visits that have such an event. */
-            metrics: ("visitors" | "visits" | "pageviews" | "events" | "views_per_visit" | "bounce_rate" | "visit_duration" | "percentage")[];
+            /** @description `bounce_rate` and `visit_duration` by `event:page`, as a dimension or in a filter, are of the visits that entered on the page; the other metrics of visits are of all visits that have such an event. `scroll_depth` (mean over visits of the greatest depth, percent), `time_on_page` (mean of the visits' engaged time, seconds) and `exit_rate` (percent of the page's views with which the visit ended) are of pages, and need `event:page` as a dimension or in a filter. */
+            metrics: ("visitors" | "visits" | "pageviews" | "events" | "views_per_visit" | "bounce_rate" | "visit_duration" | "percentage" | "scroll_depth" | "time_on_page" | "exit_rate")[];
             /**
              * @description A name (`day`, `24h`, `7d`, `28d`, `30d`, `91d`, `month`, `6mo`, `12mo`, `year`, `all`) or two ISO dates or times, both
              *     included. A time without an offset is in the site's time zone: two of them are all seconds in which its clocks show a
              *     time between them, so an hour that occurs twice counts twice, as in `time:hour`, and one that is skipped has nothing.
              */
             date_range: string | string[];
-            /** @description `event:page`, `event:name`, `event:hostname`, `event:props:…`; `visit:entry_page`, `visit:exit_page`, `visit:source`, `visit:channel`, `visit:referrer`, `visit:utm_source` and the other utm tags, `visit:country` (ISO 3166-1), `visit:region` (ISO 3166-2), `visit:city` (its English name, also as `visit:city_name`), `visit:device`, `visit:screen` (Mobile, Tablet, Laptop or Desktop by the window's width, where the tracker says it), `visit:browser`, `visit:os` and their versions; `time` and `time:second` to `time:month`. */
+            /** @description `event:page`, `event:name`, `event:hostname`, `event:props:…`; `visit:entry_page`, `visit:exit_page`, `visit:source`, `visit:channel`, `visit:referrer`, `visit:utm_source` and the other utm tags, `visit:country` (ISO 3166-1), `visit:region` (ISO 3166-2), `visit:city` (its English name, also as `visit:city_name`), `visit:device`, `visit:screen` (Mobile, Tablet, Laptop or Desktop by the window's width, where the tracker says it), `visit:browser`, `visit:os` and their versions, `visit:language`; `time` and `time:second` to `time:month`. */
             dimensions?: string[];
             /**
              * @description All of them have to hold; at most 50 comparisons, 1,000 values and 100,000 bytes in all, nested at most 10 deep. A comparison is
@@ -1030,6 +1051,80 @@ export interface components {
                 }[];
             };
             /** @description The query with its dates resolved. */
+            query: {
+                [key: string]: unknown;
+            };
+        };
+        DashboardRequest: {
+            site_id: string;
+            /** @description As of a query. */
+            date_range: string | string[];
+            /** @description As of a query. */
+            filters?: unknown[];
+            /** @description Of the tiles and the line; visitors, visits, pageviews, views_per_visit, bounce_rate and visit_duration if it is missing. */
+            metrics?: string[];
+            /**
+             * @default time
+             * @enum {string}
+             */
+            interval: "time" | "time:second" | "time:minute" | "time:hour" | "time:day" | "time:week" | "time:month";
+            comparison?: components["schemas"]["Comparison"];
+            cards?: {
+                /** @description Of an event or a visit. */
+                dimension: string;
+                /** @description visitors if it is missing. Rows are ordered by the first one. */
+                metrics?: string[];
+                /** @default 10 */
+                limit: number;
+            }[];
+        };
+        /**
+         * @description The range to compare with: as many days before the range, the same dates a year before, or one of its own. Of a range that isn't
+         *     over yet, the same span of time: today until now is compared with yesterday until this time.
+         */
+        Comparison: {
+            /** @enum {string} */
+            mode: "previous_period" | "year_over_year" | "custom";
+            /** @description Of `custom`: two dates or times. */
+            date_range?: string[];
+            /**
+             * @description Move the range to the nearest one that begins on the same day of the week.
+             * @default false
+             */
+            match_day_of_week: boolean;
+        };
+        DashboardResponse: {
+            /** @description In the order of the metrics. */
+            tiles: (number | null)[];
+            /** @description Only where it is asked for. */
+            comparison?: {
+                date_range: string[];
+                tiles: (number | null)[];
+            };
+            line: {
+                interval: string;
+                /** @description Of all buckets of the range. */
+                labels: string[];
+                /** @description Of the buckets with events, in order. */
+                results: components["schemas"]["QueryRow"][];
+            };
+            /** @description In the order of the request. */
+            cards: {
+                dimension: string;
+                metrics: string[];
+                results: components["schemas"]["QueryRow"][];
+                /** @description Of all values. */
+                total_rows: number;
+            }[];
+            meta: {
+                /** @description As of a query. */
+                warnings?: {
+                    /** @enum {string} */
+                    code: "log_cut";
+                    warning: string;
+                }[];
+            };
+            /** @description The request with its dates resolved. */
             query: {
                 [key: string]: unknown;
             };
@@ -2109,6 +2204,42 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["QueryResponse"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["TooLarge"];
+            429: components["responses"]["Busy"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    postDashboard: {
+        parameters: {
+            query?: {
+                /** @description A ticket from `POST /api/v1/tickets`, instead of a key. */
+                ticket?: components["parameters"]["TicketQuery"];
+                /** @description The secret of a share link (`ncl_…`), instead of a key. */
+                share?: components["parameters"]["ShareQuery"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DashboardRequest"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DashboardResponse"];
                 };
             };
             400: components["responses"]["Invalid"];

@@ -29,8 +29,8 @@ var visitColumns = []string{
 }
 
 // Fold says which events a statement reads and which columns it returns. Its texts are SQL. Beside those
-// that are named it returns site, day, who, visit, alone, n, nth, ts, utc_offset, kind, page, start,
-// pageviews, duration_ms, bounced, entry and exit, as the table `hits` has them.
+// that are named it returns site, day, who, visit, alone, n, ts, utc_offset, kind, start, pageviews,
+// duration_ms and bounced, as the table `hits` has them.
 type Fold struct {
 	Where       string   // condition on the events; it may name parameters
 	Who         string   // expression of a visitor, made from `visitor`, or from `number` if Numbered
@@ -39,7 +39,10 @@ type Fold struct {
 	Hit         []string // name, hostname, props, revenue_micros, currency
 	Visit       []string // columns of the visit's first event, as source
 	Engaged     bool     // also engaged_ms and scroll_depth
-	Next        bool     // also next
+	Pages       bool     // also page, entry and exit
+	Nth         bool     // also nth; needs Pages
+	Next        bool     // also next; needs Pages
+	Visits      bool     // a row for each visit, as in the table `visits`, in place of those of its hits
 	Strings     bool     // pages and referrers are strings, "" for none; else keys, 0 for none
 }
 
@@ -63,6 +66,9 @@ func (f Fold) SQL() (string, error) {
 		Columns []string
 		Key     func(string) string
 	}{Fold: f, Key: f.key}
+	if f.Pages {
+		data.Columns = append(data.Columns, "path")
+	}
 	data.Columns = append(append(data.Columns, f.Hit...), f.Visit...)
 	if f.Engaged {
 		data.Columns = append(data.Columns, "engaged_ms", "scroll_depth")
@@ -79,5 +85,5 @@ func (f Fold) SQL() (string, error) {
 // columns are those of the table `hits` but the seal.
 func Select(where, who string) (string, error) {
 	return Fold{Where: where, Who: who, Numbered: true, Hit: hitColumns, Visit: visitColumns,
-		Engaged: true, Next: true}.SQL()
+		Engaged: true, Pages: true, Nth: true, Next: true}.SQL()
 }

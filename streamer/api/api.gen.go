@@ -14,6 +14,75 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
+// Defines values for ComparisonMode.
+const (
+	Custom         ComparisonMode = "custom"
+	PreviousPeriod ComparisonMode = "previous_period"
+	YearOverYear   ComparisonMode = "year_over_year"
+)
+
+// Valid indicates whether the value is a known member of the ComparisonMode enum.
+func (e ComparisonMode) Valid() bool {
+	switch e {
+	case Custom:
+		return true
+	case PreviousPeriod:
+		return true
+	case YearOverYear:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DashboardRequestInterval.
+const (
+	Time       DashboardRequestInterval = "time"
+	TimeDay    DashboardRequestInterval = "time:day"
+	TimeHour   DashboardRequestInterval = "time:hour"
+	TimeMinute DashboardRequestInterval = "time:minute"
+	TimeMonth  DashboardRequestInterval = "time:month"
+	TimeSecond DashboardRequestInterval = "time:second"
+	TimeWeek   DashboardRequestInterval = "time:week"
+)
+
+// Valid indicates whether the value is a known member of the DashboardRequestInterval enum.
+func (e DashboardRequestInterval) Valid() bool {
+	switch e {
+	case Time:
+		return true
+	case TimeDay:
+		return true
+	case TimeHour:
+		return true
+	case TimeMinute:
+		return true
+	case TimeMonth:
+		return true
+	case TimeSecond:
+		return true
+	case TimeWeek:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DashboardResponseMetaWarningsCode.
+const (
+	DashboardResponseMetaWarningsCodeLogCut DashboardResponseMetaWarningsCode = "log_cut"
+)
+
+// Valid indicates whether the value is a known member of the DashboardResponseMetaWarningsCode enum.
+func (e DashboardResponseMetaWarningsCode) Valid() bool {
+	switch e {
+	case DashboardResponseMetaWarningsCodeLogCut:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ErasureKind.
 const (
 	ErasureKindSite    ErasureKind = "site"
@@ -135,8 +204,11 @@ func (e NeighbourKind) Valid() bool {
 const (
 	QueryRequestMetricsBounceRate    QueryRequestMetrics = "bounce_rate"
 	QueryRequestMetricsEvents        QueryRequestMetrics = "events"
+	QueryRequestMetricsExitRate      QueryRequestMetrics = "exit_rate"
 	QueryRequestMetricsPageviews     QueryRequestMetrics = "pageviews"
 	QueryRequestMetricsPercentage    QueryRequestMetrics = "percentage"
+	QueryRequestMetricsScrollDepth   QueryRequestMetrics = "scroll_depth"
+	QueryRequestMetricsTimeOnPage    QueryRequestMetrics = "time_on_page"
 	QueryRequestMetricsViewsPerVisit QueryRequestMetrics = "views_per_visit"
 	QueryRequestMetricsVisitDuration QueryRequestMetrics = "visit_duration"
 	QueryRequestMetricsVisitors      QueryRequestMetrics = "visitors"
@@ -150,9 +222,15 @@ func (e QueryRequestMetrics) Valid() bool {
 		return true
 	case QueryRequestMetricsEvents:
 		return true
+	case QueryRequestMetricsExitRate:
+		return true
 	case QueryRequestMetricsPageviews:
 		return true
 	case QueryRequestMetricsPercentage:
+		return true
+	case QueryRequestMetricsScrollDepth:
+		return true
+	case QueryRequestMetricsTimeOnPage:
 		return true
 	case QueryRequestMetricsViewsPerVisit:
 		return true
@@ -169,13 +247,13 @@ func (e QueryRequestMetrics) Valid() bool {
 
 // Defines values for QueryResponseMetaWarningsCode.
 const (
-	LogCut QueryResponseMetaWarningsCode = "log_cut"
+	QueryResponseMetaWarningsCodeLogCut QueryResponseMetaWarningsCode = "log_cut"
 )
 
 // Valid indicates whether the value is a known member of the QueryResponseMetaWarningsCode enum.
 func (e QueryResponseMetaWarningsCode) Valid() bool {
 	switch e {
-	case LogCut:
+	case QueryResponseMetaWarningsCodeLogCut:
 		return true
 	default:
 		return false
@@ -281,6 +359,105 @@ type Cohort struct {
 	Returned []int `json:"returned"`
 	Users    int   `json:"users"`
 }
+
+// Comparison The range to compare with: as many days before the range, the same dates a year before, or one of its own. Of a range that isn't
+// over yet, the same span of time: today until now is compared with yesterday until this time.
+type Comparison struct {
+	// DateRange Of `custom`: two dates or times.
+	DateRange *[]string `json:"date_range,omitempty"`
+
+	// MatchDayOfWeek Move the range to the nearest one that begins on the same day of the week.
+	MatchDayOfWeek *bool          `json:"match_day_of_week,omitempty"`
+	Mode           ComparisonMode `json:"mode"`
+}
+
+// ComparisonMode defines model for Comparison.Mode.
+type ComparisonMode string
+
+// DashboardRequest defines model for DashboardRequest.
+type DashboardRequest struct {
+	Cards *[]struct {
+		// Dimension Of an event or a visit.
+		Dimension string `json:"dimension"`
+		Limit     *int   `json:"limit,omitempty"`
+
+		// Metrics visitors if it is missing. Rows are ordered by the first one.
+		Metrics *[]string `json:"metrics,omitempty"`
+	} `json:"cards,omitempty"`
+
+	// Comparison The range to compare with: as many days before the range, the same dates a year before, or one of its own. Of a range that isn't
+	// over yet, the same span of time: today until now is compared with yesterday until this time.
+	Comparison *Comparison `json:"comparison,omitempty"`
+
+	// DateRange As of a query.
+	DateRange DashboardRequest_DateRange `json:"date_range"`
+
+	// Filters As of a query.
+	Filters  *[]interface{}            `json:"filters,omitempty"`
+	Interval *DashboardRequestInterval `json:"interval,omitempty"`
+
+	// Metrics Of the tiles and the line; visitors, visits, pageviews, views_per_visit, bounce_rate and visit_duration if it is missing.
+	Metrics *[]string `json:"metrics,omitempty"`
+	SiteId  string    `json:"site_id"`
+}
+
+// DashboardRequestDateRange0 defines model for DashboardRequest.DateRange.0.
+type DashboardRequestDateRange0 = string
+
+// DashboardRequestDateRange1 defines model for DashboardRequest.DateRange.1.
+type DashboardRequestDateRange1 = []string
+
+// DashboardRequest_DateRange As of a query.
+type DashboardRequest_DateRange struct {
+	union json.RawMessage
+}
+
+// DashboardRequestInterval defines model for DashboardRequest.Interval.
+type DashboardRequestInterval string
+
+// DashboardResponse defines model for DashboardResponse.
+type DashboardResponse struct {
+	// Cards In the order of the request.
+	Cards []struct {
+		Dimension string     `json:"dimension"`
+		Metrics   []string   `json:"metrics"`
+		Results   []QueryRow `json:"results"`
+
+		// TotalRows Of all values.
+		TotalRows int `json:"total_rows"`
+	} `json:"cards"`
+
+	// Comparison Only where it is asked for.
+	Comparison *struct {
+		DateRange []string   `json:"date_range"`
+		Tiles     []*float32 `json:"tiles"`
+	} `json:"comparison,omitempty"`
+	Line struct {
+		Interval string `json:"interval"`
+
+		// Labels Of all buckets of the range.
+		Labels []string `json:"labels"`
+
+		// Results Of the buckets with events, in order.
+		Results []QueryRow `json:"results"`
+	} `json:"line"`
+	Meta struct {
+		// Warnings As of a query.
+		Warnings *[]struct {
+			Code    DashboardResponseMetaWarningsCode `json:"code"`
+			Warning string                            `json:"warning"`
+		} `json:"warnings,omitempty"`
+	} `json:"meta"`
+
+	// Query The request with its dates resolved.
+	Query map[string]interface{} `json:"query"`
+
+	// Tiles In the order of the metrics.
+	Tiles []*float32 `json:"tiles"`
+}
+
+// DashboardResponseMetaWarningsCode defines model for DashboardResponse.Meta.Warnings.Code.
+type DashboardResponseMetaWarningsCode string
 
 // Erasure defines model for Erasure.
 type Erasure struct {
@@ -725,7 +902,7 @@ type QueryRequest struct {
 	// time between them, so an hour that occurs twice counts twice, as in `time:hour`, and one that is skipped has nothing.
 	DateRange QueryRequest_DateRange `json:"date_range"`
 
-	// Dimensions `event:page`, `event:name`, `event:hostname`, `event:props:…`; `visit:entry_page`, `visit:exit_page`, `visit:source`, `visit:channel`, `visit:referrer`, `visit:utm_source` and the other utm tags, `visit:country` (ISO 3166-1), `visit:region` (ISO 3166-2), `visit:city` (its English name, also as `visit:city_name`), `visit:device`, `visit:screen` (Mobile, Tablet, Laptop or Desktop by the window's width, where the tracker says it), `visit:browser`, `visit:os` and their versions; `time` and `time:second` to `time:month`.
+	// Dimensions `event:page`, `event:name`, `event:hostname`, `event:props:…`; `visit:entry_page`, `visit:exit_page`, `visit:source`, `visit:channel`, `visit:referrer`, `visit:utm_source` and the other utm tags, `visit:country` (ISO 3166-1), `visit:region` (ISO 3166-2), `visit:city` (its English name, also as `visit:city_name`), `visit:device`, `visit:screen` (Mobile, Tablet, Laptop or Desktop by the window's width, where the tracker says it), `visit:browser`, `visit:os` and their versions, `visit:language`; `time` and `time:second` to `time:month`.
 	Dimensions *[]string `json:"dimensions,omitempty"`
 
 	// Filters All of them have to hold; at most 50 comparisons, 1,000 values and 100,000 bytes in all, nested at most 10 deep. A comparison is
@@ -751,7 +928,7 @@ type QueryRequest struct {
 		TotalRows  *bool `json:"total_rows,omitempty"`
 	} `json:"include,omitempty"`
 
-	// Metrics `bounce_rate` and `visit_duration` by `event:page`, as a dimension or in a filter, are of the visits that entered on the page; the other metrics of visits are of all visits that have such an event.
+	// Metrics `bounce_rate` and `visit_duration` by `event:page`, as a dimension or in a filter, are of the visits that entered on the page; the other metrics of visits are of all visits that have such an event. `scroll_depth` (mean over visits of the greatest depth, percent), `time_on_page` (mean of the visits' engaged time, seconds) and `exit_rate` (percent of the page's views with which the visit ended) are of pages, and need `event:page` as a dimension or in a filter.
 	Metrics []QueryRequestMetrics `json:"metrics"`
 
 	// OrderBy `[metric or dimension, "asc"|"desc"]`
@@ -1170,6 +1347,15 @@ type CreateTicketParams struct {
 	Share *ShareQuery `form:"share,omitempty" json:"share,omitempty"`
 }
 
+// PostDashboardParams defines parameters for PostDashboard.
+type PostDashboardParams struct {
+	// Ticket A ticket from `POST /api/v1/tickets`, instead of a key.
+	Ticket *TicketQuery `form:"ticket,omitempty" json:"ticket,omitempty"`
+
+	// Share The secret of a share link (`ncl_…`), instead of a key.
+	Share *ShareQuery `form:"share,omitempty" json:"share,omitempty"`
+}
+
 // PostFunnelParams defines parameters for PostFunnel.
 type PostFunnelParams struct {
 	// Ticket A ticket from `POST /api/v1/tickets`, instead of a key.
@@ -1233,6 +1419,9 @@ type CreateLinkJSONRequestBody = LinkCreate
 // CreateTicketJSONRequestBody defines body for CreateTicket for application/json ContentType.
 type CreateTicketJSONRequestBody = TicketCreate
 
+// PostDashboardJSONRequestBody defines body for PostDashboard for application/json ContentType.
+type PostDashboardJSONRequestBody = DashboardRequest
+
 // PostFunnelJSONRequestBody defines body for PostFunnel for application/json ContentType.
 type PostFunnelJSONRequestBody = FunnelRequest
 
@@ -1247,6 +1436,68 @@ type PostQueryJSONRequestBody = QueryRequest
 
 // PostRetentionJSONRequestBody defines body for PostRetention for application/json ContentType.
 type PostRetentionJSONRequestBody = RetentionRequest
+
+// AsDashboardRequestDateRange0 returns the union data inside the DashboardRequest_DateRange as a DashboardRequestDateRange0
+func (t DashboardRequest_DateRange) AsDashboardRequestDateRange0() (DashboardRequestDateRange0, error) {
+	var body DashboardRequestDateRange0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDashboardRequestDateRange0 overwrites any union data inside the DashboardRequest_DateRange as the provided DashboardRequestDateRange0
+func (t *DashboardRequest_DateRange) FromDashboardRequestDateRange0(v DashboardRequestDateRange0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDashboardRequestDateRange0 performs a merge with any union data inside the DashboardRequest_DateRange, using the provided DashboardRequestDateRange0
+func (t *DashboardRequest_DateRange) MergeDashboardRequestDateRange0(v DashboardRequestDateRange0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsDashboardRequestDateRange1 returns the union data inside the DashboardRequest_DateRange as a DashboardRequestDateRange1
+func (t DashboardRequest_DateRange) AsDashboardRequestDateRange1() (DashboardRequestDateRange1, error) {
+	var body DashboardRequestDateRange1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromDashboardRequestDateRange1 overwrites any union data inside the DashboardRequest_DateRange as the provided DashboardRequestDateRange1
+func (t *DashboardRequest_DateRange) FromDashboardRequestDateRange1(v DashboardRequestDateRange1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeDashboardRequestDateRange1 performs a merge with any union data inside the DashboardRequest_DateRange, using the provided DashboardRequestDateRange1
+func (t *DashboardRequest_DateRange) MergeDashboardRequestDateRange1(v DashboardRequestDateRange1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t DashboardRequest_DateRange) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *DashboardRequest_DateRange) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
 
 // AsQueryRequestDateRange0 returns the union data inside the QueryRequest_DateRange as a QueryRequestDateRange0
 func (t QueryRequest_DateRange) AsQueryRequestDateRange0() (QueryRequestDateRange0, error) {
@@ -1446,6 +1697,9 @@ type ServerInterface interface {
 	// CreateTicket Make a ticket, which opens streams of some sites for a short time
 	// (POST /api/v1/tickets)
 	CreateTicket(c *gin.Context, params CreateTicketParams)
+	// PostDashboard What a page of a dashboard shows, in one answer
+	// (POST /api/v2/dashboard)
+	PostDashboard(c *gin.Context, params PostDashboardParams)
 	// PostFunnel How many visits, or visitors of a day, go through the steps of a funnel
 	// (POST /api/v2/funnel)
 	PostFunnel(c *gin.Context, params PostFunnelParams)
@@ -2159,6 +2413,41 @@ func (siw *ServerInterfaceWrapper) CreateTicket(c *gin.Context) {
 	siw.Handler.CreateTicket(c, params)
 }
 
+// PostDashboard operation middleware
+func (siw *ServerInterfaceWrapper) PostDashboard(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PostDashboardParams
+
+	// ------------- Optional query parameter "ticket" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "ticket", c.Request.URL.Query(), &params.Ticket, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter ticket: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "share" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "share", c.Request.URL.Query(), &params.Share, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter share: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.PostDashboard(c, params)
+}
+
 // PostFunnel operation middleware
 func (siw *ServerInterfaceWrapper) PostFunnel(c *gin.Context) {
 
@@ -2364,6 +2653,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/events", wrapper.StreamEvents)
 	router.GET(options.BaseURL+"/api/v1/stats/realtime/visitors", wrapper.GetRealtimeVisitors)
 	router.POST(options.BaseURL+"/api/v2/query", wrapper.PostQuery)
+	router.POST(options.BaseURL+"/api/v2/dashboard", wrapper.PostDashboard)
 	router.POST(options.BaseURL+"/api/v2/funnel", wrapper.PostFunnel)
 	router.POST(options.BaseURL+"/api/v2/journeys", wrapper.PostJourneys)
 	router.POST(options.BaseURL+"/api/v2/page", wrapper.PostPage)

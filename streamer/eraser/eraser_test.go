@@ -102,16 +102,16 @@ func TestSweep(t *testing.T) {
 		fill(t, db, s, before.Add(-time.Second))
 		fill(t, db, s, before) // of a site that was made again
 	}
-	if got := fmt.Sprint(w.left(t, all), w.left(t, one)); got != "[2 1 1 1 1] [1 0 0 0 0]" {
+	if got := fmt.Sprint(w.left(t, all), w.left(t, one)); got != "[2 1 1 1 1 0 0 0 0 0 0] [1 0 0 0 0 0 0 0 0 0 0]" {
 		t.Fatal(got)
 	}
 	w.sweep(t.Context()) // not due yet
-	if got := fmt.Sprint(w.left(t, all)); got != "[2 1 1 1 1]" {
+	if got := fmt.Sprint(w.left(t, all)); got != "[2 1 1 1 1 0 0 0 0 0 0]" {
 		t.Fatal("swept at once", got)
 	}
 	clear(w.swept) // as a restart does
 	w.sweep(t.Context())
-	if got := fmt.Sprint(w.left(t, all), w.left(t, one)); got != "[0 0 0 0 0] [0 0 0 0 0]" {
+	if got := fmt.Sprint(w.left(t, all), w.left(t, one)); got != "[0 0 0 0 0 0 0 0 0 0 0] [0 0 0 0 0 0 0 0 0 0 0]" {
 		t.Error(got)
 	}
 	var rows uint64
@@ -125,6 +125,68 @@ func TestSweep(t *testing.T) {
 	if copies := w.copies(t.Context(), &erasure.Erasure{Request: all}); len(copies) != 4 ||
 		copies[3].Expires.Sub(before) < 30*24*time.Hour {
 		t.Errorf("%+v", copies)
+	}
+}
+
+// No sealed copy of what is erased stays, and no sealed copy of others goes.
+func TestSealedCopies(t *testing.T) {
+	db := streamertest.ClickHouse(t)
+	before := time.Now().Truncate(time.Second)
+	for _, s := range []string{
+		"INSERT INTO events (site, ts, visitor, path, day) VALUES ('gone', '2026-11-02 10:00:00', 1, '/a', '2026-11-02'), " +
+			"('open', '2026-11-02 10:00:00', 1, '/a', '2026-11-02'), ('open', '2026-11-02 11:00:00', 2, '/b', '2026-11-02'), " +
+			"('open', '2026-11-03 10:00:00', 3, '/b', '2026-11-03')",
+		"INSERT INTO marks SELECT DISTINCT site, day, 1 FROM events",
+		"INSERT INTO seals (site, day, seal, marks) SELECT DISTINCT site, day, 7, 1 FROM events",
+		"INSERT INTO visits (seal, site, day) SELECT 7, site, day FROM events",
+		"INSERT INTO hits (seal, site, day) SELECT 7, site, day FROM events",
+		"INSERT INTO rollups (seal, site, day) SELECT 7, site, day FROM events",
+		"INSERT INTO names SELECT DISTINCT site, 'page', cityHash64(path), path FROM events",
+	} {
+		if err := db.Exec(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	number := func(query string) (n uint64) {
+		if err := db.QueryRow(t.Context(), query).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	erase := func(r erasure.Request) {
+		for _, x := range tables {
+			if where, _ := x.condition(&r); where == "" {
+				continue
+			}
+			if err := x.erase(t.Context(), db, &r); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	marks := number("SELECT sum(n) FROM marks WHERE site = 'open' AND day = '2026-11-02'")
+	erase(erasure.Request{Kind: erasure.Visitor, Site: "open", Visitor: 1, Before: before})
+	for _, table := range []string{"seals", "visits", "hits", "rollups"} {
+		if n := number("SELECT count() FROM " + table + " WHERE site = 'open' AND day = '2026-11-02'"); n != 0 {
+			t.Errorf("%d rows of the visitor's day are in %s", n, table)
+		}
+		if n := number("SELECT count() FROM " + table); n != 2 {
+			t.Errorf("%d rows of others are in %s, want 2", n, table)
+		}
+	}
+	if n := number("SELECT sum(n) FROM marks WHERE site = 'open' AND day = '2026-11-02'"); n != marks+2 {
+		t.Errorf("%d marks, want %d", n, marks+2)
+	}
+	if n := number("SELECT count() FROM names WHERE site = 'open' AND value = '/a'"); n != 0 {
+		t.Error("a string that only the visitor had is in names")
+	}
+	erase(erasure.Request{Kind: erasure.Site, Site: "gone", Before: before})
+	for _, table := range []string{"events", "marks", "seals", "visits", "hits", "rollups", "names"} {
+		if n := number("SELECT count() FROM " + table + " WHERE site = 'gone'"); n != 0 {
+			t.Errorf("%d rows of the site are in %s", n, table)
+		}
+	}
+	if n := number("SELECT count() FROM names WHERE site = 'open' AND value = '/b'"); n != 1 {
+		t.Error("a string of another site is gone")
 	}
 }
 

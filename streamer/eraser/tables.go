@@ -16,11 +16,20 @@ import (
 type table struct {
 	name, time string // time is the column that says when a row's first event was received
 	visitors   bool   // it has the ids of visitors
+	where      string // condition on a site's rows instead of one on time
 }
 
-// tables are all tables with a column `site`.
-var tables = []table{{"events", "ts", true}, {"windows", "second", false}, {"ledger", "minute", false},
-	{"ledger_rollup", "minute", false}, {"expired", "before", false}}
+// ofDays selects the rows of sealed days that an erased site has no events of. A day of a site that was made
+// again is marked instead, see unseal.
+const ofDays = "day <= toDate(fromUnixTimestamp64Milli({before:Int64}, 'UTC')) + 1 AND day NOT IN " +
+	"(SELECT DISTINCT day FROM events WHERE site = {site:String} " +
+	"AND ts >= fromUnixTimestamp64Milli({before:Int64}, 'UTC'))"
+
+// tables are all tables with a column `site`. The marks come after what they are about.
+var tables = []table{{name: "events", time: "ts", visitors: true}, {name: "windows", time: "second"},
+	{name: "ledger", time: "minute"}, {name: "ledger_rollup", time: "minute"}, {name: "expired", time: "before"},
+	{name: "seals", where: ofDays}, {name: "visits", where: ofDays}, {name: "hits", where: ofDays},
+	{name: "rollups", where: ofDays}, {name: "marks", where: ofDays}, {name: "names", where: unused}}
 
 // database is the part of ClickHouse's client that is used here. It is implemented by warehouse.DB.
 type database interface {
@@ -31,7 +40,10 @@ type database interface {
 
 // condition selects the rows of an erasure. It returns "" for a table that holds none.
 func (t table) condition(r *erasure.Request) (where string, args []any) {
-	where = "site = {site:String} AND " + t.time + " < fromUnixTimestamp64Milli({before:Int64}, 'UTC')"
+	where = "site = {site:String} AND " + t.where
+	if t.where == "" {
+		where += t.time + " < fromUnixTimestamp64Milli({before:Int64}, 'UTC')"
+	}
 	args = []any{clickhouse.Named("site", r.Site), clickhouse.Named("before", r.Before.UnixMilli())}
 	switch {
 	case r.Kind == erasure.Site:
@@ -105,4 +117,18 @@ func (t table) remove(ctx context.Context, db database, r *erasure.Request) erro
 		return fmt.Errorf("remove rows of %s: %w", t.name, err)
 	}
 	return nil
+}
+
+// erase removes the rows of an erasure from a table, and what was made of them.
+func (t table) erase(ctx context.Context, db database, r *erasure.Request) error {
+	if t.name != "events" {
+		return t.remove(ctx, db, r)
+	}
+	x, err := touches(ctx, db, r)
+	steps := []func(context.Context, database, *erasure.Request) error{x.mark, x.unseal, t.remove, x.mark,
+		x.forgetNames}
+	for i := 0; err == nil && i < len(steps); i++ {
+		err = steps[i](ctx, db, r)
+	}
+	return err
 }

@@ -218,7 +218,7 @@ func (w *Worker) remove(ctx context.Context, e *erasure.Erasure) (found uint64, 
 		if n > 0 {
 			found += n
 			w.report(ctx, e, func(p *erasure.Progress) { addFound(p, t.name, n) })
-			if err := t.remove(ctx, w.db, &e.Request); err != nil {
+			if err := t.erase(ctx, w.db, &e.Request); err != nil {
 				return found, err
 			}
 		}
@@ -345,7 +345,7 @@ func (w *Worker) sweep(ctx context.Context) {
 		for _, t := range tables {
 			n, err := t.count(ctx, w.db, &e.Request)
 			if err == nil && n > 0 {
-				err = t.remove(ctx, w.db, &e.Request)
+				err = t.erase(ctx, w.db, &e.Request)
 			}
 			if err != nil {
 				if ctx.Err() == nil {

@@ -168,24 +168,9 @@ func (e *Engine) run(ctx context.Context, s Site, q Query) (Response, error) {
 	if p.calendar, err = e.sealed(ctx, p); err != nil {
 		return Response{}, err
 	}
-	stmt, err := p.build()
+	rows, total, err := e.answer(ctx, p)
 	if err != nil {
 		return Response{}, err
-	}
-	rows, total, err := e.rows(ctx, p, stmt)
-	if err != nil {
-		return Response{}, err
-	}
-	if q.Include.TotalRows && len(rows) == 0 && p.Offset > 0 {
-		// The page is past the last row, so no row carries the total.
-		if total, err = e.total(ctx, p); err != nil {
-			return Response{}, err
-		}
-	}
-	if i := slices.Index(p.Metrics, Percentage); i >= 0 {
-		if err := e.percentages(ctx, p, rows, i); err != nil {
-			return Response{}, err
-		}
 	}
 	r := Response{Results: rows, Query: p.echo()}
 	if q.Include.TimeLabels {
@@ -198,6 +183,28 @@ func (e *Engine) run(ctx context.Context, s Site, q Query) (Response, error) {
 		return Response{}, err
 	}
 	return r, nil
+}
+
+// answer returns the rows of a plan, and how many all pages have.
+func (e *Engine) answer(ctx context.Context, p plan) ([]Row, uint64, error) {
+	stmt, err := p.build()
+	if err != nil {
+		return nil, 0, err
+	}
+	rows, total, err := e.rows(ctx, p, stmt)
+	if err != nil {
+		return nil, 0, err
+	}
+	if p.Include.TotalRows && len(rows) == 0 && p.Offset > 0 {
+		// The page is past the last row, so no row carries the total.
+		if total, err = e.total(ctx, p); err != nil {
+			return nil, 0, err
+		}
+	}
+	if i := slices.Index(p.Metrics, Percentage); i >= 0 {
+		err = e.percentages(ctx, p, rows, i)
+	}
+	return rows, total, err
 }
 
 // rows answers the statement of a plan. The total counts the rows of all pages; it is 0 if there are no rows.

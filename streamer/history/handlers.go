@@ -68,6 +68,22 @@ func (h *Handlers) PostQuery(c *gin.Context, _ api.PostQueryParams) {
 	})
 }
 
+// PostDashboard is POST /api/v2/dashboard.
+func (h *Handlers) PostDashboard(c *gin.Context, _ api.PostDashboardParams) {
+	var q DashboardQuery
+	if !api.Decode(c, &q) {
+		return
+	}
+	if q.SiteID == "" {
+		api.Refuse(c, http.StatusBadRequest, "site_id is missing; name a site")
+		return
+	}
+	st, _, err := h.access.Authorize(c, q.SiteID)
+	h.answer(c, err, func() (any, error) {
+		return h.engine.Dashboard(c.Request.Context(), h.access.Principal(c), h.siteOf(st), q)
+	})
+}
+
 // GetLedger is GET /api/v1/sites/{domain}/ledger. It needs a key: what became of a site's beacons is not
 // public.
 func (h *Handlers) GetLedger(c *gin.Context, domain string, p api.GetLedgerParams) {

@@ -165,6 +165,7 @@ type hitsData struct {
 // describe settles the columns of a part.
 func (h *Hits) describe(d *hitsData) error {
 	p := d.partData
+	p.pages = true
 	d.Page = h.builder.term(page, p)
 	for _, c := range h.columns {
 		if d.Columns = append(d.Columns, c); slices.Contains(hitColumns, c) {

@@ -11,11 +11,12 @@ import (
 type source int
 
 const (
-	fromEvents  source = iota // of open days, each by itself
-	fromFold                  // of open days, with their visits
-	fromHits                  // of sealed days
-	fromVisits                // of sealed days
-	fromRollups               // of sealed days
+	fromEvents       source = iota // of open days, each by itself
+	fromFold                       // of open days, with their visits
+	fromFoldedVisits               // of open days
+	fromHits                       // of sealed days
+	fromVisits                     // of sealed days
+	fromRollups                    // of sealed days
 )
 
 // partData is what the templates of parts take.
@@ -30,17 +31,21 @@ type partData struct {
 	Engaged    bool // engagement is asked for
 	Apart      bool
 	Keys       bool // pages are keys
+	Exits      bool // exits are asked for
 
 	class          class
 	source         source
 	moment         string // which time of the rows a time dimension is of
 	hits, ofVisits []string
+	pages, nth     bool // columns that a fold needs
 }
 
 // Entered reports whether a part of the rows is of the visits that entered on a page.
 func (p *partData) Entered() bool { return p.class.entered }
 
 func (p *partData) sealed() bool { return p.source >= fromHits }
+
+func (p *partData) ofVisitRows() bool { return p.source == fromVisits || p.source == fromFoldedVisits }
 
 // hit and visit say that a part needs a column.
 func (p *partData) hit(column string) { p.hits = with(p.hits, column) }
@@ -87,8 +92,11 @@ func (b *builder) parts(c class) (out []string, err error) {
 // openPart returns the part of the days that aren't sealed.
 func (b *builder) openPart(c class) (string, error) {
 	p := &partData{class: c, source: fromFold}
-	if !c.needsVisits() {
+	switch {
+	case !c.needsVisits():
 		p.source = fromEvents
+	case b.answeredByVisits(c):
+		p.source = fromFoldedVisits
 	}
 	b.usesZone = true
 	kind := b.describe(p)
@@ -125,7 +133,8 @@ func (p *partData) fold(where string) (string, error) {
 		return "", err
 	}
 	return hits.Fold{Where: where, Who: "visitor", Day: day, Offset: offset, Hit: p.hits,
-		Visit: p.ofVisits, Engaged: p.Engaged, Strings: true}.SQL()
+		Visit: p.ofVisits, Engaged: p.Engaged, Pages: p.pages, Nth: p.nth, Strings: true,
+		Visits: p.source == fromFoldedVisits}.SQL()
 }
 
 type (
@@ -183,12 +192,15 @@ func (b *builder) describe(p *partData) string {
 	c := p.class
 	once, kind := c.once(b.plan), "flat"
 	singly := !slices.ContainsFunc(c.sums, func(s string) bool { return !slices.Contains(eventSums, s) })
-	p.Parts, p.Apart, p.OfVisits, p.Keys = c.parts, c.apart, p.source == fromVisits, p.sealed()
+	p.Parts, p.Apart, p.OfVisits, p.Keys = c.parts, c.apart, p.ofVisitRows(), p.sealed()
+	p.Exits = slices.Contains(c.sums, "exits")
+	p.nth = once == "nth = 1"
+	p.pages = p.Exits || p.nth
 	p.Engaged = slices.ContainsFunc(c.sums, func(s string) bool { return slices.Contains(engagedSums, s) })
 	switch {
 	case p.source == fromRollups:
 		kind, p.moment = "rollups", "hour"
-	case p.source == fromVisits:
+	case p.OfVisits:
 		p.moment = "visit"
 	case p.source == fromEvents:
 		p.moment, once = "ts", ""
@@ -225,7 +237,7 @@ func (b *builder) conditions(p *partData, kind string) {
 	}
 	if b.cut {
 		switch {
-		case p.source == fromVisits:
+		case p.OfVisits:
 			p.Where = append(p.Where, within("start"))
 		case kind == "flat":
 			p.Where = append(p.Where, within("ts"))

@@ -51,9 +51,9 @@ func (b *builder) term(name string, p *partData) termData {
 		t.Value = "props[{" + b.param(d.Prop) + ":String}]"
 		p.hit("props")
 	case name == page && p.class.entered:
-		t.Value, t.Key = "if(part = 2, entry, page)", p.sealed()
+		t.Value, t.Key, p.pages = "if(part = 2, entry, page)", p.sealed(), true
 	case d.Names == "page":
-		t.Key = p.sealed()
+		t.Key, p.pages = p.sealed(), true
 	case d.Visit:
 		t.Key = p.sealed() && d.Names != ""
 		p.visit(d.Column)

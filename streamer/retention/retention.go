@@ -43,9 +43,14 @@ type table struct {
 	days       int // after which ClickHouse itself has deleted every row; 0: never
 }
 
+// ended is the time at which all events of a sealed day or month are past, on any clocks.
+const ended = "toDateTime(day, 'UTC') + INTERVAL 36 HOUR"
+
 // ClickHouse keeps windows for seven days, and deletes whole days.
 var tables = []table{{"events", "ts", 0}, {"windows", "second", 9}, {"ledger", "minute", 0},
-	{"ledger_rollup", "minute", 0}}
+	{"ledger_rollup", "minute", 0}, {"seals", ended, 0}, {"visits", ended, 0}, {"hits", ended, 0},
+	{"rollups", "toDateTime(if(span = 'month', addMonths(day, 1), day), 'UTC') + INTERVAL 36 HOUR", 0},
+	{"marks", ended, 0}}
 
 // Policy says how many days sites keep their rows.
 type Policy struct {
@@ -237,10 +242,65 @@ func (w *Worker) deleteFrom(ctx context.Context, t table, partition string, grou
 		where, more := g.condition(t, now, i)
 		conditions, args = append(conditions, "("+where+")"), append(args, more...)
 	}
+	days, err := w.markable(ctx, t, strings.Join(conditions, " OR "), args)
+	if err != nil {
+		return err
+	}
+	if err := w.mark(ctx, days); err != nil {
+		return err
+	}
 	query := "ALTER TABLE " + t.name + " DELETE IN PARTITION ID {partition:String} WHERE " +
 		strings.Join(conditions, " OR ") + " SETTINGS mutations_sync = 2"
 	if err := w.db.Exec(ctx, query, args...); err != nil {
 		return fmt.Errorf("delete expired rows of %s: %w", t.name, err)
+	}
+	return w.mark(ctx, days)
+}
+
+// siteDay is a day of a site.
+type siteDay struct {
+	site string
+	day  time.Time
+}
+
+// markable returns the days of which a deletion takes events. They are marked before it and after, so that a
+// seal built in between isn't current.
+func (w *Worker) markable(ctx context.Context, t table, where string, args []any) (days []siteDay, err error) {
+	if t.name != "events" {
+		return nil, nil
+	}
+	rows, err := w.db.Query(ctx, "SELECT DISTINCT site, day FROM events WHERE _partition_id = {partition:String} "+
+		"AND ("+where+")", args...)
+	if err != nil {
+		return nil, fmt.Errorf("find days with expired rows: %w", err)
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err returns the errors of reading
+	for rows.Next() {
+		var d siteDay
+		if err := rows.Scan(&d.site, &d.day); err != nil {
+			return nil, fmt.Errorf("find days with expired rows: %w", err)
+		}
+		days = append(days, d)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("find days with expired rows: %w", err)
+	}
+	return days, nil
+}
+
+// mark makes the seals of days out of date.
+func (w *Worker) mark(ctx context.Context, days []siteDay) error {
+	for part := range slices.Chunk(days, 4*maxSites) {
+		sites, dates := make([]string, len(part)), make([]string, len(part))
+		for i, d := range part {
+			sites[i], dates[i] = d.site, d.day.Format(time.DateOnly)
+		}
+		err := w.db.Exec(ctx, "INSERT INTO marks (site, day, n) SELECT d.1, toDate(d.2), 1 FROM "+
+			"(SELECT arrayJoin(arrayZip({sites:Array(String)}, {days:Array(String)})) AS d)",
+			clickhouse.Named("sites", sites), clickhouse.Named("days", dates))
+		if err != nil {
+			return fmt.Errorf("mark days with expired rows: %w", err)
+		}
 	}
 	return nil
 }

@@ -3,27 +3,27 @@
 -- visits that entered on the page where dim is 'page', and else of all. `views` are the page views of all visits.
 CREATE TABLE IF NOT EXISTS rollups
 (
-    seal UInt64,
-    site LowCardinality(String),
-    segment UInt64,
-    dim LowCardinality(String),
-    span Enum8('hour' = 0, 'day' = 1, 'month' = 2),
-    day Date,
-    hour UInt8,
-    key UInt64,
-    visitors UInt64,
-    visits UInt64,
-    pageviews UInt64,
-    events UInt64,
-    views UInt64,
-    entries UInt64,
-    bounces UInt64,
-    duration_ms UInt64,
-    engaged_ms UInt64,
-    engaged_visits UInt64,
-    scroll_depth UInt64,
-    scrolled_visits UInt64,
-    exits UInt64
+    seal UInt64 CODEC(ZSTD(1)),
+    site LowCardinality(String) CODEC(ZSTD(1)),
+    segment UInt64 CODEC(ZSTD(1)),
+    dim LowCardinality(String) CODEC(ZSTD(1)),
+    span Enum8('hour' = 0, 'day' = 1, 'month' = 2) CODEC(ZSTD(1)),
+    day Date CODEC(ZSTD(1)),
+    hour UInt8 CODEC(ZSTD(1)),
+    key UInt64 CODEC(ZSTD(1)),
+    visitors UInt64 CODEC(ZSTD(1)),
+    visits UInt64 CODEC(ZSTD(1)),
+    pageviews UInt64 CODEC(ZSTD(1)),
+    events UInt64 CODEC(ZSTD(1)),
+    views UInt64 CODEC(ZSTD(1)),
+    entries UInt64 CODEC(ZSTD(1)),
+    bounces UInt64 CODEC(ZSTD(1)),
+    duration_ms UInt64 CODEC(ZSTD(1)),
+    engaged_ms UInt64 CODEC(ZSTD(1)),
+    engaged_visits UInt64 CODEC(ZSTD(1)),
+    scroll_depth UInt64 CODEC(ZSTD(1)),
+    scrolled_visits UInt64 CODEC(ZSTD(1)),
+    exits UInt64 CODEC(ZSTD(1))
 )
 ENGINE = MergeTree
 PARTITION BY seal

@@ -1,10 +1,10 @@
 -- The strings behind the keys of sealed rows: cityHash64 of the value.
 CREATE TABLE IF NOT EXISTS names
 (
-    site LowCardinality(String),
-    dim LowCardinality(String),
-    key UInt64,
-    value String
+    site LowCardinality(String) CODEC(ZSTD(1)),
+    dim LowCardinality(String) CODEC(ZSTD(1)),
+    key UInt64 CODEC(ZSTD(1)),
+    value String CODEC(ZSTD(3))
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (site, dim, key)

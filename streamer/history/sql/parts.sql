@@ -30,8 +30,8 @@ dimensions, the strings of those that are keys, and sums. */ -}}
 {{- define "flat sum" -}}
     {{if eq .Name "pageviews"}}countIf(kind = 'pageview')
     {{- else if eq .Name "events"}}count()
-    {{- else if and (eq .Name "visitors") .Once}}countIf(alone AND {{.Once}}) + uniqExactIf((day, who), NOT alone)
-    {{- else if eq .Name "visitors"}}uniqExact((day, who))
+    {{- else if and (eq .Name "visitors") .Once}}countIf(alone AND {{.Once}}) + uniqExactIf({{template "person" .Keys}}, NOT alone)
+    {{- else if eq .Name "visitors"}}uniqExact({{template "person" .Keys}})
     {{- else if eq .Name "views"}}sumIf(toUInt64(pageviews), {{.Once}})
     {{- else if eq .Name "bounces"}}countIf({{.Once}} AND bounced)
     {{- else if eq .Name "duration_ms"}}sumIf(toUInt64(duration_ms), {{.Once}})
@@ -40,6 +40,10 @@ dimensions, the strings of those that are keys, and sums. */ -}}
     {{- end}}
 {{- end}}
 
+{{- /* The visitors of several days: numbers of sealed days, and the ids of others, which differ by day anyway but for those of
+before days were the sites'. */ -}}
+{{- define "person"}}{{if .}}bitOr(bitShiftLeft(toUInt64(day), 32), toUInt64(who)){{else}}bitXor(who, toUInt64(day) * 11400714819323198485){{end}}{{end}}
+
 {{- /* The visit ended on the page of the event; a page without a name is that of its label. */ -}}
 {{- define "exits" -}}
     pageviews > 0 AND (page = exit OR page IN {{template "no page" .}} AND exit IN {{template "no page" .}})
@@ -47,7 +51,7 @@ dimensions, the strings of those that are keys, and sums. */ -}}
 {{- define "no page"}}{{if .}}(cityHash64(''), cityHash64('(not set)')){{else}}('', '(not set)'){{end}}{{end}}
 
 {{- define "sum of visits" -}}
-    {{if eq .Name "visitors"}}countIf(alone) + uniqExactIf((day, who), NOT alone)
+    {{if eq .Name "visitors"}}countIf(alone) + uniqExactIf({{template "person" .Keys}}, NOT alone)
     {{- else if eq .Name "pageviews"}}sum(toUInt64(pageviews))
     {{- else if eq .Name "views"}}sum(toUInt64(pageviews))
     {{- else if eq .Name "events"}}sum(toUInt64(events))
@@ -90,7 +94,9 @@ is no row. */ -}}
             max(scroll_depth) AS row_depth,
             sum(toUInt64(engaged_ms)) AS row_engaged_ms,
         {{- end}}
+        {{- if .Exits}}
             max({{template "exits" .Keys}}) AS row_exits,
+        {{- end}}
             toUInt64(any(pageviews)) AS visit_views,
             toUInt64(any(duration_ms)) AS visit_ms,
             any(bounced) AS visit_bounced
@@ -107,7 +113,7 @@ is no row. */ -}}
 {{- end}}
 
 {{- define "row sum" -}}
-    {{if eq .Name "visitors"}}uniqExactIf((day, who), row_events > 0)
+    {{if eq .Name "visitors"}}uniqExactIf({{template "person" .Keys}}, row_events > 0)
     {{- else if eq .Name "pageviews"}}sum(row_pageviews)
     {{- else if eq .Name "events"}}sum(row_events)
     {{- else if eq .Name "visits"}}countIf(begins)

@@ -16,7 +16,7 @@ ClickHouse would read all granules of the site in a month. */ -}}
 {{- define "run" -}}
     toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({ {{- .From}}:Int64}, 'UTC')) AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({ {{- .To}}:Int64} - 1, 'UTC'))
     {{- /* the time itself */}} AND ts >= fromUnixTimestamp64Milli({ {{- .From}}:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({ {{- .To}}:Int64}, 'UTC')
-    {{- /* by the site's clocks when ingest received them */}} AND {{template "local day"}} >= { {{- .First}}:Date} AND {{template "local day"}} <= { {{- .Last}}:Date}
+    {{- /* by the site's clocks when ingest received them */}} AND (events.utc_offset = -1 OR events.day >= { {{- .First}}:Date} AND events.day <= { {{- .Last}}:Date})
 {{- end}}
 
 {{- /* Page views and custom events, where nothing of their visits is asked. */ -}}

@@ -22,7 +22,7 @@ FROM
 
     SELECT
         r0 AS d0,
-        uniqExactIf((day, who), row_events > 0) AS s_visitors,
+        uniqExactIf(bitXor(who, toUInt64(day) * 11400714819323198485), row_events > 0) AS s_visitors,
         countIf(begins) AS s_visits,
         countIf(entered) AS s_entries,
         countIf(entered AND visit_bounced) AS s_bounces,
@@ -38,7 +38,6 @@ FROM
             part = 2 AS entered,
             countIf(kind = 'pageview' AND part = 0) AS row_pageviews,
             countIf(part = 0) AS row_events,
-            max(pageviews > 0 AND (page = exit OR page IN ('', '(not set)') AND exit IN ('', '(not set)'))) AS row_exits,
             toUInt64(any(pageviews)) AS visit_views,
             toUInt64(any(duration_ms)) AS visit_ms,
             any(bounced) AS visit_bounced
@@ -53,7 +52,7 @@ WITH
             visitor,
             arraySort(e -> (e.ts, e.koff, e.kidx), groupArray(tuple(ts, koff, kidx, if(events.utc_offset = -1, toInt32(transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)})), events.utc_offset) AS utc_offset, kind, interactive, path, country))) AS all
         FROM events FINAL
-        WHERE site = {site:String} AND (toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({open0:Int64}, 'UTC')) AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({open0_end:Int64} - 1, 'UTC')) AND ts >= fromUnixTimestamp64Milli({open0:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({open0_end:Int64}, 'UTC') AND if(events.utc_offset = -1, toDate(toDateTime(toInt64(toUnixTimestamp(events.ts)) + transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), events.day) >= {open0_day:Date} AND if(events.utc_offset = -1, toDate(toDateTime(toInt64(toUnixTimestamp(events.ts)) + transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), events.day) <= {open0_last_day:Date})
+        WHERE site = {site:String} AND (toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({open0:Int64}, 'UTC')) AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({open0_end:Int64} - 1, 'UTC')) AND ts >= fromUnixTimestamp64Milli({open0:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({open0_end:Int64}, 'UTC') AND (events.utc_offset = -1 OR events.day >= {open0_day:Date} AND events.day <= {open0_last_day:Date}))
         GROUP BY site, day, visitor
     ),
     chains AS
@@ -77,8 +76,7 @@ WITH
             visit,
             length(chains) = 1 AS alone,
             chain[-1].ts AS last,
-            arrayFilter(g -> g[1].kind != 'engagement', arraySplit(e -> e.kind != 'engagement', chain)) AS groups,
-            arrayMap(g -> g[1], groups) AS counted,
+            arrayFilter(e -> e.kind != 'engagement', chain) AS counted,
             arrayFilter(e -> e.kind = 'pageview', counted) AS views,
             counted[1] AS f
         FROM chains
@@ -91,23 +89,21 @@ SELECT
     toUInt16(least(visit, 65535)) AS visit,
     alone,
     toUInt32(n) AS n,
-    toUInt32(nth) AS nth,
     e.ts AS ts,
     e.utc_offset AS utc_offset,
     e.kind AS kind,
     e.path AS page,
     f.country AS country,
+    if(empty(views), '', views[1].path) AS entry,
+    if(empty(views), '', views[-1].path) AS exit,
     f.ts AS start,
     toUInt32(length(views)) AS pageviews,
     toUInt32(least(4294967295, toUnixTimestamp64Milli(last) - toUnixTimestamp64Milli(f.ts))) AS duration_ms,
-    length(views) <= 1 AND NOT arrayExists(e -> e.kind = 'custom' AND e.interactive, counted) AS bounced,
-    if(empty(views), '', views[1].path) AS entry,
-    if(empty(views), '', views[-1].path) AS exit
+    length(views) <= 1 AND NOT arrayExists(e -> e.kind = 'custom' AND e.interactive, counted) AS bounced
 FROM visits
 ARRAY JOIN
     counted AS e,
-    arrayEnumerate(counted) AS n,
-    arrayEnumerateUniq(arrayMap(e -> if(e.path = '', '(not set)', e.path), counted)) AS nth
+    arrayEnumerate(counted) AS n
 )
         ARRAY JOIN [0, 1, 2] AS part
     WHERE arrayExists(v -> position(if(if(part = 2, entry, page) = '', '(not set)', if(part = 2, entry, page)), v) > 0, {p0:Array(String)})

@@ -19,7 +19,7 @@ FROM
 (
 
     SELECT
-        uniqExactIf((day, who), row_events > 0) AS s_visitors,
+        uniqExactIf(bitXor(who, toUInt64(day) * 11400714819323198485), row_events > 0) AS s_visitors,
         countIf(begins) AS s_visits,
         countIf(NOT entered) AS s_rows
     FROM
@@ -32,7 +32,6 @@ FROM
             false AS entered,
             countIf(kind = 'pageview') AS row_pageviews,
             count() AS row_events,
-            max(pageviews > 0 AND (page = exit OR page IN ('', '(not set)') AND exit IN ('', '(not set)'))) AS row_exits,
             toUInt64(any(pageviews)) AS visit_views,
             toUInt64(any(duration_ms)) AS visit_ms,
             any(bounced) AS visit_bounced
@@ -45,9 +44,9 @@ WITH
             site,
             if(events.utc_offset = -1, toDate(toDateTime(toInt64(toUnixTimestamp(events.ts)) + transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), events.day) AS day,
             visitor,
-            arraySort(e -> (e.ts, e.koff, e.kidx), groupArray(tuple(ts, koff, kidx, if(events.utc_offset = -1, toInt32(transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)})), events.utc_offset) AS utc_offset, kind, interactive, path))) AS all
+            arraySort(e -> (e.ts, e.koff, e.kidx), groupArray(tuple(ts, koff, kidx, if(events.utc_offset = -1, toInt32(transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)})), events.utc_offset) AS utc_offset, kind, interactive))) AS all
         FROM events FINAL
-        WHERE site = {site:String} AND (toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({open0:Int64}, 'UTC')) AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({open0_end:Int64} - 1, 'UTC')) AND ts >= fromUnixTimestamp64Milli({open0:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({open0_end:Int64}, 'UTC') AND if(events.utc_offset = -1, toDate(toDateTime(toInt64(toUnixTimestamp(events.ts)) + transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), events.day) >= {open0_day:Date} AND if(events.utc_offset = -1, toDate(toDateTime(toInt64(toUnixTimestamp(events.ts)) + transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), events.day) <= {open0_last_day:Date})
+        WHERE site = {site:String} AND (toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({open0:Int64}, 'UTC')) AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({open0_end:Int64} - 1, 'UTC')) AND ts >= fromUnixTimestamp64Milli({open0:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({open0_end:Int64}, 'UTC') AND (events.utc_offset = -1 OR events.day >= {open0_day:Date} AND events.day <= {open0_last_day:Date}))
         GROUP BY site, day, visitor
     ),
     chains AS
@@ -71,8 +70,7 @@ WITH
             visit,
             length(chains) = 1 AS alone,
             chain[-1].ts AS last,
-            arrayFilter(g -> g[1].kind != 'engagement', arraySplit(e -> e.kind != 'engagement', chain)) AS groups,
-            arrayMap(g -> g[1], groups) AS counted,
+            arrayFilter(e -> e.kind != 'engagement', chain) AS counted,
             arrayFilter(e -> e.kind = 'pageview', counted) AS views,
             counted[1] AS f
         FROM chains
@@ -85,22 +83,17 @@ SELECT
     toUInt16(least(visit, 65535)) AS visit,
     alone,
     toUInt32(n) AS n,
-    toUInt32(nth) AS nth,
     e.ts AS ts,
     e.utc_offset AS utc_offset,
     e.kind AS kind,
-    e.path AS page,
     f.ts AS start,
     toUInt32(length(views)) AS pageviews,
     toUInt32(least(4294967295, toUnixTimestamp64Milli(last) - toUnixTimestamp64Milli(f.ts))) AS duration_ms,
-    length(views) <= 1 AND NOT arrayExists(e -> e.kind = 'custom' AND e.interactive, counted) AS bounced,
-    if(empty(views), '', views[1].path) AS entry,
-    if(empty(views), '', views[-1].path) AS exit
+    length(views) <= 1 AND NOT arrayExists(e -> e.kind = 'custom' AND e.interactive, counted) AS bounced
 FROM visits
 ARRAY JOIN
     counted AS e,
-    arrayEnumerate(counted) AS n,
-    arrayEnumerateUniq(arrayMap(e -> if(e.path = '', '(not set)', e.path), counted)) AS nth
+    arrayEnumerate(counted) AS n
 )
     WHERE ts >= fromUnixTimestamp64Milli({from:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({to:Int64}, 'UTC') AND NOT (ts >= fromUnixTimestamp64Milli({hole0:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({hole0_end:Int64}, 'UTC'))
         GROUP BY day, who, visit, begins, entered

@@ -33,7 +33,7 @@ WITH
             visitor,
             arraySort(e -> (e.ts, e.koff, e.kidx), groupArray(tuple(ts, koff, kidx, if(events.utc_offset = -1, toInt32(transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)})), events.utc_offset) AS utc_offset, kind, interactive, path, props, source))) AS all
         FROM events FINAL
-        WHERE site = {site:String} AND (toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({open0:Int64}, 'UTC')) AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({open0_end:Int64} - 1, 'UTC')) AND ts >= fromUnixTimestamp64Milli({open0:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({open0_end:Int64}, 'UTC') AND if(events.utc_offset = -1, toDate(toDateTime(toInt64(toUnixTimestamp(events.ts)) + transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), events.day) >= {open0_day:Date} AND if(events.utc_offset = -1, toDate(toDateTime(toInt64(toUnixTimestamp(events.ts)) + transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), events.day) <= {open0_last_day:Date})
+        WHERE site = {site:String} AND (toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({open0:Int64}, 'UTC')) AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({open0_end:Int64} - 1, 'UTC')) AND ts >= fromUnixTimestamp64Milli({open0:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({open0_end:Int64}, 'UTC') AND (events.utc_offset = -1 OR events.day >= {open0_day:Date} AND events.day <= {open0_last_day:Date}))
         GROUP BY site, day, visitor
     ),
     chains AS
@@ -57,8 +57,7 @@ WITH
             visit,
             length(chains) = 1 AS alone,
             chain[-1].ts AS last,
-            arrayFilter(g -> g[1].kind != 'engagement', arraySplit(e -> e.kind != 'engagement', chain)) AS groups,
-            arrayMap(g -> g[1], groups) AS counted,
+            arrayFilter(e -> e.kind != 'engagement', chain) AS counted,
             arrayFilter(e -> e.kind = 'pageview', counted) AS views,
             counted[1] AS f
         FROM chains
@@ -71,24 +70,22 @@ SELECT
     toUInt16(least(visit, 65535)) AS visit,
     alone,
     toUInt32(n) AS n,
-    toUInt32(nth) AS nth,
     e.ts AS ts,
     e.utc_offset AS utc_offset,
     e.kind AS kind,
     e.path AS page,
     e.props AS props,
     f.source AS source,
+    if(empty(views), '', views[1].path) AS entry,
+    if(empty(views), '', views[-1].path) AS exit,
     f.ts AS start,
     toUInt32(length(views)) AS pageviews,
     toUInt32(least(4294967295, toUnixTimestamp64Milli(last) - toUnixTimestamp64Milli(f.ts))) AS duration_ms,
-    length(views) <= 1 AND NOT arrayExists(e -> e.kind = 'custom' AND e.interactive, counted) AS bounced,
-    if(empty(views), '', views[1].path) AS entry,
-    if(empty(views), '', views[-1].path) AS exit
+    length(views) <= 1 AND NOT arrayExists(e -> e.kind = 'custom' AND e.interactive, counted) AS bounced
 FROM visits
 ARRAY JOIN
     counted AS e,
-    arrayEnumerate(counted) AS n,
-    arrayEnumerateUniq(arrayMap(e -> if(e.path = '', '(not set)', e.path), counted)) AS nth
+    arrayEnumerate(counted) AS n
 )
     WHERE if(source = '', 'Direct / None', source) IN {p1:Array(String)}
         AND if(page = '', '(not set)', page) IN {p2:Array(String)}

@@ -24,14 +24,14 @@ FROM
 (
 
     SELECT
-        countIf(alone AND n = 1) + uniqExactIf((day, who), NOT alone) AS s_visitors,
-        countIf(n = 1) AS s_visits,
-        countIf(kind = 'pageview') AS s_pageviews,
-        count() AS s_events,
-        sumIf(toUInt64(pageviews), n = 1) AS s_views,
-        countIf(n = 1) AS s_entries,
-        countIf(n = 1 AND bounced) AS s_bounces,
-        sumIf(toUInt64(duration_ms), n = 1) AS s_duration_ms,
+        countIf(alone) + uniqExactIf(bitXor(who, toUInt64(day) * 11400714819323198485), NOT alone) AS s_visitors,
+        count() AS s_visits,
+        sum(toUInt64(pageviews)) AS s_pageviews,
+        sum(toUInt64(events)) AS s_events,
+        sum(toUInt64(pageviews)) AS s_views,
+        count() AS s_entries,
+        countIf(bounced) AS s_bounces,
+        sum(toUInt64(duration_ms)) AS s_duration_ms,
         count() AS s_rows
     FROM 
 (
@@ -42,9 +42,9 @@ WITH
             site,
             if(events.utc_offset = -1, toDate(toDateTime(toInt64(toUnixTimestamp(events.ts)) + transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), events.day) AS day,
             visitor,
-            arraySort(e -> (e.ts, e.koff, e.kidx), groupArray(tuple(ts, koff, kidx, if(events.utc_offset = -1, toInt32(transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)})), events.utc_offset) AS utc_offset, kind, interactive, path))) AS all
+            arraySort(e -> (e.ts, e.koff, e.kidx), groupArray(tuple(ts, koff, kidx, if(events.utc_offset = -1, toInt32(transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)})), events.utc_offset) AS utc_offset, kind, interactive))) AS all
         FROM events FINAL
-        WHERE site = {site:String} AND (toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({open0:Int64}, 'UTC')) AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({open0_end:Int64} - 1, 'UTC')) AND ts >= fromUnixTimestamp64Milli({open0:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({open0_end:Int64}, 'UTC') AND if(events.utc_offset = -1, toDate(toDateTime(toInt64(toUnixTimestamp(events.ts)) + transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), events.day) >= {open0_day:Date} AND if(events.utc_offset = -1, toDate(toDateTime(toInt64(toUnixTimestamp(events.ts)) + transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), events.day) <= {open0_last_day:Date})
+        WHERE site = {site:String} AND (toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({open0:Int64}, 'UTC')) AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({open0_end:Int64} - 1, 'UTC')) AND ts >= fromUnixTimestamp64Milli({open0:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({open0_end:Int64}, 'UTC') AND (events.utc_offset = -1 OR events.day >= {open0_day:Date} AND events.day <= {open0_last_day:Date}))
         GROUP BY site, day, visitor
     ),
     chains AS
@@ -68,8 +68,7 @@ WITH
             visit,
             length(chains) = 1 AS alone,
             chain[-1].ts AS last,
-            arrayFilter(g -> g[1].kind != 'engagement', arraySplit(e -> e.kind != 'engagement', chain)) AS groups,
-            arrayMap(g -> g[1], groups) AS counted,
+            arrayFilter(e -> e.kind != 'engagement', chain) AS counted,
             arrayFilter(e -> e.kind = 'pageview', counted) AS views,
             counted[1] AS f
         FROM chains
@@ -81,23 +80,13 @@ SELECT
     visitor AS who,
     toUInt16(least(visit, 65535)) AS visit,
     alone,
-    toUInt32(n) AS n,
-    toUInt32(nth) AS nth,
-    e.ts AS ts,
-    e.utc_offset AS utc_offset,
-    e.kind AS kind,
-    e.path AS page,
+    f.utc_offset AS utc_offset,
+    toUInt32(length(counted)) AS events,
     f.ts AS start,
     toUInt32(length(views)) AS pageviews,
     toUInt32(least(4294967295, toUnixTimestamp64Milli(last) - toUnixTimestamp64Milli(f.ts))) AS duration_ms,
-    length(views) <= 1 AND NOT arrayExists(e -> e.kind = 'custom' AND e.interactive, counted) AS bounced,
-    if(empty(views), '', views[1].path) AS entry,
-    if(empty(views), '', views[-1].path) AS exit
+    length(views) <= 1 AND NOT arrayExists(e -> e.kind = 'custom' AND e.interactive, counted) AS bounced
 FROM visits
-ARRAY JOIN
-    counted AS e,
-    arrayEnumerate(counted) AS n,
-    arrayEnumerateUniq(arrayMap(e -> if(e.path = '', '(not set)', e.path), counted)) AS nth
 )
 )
 ORDER BY visitors DESC

@@ -1,0 +1,1 @@
+INSERT INTO seals (site, day, seal, marks, rules, events, digest, rolled, monthly, version)

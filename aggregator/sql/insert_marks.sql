@@ -1,0 +1,1 @@
+INSERT INTO marks (site, day, n)
