@@ -79,12 +79,15 @@ func TestOrigins(t *testing.T) {
 		row.v.origin = row.origin
 		for _, route := range []string{
 			"GET /api/v1/stats/realtime/visitors?site_id=" + row.site, "GET /api/events?site=" + row.site,
-			"POST /api/v2/query",
+			"POST /api/v2/query", "POST /api/v2/retention",
 		} {
 			method, path, _ := strings.Cut(route, " ")
 			want, body := row.status, ""
 			if method == "POST" {
 				body = `{"site_id":"` + row.site + `","metrics":["visitors"],"date_range":"day"}`
+				if path == "/api/v2/retention" {
+					body = `{"site_id":"` + row.site + `","date_range":"day"}`
+				}
 				if want == 200 {
 					want = 503 // there is no ClickHouse here
 				}
@@ -107,6 +110,7 @@ func TestOrigins(t *testing.T) {
 		"/api/events", "/api/events?site=own.example.com", "/api/events?site=open.example.com",
 		"/api/events?site=nobody.example", "/api/v1/stats/realtime/visitors?site_id=listed.example.com",
 		"/api/v1/stats/realtime/visitors?site_id=nobody.example", "/api/v2/query",
+		"/api/v2/funnel", "/api/v2/journeys", "/api/v2/page", "/api/v2/retention",
 	} {
 		for _, origin := range []string{"", "null", "https://own.example.com", "https://app.example.net",
 			"https://evil.example"} {

@@ -24,6 +24,7 @@ import (
 	"nowcast/streamer/admin"
 	"nowcast/streamer/api"
 	"nowcast/streamer/backfill"
+	"nowcast/streamer/behaviour"
 	"nowcast/streamer/board"
 	"nowcast/streamer/eraser"
 	"nowcast/streamer/history"
@@ -73,17 +74,19 @@ type handlers struct {
 	*accessHandlers
 	*adminHandlers
 	*historyHandlers
+	*behaviourHandlers
 	*eraserHandlers
 	*importHandlers
 	*live.Server
 }
 
 type (
-	accessHandlers  = access.Handlers
-	adminHandlers   = admin.Handlers
-	historyHandlers = history.Handlers
-	eraserHandlers  = eraser.Handlers
-	importHandlers  = importer.Handlers
+	accessHandlers    = access.Handlers
+	adminHandlers     = admin.Handlers
+	historyHandlers   = history.Handlers
+	behaviourHandlers = behaviour.Handlers
+	eraserHandlers    = eraser.Handlers
+	importHandlers    = importer.Handlers
 )
 
 var _ api.ServerInterface = handlers{}
@@ -133,6 +136,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 		access.NewHandlers(control, cfg.Version, s.fail),
 		admin.New(d.Sites, control, erasing, history.CheckFilters, s.fail),
 		history.NewHandlers(engine, s.live, control, s.fail),
+		behaviour.NewHandlers(engine, control, s.fail),
 		erasing,
 		importing,
 		s.live,

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"nowcast/internal/backfill"
+	"nowcast/internal/past"
 )
 
 // historyFlags are those of `nowcast load --history`.
@@ -39,13 +39,13 @@ func (m *months) UnmarshalText(b []byte) error {
 }
 
 // config returns what is written, and where the sites' days begin.
-func (f *historyFlags) config(sites []string, seed uint64) (backfill.Config, error) {
+func (f *historyFlags) config(sites []string, seed uint64) (past.Config, error) {
 	zone, err := time.LoadLocation(f.Timezone)
 	if err != nil || f.Timezone == "Local" {
-		return backfill.Config{}, fmt.Errorf("%s is no time zone; give an IANA name "+
+		return past.Config{}, fmt.Errorf("%s is no time zone; give an IANA name "+
 			"such as Europe/Berlin", f.Timezone)
 	}
-	c := backfill.Config{Sites: sites, Zone: zone, Until: time.Now(), Months: int(f.History),
+	c := past.Config{Sites: sites, Zone: zone, Until: time.Now(), Months: int(f.History),
 		Events: f.Events, Seed: seed}
 	return c, errors.Join(c.Validate(), f.checkClickhouse())
 }
@@ -58,7 +58,7 @@ func (f *historyFlags) checkClickhouse() error {
 }
 
 // run writes the past.
-func (f *historyFlags) run(ctx context.Context, std *stdio, log *slog.Logger, cfg backfill.Config) error {
+func (f *historyFlags) run(ctx context.Context, std *stdio, log *slog.Logger, cfg past.Config) error {
 	const noKafka = "none" // none is used
 	ends, err := endpointsOf(f.DataDir, []string{noKafka}, f.Clickhouse)
 	if err != nil {
@@ -82,7 +82,7 @@ func (f *historyFlags) run(ctx context.Context, std *stdio, log *slog.Logger, cf
 			fmt.Fprintf(std.err, "%.0f %% of %d events\n", 100*done, cfg.Events)
 		}
 	}
-	if err := backfill.Run(ctx, db, cfg); err != nil {
+	if err := past.Run(ctx, db, cfg); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(std.out, "Wrote about %d events of %d months to %s.\n", cfg.Events, cfg.Months,

@@ -201,6 +201,89 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v2/funnel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * How many visits, or visitors of a day, go through the steps of a funnel
+         * @description A unit is a visit, or with `"scope": "day"` all that a visitor does on one day of the site. A visitor's id is valid for one day, so
+         *     that no unit is longer. The count of a step is that of the units which have reached it: the first hit that fits step 1, behind it
+         *     the first that fits step 2, and so on. A hit, which is a page view or a custom event, fits one step at most. With `"strict": true`
+         *     the hit of each step directly follows that of the step before; of several such runs the longest counts, and of these the first.
+         */
+        post: operations["postFunnel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v2/journeys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What visits view directly before or after a page, or which paths they take
+         * @description Journeys are made of the page views of a visit, in order, where consecutive views of the same page are one. With `page` the rows are
+         *     the pages directly before or after it, and entries or exits, where there is none in the visit. With `paths` they are the paths of so
+         *     many pages one after another; `page` and `direction` then choose those that begin (`after`) or end (`before`) on the page.
+         */
+        post: operations["postJourneys"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v2/page": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The details of a page */
+        post: operations["postPage"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v2/retention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * How often visitors visit on a day, and in which periods users return
+         * @description A visitor's id is valid for one day of the site, so nothing is known of a visitor across days. Only events with a `user`, which the
+         *     site itself sends, tell that someone has returned; `cohorts` is null where no visit of the range has one. Ids of users are in no answer.
+         */
+        post: operations["postRetention"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/session": {
         parameters: {
             query?: never;
@@ -1350,6 +1433,223 @@ export interface components {
             query: {
                 [key: string]: unknown;
             };
+        };
+        /** @description Questions about what people do count whole visits that began in the range. Names and dates as in `POST /api/v2/query`. */
+        VisitRange: string | string[];
+        /**
+         * @description Filters as in `POST /api/v2/query`. They choose visits: a visit passes when one of its page views or custom events passes all of
+         *     them, and then counts whole.
+         */
+        VisitFilters: unknown[];
+        /** @description A page. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash. */
+        PagePattern: string;
+        FunnelRequest: {
+            site_id: string;
+            date_range: components["schemas"]["VisitRange"];
+            filters?: components["schemas"]["VisitFilters"];
+            /** @description Each has either `page`, which page views fit, or `event`, the name of a custom event. */
+            steps: {
+                page?: components["schemas"]["PagePattern"];
+                event?: string;
+                /** @description Filters as in `POST /api/v2/query` that the page view or event itself has to pass. */
+                filters?: unknown[];
+            }[];
+            /**
+             * @default visit
+             * @enum {string}
+             */
+            scope: "visit" | "day";
+            /**
+             * @description The hit of each step directly follows that of the step before.
+             * @default false
+             */
+            strict: boolean;
+            /** @description An `event:` or `visit:` dimension. A unit counts under the value of the hit that is its step 1. */
+            breakdown?: string;
+            /**
+             * @description Values of the breakdown.
+             * @default 10
+             */
+            limit: number;
+        };
+        FunnelStepCounts: {
+            /** @description Units that reach the step. */
+            count: number;
+            /** @description Percent of the units that reach step 1, two decimals; null: none does. */
+            rate: number | null;
+            /** @description Percent of the units that reach the step before; null for step 1, or if none does. */
+            rate_of_previous: number | null;
+            /** @description Units that reach this step but not the next one; null for the last step. */
+            dropped: number | null;
+            /** @description Time since the step before, of the units that reach this one. Quantiles are interpolated linearly. Null for step 1, or if no unit does. */
+            seconds: null | {
+                median: number;
+                p90: number;
+            };
+        };
+        FunnelCounts: {
+            /** @description Percent of the units of step 1 that reach the last step; null: none reaches step 1. */
+            conversion_rate: number | null;
+            steps: components["schemas"]["FunnelStepCounts"][];
+        };
+        FunnelResponse: components["schemas"]["FunnelCounts"] & {
+            /** @enum {string} */
+            unit: "visits" | "visitor_days";
+            /** @description The values with the most units at step 1. Their counts add up to the whole funnel where no value is left out. */
+            breakdown?: (components["schemas"]["FunnelCounts"] & {
+                value: string;
+            })[];
+            /** @description Of the breakdown, with those left out. */
+            total_values?: number;
+            meta: components["schemas"]["VisitMeta"];
+            query: components["schemas"]["VisitQuery"];
+        };
+        VisitMeta: {
+            /** @description What to know about the numbers, as in `POST /api/v2/query`. */
+            warnings?: {
+                code: string;
+                warning: string;
+            }[];
+        };
+        VisitQuery: {
+            site_id: string;
+            /** @description The first and the last second. */
+            date_range: string[];
+        };
+        JourneysRequest: {
+            site_id: string;
+            date_range: components["schemas"]["VisitRange"];
+            filters?: components["schemas"]["VisitFilters"];
+            page?: components["schemas"]["PagePattern"];
+            /**
+             * @default after
+             * @enum {string}
+             */
+            direction: "before" | "after";
+            /** @description Pages of a path. */
+            paths?: number;
+            /** @default 10 */
+            limit: number;
+        };
+        Neighbour: {
+            /**
+             * @description `entry`: nothing is before it in the visit; `exit`: nothing is after it.
+             * @enum {string}
+             */
+            kind: "page" | "entry" | "exit";
+            /** @description Null for an entry or exit. */
+            page: string | null;
+            /** @description How often. */
+            count: number;
+            visits: number;
+            /** @description Percent of all times that the page is viewed, two decimals. */
+            share: number;
+        };
+        Path: {
+            pages: string[];
+            /** @description How often the path is taken. */
+            count: number;
+            /** @description Visits that take it at least once. */
+            visits: number;
+            /** @description Percent of all visits that take such a path, two decimals. */
+            share: number;
+        };
+        JourneysResponse: {
+            /** @description How often the page is viewed, or how many paths are taken, in all. */
+            count: number;
+            /** @description Visits in which that happens. */
+            visits: number;
+            /** @description With the highest counts first; without `paths`. */
+            neighbours?: components["schemas"]["Neighbour"][];
+            /** @description With the most visits first; with `paths`. */
+            paths?: components["schemas"]["Path"][];
+            /** @description With those left out. */
+            total_rows: number;
+            meta: components["schemas"]["VisitMeta"];
+            query: components["schemas"]["VisitQuery"];
+        };
+        PageRequest: {
+            site_id: string;
+            date_range: components["schemas"]["VisitRange"];
+            filters?: components["schemas"]["VisitFilters"];
+            page: components["schemas"]["PagePattern"];
+            /**
+             * @description Rows of each list.
+             * @default 10
+             */
+            limit: number;
+        };
+        ValueCount: {
+            value: string;
+            visits: number;
+        };
+        PageResponse: {
+            /** @description Who view the page, each once a day. */
+            visitors: number;
+            visits: number;
+            pageviews: number;
+            /** @description Visits whose first page it is. */
+            entries: number;
+            /** @description Visits whose last page it is. */
+            exits: number;
+            /** @description Whole percent of the visits that enter there; null: none does. */
+            bounce_rate: number | null;
+            /** @description Mean of the engaged seconds of visits on the page, one decimal; null: none is known. */
+            time_on_page: number | null;
+            /** @description Mean of the deepest scroll of visits on the page, in whole percent; null: none is known. */
+            scroll_depth: number | null;
+            before: components["schemas"]["Neighbour"][];
+            after: components["schemas"]["Neighbour"][];
+            sources: components["schemas"]["ValueCount"][];
+            countries: components["schemas"]["ValueCount"][];
+            /** @description Custom events that happen on the page. */
+            events: {
+                name: string;
+                count: number;
+                visits: number;
+            }[];
+            meta: components["schemas"]["VisitMeta"];
+            query: components["schemas"]["VisitQuery"];
+        };
+        RetentionRequest: {
+            site_id: string;
+            date_range: components["schemas"]["VisitRange"];
+            filters?: components["schemas"]["VisitFilters"];
+            /**
+             * @description Of the cohorts; a range has at most 92 days, 106 weeks or 120 months.
+             * @default week
+             * @enum {string}
+             */
+            period: "day" | "week" | "month";
+        };
+        RetentionResponse: {
+            /** @description Visitors, each once a day. */
+            visitor_days: number;
+            visits: number;
+            /** @description Two decimals; null: there is no visit. */
+            visits_per_visitor_day: number | null;
+            /** @description How many visitors of a day have 1, 2, 3, and 4 or more visits on it. */
+            visits_a_day: {
+                /** @enum {string} */
+                visits: "1" | "2" | "3" | "4+";
+                visitor_days: number;
+                /** @description Percent, two decimals; null: there is no visit. */
+                share: number | null;
+            }[];
+            /** @description Null where no visit of the range has a user. */
+            cohorts: null | components["schemas"]["Cohort"][];
+            meta: components["schemas"]["VisitMeta"];
+            query: components["schemas"]["VisitQuery"];
+        };
+        Cohort: {
+            /**
+             * Format: date
+             * @description First day of the period in which the users' first visit of the range is. Weeks begin on Monday.
+             */
+            period: string;
+            users: number;
+            /** @description Users of the cohort with a visit in the period itself and in each later one of the range, up to the last that has begun. */
+            returned: number[];
         };
         Outcomes: {
             /** @description Beacons in the log, one for each site, also if the client got no response or a 503. Sum of the others. */
@@ -2511,6 +2811,150 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DashboardResponse"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["TooLarge"];
+            429: components["responses"]["Busy"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    postFunnel: {
+        parameters: {
+            query?: {
+                /** @description A ticket from `POST /api/v1/tickets`, instead of a key. */
+                ticket?: components["parameters"]["TicketQuery"];
+                /** @description The secret of a share link (`ncl_…`), instead of a key. */
+                share?: components["parameters"]["ShareQuery"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FunnelRequest"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FunnelResponse"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["TooLarge"];
+            429: components["responses"]["Busy"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    postJourneys: {
+        parameters: {
+            query?: {
+                /** @description A ticket from `POST /api/v1/tickets`, instead of a key. */
+                ticket?: components["parameters"]["TicketQuery"];
+                /** @description The secret of a share link (`ncl_…`), instead of a key. */
+                share?: components["parameters"]["ShareQuery"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["JourneysRequest"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JourneysResponse"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["TooLarge"];
+            429: components["responses"]["Busy"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    postPage: {
+        parameters: {
+            query?: {
+                /** @description A ticket from `POST /api/v1/tickets`, instead of a key. */
+                ticket?: components["parameters"]["TicketQuery"];
+                /** @description The secret of a share link (`ncl_…`), instead of a key. */
+                share?: components["parameters"]["ShareQuery"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PageRequest"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PageResponse"];
+                };
+            };
+            400: components["responses"]["Invalid"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["TooLarge"];
+            429: components["responses"]["Busy"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    postRetention: {
+        parameters: {
+            query?: {
+                /** @description A ticket from `POST /api/v1/tickets`, instead of a key. */
+                ticket?: components["parameters"]["TicketQuery"];
+                /** @description The secret of a share link (`ncl_…`), instead of a key. */
+                share?: components["parameters"]["ShareQuery"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RetentionRequest"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetentionResponse"];
                 };
             };
             400: components["responses"]["Invalid"];

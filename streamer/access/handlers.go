@@ -30,7 +30,8 @@ func (h *Handlers) Routes(r gin.IRouter) {
 	r.POST("/login", h.requireSites, h.login)
 	r.POST("/logout", h.requireSites, h.logout)
 	r.GET("/share/:secret", h.share)
-	for _, path := range []string{"/api/events", "/api/v1/stats/realtime/visitors", "/api/v2/query"} {
+	for _, path := range []string{"/api/events", "/api/v1/stats/realtime/visitors", "/api/v2/query",
+		"/api/v2/funnel", "/api/v2/journeys", "/api/v2/page", "/api/v2/retention"} {
 		r.OPTIONS(path, h.control.Preflight)
 	}
 }

@@ -125,18 +125,93 @@ func (e ErasureState) Valid() bool {
 	}
 }
 
+// Defines values for FunnelRequestScope.
+const (
+	FunnelRequestScopeDay   FunnelRequestScope = "day"
+	FunnelRequestScopeVisit FunnelRequestScope = "visit"
+)
+
+// Valid indicates whether the value is a known member of the FunnelRequestScope enum.
+func (e FunnelRequestScope) Valid() bool {
+	switch e {
+	case FunnelRequestScopeDay:
+		return true
+	case FunnelRequestScopeVisit:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for FunnelResponseUnit.
+const (
+	FunnelResponseUnitVisitorDays FunnelResponseUnit = "visitor_days"
+	FunnelResponseUnitVisits      FunnelResponseUnit = "visits"
+)
+
+// Valid indicates whether the value is a known member of the FunnelResponseUnit enum.
+func (e FunnelResponseUnit) Valid() bool {
+	switch e {
+	case FunnelResponseUnitVisitorDays:
+		return true
+	case FunnelResponseUnitVisits:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for FunnelScope.
 const (
-	Day   FunnelScope = "day"
-	Visit FunnelScope = "visit"
+	FunnelScopeDay   FunnelScope = "day"
+	FunnelScopeVisit FunnelScope = "visit"
 )
 
 // Valid indicates whether the value is a known member of the FunnelScope enum.
 func (e FunnelScope) Valid() bool {
 	switch e {
-	case Day:
+	case FunnelScopeDay:
 		return true
-	case Visit:
+	case FunnelScopeVisit:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for JourneysRequestDirection.
+const (
+	After  JourneysRequestDirection = "after"
+	Before JourneysRequestDirection = "before"
+)
+
+// Valid indicates whether the value is a known member of the JourneysRequestDirection enum.
+func (e JourneysRequestDirection) Valid() bool {
+	switch e {
+	case After:
+		return true
+	case Before:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for NeighbourKind.
+const (
+	NeighbourKindEntry NeighbourKind = "entry"
+	NeighbourKindExit  NeighbourKind = "exit"
+	NeighbourKindPage  NeighbourKind = "page"
+)
+
+// Valid indicates whether the value is a known member of the NeighbourKind enum.
+func (e NeighbourKind) Valid() bool {
+	switch e {
+	case NeighbourKindEntry:
+		return true
+	case NeighbourKindExit:
+		return true
+	case NeighbourKindPage:
 		return true
 	default:
 		return false
@@ -220,43 +295,43 @@ func (e PropertyConditionOperator) Valid() bool {
 
 // Defines values for QueryRequestMetrics.
 const (
-	BounceRate    QueryRequestMetrics = "bounce_rate"
-	Events        QueryRequestMetrics = "events"
-	ExitRate      QueryRequestMetrics = "exit_rate"
-	Pageviews     QueryRequestMetrics = "pageviews"
-	Percentage    QueryRequestMetrics = "percentage"
-	ScrollDepth   QueryRequestMetrics = "scroll_depth"
-	TimeOnPage    QueryRequestMetrics = "time_on_page"
-	ViewsPerVisit QueryRequestMetrics = "views_per_visit"
-	VisitDuration QueryRequestMetrics = "visit_duration"
-	Visitors      QueryRequestMetrics = "visitors"
-	Visits        QueryRequestMetrics = "visits"
+	QueryRequestMetricsBounceRate    QueryRequestMetrics = "bounce_rate"
+	QueryRequestMetricsEvents        QueryRequestMetrics = "events"
+	QueryRequestMetricsExitRate      QueryRequestMetrics = "exit_rate"
+	QueryRequestMetricsPageviews     QueryRequestMetrics = "pageviews"
+	QueryRequestMetricsPercentage    QueryRequestMetrics = "percentage"
+	QueryRequestMetricsScrollDepth   QueryRequestMetrics = "scroll_depth"
+	QueryRequestMetricsTimeOnPage    QueryRequestMetrics = "time_on_page"
+	QueryRequestMetricsViewsPerVisit QueryRequestMetrics = "views_per_visit"
+	QueryRequestMetricsVisitDuration QueryRequestMetrics = "visit_duration"
+	QueryRequestMetricsVisitors      QueryRequestMetrics = "visitors"
+	QueryRequestMetricsVisits        QueryRequestMetrics = "visits"
 )
 
 // Valid indicates whether the value is a known member of the QueryRequestMetrics enum.
 func (e QueryRequestMetrics) Valid() bool {
 	switch e {
-	case BounceRate:
+	case QueryRequestMetricsBounceRate:
 		return true
-	case Events:
+	case QueryRequestMetricsEvents:
 		return true
-	case ExitRate:
+	case QueryRequestMetricsExitRate:
 		return true
-	case Pageviews:
+	case QueryRequestMetricsPageviews:
 		return true
-	case Percentage:
+	case QueryRequestMetricsPercentage:
 		return true
-	case ScrollDepth:
+	case QueryRequestMetricsScrollDepth:
 		return true
-	case TimeOnPage:
+	case QueryRequestMetricsTimeOnPage:
 		return true
-	case ViewsPerVisit:
+	case QueryRequestMetricsViewsPerVisit:
 		return true
-	case VisitDuration:
+	case QueryRequestMetricsVisitDuration:
 		return true
-	case Visitors:
+	case QueryRequestMetricsVisitors:
 		return true
-	case Visits:
+	case QueryRequestMetricsVisits:
 		return true
 	default:
 		return false
@@ -272,6 +347,51 @@ const (
 func (e QueryResponseMetaWarningsCode) Valid() bool {
 	switch e {
 	case QueryResponseMetaWarningsCodeLogCut:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RetentionRequestPeriod.
+const (
+	RetentionRequestPeriodDay   RetentionRequestPeriod = "day"
+	RetentionRequestPeriodMonth RetentionRequestPeriod = "month"
+	RetentionRequestPeriodWeek  RetentionRequestPeriod = "week"
+)
+
+// Valid indicates whether the value is a known member of the RetentionRequestPeriod enum.
+func (e RetentionRequestPeriod) Valid() bool {
+	switch e {
+	case RetentionRequestPeriodDay:
+		return true
+	case RetentionRequestPeriodMonth:
+		return true
+	case RetentionRequestPeriodWeek:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RetentionResponseVisitsADayVisits.
+const (
+	N1 RetentionResponseVisitsADayVisits = "1"
+	N2 RetentionResponseVisitsADayVisits = "2"
+	N3 RetentionResponseVisitsADayVisits = "3"
+	N4 RetentionResponseVisitsADayVisits = "4+"
+)
+
+// Valid indicates whether the value is a known member of the RetentionResponseVisitsADayVisits enum.
+func (e RetentionResponseVisitsADayVisits) Valid() bool {
+	switch e {
+	case N1:
+		return true
+	case N2:
+		return true
+	case N3:
+		return true
+	case N4:
 		return true
 	default:
 		return false
@@ -383,6 +503,16 @@ type AnnotationInput struct {
 // AnnotationList defines model for AnnotationList.
 type AnnotationList struct {
 	Annotations []Annotation `json:"annotations"`
+}
+
+// Cohort defines model for Cohort.
+type Cohort struct {
+	// Period First day of the period in which the users' first visit of the range is. Weeks begin on Monday.
+	Period openapi_types.Date `json:"period"`
+
+	// Returned Users of the cohort with a visit in the period itself and in each later one of the range, up to the last that has begun.
+	Returned []int `json:"returned"`
+	Users    int   `json:"users"`
 }
 
 // Comparison The range to compare with: as many days before the range, the same dates a year before, or one of its own. Of a range that isn't
@@ -568,6 +698,13 @@ type Funnel struct {
 	Strict bool         `json:"strict"`
 }
 
+// FunnelCounts defines model for FunnelCounts.
+type FunnelCounts struct {
+	// ConversionRate Percent of the units of step 1 that reach the last step; null: none reaches step 1.
+	ConversionRate *float32           `json:"conversion_rate"`
+	Steps          []FunnelStepCounts `json:"steps"`
+}
+
 // FunnelInput defines model for FunnelInput.
 type FunnelInput struct {
 	// Name Unique among the site's funnels.
@@ -588,6 +725,65 @@ type FunnelInput struct {
 type FunnelList struct {
 	Funnels []Funnel `json:"funnels"`
 }
+
+// FunnelRequest defines model for FunnelRequest.
+type FunnelRequest struct {
+	// Breakdown An `event:` or `visit:` dimension. A unit counts under the value of the hit that is its step 1.
+	Breakdown *string `json:"breakdown,omitempty"`
+
+	// DateRange Questions about what people do count whole visits that began in the range. Names and dates as in `POST /api/v2/query`.
+	DateRange VisitRange `json:"date_range"`
+
+	// Filters Filters as in `POST /api/v2/query`. They choose visits: a visit passes when one of its page views or custom events passes all of
+	// them, and then counts whole.
+	Filters *VisitFilters `json:"filters,omitempty"`
+
+	// Limit Values of the breakdown.
+	Limit  *int                `json:"limit,omitempty"`
+	Scope  *FunnelRequestScope `json:"scope,omitempty"`
+	SiteId string              `json:"site_id"`
+
+	// Steps Each has either `page`, which page views fit, or `event`, the name of a custom event.
+	Steps []struct {
+		Event *string `json:"event,omitempty"`
+
+		// Filters Filters as in `POST /api/v2/query` that the page view or event itself has to pass.
+		Filters *[]interface{} `json:"filters,omitempty"`
+
+		// Page A page. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
+		Page *PagePattern `json:"page,omitempty"`
+	} `json:"steps"`
+
+	// Strict The hit of each step directly follows that of the step before.
+	Strict *bool `json:"strict,omitempty"`
+}
+
+// FunnelRequestScope defines model for FunnelRequest.Scope.
+type FunnelRequestScope string
+
+// FunnelResponse defines model for FunnelResponse.
+type FunnelResponse struct {
+	// Breakdown The values with the most units at step 1. Their counts add up to the whole funnel where no value is left out.
+	Breakdown *[]struct {
+		// ConversionRate Percent of the units of step 1 that reach the last step; null: none reaches step 1.
+		ConversionRate *float32           `json:"conversion_rate"`
+		Steps          []FunnelStepCounts `json:"steps"`
+		Value          string             `json:"value"`
+	} `json:"breakdown,omitempty"`
+
+	// ConversionRate Percent of the units of step 1 that reach the last step; null: none reaches step 1.
+	ConversionRate *float32           `json:"conversion_rate"`
+	Meta           VisitMeta          `json:"meta"`
+	Query          VisitQuery         `json:"query"`
+	Steps          []FunnelStepCounts `json:"steps"`
+
+	// TotalValues Of the breakdown, with those left out.
+	TotalValues *int               `json:"total_values,omitempty"`
+	Unit        FunnelResponseUnit `json:"unit"`
+}
+
+// FunnelResponseUnit defines model for FunnelResponse.Unit.
+type FunnelResponseUnit string
 
 // FunnelScope Within what a visitor has to take all steps.
 type FunnelScope string
@@ -614,6 +810,27 @@ type FunnelStep struct {
 
 	// ScrollDepth Of the page at least, in percent.
 	ScrollDepth *int `json:"scroll_depth,omitempty"`
+}
+
+// FunnelStepCounts defines model for FunnelStepCounts.
+type FunnelStepCounts struct {
+	// Count Units that reach the step.
+	Count int `json:"count"`
+
+	// Dropped Units that reach this step but not the next one; null for the last step.
+	Dropped *int `json:"dropped"`
+
+	// Rate Percent of the units that reach step 1, two decimals; null: none does.
+	Rate *float32 `json:"rate"`
+
+	// RateOfPrevious Percent of the units that reach the step before; null for step 1, or if none does.
+	RateOfPrevious *float32 `json:"rate_of_previous"`
+
+	// Seconds Time since the step before, of the units that reach this one. Quantiles are interpolated linearly. Null for step 1, or if no unit does.
+	Seconds *struct {
+		Median float32 `json:"median"`
+		P90    float32 `json:"p90"`
+	} `json:"seconds"`
 }
 
 // Goal defines model for Goal.
@@ -714,6 +931,48 @@ type ImportList struct {
 type ImportSkipped struct {
 	Reason string `json:"reason"`
 	Sums   int64  `json:"sums"`
+}
+
+// JourneysRequest defines model for JourneysRequest.
+type JourneysRequest struct {
+	// DateRange Questions about what people do count whole visits that began in the range. Names and dates as in `POST /api/v2/query`.
+	DateRange VisitRange                `json:"date_range"`
+	Direction *JourneysRequestDirection `json:"direction,omitempty"`
+
+	// Filters Filters as in `POST /api/v2/query`. They choose visits: a visit passes when one of its page views or custom events passes all of
+	// them, and then counts whole.
+	Filters *VisitFilters `json:"filters,omitempty"`
+	Limit   *int          `json:"limit,omitempty"`
+
+	// Page A page. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
+	Page *PagePattern `json:"page,omitempty"`
+
+	// Paths Pages of a path.
+	Paths  *int   `json:"paths,omitempty"`
+	SiteId string `json:"site_id"`
+}
+
+// JourneysRequestDirection defines model for JourneysRequest.Direction.
+type JourneysRequestDirection string
+
+// JourneysResponse defines model for JourneysResponse.
+type JourneysResponse struct {
+	// Count How often the page is viewed, or how many paths are taken, in all.
+	Count int       `json:"count"`
+	Meta  VisitMeta `json:"meta"`
+
+	// Neighbours With the highest counts first; without `paths`.
+	Neighbours *[]Neighbour `json:"neighbours,omitempty"`
+
+	// Paths With the most visits first; with `paths`.
+	Paths *[]Path    `json:"paths,omitempty"`
+	Query VisitQuery `json:"query"`
+
+	// TotalRows With those left out.
+	TotalRows int `json:"total_rows"`
+
+	// Visits Visits in which that happens.
+	Visits int `json:"visits"`
 }
 
 // Key defines model for Key.
@@ -853,6 +1112,25 @@ type LoginCode struct {
 	Path string `json:"path"`
 }
 
+// Neighbour defines model for Neighbour.
+type Neighbour struct {
+	// Count How often.
+	Count int `json:"count"`
+
+	// Kind `entry`: nothing is before it in the visit; `exit`: nothing is after it.
+	Kind NeighbourKind `json:"kind"`
+
+	// Page Null for an entry or exit.
+	Page *string `json:"page"`
+
+	// Share Percent of all times that the page is viewed, two decimals.
+	Share  float32 `json:"share"`
+	Visits int     `json:"visits"`
+}
+
+// NeighbourKind `entry`: nothing is before it in the visit; `exit`: nothing is after it.
+type NeighbourKind string
+
 // Outcomes defines model for Outcomes.
 type Outcomes struct {
 	// Counted In live windows and in history.
@@ -872,6 +1150,76 @@ type Outcomes struct {
 
 	// Stale In history, in no live window: so late that a retry can't be recognized.
 	Stale int `json:"stale"`
+}
+
+// PagePattern A page. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
+type PagePattern = string
+
+// PageRequest defines model for PageRequest.
+type PageRequest struct {
+	// DateRange Questions about what people do count whole visits that began in the range. Names and dates as in `POST /api/v2/query`.
+	DateRange VisitRange `json:"date_range"`
+
+	// Filters Filters as in `POST /api/v2/query`. They choose visits: a visit passes when one of its page views or custom events passes all of
+	// them, and then counts whole.
+	Filters *VisitFilters `json:"filters,omitempty"`
+
+	// Limit Rows of each list.
+	Limit *int `json:"limit,omitempty"`
+
+	// Page A page. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
+	Page   PagePattern `json:"page"`
+	SiteId string      `json:"site_id"`
+}
+
+// PageResponse defines model for PageResponse.
+type PageResponse struct {
+	After  []Neighbour `json:"after"`
+	Before []Neighbour `json:"before"`
+
+	// BounceRate Whole percent of the visits that enter there; null: none does.
+	BounceRate *float32     `json:"bounce_rate"`
+	Countries  []ValueCount `json:"countries"`
+
+	// Entries Visits whose first page it is.
+	Entries int `json:"entries"`
+
+	// Events Custom events that happen on the page.
+	Events []struct {
+		Count  int    `json:"count"`
+		Name   string `json:"name"`
+		Visits int    `json:"visits"`
+	} `json:"events"`
+
+	// Exits Visits whose last page it is.
+	Exits     int        `json:"exits"`
+	Meta      VisitMeta  `json:"meta"`
+	Pageviews int        `json:"pageviews"`
+	Query     VisitQuery `json:"query"`
+
+	// ScrollDepth Mean of the deepest scroll of visits on the page, in whole percent; null: none is known.
+	ScrollDepth *float32     `json:"scroll_depth"`
+	Sources     []ValueCount `json:"sources"`
+
+	// TimeOnPage Mean of the engaged seconds of visits on the page, one decimal; null: none is known.
+	TimeOnPage *float32 `json:"time_on_page"`
+
+	// Visitors Who view the page, each once a day.
+	Visitors int `json:"visitors"`
+	Visits   int `json:"visits"`
+}
+
+// Path defines model for Path.
+type Path struct {
+	// Count How often the path is taken.
+	Count int      `json:"count"`
+	Pages []string `json:"pages"`
+
+	// Share Percent of all visits that take such a path, two decimals.
+	Share float32 `json:"share"`
+
+	// Visits Visits that take it at least once.
+	Visits int `json:"visits"`
 }
 
 // PlausibleDeleted defines model for PlausibleDeleted.
@@ -1032,6 +1380,49 @@ type QueryRow struct {
 	// Metrics null: a mean or share without values.
 	Metrics []*float32 `json:"metrics"`
 }
+
+// RetentionRequest defines model for RetentionRequest.
+type RetentionRequest struct {
+	// DateRange Questions about what people do count whole visits that began in the range. Names and dates as in `POST /api/v2/query`.
+	DateRange VisitRange `json:"date_range"`
+
+	// Filters Filters as in `POST /api/v2/query`. They choose visits: a visit passes when one of its page views or custom events passes all of
+	// them, and then counts whole.
+	Filters *VisitFilters `json:"filters,omitempty"`
+
+	// Period Of the cohorts; a range has at most 92 days, 106 weeks or 120 months.
+	Period *RetentionRequestPeriod `json:"period,omitempty"`
+	SiteId string                  `json:"site_id"`
+}
+
+// RetentionRequestPeriod Of the cohorts; a range has at most 92 days, 106 weeks or 120 months.
+type RetentionRequestPeriod string
+
+// RetentionResponse defines model for RetentionResponse.
+type RetentionResponse struct {
+	// Cohorts Null where no visit of the range has a user.
+	Cohorts *[]Cohort  `json:"cohorts"`
+	Meta    VisitMeta  `json:"meta"`
+	Query   VisitQuery `json:"query"`
+
+	// VisitorDays Visitors, each once a day.
+	VisitorDays int `json:"visitor_days"`
+	Visits      int `json:"visits"`
+
+	// VisitsADay How many visitors of a day have 1, 2, 3, and 4 or more visits on it.
+	VisitsADay []struct {
+		// Share Percent, two decimals; null: there is no visit.
+		Share       *float32                          `json:"share"`
+		VisitorDays int                               `json:"visitor_days"`
+		Visits      RetentionResponseVisitsADayVisits `json:"visits"`
+	} `json:"visits_a_day"`
+
+	// VisitsPerVisitorDay Two decimals; null: there is no visit.
+	VisitsPerVisitorDay *float32 `json:"visits_per_visitor_day"`
+}
+
+// RetentionResponseVisitsADayVisits defines model for RetentionResponse.VisitsADay.Visits.
+type RetentionResponseVisitsADayVisits string
 
 // SecretRotated defines model for SecretRotated.
 type SecretRotated struct {
@@ -1232,6 +1623,43 @@ type TicketCreate struct {
 	Ttl *int `json:"ttl,omitempty"`
 }
 
+// ValueCount defines model for ValueCount.
+type ValueCount struct {
+	Value  string `json:"value"`
+	Visits int    `json:"visits"`
+}
+
+// VisitFilters Filters as in `POST /api/v2/query`. They choose visits: a visit passes when one of its page views or custom events passes all of
+// them, and then counts whole.
+type VisitFilters = []interface{}
+
+// VisitMeta defines model for VisitMeta.
+type VisitMeta struct {
+	// Warnings What to know about the numbers, as in `POST /api/v2/query`.
+	Warnings *[]struct {
+		Code    string `json:"code"`
+		Warning string `json:"warning"`
+	} `json:"warnings,omitempty"`
+}
+
+// VisitQuery defines model for VisitQuery.
+type VisitQuery struct {
+	// DateRange The first and the last second.
+	DateRange []string `json:"date_range"`
+	SiteId    string   `json:"site_id"`
+}
+
+// VisitRange Questions about what people do count whole visits that began in the range. Names and dates as in `POST /api/v2/query`.
+type VisitRange struct {
+	union json.RawMessage
+}
+
+// VisitRange0 defines model for VisitRange.0.
+type VisitRange0 = string
+
+// VisitRange1 defines model for VisitRange.1.
+type VisitRange1 = []string
+
 // VisitorEvents defines model for VisitorEvents.
 type VisitorEvents struct {
 	// Events Each with the columns of the table `events` that tell about the visitor.
@@ -1413,8 +1841,44 @@ type PostDashboardParams struct {
 	Share *ShareQuery `form:"share,omitempty" json:"share,omitempty"`
 }
 
+// PostFunnelParams defines parameters for PostFunnel.
+type PostFunnelParams struct {
+	// Ticket A ticket from `POST /api/v1/tickets`, instead of a key.
+	Ticket *TicketQuery `form:"ticket,omitempty" json:"ticket,omitempty"`
+
+	// Share The secret of a share link (`ncl_…`), instead of a key.
+	Share *ShareQuery `form:"share,omitempty" json:"share,omitempty"`
+}
+
+// PostJourneysParams defines parameters for PostJourneys.
+type PostJourneysParams struct {
+	// Ticket A ticket from `POST /api/v1/tickets`, instead of a key.
+	Ticket *TicketQuery `form:"ticket,omitempty" json:"ticket,omitempty"`
+
+	// Share The secret of a share link (`ncl_…`), instead of a key.
+	Share *ShareQuery `form:"share,omitempty" json:"share,omitempty"`
+}
+
+// PostPageParams defines parameters for PostPage.
+type PostPageParams struct {
+	// Ticket A ticket from `POST /api/v1/tickets`, instead of a key.
+	Ticket *TicketQuery `form:"ticket,omitempty" json:"ticket,omitempty"`
+
+	// Share The secret of a share link (`ncl_…`), instead of a key.
+	Share *ShareQuery `form:"share,omitempty" json:"share,omitempty"`
+}
+
 // PostQueryParams defines parameters for PostQuery.
 type PostQueryParams struct {
+	// Ticket A ticket from `POST /api/v1/tickets`, instead of a key.
+	Ticket *TicketQuery `form:"ticket,omitempty" json:"ticket,omitempty"`
+
+	// Share The secret of a share link (`ncl_…`), instead of a key.
+	Share *ShareQuery `form:"share,omitempty" json:"share,omitempty"`
+}
+
+// PostRetentionParams defines parameters for PostRetention.
+type PostRetentionParams struct {
 	// Ticket A ticket from `POST /api/v1/tickets`, instead of a key.
 	Ticket *TicketQuery `form:"ticket,omitempty" json:"ticket,omitempty"`
 
@@ -1485,8 +1949,20 @@ type CreateTicketJSONRequestBody = TicketCreate
 // PostDashboardJSONRequestBody defines body for PostDashboard for application/json ContentType.
 type PostDashboardJSONRequestBody = DashboardRequest
 
+// PostFunnelJSONRequestBody defines body for PostFunnel for application/json ContentType.
+type PostFunnelJSONRequestBody = FunnelRequest
+
+// PostJourneysJSONRequestBody defines body for PostJourneys for application/json ContentType.
+type PostJourneysJSONRequestBody = JourneysRequest
+
+// PostPageJSONRequestBody defines body for PostPage for application/json ContentType.
+type PostPageJSONRequestBody = PageRequest
+
 // PostQueryJSONRequestBody defines body for PostQuery for application/json ContentType.
 type PostQueryJSONRequestBody = QueryRequest
+
+// PostRetentionJSONRequestBody defines body for PostRetention for application/json ContentType.
+type PostRetentionJSONRequestBody = RetentionRequest
 
 // AsDashboardRequestDateRange0 returns the union data inside the DashboardRequest_DateRange as a DashboardRequestDateRange0
 func (t DashboardRequest_DateRange) AsDashboardRequestDateRange0() (DashboardRequestDateRange0, error) {
@@ -1608,6 +2084,68 @@ func (t QueryRequest_DateRange) MarshalJSON() ([]byte, error) {
 }
 
 func (t *QueryRequest_DateRange) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsVisitRange0 returns the union data inside the VisitRange as a VisitRange0
+func (t VisitRange) AsVisitRange0() (VisitRange0, error) {
+	var body VisitRange0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromVisitRange0 overwrites any union data inside the VisitRange as the provided VisitRange0
+func (t *VisitRange) FromVisitRange0(v VisitRange0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeVisitRange0 performs a merge with any union data inside the VisitRange, using the provided VisitRange0
+func (t *VisitRange) MergeVisitRange0(v VisitRange0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsVisitRange1 returns the union data inside the VisitRange as a VisitRange1
+func (t VisitRange) AsVisitRange1() (VisitRange1, error) {
+	var body VisitRange1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromVisitRange1 overwrites any union data inside the VisitRange as the provided VisitRange1
+func (t *VisitRange) FromVisitRange1(v VisitRange1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeVisitRange1 performs a merge with any union data inside the VisitRange, using the provided VisitRange1
+func (t *VisitRange) MergeVisitRange1(v VisitRange1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t VisitRange) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *VisitRange) UnmarshalJSON(b []byte) error {
 	err := t.union.UnmarshalJSON(b)
 	return err
 }
@@ -1755,9 +2293,21 @@ type ServerInterface interface {
 	// PostDashboard What a page of a dashboard shows, in one answer
 	// (POST /api/v2/dashboard)
 	PostDashboard(c *gin.Context, params PostDashboardParams)
+	// PostFunnel How many visits, or visitors of a day, go through the steps of a funnel
+	// (POST /api/v2/funnel)
+	PostFunnel(c *gin.Context, params PostFunnelParams)
+	// PostJourneys What visits view directly before or after a page, or which paths they take
+	// (POST /api/v2/journeys)
+	PostJourneys(c *gin.Context, params PostJourneysParams)
+	// PostPage The details of a page
+	// (POST /api/v2/page)
+	PostPage(c *gin.Context, params PostPageParams)
 	// PostQuery Query history, in the dialect of the Plausible Stats API
 	// (POST /api/v2/query)
 	PostQuery(c *gin.Context, params PostQueryParams)
+	// PostRetention How often visitors visit on a day, and in which periods users return
+	// (POST /api/v2/retention)
+	PostRetention(c *gin.Context, params PostRetentionParams)
 }
 
 // ServerInterfaceWrapper converts contexts to parameters.
@@ -3243,6 +3793,111 @@ func (siw *ServerInterfaceWrapper) PostDashboard(c *gin.Context) {
 	siw.Handler.PostDashboard(c, params)
 }
 
+// PostFunnel operation middleware
+func (siw *ServerInterfaceWrapper) PostFunnel(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PostFunnelParams
+
+	// ------------- Optional query parameter "ticket" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "ticket", c.Request.URL.Query(), &params.Ticket, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter ticket: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "share" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "share", c.Request.URL.Query(), &params.Share, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter share: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.PostFunnel(c, params)
+}
+
+// PostJourneys operation middleware
+func (siw *ServerInterfaceWrapper) PostJourneys(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PostJourneysParams
+
+	// ------------- Optional query parameter "ticket" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "ticket", c.Request.URL.Query(), &params.Ticket, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter ticket: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "share" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "share", c.Request.URL.Query(), &params.Share, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter share: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.PostJourneys(c, params)
+}
+
+// PostPage operation middleware
+func (siw *ServerInterfaceWrapper) PostPage(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PostPageParams
+
+	// ------------- Optional query parameter "ticket" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "ticket", c.Request.URL.Query(), &params.Ticket, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter ticket: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "share" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "share", c.Request.URL.Query(), &params.Share, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter share: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.PostPage(c, params)
+}
+
 // PostQuery operation middleware
 func (siw *ServerInterfaceWrapper) PostQuery(c *gin.Context) {
 
@@ -3278,6 +3933,41 @@ func (siw *ServerInterfaceWrapper) PostQuery(c *gin.Context) {
 	siw.Handler.PostQuery(c, params)
 }
 
+// PostRetention operation middleware
+func (siw *ServerInterfaceWrapper) PostRetention(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params PostRetentionParams
+
+	// ------------- Optional query parameter "ticket" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "ticket", c.Request.URL.Query(), &params.Ticket, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter ticket: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "share" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "share", c.Request.URL.Query(), &params.Share, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter share: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.PostRetention(c, params)
+}
+
 // GinServerOptions provides options for the Gin server.
 type GinServerOptions struct {
 	BaseURL      string
@@ -3309,6 +3999,10 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/v1/stats/realtime/visitors", wrapper.GetRealtimeVisitors)
 	router.POST(options.BaseURL+"/api/v2/query", wrapper.PostQuery)
 	router.POST(options.BaseURL+"/api/v2/dashboard", wrapper.PostDashboard)
+	router.POST(options.BaseURL+"/api/v2/funnel", wrapper.PostFunnel)
+	router.POST(options.BaseURL+"/api/v2/journeys", wrapper.PostJourneys)
+	router.POST(options.BaseURL+"/api/v2/page", wrapper.PostPage)
+	router.POST(options.BaseURL+"/api/v2/retention", wrapper.PostRetention)
 	router.GET(options.BaseURL+"/api/v1/session", wrapper.GetSession)
 	router.POST(options.BaseURL+"/api/v1/codes", wrapper.CreateLoginCode)
 	router.GET(options.BaseURL+"/api/v1/sessions", wrapper.ListSessions)

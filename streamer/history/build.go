@@ -73,14 +73,7 @@ func (p plan) build() (statement, error) {
 	b := builder{plan: p}
 	b.bind("site", p.site)
 	if p.cut {
-		b.bind("from", p.notBefore(p.span.From))
-		b.bind("to", p.span.To.UnixMilli())
-		for i, h := range p.span.Holes {
-			hole := holeData{fmt.Sprintf("hole%d", i), fmt.Sprintf("hole%d_end", i)}
-			b.holes = append(b.holes, hole)
-			b.bind(hole.From, h.From.UnixMilli())
-			b.bind(hole.To, h.To.UnixMilli())
-		}
+		b.bindRange()
 	}
 	for i, n := range p.Dimensions {
 		if d, ok := lookup(n); !ok {
@@ -113,6 +106,18 @@ func (p plan) build() (statement, error) {
 	sql, err := write("question.sql", data)
 	b.sql = strings.TrimSpace(sql)
 	return b.statement, err
+}
+
+// bindRange binds the range of a plan that is cut.
+func (b *builder) bindRange() {
+	b.bind("from", b.notBefore(b.span.From))
+	b.bind("to", b.span.To.UnixMilli())
+	for i, h := range b.span.Holes {
+		hole := holeData{fmt.Sprintf("hole%d", i), fmt.Sprintf("hole%d_end", i)}
+		b.holes = append(b.holes, hole)
+		b.bind(hole.From, h.From.UnixMilli())
+		b.bind(hole.To, h.To.UnixMilli())
+	}
 }
 
 // offsets returns the offsets from UTC that clocks have within the days of the plan, in seconds, and the

@@ -47,6 +47,8 @@ func (e *Unavailable) Error() string {
 }
 func (e *Unavailable) Unwrap() error { return e.err }
 
+var errNoClickHouse = &Unavailable{advice: "this streamer has no ClickHouse; start it with --clickhouse"}
+
 // Error codes of ClickHouse that have a meaning here (src/Common/ErrorCodes.cpp).
 const (
 	codeUnknownTable         = 60

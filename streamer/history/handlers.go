@@ -118,7 +118,7 @@ func siteOf(st site.Site) Site {
 // answer runs a query unless err is set, and answers with the result or the error.
 func (h *Handlers) answer(c *gin.Context, err error, run func() (any, error)) {
 	if err == nil && h.engine == nil {
-		err = &Unavailable{advice: "this streamer has no ClickHouse; start it with --clickhouse"}
+		err = errNoClickHouse
 	}
 	var result any
 	if err == nil {

@@ -114,6 +114,16 @@ func (b *builder) openPart(c class) (string, error) {
 		}
 		return write(kind, p)
 	}
+	fold, err := p.fold(where)
+	if err != nil {
+		return "", err
+	}
+	p.From = "\n(\n" + fold + ")"
+	return write(kind, p)
+}
+
+// fold returns the hits of the events that pass a condition, with what the part needs of them.
+func (p *partData) fold(where string) (string, error) {
 	day, err := write("local day", nil)
 	if err != nil {
 		return "", err
@@ -122,14 +132,9 @@ func (b *builder) openPart(c class) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	fold, err := hits.Fold{Where: where, Who: "visitor", Day: day, Offset: offset, Hit: p.hits,
+	return hits.Fold{Where: where, Who: "visitor", Day: day, Offset: offset, Hit: p.hits,
 		Visit: p.ofVisits, Engaged: p.Engaged, Pages: p.pages, Nth: p.nth, Strings: true,
 		Visits: p.source == fromFoldedVisits}.SQL()
-	if err != nil {
-		return "", err
-	}
-	p.From = "\n(\n" + fold + ")"
-	return write(kind, p)
 }
 
 type (
@@ -168,6 +173,7 @@ func (b *builder) open(single bool) (d openData) {
 				all = append(all, d)
 			}
 		}
+		b.lists++
 		d.Days = b.list("days", numbers(all))
 	}
 	return d

@@ -182,23 +182,9 @@ func (q *Query) readDimensions(b json.RawMessage) error {
 	return nil
 }
 
-func (q *Query) readFilters(b json.RawMessage) error {
-	if absent(b) {
-		return nil
-	}
-	list, err := decodeArray("filters", b)
-	if err != nil {
-		return err
-	}
-	budget := filterBudget{leaves: maxLeaves, values: maxValues, bytes: maxBytes}
-	for i, x := range list {
-		f, err := readFilter(element("filters", i), x, 1, &budget)
-		if err != nil {
-			return err
-		}
-		q.Filters = append(q.Filters, f)
-	}
-	return nil
+func (q *Query) readFilters(b json.RawMessage) (err error) {
+	q.Filters, err = NewFilterReader().Read("filters", b)
+	return err
 }
 
 func (q *Query) readOrder(b json.RawMessage) error {

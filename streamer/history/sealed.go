@@ -36,28 +36,11 @@ type sealedSet struct {
 // sealedPart returns the part of some sealed days.
 func (b *builder) sealedPart(c class, s sealedSet) (string, error) {
 	p := &partData{class: c, source: s.source, From: "hits"}
-	first, last := s.days[0], s.days[len(s.days)-1]
-	b.lists++
-	data := sealedData{
-		First: b.list("sealed_day", first.Date.String()), Last: b.list("sealed_last_day", last.Date.String()),
-	}
-	var dates []localDate
-	var seals, all []uint64
-	for _, d := range s.days {
-		dates, all = append(dates, d.Date), append(all, d.Seal)
-		if !slices.Contains(seals, d.Seal) {
-			seals = append(seals, d.Seal)
-		}
-	}
-	data.All = b.list("seals", seals)
-	if len(seals) > 1 || int(last.Date-first.Date)+1 != len(s.days) {
-		data.Days, data.Seals = b.list("days", numbers(dates)), b.list("day_seals", all)
-	}
-	where, err := write("sealed", data)
+	where, err := b.ofSeals(s.days)
 	if err != nil {
 		return "", err
 	}
-	p.Where = append(p.Where, strings.TrimSpace(where))
+	p.Where = append(p.Where, where)
 	switch s.source {
 	case fromVisits:
 		p.From = "visits"
@@ -70,6 +53,29 @@ func (b *builder) sealedPart(c class, s sealedSet) (string, error) {
 		p.Where = append(p.Where, stored)
 	}
 	return write(b.describe(p), p)
+}
+
+// ofSeals returns the condition of the rows of sealed days.
+func (b *builder) ofSeals(list []sealedDay) (string, error) {
+	first, last := list[0], list[len(list)-1]
+	b.lists++
+	data := sealedData{
+		First: b.list("sealed_day", first.Date.String()), Last: b.list("sealed_last_day", last.Date.String()),
+	}
+	var dates []localDate
+	var seals, all []uint64
+	for _, d := range list {
+		dates, all = append(dates, d.Date), append(all, d.Seal)
+		if !slices.Contains(seals, d.Seal) {
+			seals = append(seals, d.Seal)
+		}
+	}
+	data.All = b.list("seals", seals)
+	if len(seals) > 1 || int(last.Date-first.Date)+1 != len(list) {
+		data.Days, data.Seals = b.list("days", numbers(dates)), b.list("day_seals", all)
+	}
+	where, err := write("sealed", data)
+	return strings.TrimSpace(where), err
 }
 
 // sealedData is what the template "sealed" takes: parameters.

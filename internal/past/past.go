@@ -1,9 +1,9 @@
-// Package backfill writes a realistic past of sites straight into ClickHouse, for benchmarks, screenshots and
+// Package past writes a realistic past of sites straight into ClickHouse, for benchmarks, screenshots and
 // demonstrations. The rows are made by ClickHouse itself, a few days at a time.
 //
 // The rows are of no log: `nowcast verify` reports them, and an aggregator that reads the log again doesn't
 // make them. The same Config makes the same rows, which count once.
-package backfill
+package past
 
 import (
 	"context"
