@@ -162,6 +162,11 @@ bench-aggregator: build kafka
 	go test -run '^$$' -bench Emission -benchtime 10000x ./aggregator | grep -v '^ok'
 	go run ./internal/bench aggregator
 
+## bench-history: a page's questions about a past of EVENTS (1000000), beside three other programs' tables
+EVENTS ?= 1000000
+bench-history: build
+	go run ./internal/bench history -events $(EVENTS)
+
 ## bench-streamer: memory, CPU, fan-out and latency with VIEWERS (10000), beside the programs PEERS
 VIEWERS ?= 10000
 PEERS   ?= gin,go-sse,centrifuge,nchan,write
@@ -250,5 +255,5 @@ bin/pebble: deployments/tools/pebble/go.mod
 .PHONY: help run build test lint generate licenses generate-check test-frontend test-go test-mutations \
   test-e2e test-browser fuzz fuzz-http fuzz-fastpath model chaos chaos-ingest chaos-power outage \
   chaos-streams overload bench-glass \
-  bench-beacons bench-ingest bench-idle bench-aggregator bench-streamer bench-viewers soak hostile drain \
+  bench-beacons bench-ingest bench-idle bench-aggregator bench-history bench-streamer bench-viewers soak hostile drain \
   image kafka toxiproxy pebble clean

@@ -48,7 +48,7 @@ func fillHistory(ctx context.Context, s *server) error {
 	if err != nil {
 		return err
 	}
-	if err := addOldSite(ctx, ends.Kafka, heavySite); err != nil {
+	if err := addOldSite(ctx, ends.Kafka, heavySite, time.Now().AddDate(0, 0, -8)); err != nil {
 		return err
 	}
 	db, err := warehouse.Open(ends.Clickhouse)
@@ -65,8 +65,8 @@ func fillHistory(ctx context.Context, s *server) error {
 	return nil
 }
 
-// addOldSite makes a public site that was created eight days ago: no query reaches before the creation.
-func addOldSite(ctx context.Context, kafka, domain string) error {
+// addOldSite makes a public site that was created in the past: no query reaches before the creation.
+func addOldSite(ctx context.Context, kafka, domain string, created time.Time) error {
 	c := broker.New(broker.Config{Addrs: strings.Split(kafka, ",")})
 	defer c.Close()
 	sites := site.NewRegistry(c, slog.New(slog.DiscardHandler))
@@ -78,7 +78,7 @@ func addOldSite(ctx context.Context, kafka, domain string) error {
 	if err := sites.Wait(ctx); err != nil {
 		return fmt.Errorf("read sites: %w", err)
 	}
-	return sites.Put(ctx, site.Site{Domain: domain, Public: true, Created: time.Now().AddDate(0, 0, -8)})
+	return sites.Put(ctx, site.Site{Domain: domain, Public: true, Created: created})
 }
 
 // queryHeavily has clients ask heavy queries, one after the other, until ctx ends. Every other client has a

@@ -11,6 +11,8 @@
 //	bench idle        memory of all processes when nothing happens
 //	bench aggregator  that role on a long log in a real Kafka: CPU of the windows lane beside a loop that
 //	                  only fetches, warm-up, rows/s into ClickHouse, time from a kill -9 to a frame
+//	bench history     a page's questions about a past of -events, beside tables in the form of Plausible's,
+//	                  Umami's and Rybbit's
 //	bench streamer    viewers of a streamer beside those of gin, go-sse, centrifuge, nchan and a bare loop:
 //	                  memory, CPU, fan-out, new connections
 //	bench viewers     100,000 viewers on this machine, for -span
@@ -51,6 +53,9 @@ func run(ctx context.Context, args []string) error {
 			return program(ctx, args[1:])
 		}
 	}
+	if len(args) > 0 && args[0] == "history" {
+		return benchHistory(ctx, args[1:])
+	}
 	if len(args) == 3 && strings.HasPrefix(args[0], "serve-") {
 		return serveBaseline(ctx, args[0], args[1], args[2])
 	}
@@ -70,7 +75,7 @@ func run(ctx context.Context, args []string) error {
 		defer s.stop()
 		return onServer[args[0]](ctx, s)
 	}
-	return errors.New("usage: bench glass|beacons|ingest|overload|idle|aggregator|streamer|viewers|soak")
+	return errors.New("usage: bench glass|beacons|ingest|overload|idle|aggregator|history|streamer|viewers|soak")
 }
 
 // printQuantiles prints p50, p90, p99 and the maximum of d, which it sorts.
