@@ -62,6 +62,7 @@ type grammar struct {
 	Erasures   erasuresCmd   `cmd:"" help:"List the erasures of sites and visitors, or show one."`
 	Secret     secretCmd     `cmd:"" help:"Rotate the secret that signs."`
 	Verify     verifyCmd     `cmd:"" help:"Recount a span from the log and compare it with what was streamed and stored."`
+	Seal       sealCmd       `cmd:"" help:"Say how far history is sealed, or build it again."`
 	Load       loadCmd       `cmd:"" help:"Send a realistic stream of visitors and measure the answers."`
 	Health     healthCmd     `cmd:"" help:"Ask a running nowcast whether it is ready."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
