@@ -62,6 +62,7 @@ type Config struct {
 	// Repair writes rows again that ClickHouse has lost with a broken part. For a ClickHouse of this process.
 	Repair bool
 
+	sealer      sealer.Config
 	firstRollup time.Duration // from the start to the first roll-up, at most twice that [10 min]
 }
 
@@ -123,7 +124,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		s.lanes = append(s.lanes, newLane(storeLane, cfg, deps, m, start, topic.Events, topic.Windows))
 	}
 	if cfg.Seal {
-		x := sealer.New(sealer.Config{}, deps.Warehouse, deps.Log.With("lane", sealLane), deps.Metrics)
+		x := sealer.New(cfg.sealer, deps.Warehouse, deps.Log.With("lane", sealLane), deps.Metrics)
 		start := func(_ *laneDeps, committed []group.Position) work { return newSealWork(committed, x) }
 		s.lanes = append(s.lanes, newLane(sealLane, cfg, deps, m, start, topic.Events))
 	}

@@ -56,6 +56,9 @@ type built struct {
 	Events uint64 `ch:"events"` // of the visits
 }
 
+// codeMemoryLimit is ClickHouse's error code MEMORY_LIMIT_EXCEEDED (src/Common/ErrorCodes.cpp).
+const codeMemoryLimit = 241
+
 // errDiffer says that a build doesn't have the events that there are, again and again.
 var errDiffer = errors.New("the rows of a build differ from the events")
 
@@ -68,6 +71,11 @@ func (s *Sealer) build(ctx context.Context, b batch) error {
 		err = named
 	}
 	s.end(seal)
+	var refused *clickhouse.Exception
+	if errors.As(err, &refused) && refused.Code == codeMemoryLimit && s.cfg.Slice > leastSlice {
+		s.cfg.Slice = max(leastSlice, s.cfg.Slice/2)
+		s.log.Info("a build needs too much memory: folding fewer events at once", "events", s.cfg.Slice)
+	}
 	if err != nil {
 		return fmt.Errorf("seal %d days from %s: %w", len(b.units), dateOf(b.units[0].day), err)
 	}
