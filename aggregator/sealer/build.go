@@ -56,6 +56,9 @@ type built struct {
 	Events uint64 `ch:"events"` // of the visits
 }
 
+// codeMemoryLimit is ClickHouse's error code MEMORY_LIMIT_EXCEEDED (src/Common/ErrorCodes.cpp).
+const codeMemoryLimit = 241
+
 // errDiffer says that a build doesn't have the events that there are, again and again.
 var errDiffer = errors.New("the rows of a build differ from the events")
 
@@ -63,8 +66,16 @@ var errDiffer = errors.New("the rows of a build differ from the events")
 func (s *Sealer) build(ctx context.Context, b batch) error {
 	start := s.now()
 	seal := rand.Uint64() | 1 // never 0
-	err := s.fill(ctx, b, seal)
+	done, err := s.fill(ctx, b, seal)
+	if named := s.name(ctx, done); err == nil {
+		err = named
+	}
 	s.end(seal)
+	var refused *clickhouse.Exception
+	if errors.As(err, &refused) && refused.Code == codeMemoryLimit && s.cfg.Slice > leastSlice {
+		s.cfg.Slice = max(leastSlice, s.cfg.Slice/2)
+		s.log.Info("a build needs too much memory: folding fewer events at once", "events", s.cfg.Slice)
+	}
 	if err != nil {
 		return fmt.Errorf("seal %d days from %s: %w", len(b.units), dateOf(b.units[0].day), err)
 	}
@@ -83,36 +94,37 @@ func (s *Sealer) end(seal uint64) { s.ended[strconv.FormatUint(seal, 10)] = true
 
 func dateOf(day uint16) string { return time.Unix(int64(day)*86400, 0).UTC().Format(time.DateOnly) }
 
-// fill builds a seal and names it. The marks are read first, so that a change meanwhile shows.
-func (s *Sealer) fill(ctx context.Context, b batch, seal uint64) error {
+// fill builds a seal and returns what is to name it. The marks are read first, so that a change meanwhile
+// shows.
+func (s *Sealer) fill(ctx context.Context, b batch, seal uint64) (done []sealed, err error) {
 	var stamps []stamp
 	if err := s.db.read(ctx, &stamps, "marks", arguments(b.units)...); err != nil {
-		return err
+		return nil, err
 	}
 	if len(stamps) == 0 {
-		return nil // a removed site
+		return nil, nil // a removed site
 	}
 	args := append(arguments(b.units), clickhouse.Named("seal", seal), clickhouse.Named("least", s.cfg.Rolled))
 	if err := s.fold(ctx, b, seal, args); err != nil {
-		return err
+		return nil, err
 	}
 	for _, x := range []struct {
 		name string
 		data any
 	}{{"visits", nil}, {"rollups_visits", visitDimensions}, {"rollups_hits", nil}, {"rollups_hours", nil}} {
 		if err := s.db.exec(ctx, x.name, x.data, args...); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	collide, keys, err := s.collisions(ctx, args)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := s.db.exec(ctx, "names_events", nil, append(slices.Clone(args), keys...)...); err != nil {
-		return err
+		return nil, err
 	}
 	if err := s.db.exec(ctx, "names_rollups", stringDimensions, args...); err != nil {
-		return err
+		return nil, err
 	}
 	return s.check(ctx, seal, stamps, collide, args)
 }
@@ -182,16 +194,16 @@ func (s *Sealer) fold(ctx context.Context, b batch, seal uint64, args []any) err
 	return nil
 }
 
-// check compares a build with the events, and names the seal for the days that agree.
+// check compares a build with the events, and returns the days that agree.
 func (s *Sealer) check(ctx context.Context, seal uint64, stamps []stamp, collide map[unit]bool,
-	args []any) error {
+	args []any) (done []sealed, err error) {
 	var counts []count
 	if err := s.db.read(ctx, &counts, "counts", args...); err != nil {
-		return err
+		return nil, err
 	}
 	var have []built
 	if err := s.db.read(ctx, &have, "built", args...); err != nil {
-		return err
+		return nil, err
 	}
 	want, got := map[unit]count{}, map[unit]built{}
 	for _, c := range counts {
@@ -202,9 +214,8 @@ func (s *Sealer) check(ctx context.Context, seal uint64, stamps []stamp, collide
 	}
 	now, err := s.marksNow(ctx, args)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var good []stamp
 	var errs []error
 	for _, x := range stamps {
 		u := unit{x.Site, x.Day}
@@ -216,7 +227,7 @@ func (s *Sealer) check(ctx context.Context, seal uint64, stamps []stamp, collide
 			s.log.Error("two pages or referrers of a site have one key: the day isn't sealed and is read from "+
 				"its events", "site", x.Site, "day", dateOf(x.Day))
 		case agree:
-			good = append(good, x)
+			done = append(done, sealed{x, seal, w.Events, w.Digest, g.Hits, g.Visits >= s.cfg.Rolled})
 			if d := s.days[u]; d != nil {
 				d.differing = 0
 			}
@@ -224,10 +235,7 @@ func (s *Sealer) check(ctx context.Context, seal uint64, stamps []stamp, collide
 			errs = append(errs, s.differs(u, w, g))
 		}
 	}
-	if err := s.name(ctx, seal, good, want, got); err != nil {
-		return err
-	}
-	return errors.Join(errs...)
+	return done, errors.Join(errs...)
 }
 
 // marksNow returns the sums of the marks of days.
@@ -258,10 +266,16 @@ func (s *Sealer) differs(u unit, want count, got built) error {
 		want.Counted, got.Hits, got.Events)
 }
 
-// name makes a seal that of days: one block, so that they switch together.
-func (s *Sealer) name(ctx context.Context, seal uint64, stamps []stamp, want map[unit]count,
-	got map[unit]built) error {
-	if len(stamps) == 0 {
+// sealed is a day that a build holds.
+type sealed struct {
+	stamp
+	seal, events, digest, hits uint64
+	rolled                     bool
+}
+
+// name makes the builds of days those that count: one block, so that they switch together.
+func (s *Sealer) name(ctx context.Context, days []sealed) error {
+	if len(days) == 0 {
 		return nil
 	}
 	query, err := text("insert_seals", nil)
@@ -274,11 +288,10 @@ func (s *Sealer) name(ctx context.Context, seal uint64, stamps []stamp, want map
 	}
 	defer b.Close() //nolint:errcheck // returns no error after Send
 	rows := uint64(0)
-	for _, x := range stamps {
-		u := unit{x.Site, x.Day}
-		rows += got[u].Hits
-		err := b.Append(x.Site, time.Unix(int64(x.Day)*86400, 0).UTC(), seal, x.Marks, uint16(hits.Rules),
-			want[u].Events, want[u].Digest, got[u].Visits >= s.cfg.Rolled, false, x.Version)
+	for _, x := range days {
+		rows += x.hits
+		err := b.Append(x.Site, time.Unix(int64(x.Day)*86400, 0).UTC(), x.seal, x.Marks, uint16(hits.Rules),
+			x.events, x.digest, x.rolled, false, x.Version)
 		if err != nil {
 			return fmt.Errorf("name seal: %w", err)
 		}
@@ -286,7 +299,7 @@ func (s *Sealer) name(ctx context.Context, seal uint64, stamps []stamp, want map
 	if err := b.Send(); err != nil {
 		return fmt.Errorf("name seal: %w", err)
 	}
-	s.metrics.sealed.Add(float64(len(stamps)))
+	s.metrics.sealed.Add(float64(len(days)))
 	s.metrics.rows.Add(float64(rows))
 	return nil
 }

@@ -25,7 +25,8 @@ type partition struct {
 // clean drops the partitions that no row of `seals` has named for a while.
 func (s *Sealer) clean(ctx context.Context) error {
 	var found []partition
-	if err := s.db.read(ctx, &found, "garbage", clickhouse.Named("limit", uint32(maxWaiting))); err != nil {
+	if err := s.db.read(ctx, &found, "garbage", clickhouse.Named("limit", uint32(maxWaiting)),
+		clickhouse.Named("claim", uint64(claimAge.Microseconds()))); err != nil {
 		return err
 	}
 	now := s.now()
