@@ -180,6 +180,7 @@ func TestPartsEndWithTheirSite(t *testing.T) {
 		return len(r.Goals(shop))+len(r.Segments(shop, "k"))+len(r.Annotations(shop)) == 0
 	}
 	make()
+	former := r.Annotations(shop)[0].ID
 	if _, err := r.sites.update(ctx, shop, func(entry[Site]) (*Site, error) { return nil, nil }); err != nil {
 		t.Fatal(err) // as an older version or a Delete that fails in between
 	}
@@ -189,6 +190,13 @@ func TestPartsEndWithTheirSite(t *testing.T) {
 	w.shop(r)
 	if !empty() {
 		t.Error("a site that was made again has what the former one had")
+	}
+	if _, err := r.ChangeAnnotation(ctx, shop, former, func(*Annotation) error { return nil }); !errors.Is(err,
+		ErrNotFound) {
+		t.Errorf("what the former one had is changed: %v", err)
+	}
+	if _, ok := r.Annotation(shop, former); ok {
+		t.Error("what the former one had is found")
 	}
 	g := r.Goals(shop)
 	make()
@@ -307,6 +315,9 @@ func TestFieldsOfANewerVersion(t *testing.T) {
 	check("after a repair")
 	if err := r.Delete(ctx, shop); err != nil {
 		t.Fatal(err)
+	}
+	if value := w.newest()["site/"+shop]; bytes.Contains(value, []byte("later")) {
+		t.Errorf("a site that is removed: %s", value)
 	}
 	w.shop(r)
 	if value := w.newest()["site/"+shop]; bytes.Contains(value, []byte("later")) {
