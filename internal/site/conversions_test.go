@@ -271,7 +271,9 @@ func TestGoalsOfANewerVersion(t *testing.T) {
 // Fields of a site, a segment or an annotation that a newer version has written outlive a change by this one.
 func TestFieldsOfANewerVersion(t *testing.T) {
 	w := newWorld(t)
-	r := w.ready(w.registry())
+	r := w.registry()
+	r.repairDelay = time.Millisecond // before it is ready nothing reads it
+	w.ready(r)
 	ctx := t.Context()
 	w.produce("site/"+shop, `{"domain":"`+shop+`","timezone":"UTC","created":"2026-11-23T12:00:00Z",`+
 		`"revision":3,"write":"w","generation":5,"later":{"a":["<b>",1.50]},"Also":true,"public":false}`)
