@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"nowcast/internal/site"
+	"nowcast/streamer/api"
 	"nowcast/streamer/streamertest"
 )
 
@@ -226,6 +227,28 @@ func TestSegmentsAndAnnotationsByAPI(t *testing.T) {
 			}
 			ids[v.Name+v.Text] = made(t, body)
 		}
+	}
+}
+
+// A page of another site can't write with a browser's session, whatever the key behind it.
+func TestWritesOfOtherPages(t *testing.T) {
+	w := newAccessWorld(t)
+	res, body := w.do("POST", "/api/v1/keys", `{"name":"writer","sites":["own.example.com"],"may_write":true}`,
+		"Authorization", "Bearer "+adminSecret)
+	var key api.KeyCreated
+	if err := json.Unmarshal([]byte(body), &key); err != nil || res.StatusCode != 201 || key.MayWrite == nil {
+		t.Fatalf("%s %s", res.Status, body)
+	}
+	session := w.session(key.Secret)
+	const path, note = "/api/v1/sites/own.example.com/annotations", `{"at":"2026-11-30","text":"x"}`
+	for from, want := range map[string]int{"same-origin": 201, "cross-site": 403, "same-site": 403} {
+		res, body := w.do("POST", path, note, "Cookie", session, "Sec-Fetch-Site", from)
+		if res.StatusCode != want {
+			t.Errorf("%s: %s %s", from, res.Status, body)
+		}
+	}
+	if all := w.sites.Annotations("own.example.com"); len(all) != 1 || all[0].By != key.Id {
+		t.Errorf("%+v", all)
 	}
 }
 

@@ -29,8 +29,8 @@ Example:
 
 const stepHelp = "A step, in their order: page:/pricing, event:Purchase, or goal: and a goal's id or name."
 
-// steps reads the values of --step.
-func (f *serverFlags) steps(ctx context.Context, domain string, given []string) ([]api.FunnelStep, error) {
+// readSteps reads the values of --step. goals are those of the site.
+func readSteps(goals []api.Goal, given []string) ([]api.FunnelStep, error) {
 	var steps []api.FunnelStep
 	for _, s := range given {
 		var step api.FunnelStep
@@ -40,7 +40,7 @@ func (f *serverFlags) steps(ctx context.Context, domain string, given []string) 
 		case "event":
 			step.Event = &text
 		case "goal":
-			g, err := f.goal(ctx, domain, text)
+			g, err := named("goal", goals, text, func(g api.Goal) (string, string) { return g.Id, g.Name })
 			if err != nil {
 				return nil, err
 			}
@@ -51,7 +51,7 @@ func (f *serverFlags) steps(ctx context.Context, domain string, given []string) 
 	return steps, nil
 }
 
-// checkSteps refuses what steps can't read.
+// checkSteps refuses what readSteps can't read.
 func checkSteps(given []string) error {
 	for _, s := range given {
 		kind, text, _ := strings.Cut(s, ":")
@@ -113,7 +113,11 @@ func (c *funnelAddCmd) Validate() error {
 
 // Run runs the command.
 func (c *funnelAddCmd) Run(ctx context.Context, std *stdio) error {
-	steps, err := c.steps(ctx, c.Domain, c.Step)
+	goals, err := c.goals(ctx, c.Domain)
+	if err != nil {
+		return err
+	}
+	steps, err := readSteps(goals, c.Step)
 	if err != nil {
 		return err
 	}
@@ -123,7 +127,7 @@ func (c *funnelAddCmd) Run(ctx context.Context, std *stdio) error {
 	if err := c.call(ctx, http.MethodPost, partPath(c.Domain, "funnels"), in, &f); err != nil {
 		return err
 	}
-	return printFunnels(std, nil, f)
+	return printFunnels(std, goals, f)
 }
 
 type funnelListCmd struct {
@@ -195,6 +199,10 @@ func (c *funnelSetCmd) Validate() error {
 
 // Run runs the command.
 func (c *funnelSetCmd) Run(ctx context.Context, std *stdio) error {
+	goals, err := c.goals(ctx, c.Domain)
+	if err != nil {
+		return err
+	}
 	f, err := c.funnel(ctx, c.Domain, c.Funnel)
 	if err != nil {
 		return err
@@ -212,14 +220,14 @@ func (c *funnelSetCmd) Run(ctx context.Context, std *stdio) error {
 		in.Strict = c.Strict
 	}
 	if len(c.Step) > 0 {
-		if in.Steps, err = c.steps(ctx, c.Domain, c.Step); err != nil {
+		if in.Steps, err = readSteps(goals, c.Step); err != nil {
 			return err
 		}
 	}
 	if err := c.call(ctx, http.MethodPut, partPath(c.Domain, "funnels", f.Id), in, &f); err != nil {
 		return err
 	}
-	return printFunnels(std, nil, f)
+	return printFunnels(std, goals, f)
 }
 
 type funnelRemoveCmd struct {

@@ -90,7 +90,7 @@ func TestGoalsOfASite(t *testing.T) {
 		{"goal remove example.com Sale", `DELETE goals/g1 `, "Sale is removed"},
 		{"funnel add example.com Buy --step page:/a --step goal:Sale --within day",
 			`POST funnels {"name":"Buy","steps":[{"page":"/a"},{"goal":"g1"}],"scope":"day","strict":false}`,
-			"f1  Buy   day     no      page /a, 75 % of it → goal g1"},
+			"f1  Buy   day     no      page /a, 75 % of it → goal Sale"},
 		{"funnel list example.com", ``, "page /a, 75 % of it → goal Sale"},
 		{"funnel set example.com Buy --strict", `PUT funnels/f1 {"name":"Buy","steps":[{"page":"/a",` +
 			`"scroll_depth":75},{"goal":"g1"}],"scope":"day","strict":true,"revision":2}`, "f1"},

@@ -180,6 +180,7 @@ func TestPartsEndWithTheirSite(t *testing.T) {
 		return len(r.Goals(shop))+len(r.Segments(shop, "k"))+len(r.Annotations(shop)) == 0
 	}
 	make()
+	former := r.Annotations(shop)[0].ID
 	if _, err := r.sites.update(ctx, shop, func(entry[Site]) (*Site, error) { return nil, nil }); err != nil {
 		t.Fatal(err) // as an older version or a Delete that fails in between
 	}
@@ -189,6 +190,13 @@ func TestPartsEndWithTheirSite(t *testing.T) {
 	w.shop(r)
 	if !empty() {
 		t.Error("a site that was made again has what the former one had")
+	}
+	if _, err := r.ChangeAnnotation(ctx, shop, former, func(*Annotation) error { return nil }); !errors.Is(err,
+		ErrNotFound) {
+		t.Errorf("what the former one had is changed: %v", err)
+	}
+	if _, ok := r.Annotation(shop, former); ok {
+		t.Error("what the former one had is found")
 	}
 	g := r.Goals(shop)
 	make()
@@ -263,7 +271,9 @@ func TestGoalsOfANewerVersion(t *testing.T) {
 // Fields of a site, a segment or an annotation that a newer version has written outlive a change by this one.
 func TestFieldsOfANewerVersion(t *testing.T) {
 	w := newWorld(t)
-	r := w.ready(w.registry())
+	r := w.registry()
+	r.repairDelay = time.Millisecond // before it is ready nothing reads it
+	w.ready(r)
 	ctx := t.Context()
 	w.produce("site/"+shop, `{"domain":"`+shop+`","timezone":"UTC","created":"2026-11-23T12:00:00Z",`+
 		`"revision":3,"write":"w","generation":5,"later":{"a":["<b>",1.50]},"Also":true,"public":false}`)
@@ -307,6 +317,9 @@ func TestFieldsOfANewerVersion(t *testing.T) {
 	check("after a repair")
 	if err := r.Delete(ctx, shop); err != nil {
 		t.Fatal(err)
+	}
+	if value := w.newest()["site/"+shop]; bytes.Contains(value, []byte("later")) {
+		t.Errorf("a site that is removed: %s", value)
 	}
 	w.shop(r)
 	if value := w.newest()["site/"+shop]; bytes.Contains(value, []byte("later")) {

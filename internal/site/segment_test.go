@@ -106,6 +106,11 @@ func TestPersonalSegmentsEndWithTheirKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	st, _ := r.Lookup(shop)
+	if !k.MayWrite(st) || k.MayWrite(Site{Domain: "other.example.com", Generation: st.Generation}) ||
+		(Key{AllSites: true}).MayWrite(st) {
+		t.Errorf("what %+v may write", k)
+	}
 	shared := german
 	shared.Shared = true
 	for _, s := range []Segment{german, shared} {
