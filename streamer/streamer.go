@@ -25,6 +25,7 @@ import (
 	"nowcast/streamer/api"
 	"nowcast/streamer/board"
 	"nowcast/streamer/eraser"
+	"nowcast/streamer/exporter"
 	"nowcast/streamer/history"
 	"nowcast/streamer/importer"
 	"nowcast/streamer/live"
@@ -73,6 +74,7 @@ type handlers struct {
 	*historyHandlers
 	*eraserHandlers
 	*importHandlers
+	*exportHandlers
 	*live.Server
 }
 
@@ -82,6 +84,7 @@ type (
 	historyHandlers = history.Handlers
 	eraserHandlers  = eraser.Handlers
 	importHandlers  = importer.Handlers
+	exportHandlers  = exporter.Handlers
 )
 
 var _ api.ServerInterface = handlers{}
@@ -110,8 +113,10 @@ func New(cfg Config, d Deps) (*Service, error) {
 		return nil, err
 	}
 	importing := importer.NewHandlers(nil, d.Sites, control, s.fail)
+	exporting := exporter.NewHandlers(exporter.Config{}, nil, d.Sites, control, d.Log, s.fail)
 	if d.Warehouse != nil {
 		importing = importer.NewHandlers(d.Warehouse, d.Sites, control, s.fail)
+		exporting = exporter.NewHandlers(exporter.Config{}, d.Warehouse, d.Sites, control, d.Log, s.fail)
 	}
 	erasing := eraser.NewHandlers(d.Erasures, nil, d.Sites, control, s.fail)
 	if d.Warehouse != nil && d.Erasures != nil {
@@ -131,6 +136,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 		history.NewHandlers(engine, s.live, control, s.fail),
 		erasing,
 		importing,
+		exporting,
 		s.live,
 	}
 	return s, nil

@@ -61,6 +61,7 @@ type grammar struct {
 	Erase      eraseCmd      `cmd:"" help:"Erase the events of one visitor of a site."`
 	Erasures   erasuresCmd   `cmd:"" help:"List the erasures of sites and visitors, or show one."`
 	Import     importCmd     `cmd:"" help:"Import what other tools have counted, list imports and take them back."`
+	Export     exportCmd     `cmd:"" help:"Write the single events of a site as CSV or NDJSON."`
 	Secret     secretCmd     `cmd:"" help:"Rotate the secret that signs."`
 	Verify     verifyCmd     `cmd:"" help:"Recount a span from the log and compare it with what was streamed and stored."`
 	Load       loadCmd       `cmd:"" help:"Send a realistic stream of visitors and measure the answers."`

@@ -18,6 +18,7 @@ var queryParameters = map[string][]string{
 	"GET /api/v1/sites/:domain/ledger":    {"from", "to", "by"},
 	"DELETE /api/v1/sites/:domain":        {"with_data"},
 	"POST /api/v1/sites/:domain/imports":  {"format", "name", "overlap", "dry_run"},
+	"GET /api/v1/sites/:domain/export":    {"from", "to", "format"},
 }
 
 // uncheckedRoutes take any query: clients of streams add parameters of their own against caches.
