@@ -63,6 +63,8 @@ type grammar struct {
 	Import     importCmd     `cmd:"" help:"Import what other tools have counted, list imports and take them back."`
 	Export     exportCmd     `cmd:"" help:"Write the single events of a site as CSV or NDJSON."`
 	Secret     secretCmd     `cmd:"" help:"Rotate the secret that signs."`
+	Query      queryCmd      `cmd:"" help:"Ask for numbers of the past, and print them as a table, CSV or JSON."`
+	MCP        mcpCmd        `cmd:"" name:"mcp" help:"Serve assistants by the Model Context Protocol."`
 	Verify     verifyCmd     `cmd:"" help:"Recount a span from the log and compare it with what was streamed and stored."`
 	Load       loadCmd       `cmd:"" help:"Send a realistic stream of visitors and measure the answers."`
 	Health     healthCmd     `cmd:"" help:"Ask a running nowcast whether it is ready."`
