@@ -30,7 +30,8 @@ func TestExport(t *testing.T) {
 	if code != 0 || out != uri {
 		t.Errorf("%d %s%s", code, out, errs)
 	}
-	if code, out, errs = run("--site broken -o " + file); code != 1 || !strings.Contains(errs, "isn't whole") {
+	code, out, errs = run("--site broken -o " + file)
+	if code != 1 || !strings.Contains(errs, "isn't whole") {
 		t.Errorf("broken off: %d %s%s", code, out, errs)
 	}
 	if _, err := os.Stat(file); !os.IsNotExist(err) {
@@ -41,7 +42,8 @@ func TestExport(t *testing.T) {
 			t.Errorf("into a file: %d, want %d: %s%s", code, want, out, errs)
 		}
 	}
-	if b, err := os.ReadFile(file); err != nil || string(b) != "/api/v1/sites/example.com/export?format=ndjson\n" {
+	const all = "/api/v1/sites/example.com/export?format=ndjson\n"
+	if b, err := os.ReadFile(file); err != nil || string(b) != all {
 		t.Errorf("%s %v", b, err)
 	}
 }

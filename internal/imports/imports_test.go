@@ -345,6 +345,37 @@ func TestBoundedHits(t *testing.T) {
 	}
 }
 
+// A visit of one page view is a bounce, unless it has a custom event. What it is of is that of its first hit.
+func TestBounces(t *testing.T) {
+	for _, x := range []struct {
+		events string // of one visit: v is a page view, c a custom event
+		want   [metrics]uint64
+	}{
+		{"v", [metrics]uint64{1, 1, 1, 1, 1, 0}}, {"vv", [metrics]uint64{1, 1, 2, 2, 0, 1000}},
+		{"vc", [metrics]uint64{1, 1, 1, 2, 0, 1000}}, {"c", [metrics]uint64{1, 1, 0, 1, 0, 0}},
+	} {
+		var sums []Sum
+		d := newDays(time.UTC, newAdder(func(s Sum) error { sums = append(sums, s); return nil }))
+		for i, e := range x.events {
+			h := hit{at: time.Unix(1_735_725_600+int64(i), 0), visitor: 1, path: "/"}
+			if h.Source = fmt.Sprint(i); e == 'c' {
+				h.name = "Signup"
+			}
+			if err := d.add(h); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(d.close(), d.sums.flush()); err != nil || sums[0].Counts != x.want {
+			t.Errorf("%s: %v, want %v: %v", x.events, sums[0].Counts, x.want, err)
+		}
+		for _, s := range sums {
+			if s.Dim == "visit:source" && s.Value != "0" {
+				t.Errorf("%s: a visit of %+v", x.events, s)
+			}
+		}
+	}
+}
+
 func TestCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -15,8 +15,8 @@ const (
 )
 
 // parseUmami reads the rows of Umami's table website_event, joined with session: its export in the cloud, or
-// `COPY (SELECT …) TO … CSV HEADER` of a server of one's own. A visitor is a session_id; visits are cut by
-// our rules, not by visit_id.
+// `COPY (SELECT …) TO … CSV HEADER` of a server of one's own. A visitor is a session_id; visits are cut
+// by our rules, not by visit_id.
 func parseUmami(r *run, m member, in io.Reader) error {
 	if !strings.HasSuffix(strings.TrimSuffix(m.base(), ".gz"), ".csv") {
 		r.skip("the file is no CSV file")

@@ -1,7 +1,7 @@
 // Package exporter streams the events of a site, whole and with bounded memory.
 //
-// An export is a statement for some hours after the other, in the order in which ClickHouse keeps the rows, so
-// that nothing is sorted or held. A client that disconnects ends it. A client that reads too slowly is
+// An export is a statement for some hours after the other, in the order in which ClickHouse keeps the rows,
+// so that nothing is sorted or held. A client that disconnects ends it. A client that reads too slowly is
 // disconnected, since its statement holds a connection of ClickHouse.
 package exporter
 
@@ -229,10 +229,10 @@ func (h *Handlers) spans(ctx context.Context, e *export) (spans []span, err erro
 	return spans, nil
 }
 
-// copy writes the events of a span. When the client hasn't taken them in time, it calls abort and ends with an
-// error.
-func (h *Handlers) copy(ctx context.Context, e *export, s span, numbers *numbers, to rowWriter, abort func()) (
-	err error) {
+// copy writes the events of a span. When the client hasn't taken them in time, it calls abort and ends with
+// an error.
+func (h *Handlers) copy(ctx context.Context, e *export, s span, numbers *numbers, to rowWriter,
+	abort func()) error {
 	ctx, cancel := context.WithTimeout(ctx, h.cfg.Patience)
 	defer cancel()
 	defer context.AfterFunc(ctx, abort)()

@@ -90,10 +90,12 @@ func get(t *testing.T, url string) (status int, body string, err error) {
 
 func fill(t *testing.T, db *warehouse.DB, site string, events, perHour int, last time.Time) {
 	t.Helper()
-	err := db.Exec(t.Context(), fmt.Sprintf("INSERT INTO events (site, ts, day, utc_offset, visitor, id, kind, name, "+
-		"path, props, revenue_micros, currency) SELECT '%s', toDateTime64(%d - intDiv(number, %d) * 3600, 3, 'UTC') "+
+	err := db.Exec(t.Context(), fmt.Sprintf("INSERT INTO events (site, ts, day, utc_offset, visitor, id, "+
+		"kind, name, path, props, revenue_micros, currency) "+
+		"SELECT '%s', toDateTime64(%d - intDiv(number, %d) * 3600, 3, 'UTC') "+
 		"+ toIntervalMillisecond(number %% 1000) AS at, toDate(at), 0, 1 + number %% 7, "+
-		"reinterpretAsFixedString(toUInt128(number)), 'pageview', 'pageview', concat('/\"p,', toString(number)), "+
+		"reinterpretAsFixedString(toUInt128(number)), 'pageview', 'pageview', "+
+		"concat('/\"p,', toString(number)), "+
 		"map('plan', 'a\"b'), 12300000, 'EUR' FROM numbers(%d)", site, last.Unix(), perHour, events))
 	if err != nil {
 		t.Fatal(err)
@@ -140,7 +142,8 @@ func TestWhole(t *testing.T) {
 	if _, body, _ := get(t, url+"/b.example"); strings.Count(body, "\n") != 600 {
 		t.Errorf("%d events of a site that was made again", strings.Count(body, "\n"))
 	}
-	if _, body, _ = get(t, url+"/a.example?from=2026-11-30&to=2026-11-30"); strings.Count(body, "\n") != 3900 {
+	_, body, _ = get(t, url+"/a.example?from=2026-11-30&to=2026-11-30")
+	if strings.Count(body, "\n") != 3900 {
 		t.Errorf("%d events of one day", strings.Count(body, "\n"))
 	}
 	h.now = func() time.Time { return now.AddDate(0, 0, 395) }
@@ -215,7 +218,8 @@ func (h *hours) Close() error { return nil }
 // connection.
 func TestBrokenOff(t *testing.T) {
 	_, url := serve(t, Config{}, &failing{err: errors.New("down")})
-	if status, body, err := get(t, url+"/a.example"); status != 418 || err != nil || !strings.Contains(body, "down") {
+	status, body, err := get(t, url+"/a.example")
+	if status != 418 || err != nil || !strings.Contains(body, "down") {
 		t.Errorf("%d %s %v", status, body, err)
 	}
 	for _, format := range []string{"csv", "ndjson"} {

@@ -32,9 +32,9 @@ type row struct {
 }
 
 // textColumns are the columns between `user` and `props`, in the order of the statement.
-var textColumns = [...]string{"kind", "name", "hostname", "path", "referrer", "source", "channel", "utm_source",
-	"utm_medium", "utm_campaign", "utm_content", "utm_term", "country", "region", "city", "device", "screen",
-	"browser", "browser_version", "os", "os_version", "language"}
+var textColumns = [...]string{"kind", "name", "hostname", "path", "referrer", "source", "channel",
+	"utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term", "country", "region", "city", "device",
+	"screen", "browser", "browser_version", "os", "os_version", "language"}
 
 // pointers are what a row of the statement is scanned into.
 func (r *row) pointers() []any {
@@ -48,8 +48,8 @@ func (r *row) pointers() []any {
 	return r.scan
 }
 
-// numbers replaces ids by numbers that hold for one export: two exports can't be joined by them, and nobody can
-// look an id up by one, or erase by it.
+// numbers replaces ids by numbers that hold for one export: two exports can't be joined by them, and nobody
+// can look an id up by one, or erase by it.
 type numbers struct{ k0, k1 uint64 }
 
 func newNumbers() *numbers {
@@ -130,8 +130,9 @@ func (c *csvWriter) write(r *row) error {
 	c.record = append(c.record[:0], r.ts.UTC().Format(timeFormat), r.day.Format(time.DateOnly),
 		strconv.Itoa(int(r.offset)), numberText(r.visitor), numberText(r.user))
 	c.record = append(c.record, r.text[:]...)
-	c.record = append(c.record, props, strconv.FormatInt(r.micros, 10), r.currency, strconv.Itoa(int(r.scroll)),
-		strconv.FormatUint(uint64(r.engaged), 10), strconv.FormatBool(r.interactive))
+	c.record = append(c.record, props, strconv.FormatInt(r.micros, 10), r.currency,
+		strconv.Itoa(int(r.scroll)), strconv.FormatUint(uint64(r.engaged), 10),
+		strconv.FormatBool(r.interactive))
 	return c.out.Write(c.record)
 }
 
