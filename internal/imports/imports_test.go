@@ -81,8 +81,8 @@ func imported(t testing.TB, format Format, zone string, files ...File) (Report, 
 		t.Fatal(err)
 	}
 	var out []byte
-	report, err := Run(t.Context(), Config{Format: format, Zone: loc, Classify: classifier{},
-		Emit: func(s Sum) error {
+	report, err := Run(t.Context(), Config{Format: format, Site: "example.com", Zone: loc,
+		Classify: classifier{}, Emit: func(s Sum) error {
 			out = append(s.AppendJSON(out), '\n')
 			back, err := ParseSum(s.AppendJSON(nil))
 			if err != nil || back != s {
@@ -112,6 +112,14 @@ var fixtures = []struct {
 		2025-01-01 2 3 4 5 2 60000
 		2025-01-02 1 1 1 1 1 0`,
 		"map[of a kind that isn't imported:1]"},
+	{"umami-postgres", Umami, 6, `
+		2025-01-01 2 3 4 5 2 60000
+		2025-01-02 1 1 1 1 1 0`,
+		"map[of a kind that isn't imported:1 of another website:1]"},
+	{"umami-mysql", Umami, 6, `
+		2025-01-01 2 3 4 5 2 60000
+		2025-01-02 1 1 1 1 1 0`,
+		"map[of a kind that isn't imported:1 of another website:1]"},
 	{"matomo", Matomo, 15, `
 		2025-01-01 50 60 180 - 20 3600000
 		2025-01-02 40 41 80 - 15 1800000`,
@@ -140,7 +148,7 @@ func TestFixtures(t *testing.T) {
 		t.Run(f.dir, func(t *testing.T) {
 			files := filesOf(t, f.dir)
 			zone := "UTC"
-			if f.dir == "umami" {
+			if f.format == Umami {
 				zone = "Europe/Berlin" // 23:10 UTC is the next day there
 			}
 			report, sums, err := imported(t, "", zone, files...)
@@ -170,6 +178,20 @@ func TestFixtures(t *testing.T) {
 				t.Errorf("as an archive: %v\n%s", err, again)
 			}
 		})
+	}
+}
+
+// A dump gives the same sums as the CSV file of the same rows.
+func TestUmamiDumps(t *testing.T) {
+	want, err := os.ReadFile("testdata/umami.golden.ndjson")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"umami-postgres", "umami-mysql"} {
+		_, sums, err := imported(t, "", "Europe/Berlin", filesOf(t, dir)...)
+		if err != nil || sums != string(want) {
+			t.Errorf("%s: %v\n%s", dir, err, sums)
+		}
 	}
 }
 
@@ -219,6 +241,7 @@ func textFile(name, text string) File { return File{name, strings.NewReader(text
 
 // A wrong row is an error that names its file and line, and nothing is made up for it.
 func TestErrors(t *testing.T) {
+	const pgDump = "--\n-- PostgreSQL database dump\n\nCOPY public.website (website_id) FROM stdin;\n"
 	const umami = "session_id,event_type,created_at,url_path,website_id\n"
 	for _, x := range []struct {
 		format     Format
@@ -245,6 +268,17 @@ func TestErrors(t *testing.T) {
 			`line 2: "today" is no time`},
 		{Log, "a.log", strings.Repeat("no log\n", 99), `line 11: "no log" is no line of a log`},
 		{Log, "a.log", strings.Repeat("x", maxLine+1), "line 1: it is over"},
+		{Umami, "a.sql", pgDump + "\\.\n", "a.sql has no table website_event"},
+		{Umami, "a.sql", pgDump + "a\n", "line 6: the rows of website have no end"},
+		{Umami, "a.sql", pgDump + "a\n\\.\nCOPY website_event (website_id) FROM stdin;\na\n",
+			`line 8: "" is no time`},
+		{Umami, "a.sql", pgDump + "a\nb\n\\.\nCOPY website_event (event_type) FROM stdin;\n1\n",
+			"line 9: none of the 2 websites of the dump has the domain example.com"},
+		{Umami, "a.sql", "-- MySQL dump\nINSERT INTO `session` VALUES ('a", "line 2: unexpected EOF"},
+		{Umami, "a.sql", "-- MySQL dump\nINSERT INTO `session` VALUES ('" + strings.Repeat("x", 2*maxRecord),
+			"line 2: a row is over"},
+		{Umami, "a.sql", "-- MySQL dump\nINSERT INTO `session` " + strings.Repeat("x", 2*sniffed),
+			"line 2: an INSERT has no VALUES"},
 		{"", "a.txt", "hello\n", "the format of a.txt can't be told"},
 		{"xyz", "a.txt", "hello\n", `"xyz" is no format`},
 		{"", "a.zip", "PK\x03\x04", "read the archive a.zip"},
