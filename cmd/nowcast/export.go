@@ -16,7 +16,7 @@ type exportCmd struct {
 	Site   string `required:"" placeholder:"DOMAIN" help:"Of which site."`
 	From   string `placeholder:"DAY" help:"The first day, as 2026-01-31; without it, all days."`
 	To     string `placeholder:"DAY" help:"The last day."`
-	Format string `default:"ndjson" enum:"csv,ndjson" placeholder:"FORMAT" help:"csv or ndjson (${default})."`
+	Format string `default:"ndjson" enum:"csv,ndjson,parquet" placeholder:"FORMAT" help:"csv, ndjson or parquet (${default})."`
 	Output string `short:"o" placeholder:"FILE" help:"Where to write; without it, to stdout."`
 }
 

@@ -2601,7 +2601,7 @@ export interface operations {
                 from?: string;
                 /** @description The last day. */
                 to?: string;
-                format?: "csv" | "ndjson";
+                format?: "csv" | "ndjson" | "parquet";
             };
             header?: never;
             path: {
@@ -2619,6 +2619,7 @@ export interface operations {
                 content: {
                     "application/x-ndjson": string;
                     "text/csv": string;
+                    "application/vnd.apache.parquet": string;
                 };
             };
             400: components["responses"]["Invalid"];

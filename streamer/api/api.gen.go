@@ -136,8 +136,9 @@ func (e StreamEventsParamsRate) Valid() bool {
 
 // Defines values for GetExportParamsFormat.
 const (
-	Csv    GetExportParamsFormat = "csv"
-	Ndjson GetExportParamsFormat = "ndjson"
+	Csv     GetExportParamsFormat = "csv"
+	Ndjson  GetExportParamsFormat = "ndjson"
+	Parquet GetExportParamsFormat = "parquet"
 )
 
 // Valid indicates whether the value is a known member of the GetExportParamsFormat enum.
@@ -146,6 +147,8 @@ func (e GetExportParamsFormat) Valid() bool {
 	case Csv:
 		return true
 	case Ndjson:
+		return true
+	case Parquet:
 		return true
 	default:
 		return false

@@ -149,7 +149,7 @@ func (h *Handlers) newExport(st site.Site, p api.GetExportParams) (*export, erro
 	}
 	var ok bool
 	if e.encoding, ok = encodings[format]; !ok {
-		return nil, fmt.Errorf("format is none of those that there are: csv and ndjson")
+		return nil, fmt.Errorf("format is none of those that there are: csv, ndjson and parquet")
 	}
 	return e, nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/gin-gonic/gin"
 	openapi "github.com/oapi-codegen/runtime/types"
+	"github.com/parquet-go/parquet-go"
 	"go.uber.org/goleak"
 
 	"nowcast/internal/site"
@@ -138,6 +139,23 @@ func TestWhole(t *testing.T) {
 	}
 	if status != 200 || err != nil || lines != 5000 {
 		t.Errorf("%d, %d lines: %v", status, lines, err)
+	}
+	status, body, err = get(t, url+"/a.example?format=parquet")
+	file := strings.NewReader(body)
+	read, wrong := parquet.Read[parquetRow](file, file.Size())
+	if status != 200 || err != nil || wrong != nil || len(read) != 5000 {
+		t.Fatalf("%d, %d rows of Parquet: %v %v", status, len(read), err, wrong)
+	}
+	times := map[string]int64{}
+	for _, r := range records[1:] {
+		at, _ := time.Parse(timeFormat, r[0])
+		times[r[8]] = at.UnixMilli()
+	}
+	for _, r := range read {
+		if times[r.Path] != r.Time || r.Props["plan"] != `a"b` || r.Currency != "EUR" ||
+			r.Name != "pageview" || int64(r.Day) != r.Time/86_400_000 || r.RevenueMicros != 12_300_000 {
+			t.Fatalf("%+v", r)
+		}
 	}
 	if _, body, _ := get(t, url+"/b.example"); strings.Count(body, "\n") != 600 {
 		t.Errorf("%d events of a site that was made again", strings.Count(body, "\n"))

@@ -81,8 +81,9 @@ type rowWriter interface {
 }
 
 var encodings = map[api.GetExportParamsFormat]encoding{
-	api.Csv:    {"text/csv; charset=utf-8", "csv", startCSV},
-	api.Ndjson: {"application/x-ndjson", "ndjson", startNDJSON},
+	api.Csv:     {"text/csv; charset=utf-8", "csv", startCSV},
+	api.Ndjson:  {"application/x-ndjson", "ndjson", startNDJSON},
+	api.Parquet: {"application/vnd.apache.parquet", "parquet", startParquet},
 }
 
 const timeFormat = "2006-01-02T15:04:05.000Z"
