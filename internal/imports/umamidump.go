@@ -334,7 +334,8 @@ func (d *umamiDump) event(get func(string) string) error {
 			return fmt.Errorf("none of the %d websites of the dump has the domain %s, and it can't be told "+
 				"which is meant", len(d.websites), d.run.cfg.Site)
 		}
-		for d.website = range d.websites { //nolint:revive // the only one
+		for d.website = range d.websites {
+			break // the only one
 		}
 	}
 	if get("websiteid") != d.website {

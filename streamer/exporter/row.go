@@ -33,8 +33,8 @@ type row struct {
 
 // textColumns are the columns between `user` and `props`, in the order of the statement.
 var textColumns = [...]string{"kind", "name", "hostname", "path", "referrer", "source", "channel",
-	"utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term", "country", "region", "city", "device",
-	"screen", "browser", "browser_version", "os", "os_version", "language"}
+	"utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term", "country", "region", "city",
+	"device", "screen", "browser", "browser_version", "os", "os_version", "language"}
 
 // pointers are what a row of the statement is scanned into.
 func (r *row) pointers() []any {
