@@ -308,6 +308,16 @@ func TestRepeatedDimension(t *testing.T) {
 	}
 }
 
+// Two columns of one dimension count once.
+func TestTwoColumnsOfOneDimension(t *testing.T) {
+	_, sums, err := imported(t, GA4, "UTC", textFile("a.csv",
+		"date,pagePath,pagePathPlusQueryString,screenPageViews\n20250101,/a,/a?b=1,5\n20250101,/a,/a,2\n"))
+	want := `{"day":"2025-01-01","dim":"event:page","value":"/a","pageviews":7}` + "\n"
+	if err != nil || sums != want {
+		t.Errorf("%v\n%s", err, sums)
+	}
+}
+
 // Sums that don't fit leave early; readers add the rows of a key up.
 func TestBoundedSums(t *testing.T) {
 	total, blocks := map[string]uint64{}, 0
