@@ -93,6 +93,7 @@ var matrix = map[string]struct{ path, body, want string }{
 	"listImports":  {"/api/v1/sites/SITE/imports", "", administering("503") + administeringNobody},
 	"createImport": {"/api/v1/sites/SITE/imports", "{}", administering("503") + administeringNobody},
 	"deleteImport": {"/api/v1/sites/SITE/imports/nothing", "", administering("503") + administeringNobody},
+	"getExport":    {"/api/v1/sites/SITE/export", "", administering("503") + administeringNobody},
 	"rotateSecret": {"/api/v1/secret/rotate", "", administering("200")},
 
 	"getHealth": {"/healthz", "", everybody}, "headHealth": {"/healthz", "", everybody},

@@ -27,6 +27,7 @@ import (
 	"nowcast/streamer/behaviour"
 	"nowcast/streamer/board"
 	"nowcast/streamer/eraser"
+	"nowcast/streamer/exporter"
 	"nowcast/streamer/history"
 	"nowcast/streamer/importer"
 	"nowcast/streamer/live"
@@ -77,6 +78,7 @@ type handlers struct {
 	*behaviourHandlers
 	*eraserHandlers
 	*importHandlers
+	*exportHandlers
 	*live.Server
 }
 
@@ -87,6 +89,7 @@ type (
 	behaviourHandlers = behaviour.Handlers
 	eraserHandlers    = eraser.Handlers
 	importHandlers    = importer.Handlers
+	exportHandlers    = exporter.Handlers
 )
 
 var _ api.ServerInterface = handlers{}
@@ -115,8 +118,10 @@ func New(cfg Config, d Deps) (*Service, error) {
 		return nil, err
 	}
 	importing := importer.NewHandlers(nil, d.Sites, control, s.fail)
+	exporting := exporter.NewHandlers(exporter.Config{}, nil, d.Sites, control, d.Log, s.fail)
 	if d.Warehouse != nil {
 		importing = importer.NewHandlers(d.Warehouse, d.Sites, control, s.fail)
+		exporting = exporter.NewHandlers(exporter.Config{}, d.Warehouse, d.Sites, control, d.Log, s.fail)
 	}
 	erasing := eraser.NewHandlers(d.Erasures, nil, d.Sites, control, s.fail)
 	if d.Warehouse != nil && d.Erasures != nil {
@@ -139,6 +144,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 		behaviour.NewHandlers(engine, control, s.fail),
 		erasing,
 		importing,
+		exporting,
 		s.live,
 	}
 	return s, nil

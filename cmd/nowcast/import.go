@@ -38,7 +38,7 @@ out, so that nothing counts twice.
 
 	plausible    imported_*.csv, or the zip of them
 	ga4          CSV by date and any dimensions, from the Data API or BigQuery
-	umami        CSV of website_event
+	umami        CSV of website_event, or a dump by pg_dump or mysqldump
 	matomo       CSV of reports by day, each named after its API method, such as VisitsSummary.get.csv
 	goatcounter  the CSV export, version 2
 	log          a server's log: Combined, JSON lines (Caddy, Traefik, nginx) or CloudFront
@@ -102,7 +102,7 @@ func (c *importAddCmd) Run(ctx context.Context, std *stdio, log *slog.Logger) er
 	send := func(w io.Writer) (imports.Report, error) {
 		out := bufio.NewWriterSize(w, 64<<10)
 		var line []byte
-		report, err := imports.Run(ctx, imports.Config{Format: format, Zone: zone,
+		report, err := imports.Run(ctx, imports.Config{Format: format, Site: site.Domain, Zone: zone,
 			Classify: classify, Emit: func(s imports.Sum) error {
 				line = append(s.AppendJSON(line[:0]), '\n')
 				_, err := out.Write(line)

@@ -61,6 +61,7 @@ type grammar struct {
 	Erase      eraseCmd      `cmd:"" help:"Erase the events of one visitor of a site."`
 	Erasures   erasuresCmd   `cmd:"" help:"List the erasures of sites and visitors, or show one."`
 	Import     importCmd     `cmd:"" help:"Import what other tools have counted, list imports and take them back."`
+	Export     exportCmd     `cmd:"" help:"Write the single events of a site as CSV, NDJSON or Parquet."`
 	Secret     secretCmd     `cmd:"" help:"Rotate the secret that signs."`
 	Query      queryCmd      `cmd:"" help:"Ask for numbers of the past, and print them as a table, CSV or JSON."`
 	MCP        mcpCmd        `cmd:"" name:"mcp" help:"Serve assistants by the Model Context Protocol."`

@@ -70,7 +70,8 @@ func TestHelpTeaches(t *testing.T) {
 		"site annotation set", "site annotation remove",
 		"key", "key add", "key list", "key remove", "login", "session", "session list",
 		"session end", "link", "link add", "link list", "link remove", "load",
-		"query", "mcp", "import", "import add", "import list", "import remove", "verify", "health", "version"} {
+		"export", "import", "import add", "import list", "import remove",
+		"query", "mcp", "verify", "health", "version"} {
 		code, out, errs := nowcast(t, append(strings.Fields(command), "--help")...)
 		example := strings.TrimSpace("nowcast " + command)
 		switch command {
@@ -154,6 +155,7 @@ func TestWrongUsageEndsWith2(t *testing.T) {
 		{"session end", "give --all"},
 		{"session end s1 --all", "give --all"},
 		{"load --rate 0", "rate is 0"},
+		{"export --site a --format xml", "csv"},
 		{"load --history soon", "in months, as 12mo"},
 		{"load --history 12mo --timezone Nowhere", "is no time zone"},
 		{"load --history 1y --events 0", "events is 0"},

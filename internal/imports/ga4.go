@@ -2,7 +2,9 @@ package imports
 
 import (
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -47,14 +49,7 @@ func parseGA4(r *run, m member, in io.Reader) error {
 	if err := t.require("date"); err != nil {
 		return err
 	}
-	dims, unknown := map[string]string{}, 0 // dimension by column
-	for name := range t.columns {
-		if d, ok := ga4Dimensions[name]; ok {
-			dims[name] = d
-		} else if !ga4Ignored(name) {
-			unknown++
-		}
-	}
+	dims, unknown := ga4Columns(t)
 	lost := ga4Lost(dims, unknown)
 	for t.next() {
 		if err := r.canceled(); err != nil {
@@ -88,25 +83,43 @@ func parseGA4(r *run, m member, in io.Reader) error {
 	return t.err()
 }
 
-func (r *run) addGA4(t *table, s Sum, dims map[string]string) error {
+// ga4Column is a column that is a dimension.
+type ga4Column struct{ name, dim string }
+
+// ga4Columns returns the columns that are dimensions, the first of those of one dimension, and how many
+// others are dimensions that aren't imported.
+func ga4Columns(t *table) (dims []ga4Column, unknown int) {
+	for _, name := range slices.Sorted(maps.Keys(t.columns)) {
+		d, ok := ga4Dimensions[name]
+		switch {
+		case !ok && !ga4Ignored(name):
+			unknown++
+		case ok && !slices.ContainsFunc(dims, func(c ga4Column) bool { return c.dim == d }):
+			dims = append(dims, ga4Column{name, d})
+		}
+	}
+	return dims, unknown
+}
+
+func (r *run) addGA4(t *table, s Sum, dims []ga4Column) error {
 	if len(dims) == 0 {
 		if s.Known == 0 {
 			return nil
 		}
 		return r.add(s)
 	}
-	for column, dim := range dims {
+	for _, d := range dims {
 		of := s
-		of.Dim = dim
+		of.Dim = d.dim
 		var ok bool
-		if of.Value, ok = r.ga4Value(dim, t.get(column)); !ok {
+		if of.Value, ok = r.ga4Value(d.dim, t.get(d.name)); !ok {
 			r.skip(skipKind)
 			continue
 		}
-		if dim != "event:name" {
+		if d.dim != "event:name" {
 			of.drop(setOf(Events))
 		}
-		if dim == "event:page" {
+		if d.dim == "event:page" {
 			of.drop(setOf(Bounces, Duration))
 		}
 		if of.Known == 0 {
@@ -138,12 +151,12 @@ func ga4Ignored(name string) bool {
 }
 
 // ga4Lost returns the metrics that don't add up over the dimensions of a file.
-func ga4Lost(dims map[string]string, unknown int) Set {
+func ga4Lost(dims []ga4Column, unknown int) Set {
 	if len(dims)+unknown <= 1 {
 		return 0
 	}
 	for _, d := range dims {
-		if strings.HasPrefix(d, "event:") {
+		if strings.HasPrefix(d.dim, "event:") {
 			return setOf(Visitors, Visits, Bounces, Duration)
 		}
 	}

@@ -29,7 +29,7 @@ type Format string
 const (
 	Plausible   Format = "plausible"   // CSV files imported_*.csv, or the zip of them
 	GA4         Format = "ga4"         // CSV of the Data API or of BigQuery, by date and dimensions
-	Umami       Format = "umami"       // CSV of website_event
+	Umami       Format = "umami"       // CSV of website_event, or a dump of PostgreSQL or MySQL
 	Matomo      Format = "matomo"      // CSV of reports by day, each file named after its API method
 	GoatCounter Format = "goatcounter" // CSV, version 2
 	Log         Format = "log"         // Combined, JSON lines or CloudFront
@@ -67,6 +67,7 @@ type Classifier interface {
 // Config says what is imported and where the sums go.
 type Config struct {
 	Format   Format         // "": guessed from the first bytes of each file
+	Site     string         // its domain, by which it is found in a dump
 	Zone     *time.Location // the site's; it cuts hits into days
 	Classify Classifier
 	Emit     func(Sum) error

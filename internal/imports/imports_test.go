@@ -81,8 +81,8 @@ func imported(t testing.TB, format Format, zone string, files ...File) (Report, 
 		t.Fatal(err)
 	}
 	var out []byte
-	report, err := Run(t.Context(), Config{Format: format, Zone: loc, Classify: classifier{},
-		Emit: func(s Sum) error {
+	report, err := Run(t.Context(), Config{Format: format, Site: "example.com", Zone: loc,
+		Classify: classifier{}, Emit: func(s Sum) error {
 			out = append(s.AppendJSON(out), '\n')
 			back, err := ParseSum(s.AppendJSON(nil))
 			if err != nil || back != s {
@@ -112,6 +112,14 @@ var fixtures = []struct {
 		2025-01-01 2 3 4 5 2 60000
 		2025-01-02 1 1 1 1 1 0`,
 		"map[of a kind that isn't imported:1]"},
+	{"umami-postgres", Umami, 6, `
+		2025-01-01 2 3 4 5 2 60000
+		2025-01-02 1 1 1 1 1 0`,
+		"map[of a kind that isn't imported:1 of another website:1]"},
+	{"umami-mysql", Umami, 6, `
+		2025-01-01 2 3 4 5 2 60000
+		2025-01-02 1 1 1 1 1 0`,
+		"map[of a kind that isn't imported:1 of another website:1]"},
 	{"matomo", Matomo, 15, `
 		2025-01-01 50 60 180 - 20 3600000
 		2025-01-02 40 41 80 - 15 1800000`,
@@ -140,7 +148,7 @@ func TestFixtures(t *testing.T) {
 		t.Run(f.dir, func(t *testing.T) {
 			files := filesOf(t, f.dir)
 			zone := "UTC"
-			if f.dir == "umami" {
+			if f.format == Umami {
 				zone = "Europe/Berlin" // 23:10 UTC is the next day there
 			}
 			report, sums, err := imported(t, "", zone, files...)
@@ -170,6 +178,20 @@ func TestFixtures(t *testing.T) {
 				t.Errorf("as an archive: %v\n%s", err, again)
 			}
 		})
+	}
+}
+
+// A dump gives the same sums as the CSV file of the same rows.
+func TestUmamiDumps(t *testing.T) {
+	want, err := os.ReadFile("testdata/umami.golden.ndjson")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"umami-postgres", "umami-mysql"} {
+		_, sums, err := imported(t, "", "Europe/Berlin", filesOf(t, dir)...)
+		if err != nil || sums != string(want) {
+			t.Errorf("%s: %v\n%s", dir, err, sums)
+		}
 	}
 }
 
@@ -219,6 +241,7 @@ func textFile(name, text string) File { return File{name, strings.NewReader(text
 
 // A wrong row is an error that names its file and line, and nothing is made up for it.
 func TestErrors(t *testing.T) {
+	const pgDump = "--\n-- PostgreSQL database dump\n\nCOPY public.website (website_id) FROM stdin;\n"
 	const umami = "session_id,event_type,created_at,url_path,website_id\n"
 	for _, x := range []struct {
 		format     Format
@@ -245,6 +268,17 @@ func TestErrors(t *testing.T) {
 			`line 2: "today" is no time`},
 		{Log, "a.log", strings.Repeat("no log\n", 99), `line 11: "no log" is no line of a log`},
 		{Log, "a.log", strings.Repeat("x", maxLine+1), "line 1: it is over"},
+		{Umami, "a.sql", pgDump + "\\.\n", "a.sql has no table website_event"},
+		{Umami, "a.sql", pgDump + "a\n", "line 6: the rows of website have no end"},
+		{Umami, "a.sql", pgDump + "a\n\\.\nCOPY website_event (website_id) FROM stdin;\na\n",
+			`line 8: "" is no time`},
+		{Umami, "a.sql", pgDump + "a\nb\n\\.\nCOPY website_event (event_type) FROM stdin;\n1\n",
+			"line 9: none of the 2 websites of the dump has the domain example.com"},
+		{Umami, "a.sql", "-- MySQL dump\nINSERT INTO `session` VALUES ('a", "line 2: unexpected EOF"},
+		{Umami, "a.sql", "-- MySQL dump\nINSERT INTO `session` VALUES ('" + strings.Repeat("x", 2*maxRecord),
+			"line 2: a row is over"},
+		{Umami, "a.sql", "-- MySQL dump\nINSERT INTO `session` " + strings.Repeat("x", 2*sniffed),
+			"line 2: an INSERT has no VALUES"},
 		{"", "a.txt", "hello\n", "the format of a.txt can't be told"},
 		{"xyz", "a.txt", "hello\n", `"xyz" is no format`},
 		{"", "a.zip", "PK\x03\x04", "read the archive a.zip"},
@@ -274,74 +308,13 @@ func TestRepeatedDimension(t *testing.T) {
 	}
 }
 
-// Sums that don't fit leave early; readers add the rows of a key up.
-func TestBoundedSums(t *testing.T) {
-	total, blocks := map[string]uint64{}, 0
-	a := newAdder(func(s Sum) error {
-		total[s.Value] += s.Counts[Visits]
-		blocks++
-		return nil
-	})
-	a.limit = 3
-	for i := range 100 {
-		s := Sum{Day: 20_000, Dim: "event:page", Value: fmt.Sprint(i % 7)}
-		s.set(Visits, 1)
-		if _, err := a.add(s); err != nil || len(a.held) > 3 {
-			t.Fatal(len(a.held), err)
-		}
-	}
-	if err := a.flush(); err != nil || fmt.Sprint(total) != "map[0:15 1:15 2:14 3:14 4:14 5:14 6:14]" ||
-		blocks < 20 {
-		t.Errorf("%v in %d: %v", total, blocks, err)
-	}
-}
-
-// Hits may have any order while they fit. When they don't, the oldest days are closed, a hit of a closed day
-// is refused, and so is a day that doesn't fit at all.
-func TestBoundedHits(t *testing.T) {
-	var sums []Sum
-	world := func(limit int) (*days, func(day, second int, visitor uint64) error) {
-		sums = nil
-		a := newAdder(func(s Sum) error { sums = append(sums, s); return nil })
-		d := newDays(time.UTC, a)
-		d.limit = limit
-		return d, func(day, second int, visitor uint64) error {
-			at := time.Date(2025, 1, day, 0, 0, second, 0, time.UTC)
-			return d.add(hit{at: at, visitor: visitor, path: "/"})
-		}
-	}
-	d, add := world(4)
-	for day := 1; day <= 4; day++ {
-		if err := add(day, 0, 1); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := add(5, 0, 1); err != nil || d.held != 3 || len(d.open) != 3 {
-		t.Errorf("%d hits are held: %v", d.held, err)
-	}
-	if err := add(2, 0, 1); err == nil || !strings.Contains(err.Error(), "sort the files by time") {
-		t.Errorf("a hit of a closed day: %v", err)
-	}
-	_, add = world(2)
-	for i := range 2 {
-		if err := add(1, i, 1); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := add(1, 3, 1); !errors.Is(err, errManyHits) {
-		t.Errorf("a day that is too large: %v", err)
-	}
-	d, add = world(100)
-	for _, s := range []int{3600, 0, 1801, 1, 3601} { // 0, 1 | 1801 | 3600 is 1799 s later, 3601
-		if err := add(1, s, 7); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := d.close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.sums.flush(); err != nil || sums[0].Counts != [metrics]uint64{1, 2, 5, 5, 0, 1_801_000} {
-		t.Errorf("%+v %v", sums[0], err)
+// Two columns of one dimension count once.
+func TestTwoColumnsOfOneDimension(t *testing.T) {
+	_, sums, err := imported(t, GA4, "UTC", textFile("a.csv",
+		"date,pagePath,pagePathPlusQueryString,screenPageViews\n20250101,/a,/a?b=1,5\n20250101,/a,/a,2\n"))
+	want := `{"day":"2025-01-01","dim":"event:page","value":"/a","pageviews":7}` + "\n"
+	if err != nil || sums != want {
+		t.Errorf("%v\n%s", err, sums)
 	}
 }
 

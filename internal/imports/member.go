@@ -202,7 +202,7 @@ func guess(m member, head []byte) Format {
 		return Plausible
 	case goatCounterHeader.Match(first):
 		return GoatCounter
-	case has("websiteid", "sessionid", "createdat"):
+	case isDump(head), has("websiteid", "sessionid", "createdat"):
 		return Umami
 	case has("nbvisits") || isReport:
 		return Matomo

@@ -15,9 +15,16 @@ const (
 )
 
 // parseUmami reads the rows of Umami's table website_event, joined with session: its export in the cloud, or
-// `COPY (SELECT …) TO … CSV HEADER` of a server of one's own. A visitor is a session_id; visits are cut by
-// our rules, not by visit_id.
+// `COPY (SELECT …) TO … CSV HEADER` of a server of one's own; or a dump of the whole database. A visitor is a
+// session_id; visits are cut by our rules, not by visit_id.
 func parseUmami(r *run, m member, in io.Reader) error {
+	head, err := m.head()
+	if err != nil {
+		return err
+	}
+	if isDump(head) {
+		return newUmamiDump(r, m, in).read()
+	}
 	if !strings.HasSuffix(strings.TrimSuffix(m.base(), ".gz"), ".csv") {
 		r.skip("the file is no CSV file")
 		return nil
@@ -37,55 +44,60 @@ func parseUmami(r *run, m member, in io.Reader) error {
 		if err := r.canceled(); err != nil {
 			return err
 		}
-		at, err := umamiTime(t.get("createdat"))
+		h, ok, err := r.umamiHit(t.get)
+		if err == nil && ok {
+			r.report.Rows++
+			a := umamiAttributes(t.get)
+			h.Country, h.Region, h.City, h.Language = a.Country, a.Region, a.City, a.Language
+			h.Browser, h.OS, h.Device = a.Browser, a.OS, a.Device
+			h.Attributes = h.clone()
+			err = r.days.add(h)
+		}
 		if err != nil {
-			return failed(m, t.line, "%w", err)
-		}
-		h := hit{at: at, visitor: r.visitors.of(t.get("sessionid"))}
-		switch kind := t.get("eventtype"); kind {
-		case umamiView:
-		case umamiCustom:
-			if h.name = t.text("eventname"); h.name == "" {
-				h.name = "custom"
-			}
-		default:
-			r.skip(skipKind)
-			continue
-		}
-		r.umamiPage(t, &h)
-		r.report.Rows++
-		if err := r.days.add(h); err != nil {
 			return failed(m, t.line, "%w", err)
 		}
 	}
 	return t.err()
 }
 
-// umamiPage sets what a row says of the page and of the visitor.
-func (r *run) umamiPage(t *table, h *hit) {
-	p := Page{Hostname: t.get("hostname"), Path: t.get("urlpath"), Language: t.get("language")}
-	if q := t.get("urlquery"); q != "" {
+// umamiHit reads an event without what its session says; false: it is of a kind that isn't imported.
+func (r *run) umamiHit(get func(string) string) (h hit, ok bool, err error) {
+	h = hit{visitor: r.visitors.of(get("sessionid"))}
+	if h.at, err = umamiTime(get("createdat")); err != nil {
+		return h, false, err
+	}
+	switch get("eventtype") {
+	case umamiView:
+	case umamiCustom:
+		h.name = cmp.Or(strings.Clone(get("eventname")), "custom")
+	default:
+		r.skip(skipKind)
+		return h, false, nil
+	}
+	p := Page{Hostname: get("hostname"), Path: get("urlpath")}
+	if q := get("urlquery"); q != "" {
 		p.Path += "?" + q
 	}
-	if domain := t.get("referrerdomain"); domain != "" {
-		p.Referrer = "https://" + domain + t.get("referrerpath")
+	if domain := get("referrerdomain"); domain != "" {
+		p.Referrer = "https://" + domain + get("referrerpath")
 	}
-	var a Attributes
-	h.path, a, _ = r.cfg.Classify.Classify(p)
-	h.hostname = strings.TrimPrefix(p.Hostname, "www.")
-	a.UTMSource = cmp.Or(t.get("utmsource"), a.UTMSource)
-	a.UTMMedium = cmp.Or(t.get("utmmedium"), a.UTMMedium)
-	a.UTMCampaign = cmp.Or(t.get("utmcampaign"), a.UTMCampaign)
-	a.UTMContent, a.UTMTerm = cmp.Or(t.get("utmcontent"), a.UTMContent), cmp.Or(t.get("utmterm"), a.UTMTerm)
-	a.Country, a.Region, a.City = t.get("country"), t.get("region"), t.get("city")
-	if a.Region == "" {
-		a.Region = t.get("subdivision1")
-	}
-	a.Browser, a.OS = browserName(t.get("browser")), systemName(t.get("os"))
-	if a.Device = titled(t.get("device")); a.Device == "Laptop" {
+	h.path, h.Attributes, _ = r.cfg.Classify.Classify(p)
+	h.hostname = strings.Clone(strings.TrimPrefix(p.Hostname, "www."))
+	h.UTMSource, h.UTMMedium = cmp.Or(get("utmsource"), h.UTMSource), cmp.Or(get("utmmedium"), h.UTMMedium)
+	h.UTMCampaign = cmp.Or(get("utmcampaign"), h.UTMCampaign)
+	h.UTMContent, h.UTMTerm = cmp.Or(get("utmcontent"), h.UTMContent), cmp.Or(get("utmterm"), h.UTMTerm)
+	return h, true, nil
+}
+
+// umamiAttributes reads what a session says of the visitor.
+func umamiAttributes(get func(string) string) (a Attributes) {
+	a.Country, a.City, a.Language = get("country"), get("city"), get("language")
+	a.Region = cmp.Or(get("region"), get("subdivision1"))
+	a.Browser, a.OS = browserName(get("browser")), systemName(get("os"))
+	if a.Device = titled(get("device")); a.Device == "Laptop" {
 		a.Device = "Desktop"
 	}
-	h.Attributes = a.clone()
+	return a
 }
 
 // umamiTime reads the times of ClickHouse, PostgreSQL and MySQL, which are in UTC where they have no zone.

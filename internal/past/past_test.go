@@ -34,7 +34,8 @@ func TestRun(t *testing.T) {
 	}
 	last := 0.0
 	cfg := Config{Sites: []string{"big.example", "small.example"}, Zone: zone, Months: 12,
-		Events: 300_000, Seed: 7, Until: time.Date(2026, 11, 15, 1, 0, 0, 0, time.UTC), Progress: func(done float64) { last = done }}
+		Events: 300_000, Seed: 7, Until: time.Date(2026, 11, 15, 1, 0, 0, 0, time.UTC),
+		Progress: func(done float64) { last = done }}
 	for range 2 {
 		if err := Run(t.Context(), db, cfg); err != nil {
 			t.Fatal(err)
@@ -66,6 +67,21 @@ func TestRun(t *testing.T) {
 		if got := scan(t, db, x.query); got != x.want {
 			t.Errorf("%s: %s, want %s", x.query, got, x.want)
 		}
+	}
+}
+
+// The offsets begin at the first midnight and at each change of the clocks, to the millisecond.
+func TestClocks(t *testing.T) {
+	zone, err := time.LoadLocation("Australia/Lord_Howe") // clocks change by half an hour, at 2:00
+	if err != nil {
+		t.Fatal(err)
+	}
+	midnights, changes, offsets := clocks(time.Date(2026, 4, 4, 0, 0, 0, 0, zone), 2)
+	got := fmt.Sprint(midnights, changes, offsets)
+	want := fmt.Sprint([]int64{1775221200000, 1775307600000, 1775395800000},
+		[]int64{1775221200000, 1775314800000}, []int32{39600, 37800})
+	if got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
 

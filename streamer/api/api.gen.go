@@ -425,6 +425,27 @@ func (e StreamEventsParamsRate) Valid() bool {
 	}
 }
 
+// Defines values for GetExportParamsFormat.
+const (
+	Csv     GetExportParamsFormat = "csv"
+	Ndjson  GetExportParamsFormat = "ndjson"
+	Parquet GetExportParamsFormat = "parquet"
+)
+
+// Valid indicates whether the value is a known member of the GetExportParamsFormat enum.
+func (e GetExportParamsFormat) Valid() bool {
+	switch e {
+	case Csv:
+		return true
+	case Ndjson:
+		return true
+	case Parquet:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for CreateImportParamsFormat.
 const (
 	Ga4         CreateImportParamsFormat = "ga4"
@@ -1764,6 +1785,19 @@ type UpdateAnnotationParams struct {
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
+// GetExportParams defines parameters for GetExport.
+type GetExportParams struct {
+	// From The first day, by the site's clocks; without it, all days.
+	From *openapi_types.Date `form:"from,omitempty" json:"from,omitempty"`
+
+	// To The last day.
+	To     *openapi_types.Date    `form:"to,omitempty" json:"to,omitempty"`
+	Format *GetExportParamsFormat `form:"format,omitempty" json:"format,omitempty"`
+}
+
+// GetExportParamsFormat defines parameters for GetExport.
+type GetExportParamsFormat string
+
 // UpdateFunnelParams defines parameters for UpdateFunnel.
 type UpdateFunnelParams struct {
 	// IfMatch The `ETag` of the answer that the change is based on; the same as `revision`.
@@ -2224,6 +2258,9 @@ type ServerInterface interface {
 	// CreateErasure Erase a visitor's events of a site
 	// (POST /api/v1/sites/{domain}/erasures)
 	CreateErasure(c *gin.Context, domain string)
+	// GetExport The single events of a site, streamed whole
+	// (GET /api/v1/sites/{domain}/export)
+	GetExport(c *gin.Context, domain string, params GetExportParams)
 	// ListFunnels The funnels of a site
 	// (GET /api/v1/sites/{domain}/funnels)
 	ListFunnels(c *gin.Context, domain string)
@@ -2971,6 +3008,58 @@ func (siw *ServerInterfaceWrapper) CreateErasure(c *gin.Context) {
 	}
 
 	siw.Handler.CreateErasure(c, domain)
+}
+
+// GetExport operation middleware
+func (siw *ServerInterfaceWrapper) GetExport(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "domain" -------------
+	var domain string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "domain", c.Param("domain"), &domain, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter domain: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetExportParams
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", c.Request.URL.Query(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter from: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", c.Request.URL.Query(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter to: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "format" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "format", c.Request.URL.Query(), &params.Format, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter format: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetExport(c, domain, params)
 }
 
 // ListFunnels operation middleware
@@ -4043,6 +4132,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/v1/sites/:domain/imports", wrapper.ListImports)
 	router.POST(options.BaseURL+"/api/v1/sites/:domain/imports", wrapper.CreateImport)
 	router.DELETE(options.BaseURL+"/api/v1/sites/:domain/imports/:id", wrapper.DeleteImport)
+	router.GET(options.BaseURL+"/api/v1/sites/:domain/export", wrapper.GetExport)
 	router.GET(options.BaseURL+"/api/v1/keys", wrapper.ListKeys)
 	router.POST(options.BaseURL+"/api/v1/keys", wrapper.CreateKey)
 	router.DELETE(options.BaseURL+"/api/v1/keys/:id", wrapper.DeleteKey)

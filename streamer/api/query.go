@@ -19,6 +19,7 @@ var queryParameters = map[string][]string{
 	"DELETE /api/v1/sites/:domain":        {"with_data"},
 	"GET /api/v1/sites/goals":             {"site_id"},
 	"POST /api/v1/sites/:domain/imports":  {"format", "name", "overlap", "dry_run"},
+	"GET /api/v1/sites/:domain/export":    {"from", "to", "format"},
 }
 
 // uncheckedRoutes take any query: clients of streams add parameters of their own against caches.

@@ -218,9 +218,11 @@ func TestNothingStored(t *testing.T) {
 			t.Errorf("%.30q: %d %s, want %s", body, status, refusal, want)
 		}
 	}
-	status, _, refusal := w.post("a.example", "", broken{strings.NewReader(many)})
-	if status != 400 || !strings.Contains(refusal, "didn't arrive whole") {
-		t.Errorf("a body that ends early: %d %s", status, refusal)
+	for _, body := range []string{many, good + good[:9]} {
+		status, _, refusal := w.post("a.example", "", broken{strings.NewReader(body)})
+		if status != 400 || !strings.Contains(refusal, "didn't arrive whole") {
+			t.Errorf("a body that ends early: %d %s", status, refusal)
+		}
 	}
 	status, got, _ := w.post("a.example", "dry_run=true", strings.NewReader(many))
 	if status != 200 || got.DryRun == nil || got.Sums != block+1 || got.Days != 1 {

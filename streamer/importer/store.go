@@ -189,7 +189,8 @@ func dayOf(t time.Time) imports.Day { return imports.DayOf(t.Date()) }
 
 // readBody reads the sums and stores those that count.
 func (s *store) readBody(ctx context.Context, a *attempt, body io.Reader) error {
-	lines := bufio.NewScanner(body)
+	whole := &failureReader{in: body}
+	lines := bufio.NewScanner(whole)
 	lines.Buffer(make([]byte, maxLine), maxLine)
 	n, all := 0, uint64(0)
 	for lines.Scan() {
@@ -198,7 +199,10 @@ func (s *store) readBody(ctx context.Context, a *attempt, body io.Reader) error 
 			continue
 		}
 		sum, err := imports.ParseSum(lines.Bytes())
-		if err != nil {
+		switch {
+		case whole.err != nil && whole.err != io.EOF: //nolint:errorlint // itself
+			return notWhole(whole.err)
+		case err != nil:
 			return &invalidError{fmt.Errorf("line %d: %w", n, err)}
 		}
 		if all++; all > maxSums {
@@ -214,11 +218,28 @@ func (s *store) readBody(ctx context.Context, a *attempt, body io.Reader) error 
 	case errors.Is(err, bufio.ErrTooLong):
 		return &invalidError{fmt.Errorf("line %d: it is over %d bytes", n+1, maxLine)}
 	case err != nil:
-		return &invalidError{fmt.Errorf("the sums didn't arrive whole, so none counts: %w", err)}
+		return notWhole(err)
 	case all == 0:
 		return &invalidError{errors.New("the body has no sum")}
 	}
 	return s.insert(ctx, a)
+}
+
+func notWhole(err error) error {
+	return &invalidError{fmt.Errorf("the sums didn't arrive whole, so none counts: %w", err)}
+}
+
+// failureReader keeps the error of a reader: a Scanner gives the line before it first.
+type failureReader struct {
+	in  io.Reader
+	err error
+}
+
+// Read implements io.Reader.
+func (r *failureReader) Read(b []byte) (n int, err error) {
+	n, err = r.in.Read(b)
+	r.err = err
+	return n, err
 }
 
 // take counts a sum, and keeps it unless its day has counts already.
