@@ -78,8 +78,13 @@ func fillPast(ctx context.Context, s *server, db *warehouse.DB, clickhouse strin
 	var err error
 	wait := waitFor(ctx, 4*time.Hour, func() bool {
 		var open uint64
-		err = db.QueryRow(ctx, `SELECT count() FROM (SELECT site, day, sum(n) AS n FROM marks GROUP BY site, day) AS m
-			LEFT JOIN (SELECT site, day, marks FROM seals FINAL) AS s USING (site, day) WHERE m.n != s.marks`).Scan(&open)
+		err = db.QueryRow(
+			ctx,
+			`SELECT count() FROM (SELECT site, day, sum(n) AS n FROM marks GROUP BY site, day) AS m
+			LEFT JOIN (SELECT site, day, marks FROM seals FINAL) AS s USING (site, day) WHERE m.n != s.marks`,
+		).Scan(
+			&open,
+		)
 		return err != nil || open == 0
 	})
 	if err := errors.Join(err, wait); err != nil {
@@ -146,7 +151,8 @@ type historyFilter struct {
 func (b *historyBench) filtersOf(ctx context.Context, site string) ([]historyFilter, error) {
 	some := func(column, condition string) ([]string, error) {
 		var all []string
-		q := "SELECT groupArray(v) FROM (SELECT toString(" + column + ") AS v FROM events WHERE site = '" + site +
+		q := "SELECT groupArray(v) FROM (SELECT toString(" + column + ") AS v FROM events WHERE site = '" +
+			site +
 			"' AND " + condition + " GROUP BY v ORDER BY count() DESC LIMIT 5)"
 		err := b.db.QueryRow(ctx, q).Scan(&all)
 		return all, err
@@ -166,7 +172,10 @@ func (b *historyBench) filtersOf(ctx context.Context, site string) ([]historyFil
 	}
 	two := historyFilter{name: "two"}
 	for i := range min(len(sources), len(countries)) {
-		two.sets = append(two.sets, []comparison{{"visit:source", sources[i]}, {"visit:country", countries[i]}})
+		two.sets = append(
+			two.sets,
+			[]comparison{{"visit:source", sources[i]}, {"visit:country", countries[i]}},
+		)
 	}
 	return []historyFilter{{"none", [][]comparison{nil}}, {"page", of("event:page", pages...)},
 		{"source", of("visit:source", sources...)}, {"country", of("visit:country", countries...)}, two,
@@ -187,12 +196,16 @@ func questions(site, dates, before, filter string) (all []string) {
 	q := func(rest, dates string) string {
 		return fmt.Sprintf(`{"site_id":%q,"date_range":%s,"filters":[%s],%s}`, site, dates, filter, rest)
 	}
-	const tiles = `"metrics":["visitors","visits","pageviews","views_per_visit","bounce_rate","visit_duration"]`
+	const tiles = `"metrics":["visitors","visits","pageviews","views_per_visit","bounce_rate",
+		"visit_duration"]`
 	all = append(all, q(tiles, dates), q(tiles, before),
 		q(`"metrics":["visitors"],"dimensions":["time"],"include":{"time_labels":true}`, dates))
 	for _, c := range cards {
-		all = append(all, q(fmt.Sprintf(`"metrics":["visitors"],"dimensions":[%q],"pagination":{"limit":10}`, c),
-			dates))
+		all = append(
+			all,
+			q(fmt.Sprintf(`"metrics":["visitors"],"dimensions":[%q],"pagination":{"limit":10}`, c),
+				dates),
+		)
 	}
 	return all
 }
@@ -217,7 +230,14 @@ func datesOf(from, to time.Time) string {
 // ask asks every question of every page once, and then the whole page again.
 func (b *historyBench) ask(ctx context.Context) error {
 	b.ours = map[string]time.Duration{}
-	fmt.Printf("\n%-20s %-5s %-8s %27s %27s\n", "", "", "", "asked first: p50 p95 worst", "again: p50 p95 worst")
+	fmt.Printf(
+		"\n%-20s %-5s %-8s %27s %27s\n",
+		"",
+		"",
+		"",
+		"asked first: p50 p95 worst",
+		"again: p50 p95 worst",
+	)
 	for i, site := range historySites {
 		filters, err := b.filtersOf(ctx, site)
 		if err != nil {
@@ -242,7 +262,11 @@ func (b *historyBench) ask(ctx context.Context) error {
 }
 
 // askPages asks for pages with each value of a filter.
-func (b *historyBench) askPages(ctx context.Context, site, r string, f historyFilter) (first, again []time.Duration,
+func (b *historyBench) askPages(
+	ctx context.Context,
+	site, r string,
+	f historyFilter,
+) (first, again []time.Duration,
 	err error) {
 	earlier, from, end := daysOf(r)
 	dates, before := datesOf(from, end), datesOf(earlier, from)

@@ -29,26 +29,47 @@ type peer struct {
 }
 
 var peerList = []peer{
-	{name: "plausible", visits: "plausible_sessions", events: "plausible_events", site: "site_id", at: "timestamp",
-		start: "start", visitor: "uniq(user_id)", join: "session_id",
+	{
+		name:    "plausible",
+		visits:  "plausible_sessions",
+		events:  "plausible_events",
+		site:    "site_id",
+		at:      "timestamp",
+		start:   "start",
+		visitor: "uniq(user_id)",
+		join:    "session_id",
 		totals: `uniq(user_id), sum(sign), sum(sign * pageviews), sum(sign * pageviews) / sum(sign),
 			100 * sum(sign * is_bounce) / sum(sign), sum(sign * duration) / sum(sign)`,
 		columns: map[string]string{"event:page": "pathname", "event:name": "name",
 			"event:props:plan": "`meta.value`[indexOf(`meta.key`, 'plan')]", "visit:entry_page": "entry_page",
-			"visit:exit_page": "exit_page", "visit:source": "referrer_source", "visit:channel": "acquisition_channel",
-			"visit:referrer": "referrer", "visit:utm_campaign": "utm_campaign", "visit:country": "country_code",
-			"visit:city": "city", "visit:device": "screen_size", "visit:browser": "browser",
-			"visit:os": "operating_system"}},
+			"visit:exit_page": "exit_page", "visit:source": "referrer_source",
+			"visit:channel":  "acquisition_channel",
+			"visit:referrer": "referrer", "visit:utm_campaign": "utm_campaign",
+			"visit:country": "country_code",
+			"visit:city":    "city", "visit:device": "screen_size", "visit:browser": "browser",
+			"visit:os": "operating_system"},
+	},
 	{name: "umami", events: "umami_event", site: "website_id", at: "created_at", visitor: "uniq(session_id)",
-		totals: `uniq(session_id), uniq(visit_id), sum(c), sum(c) / uniq(visit_id), 100 * countIf(c = 1) / count(),
+		totals: `uniq(session_id), uniq(visit_id), sum(c), sum(c) / uniq(visit_id),
+			100 * countIf(c = 1) / count(),
 			sum(last - first) / count() FROM (SELECT session_id, visit_id, countIf(event_type = 1) AS c,
 			min(created_at) AS first, max(created_at) AS last`,
-		columns: map[string]string{"event:page": "url_path", "event:name": "event_name", "event:props:plan": "plan",
-			"visit:source": "referrer_domain", "visit:utm_campaign": "utm_campaign", "visit:country": "country",
-			"visit:city": "city", "visit:device": "device", "visit:browser": "browser", "visit:os": "os"}},
+		columns: map[string]string{
+			"event:page":         "url_path",
+			"event:name":         "event_name",
+			"event:props:plan":   "plan",
+			"visit:source":       "referrer_domain",
+			"visit:utm_campaign": "utm_campaign",
+			"visit:country":      "country",
+			"visit:city":         "city",
+			"visit:device":       "device",
+			"visit:browser":      "browser",
+			"visit:os":           "os",
+		}},
 	{name: "rybbit", events: "rybbit_events", site: "site_id", at: "timestamp",
 		visitor: "count(DISTINCT session_id)",
-		totals: `count(DISTINCT user_id), count(DISTINCT session_id), sum(c), sum(c) / count(DISTINCT session_id),
+		totals: `count(DISTINCT user_id), count(DISTINCT session_id), sum(c),
+			sum(c) / count(DISTINCT session_id),
 			100 * countIf(c = 1) / count(), sum(last - first) / count() FROM (SELECT any(user_id) AS user_id,
 			session_id, countIf(type = 'pageview') AS c, min(timestamp) AS first, max(timestamp) AS last`,
 		columns: map[string]string{"event:page": "pathname", "event:name": "event_name",
@@ -62,13 +83,24 @@ var peerList = []peer{
 // counts them from events at each question.
 func (p peer) statements(site string, from, to time.Time, set []comparison) (all []string) {
 	between := func(column string) string {
-		return fmt.Sprintf("%s = '%s' AND %s >= '%s' AND %s < '%s'", p.site, site, column, from.Format(time.DateTime),
-			column, to.Format(time.DateTime))
+		return fmt.Sprintf(
+			"%s = '%s' AND %s >= '%s' AND %s < '%s'",
+			p.site,
+			site,
+			column,
+			from.Format(time.DateTime),
+			column,
+			to.Format(time.DateTime),
+		)
 	}
 	events, ofEvents := between(p.at), false
 	visits := between(p.start)
 	for _, c := range set {
-		condition := fmt.Sprintf(" AND %s = '%s'", p.columns[c.dimension], strings.ReplaceAll(c.value, "'", "''"))
+		condition := fmt.Sprintf(
+			" AND %s = '%s'",
+			p.columns[c.dimension],
+			strings.ReplaceAll(c.value, "'", "''"),
+		)
 		events += condition
 		if p.visits != "" && strings.HasPrefix(c.dimension, "event:") {
 			ofEvents = true
@@ -85,8 +117,11 @@ func (p peer) statements(site string, from, to time.Time, set []comparison) (all
 		group := map[string]string{"umami": "session_id, visit_id", "rybbit": "session_id"}[p.name]
 		all = append(all, "SELECT "+p.totals+" FROM "+p.events+" WHERE "+events+" GROUP BY "+group+")")
 	}
-	all = append(all, fmt.Sprintf("SELECT toDate(%s) AS d, %s FROM %s WHERE %s GROUP BY d ORDER BY d", p.at, p.visitor,
-		p.events, events))
+	all = append(
+		all,
+		fmt.Sprintf("SELECT toDate(%s) AS d, %s FROM %s WHERE %s GROUP BY d ORDER BY d", p.at, p.visitor,
+			p.events, events),
+	)
 	for _, c := range cards {
 		column, ok := p.columns[c]
 		if !ok {
@@ -96,8 +131,11 @@ func (p peer) statements(site string, from, to time.Time, set []comparison) (all
 		if p.visits != "" && !strings.HasPrefix(c, "event:") {
 			table, where = p.visits, visits
 		}
-		all = append(all, fmt.Sprintf("SELECT %s AS v, %s AS n FROM %s WHERE %s GROUP BY v ORDER BY n DESC, v LIMIT 10",
-			column, p.visitor, table, where))
+		all = append(
+			all,
+			fmt.Sprintf("SELECT %s AS v, %s AS n FROM %s WHERE %s GROUP BY v ORDER BY n DESC, v LIMIT 10",
+				column, p.visitor, table, where),
+		)
 	}
 	return all
 }
@@ -146,7 +184,13 @@ func (b *historyBench) askPeers(ctx context.Context) error {
 }
 
 // askPeer returns the median of a program's answers.
-func (b *historyBench) askPeer(ctx context.Context, p peer, site string, from, to time.Time, f historyFilter) (
+func (b *historyBench) askPeer(
+	ctx context.Context,
+	p peer,
+	site string,
+	from, to time.Time,
+	f historyFilter,
+) (
 	time.Duration, error) {
 	var all []time.Duration
 	for _, set := range f.sets {
@@ -167,7 +211,7 @@ func (b *historyBench) askPeer(ctx context.Context, p peer, site string, from, t
 }
 
 func drain(rows driver.Rows) error {
-	for rows.Next() { //nolint:revive // the rows are of no interest
+	for rows.Next() {
 	}
 	if err := rows.Close(); err != nil {
 		return err
