@@ -105,7 +105,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	switch {
 	case !cfg.Windows && !cfg.Store && !cfg.Seal:
 		return nil,
-			errors.New("an aggregator without lanes has nothing to do: choose windows, store, seal or several")
+			errors.New("an aggregator without lanes has nothing to do: choose windows, store, seal " +
+				"or several")
 	case (cfg.Store || cfg.Seal) && deps.Warehouse == nil:
 		return nil, errors.New("the store lane and the seal lane need a ClickHouse")
 	case deps.Broker == nil || deps.Erasures == nil || deps.Log == nil || deps.Metrics == nil:
