@@ -90,7 +90,7 @@ type Deps struct {
 
 // Service runs the lanes of one instance.
 type Service struct {
-	lanes []*lane
+	lanes []*lane // that of the windows is the first
 	db    *warehouse.DB
 	deps  Deps
 	cfg   Config
@@ -105,7 +105,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	switch {
 	case !cfg.Windows && !cfg.Store && !cfg.Seal:
 		return nil,
-			errors.New("an aggregator without lanes has nothing to do: choose windows, store, seal or several")
+			errors.New("an aggregator without lanes has nothing to do: choose windows, store, seal " +
+				"or several")
 	case (cfg.Store || cfg.Seal) && deps.Warehouse == nil:
 		return nil, errors.New("the store lane and the seal lane need a ClickHouse")
 	case deps.Broker == nil || deps.Erasures == nil || deps.Log == nil || deps.Metrics == nil:
@@ -204,5 +205,5 @@ func (s *Service) Degraded() map[string]string {
 // isLesser reports whether the process does its main work without a lane. Without the seal lane history is
 // slower, and as exact.
 func (s *Service) isLesser(l *lane) bool {
-	return l.name == storeLane && s.cfg.Windows || l.name == sealLane && len(s.lanes) > 1
+	return l.name == storeLane && s.lanes[0].name == windowsLane || l.name == sealLane && len(s.lanes) > 1
 }

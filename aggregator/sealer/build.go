@@ -25,7 +25,8 @@ var visitDimensions = func() (all []dimension) {
 		{"exit_page", "exit"}}, all...)
 }()
 
-var stringDimensions = []string{"source", "channel", "utm_source", "utm_medium", "utm_campaign", "utm_content",
+var stringDimensions = []string{"source", "channel", "utm_source", "utm_medium", "utm_campaign",
+	"utm_content",
 	"utm_term", "country", "region", "city", "device", "screen", "browser", "browser_version", "os",
 	"os_version", "language"}
 
@@ -104,7 +105,8 @@ func (s *Sealer) fill(ctx context.Context, b batch, seal uint64) (done []sealed,
 	if len(stamps) == 0 {
 		return nil, nil // a removed site
 	}
-	args := append(arguments(b.units), clickhouse.Named("seal", seal), clickhouse.Named("least", s.cfg.Rolled))
+	args := append(arguments(b.units), clickhouse.Named("seal", seal), clickhouse.Named("least",
+		s.cfg.Rolled))
 	if err := s.fold(ctx, b, seal, args); err != nil {
 		return nil, err
 	}
@@ -129,8 +131,8 @@ func (s *Sealer) fill(ctx context.Context, b batch, seal uint64) (done []sealed,
 	return s.check(ctx, seal, stamps, collide, args)
 }
 
-// collisions returns the days of a build in which one key has two strings, which somebody may try to find, and
-// these keys as parameters.
+// collisions returns the days of a build in which one key has two strings, which somebody may try
+// to find, and these keys as parameters.
 func (s *Sealer) collisions(ctx context.Context, args []any) (days map[unit]bool, keys []any, err error) {
 	var found []struct {
 		Site string `ch:"site"`
@@ -162,9 +164,12 @@ type unitRow struct {
 }
 
 // columns of a fold, as those of `hits` but the seal.
-const foldColumns = "site, day, who, visit, alone, n, nth, ts, utc_offset, kind, name, hostname, page, next, props, " +
-	"engaged_ms, scroll_depth, revenue_micros, currency, start, pageviews, duration_ms, bounced, entry, exit, " +
-	"source, channel, referrer, utm_source, utm_medium, utm_campaign, utm_content, utm_term, country, region, " +
+const foldColumns = "site, day, who, visit, alone, n, nth, ts, utc_offset, kind, name, hostname, " +
+	"page, next, props, " +
+	"engaged_ms, scroll_depth, revenue_micros, currency, start, pageviews, duration_ms, bounced, " +
+	"entry, exit, " +
+	"source, channel, referrer, utm_source, utm_medium, utm_campaign, utm_content, utm_term, " +
+	"country, region, " +
 	"city, device, screen, browser, browser_version, os, os_version, language, user"
 
 // fold inserts the hits of a batch. A day of more events than a slice is folded by parts of its visitors.
@@ -224,7 +229,8 @@ func (s *Sealer) check(ctx context.Context, seal uint64, stamps []stamp, collide
 		case now[u] != x.Marks: // its rows have changed meanwhile: the seal wouldn't be current
 		case collide[u]:
 			s.metrics.collisions.Inc()
-			s.log.Error("two pages or referrers of a site have one key: the day isn't sealed and is read from "+
+			s.log.Error("two pages or referrers of a site have one key: the day isn't sealed and is "+
+				"read from "+
 				"its events", "site", x.Site, "day", dateOf(x.Day))
 		case agree:
 			done = append(done, sealed{x, seal, w.Events, w.Digest, g.Hits, g.Visits >= s.cfg.Rolled})
@@ -262,7 +268,8 @@ func (s *Sealer) differs(u unit, want count, got built) error {
 	if x.differing++; x.differing < failures {
 		return nil
 	}
-	return fmt.Errorf("%w: %s of %s has %d events, %d hits and %d in visits", errDiffer, dateOf(u.day), u.site,
+	return fmt.Errorf("%w: %s of %s has %d events, %d hits and %d in visits", errDiffer, dateOf(u.day),
+		u.site,
 		want.Counted, got.Hits, got.Events)
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	orphanAge = 10 * time.Minute // since the last write of a build that no seal names and this sealer hasn't ended
+	orphanAge = 10 * time.Minute // since the last write of another sealer's build that no seal names
 	supersede = 90 * time.Second // a query that reads a former seal ends before
 	maxDrops  = 200              // in one turn
 )

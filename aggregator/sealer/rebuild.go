@@ -34,7 +34,8 @@ type Status struct {
 // ReadStatus reads how far sealed history is, of the days from one on.
 func ReadStatus(ctx context.Context, db database, from time.Time) (s Status, err error) {
 	var rows []Status
-	err = newClient(db, defaultMemory).read(ctx, &rows, "status", clickhouse.Named("rules", uint16(hits.Rules)),
+	err = newClient(db, defaultMemory).read(ctx, &rows, "status", clickhouse.Named("rules",
+		uint16(hits.Rules)),
 		clickhouse.Named("from", dayOf(from)))
 	if err != nil {
 		return s, err
@@ -103,7 +104,8 @@ func (c *client) abandon(ctx context.Context) error {
 }
 
 // Run rebuilds, and returns the days that are built and those that changed.
-func (r Rebuild) Run(ctx context.Context, db database, log *slog.Logger) (days int, changes []Change, err error) {
+func (r Rebuild) Run(ctx context.Context, db database, log *slog.Logger) (days int, changes []Change,
+	err error) {
 	s := New(r.config, db, log, prometheus.NewRegistry())
 	var claims []claim
 	if err := s.db.read(ctx, &claims, "claims"); err != nil {
@@ -181,9 +183,11 @@ func (r Rebuild) build(ctx context.Context, s *Sealer) (done []sealed, seals []u
 	return done, seals, nil
 }
 
-// claim keeps the partition of a build that isn't named yet. The number of the claim is its day, from the last.
+// claim keeps the partition of a build that isn't named yet. The number of the claim is its day,
+// from the last.
 func (s *Sealer) claim(ctx context.Context, n int, seal uint64) error {
-	err := s.db.Exec(ctx, "INSERT INTO seals (site, day, seal, version) SELECT '', toDate({d:UInt16}), {seal:UInt64}, "+
+	err := s.db.Exec(ctx, "INSERT INTO seals (site, day, seal, version) SELECT '', "+
+		"toDate({d:UInt16}), {seal:UInt64}, "+
 		"toUInt64(toUnixTimestamp64Micro(now64(6)))",
 		clickhouse.Named("d", uint16(math.MaxUint16-n)), clickhouse.Named("seal", seal)) //nolint:gosec // few
 	if err != nil {

@@ -19,7 +19,8 @@ func TestRebuild(t *testing.T) {
 	s.orphanAge = 0
 	w.seal(s)
 	// As if older rules had counted other bounces.
-	w.exec("ALTER TABLE visits UPDATE bounced = NOT bounced WHERE site = 'big.example' AND day = toDate(20701) SETTINGS mutations_sync = 2")
+	w.exec("ALTER TABLE visits UPDATE bounced = NOT bounced WHERE site = 'big.example' AND day = " +
+		"toDate(20701) SETTINGS mutations_sync = 2")
 	before := w.number("SELECT any(seal) FROM seals FINAL")
 	log := slog.New(slog.DiscardHandler)
 	r := Rebuild{From: time.Unix(0, 0), DryRun: true, Most: 10, config: Config{Rolled: 1, Slice: 100}}
@@ -45,11 +46,13 @@ func TestRebuild(t *testing.T) {
 		t.Fatalf("%d days, %d changes, %v", days, len(changes), err)
 	}
 	w.agree("rebuilt", all)
-	if n := w.number("SELECT countIf(seal = " + fmt.Sprint(before) + ") + countIf(site = '') FROM seals FINAL"); n != 0 {
+	if n := w.number("SELECT countIf(seal = " + fmt.Sprint(before) + ") + countIf(site = '') FROM " +
+		"seals FINAL"); n != 0 {
 		t.Errorf("%d rows of before the switch", n)
 	}
 	w.settle(s)
-	if st, err := ReadStatus(t.Context(), w.db, time.Unix(0, 0)); err != nil || st.Days != 9 || st.Sealed != 9 {
+	if st, err := ReadStatus(t.Context(), w.db, time.Unix(0,
+		0)); err != nil || st.Days != 9 || st.Sealed != 9 {
 		t.Errorf("%+v, %v", st, err)
 	}
 }

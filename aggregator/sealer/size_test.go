@@ -9,10 +9,14 @@ import (
 // events inserts rows of one day: n events of each visitor, a second apart.
 func (w *world) events(site string, visitors, n int) {
 	w.t.Helper()
-	w.exec(fmt.Sprintf("INSERT INTO events (site, ts, visitor, id, koff, kind, name, path, referrer, source, country, props, day, utc_offset) "+
-		"SELECT '%s', toDateTime64(%d + intDiv(number, %d) %% 80000, 3, 'UTC'), cityHash64(number %% %d), leftPad(toString(number), 16, '0'), number, "+
-		"if(number %% 5 = 0, 'custom', 'pageview'), 'pageview', concat('/path/of/a/page/', toString(number %% 1000)), 'https://example.org/a/referrer', "+
-		"'example.org', 'DE', map('plan', 'free'), toDate(%d), 0 FROM numbers(%d)", site, firstDay*86400, visitors, visitors, firstDay, visitors*n))
+	w.exec(fmt.Sprintf("INSERT INTO events (site, ts, visitor, id, koff, kind, name, path, "+
+		"referrer, source, country, props, day, utc_offset) "+
+		"SELECT '%s', toDateTime64(%d + intDiv(number, %d) %% 80000, 3, 'UTC'), cityHash64(number "+
+		"%% %d), leftPad(toString(number), 16, '0'), number, "+
+		"if(number %% 5 = 0, 'custom', 'pageview'), 'pageview', concat('/path/of/a/page/', "+
+		"toString(number %% 1000)), 'https://example.org/a/referrer', "+
+		"'example.org', 'DE', map('plan', 'free'), toDate(%d), 0 FROM "+
+		"numbers(%d)", site, firstDay*86400, visitors, visitors, firstDay, visitors*n))
 	w.exec(fmt.Sprintf("INSERT INTO marks VALUES ('%s', toDate(%d), 1)", site, firstDay))
 }
 
@@ -28,8 +32,8 @@ func (w *world) sealed(site string, events int) {
 	}
 }
 
-// TestHostileVisitor seals the days of visitors with very many events. The time is proportional, and the memory
-// within the limit.
+// TestHostileVisitor seals the days of visitors with very many events. The time is proportional,
+// and the memory within the limit.
 func TestHostileVisitor(t *testing.T) {
 	w := newWorld(t)
 	s := w.sealer(Config{}, w.db)
@@ -64,10 +68,12 @@ func TestLargeDay(t *testing.T) {
 		t.Error("the memory sufficed")
 	}
 	w.sealed("large", visitors*each)
-	if n := w.number("SELECT uniqExact(who) FROM hits WHERE seal IN (SELECT seal FROM seals FINAL)"); n != visitors {
+	if n := w.number("SELECT uniqExact(who) FROM hits WHERE seal IN (SELECT seal FROM seals " +
+		"FINAL)"); n != visitors {
 		t.Errorf("%d visitors, want %d", n, visitors)
 	}
-	if n := w.number("SELECT sum(visitors) FROM rollups WHERE dim = '' AND span = 'day' AND seal IN (SELECT seal FROM seals FINAL)"); n != visitors {
+	if n := w.number("SELECT sum(visitors) FROM rollups WHERE dim = '' AND span = 'day' AND seal IN " +
+		"(SELECT seal FROM seals FINAL)"); n != visitors {
 		t.Errorf("%d visitors in rollups, want %d", n, visitors)
 	}
 }
@@ -76,8 +82,10 @@ func TestLargeDay(t *testing.T) {
 func TestSmallSites(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.exec(fmt.Sprintf("INSERT INTO events (site, ts, visitor, id, kind, day, utc_offset) SELECT concat('site', toString(number %% 3000), '.example'), "+
-		"toDateTime64(%d + number, 3, 'UTC'), number, leftPad(toString(number), 16, '0'), 'pageview', toDate(%d), 0 FROM numbers(9000)",
+	w.exec(fmt.Sprintf("INSERT INTO events (site, ts, visitor, id, kind, day, utc_offset) SELECT "+
+		"concat('site', toString(number %% 3000), '.example'), "+
+		"toDateTime64(%d + number, 3, 'UTC'), number, leftPad(toString(number), 16, '0'), "+
+		"'pageview', toDate(%d), 0 FROM numbers(9000)",
 		firstDay*86400, firstDay))
 	w.exec("INSERT INTO marks SELECT DISTINCT site, day, 1 FROM events")
 	s := w.sealer(Config{}, w.db)
@@ -85,7 +93,8 @@ func TestSmallSites(t *testing.T) {
 	if n := w.number("SELECT count() FROM seals FINAL"); n != 3000 {
 		t.Errorf("%d days are sealed", n)
 	}
-	if n := w.number("SELECT sum(events) FROM visits WHERE seal IN (SELECT seal FROM seals FINAL)"); n != 9000 {
+	if n := w.number("SELECT sum(events) FROM visits WHERE seal IN (SELECT seal FROM seals " +
+		"FINAL)"); n != 9000 {
 		t.Errorf("%d events are sealed", n)
 	}
 	if n := w.number("SELECT uniqExact(seal) FROM seals FINAL"); n > 2 {

@@ -61,7 +61,7 @@ func (c *sealCmd) Validate() error {
 	case c.Clickhouse == "":
 		return nil
 	}
-	return c.clickhouseAccess.check(c.Clickhouse)
+	return c.check(c.Clickhouse)
 }
 
 // Run runs the command.
@@ -74,7 +74,7 @@ func (c *sealCmd) Run(ctx context.Context, std *stdio, log *slog.Logger) error {
 		}
 		dsn = ends.Clickhouse
 	}
-	db, err := c.clickhouseAccess.open(log, dsn)
+	db, err := c.open(log, dsn)
 	if err != nil {
 		return err
 	}
