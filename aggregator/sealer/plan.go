@@ -109,6 +109,7 @@ func (s *Sealer) note(found []waiting, now time.Time) {
 		}
 		if x.marks != w.Marks || x.changed.IsZero() {
 			x.marks, x.changed = w.Marks, now
+			s.changed = now
 		}
 	}
 	maps.DeleteFunc(s.days, func(u unit, x *state) bool {

@@ -36,7 +36,7 @@ type Config struct {
 	Slice    uint64        // events that one statement folds, about [300,000]
 	Large    uint64        // a day with as many events is sealed while it is open [100,000]
 	Rolled   uint64        // a day with as many visits has rollups [300]
-	Interval time.Duration // between two looks for days that have changed [15 s]
+	Interval time.Duration // between two looks for days that have changed [15 s]; while none has, a minute
 	Quiet    time.Duration // a day that is over is built after so long without a change [30 s]
 }
 
@@ -54,6 +54,9 @@ const (
 	maxUnits   = 2000            // days of one build
 	failures   = 3               // counts of a day that differ in a row are an error
 	pause      = 5 * time.Second // after a failure
+
+	idleAfter    = 5 * time.Minute // without a change there is a look each idleInterval
+	idleInterval = time.Minute
 )
 
 // Sealer seals days.
@@ -68,6 +71,7 @@ type Sealer struct {
 	looked    time.Time            // for months to compact
 	compacted map[uint16]time.Time // by the first days of months
 	ended     map[string]bool      // seals whose builds have ended here
+	changed   time.Time            // marks were last seen to change
 	now       func() time.Time
 	orphanAge time.Duration // see clean.go
 }
@@ -130,8 +134,12 @@ func (s *Sealer) Run(ctx context.Context) {
 			wait = max(wait, pause)
 		case more:
 			wait = 0
+		case s.now().Sub(s.changed) > idleAfter:
+			wait = retry.UntilNext(idleInterval)
+		default:
+			wait += rand.N(wait/8 + 1)
 		}
-		if retry.Sleep(ctx, wait+rand.N(wait/8+1)) != nil {
+		if retry.Sleep(ctx, wait) != nil {
 			return
 		}
 	}
