@@ -1136,16 +1136,16 @@ export interface components {
          *     them, and then counts whole.
          */
         VisitFilters: unknown[];
-        /** @description A page. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash. */
+        /** @description A page or an event's name. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash. */
         PagePattern: string;
         FunnelRequest: {
             site_id: string;
             date_range: components["schemas"]["VisitRange"];
             filters?: components["schemas"]["VisitFilters"];
-            /** @description Each has either `page`, which page views fit, or `event`, the name of a custom event. */
+            /** @description Each has either `page`, which page views fit, or `event`, the name of a custom event; both may have wildcards. */
             steps: {
                 page?: components["schemas"]["PagePattern"];
-                event?: string;
+                event?: components["schemas"]["PagePattern"];
                 /** @description Filters as in `POST /api/v2/query` that the page view or event itself has to pass. */
                 filters?: unknown[];
             }[];
@@ -1167,7 +1167,7 @@ export interface components {
              */
             limit: number;
         };
-        FunnelStep: {
+        FunnelReach: {
             /** @description Units that reach the step. */
             count: number;
             /** @description Percent of the units that reach step 1, two decimals; null: none does. */
@@ -1185,7 +1185,7 @@ export interface components {
         FunnelCounts: {
             /** @description Percent of the units of step 1 that reach the last step; null: none reaches step 1. */
             conversion_rate: number | null;
-            steps: components["schemas"]["FunnelStep"][];
+            steps: components["schemas"]["FunnelReach"][];
         };
         FunnelResponse: components["schemas"]["FunnelCounts"] & {
             /** @enum {string} */

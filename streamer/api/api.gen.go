@@ -531,71 +531,12 @@ type Error struct {
 // FunnelCounts defines model for FunnelCounts.
 type FunnelCounts struct {
 	// ConversionRate Percent of the units of step 1 that reach the last step; null: none reaches step 1.
-	ConversionRate *float32     `json:"conversion_rate"`
-	Steps          []FunnelStep `json:"steps"`
+	ConversionRate *float32      `json:"conversion_rate"`
+	Steps          []FunnelReach `json:"steps"`
 }
 
-// FunnelRequest defines model for FunnelRequest.
-type FunnelRequest struct {
-	// Breakdown An `event:` or `visit:` dimension. A unit counts under the value of the hit that is its step 1.
-	Breakdown *string `json:"breakdown,omitempty"`
-
-	// DateRange Questions about what people do count whole visits that began in the range. Names and dates as in `POST /api/v2/query`.
-	DateRange VisitRange `json:"date_range"`
-
-	// Filters Filters as in `POST /api/v2/query`. They choose visits: a visit passes when one of its page views or custom events passes all of
-	// them, and then counts whole.
-	Filters *VisitFilters `json:"filters,omitempty"`
-
-	// Limit Values of the breakdown.
-	Limit  *int                `json:"limit,omitempty"`
-	Scope  *FunnelRequestScope `json:"scope,omitempty"`
-	SiteId string              `json:"site_id"`
-
-	// Steps Each has either `page`, which page views fit, or `event`, the name of a custom event.
-	Steps []struct {
-		Event *string `json:"event,omitempty"`
-
-		// Filters Filters as in `POST /api/v2/query` that the page view or event itself has to pass.
-		Filters *[]interface{} `json:"filters,omitempty"`
-
-		// Page A page. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
-		Page *PagePattern `json:"page,omitempty"`
-	} `json:"steps"`
-
-	// Strict The hit of each step directly follows that of the step before.
-	Strict *bool `json:"strict,omitempty"`
-}
-
-// FunnelRequestScope defines model for FunnelRequest.Scope.
-type FunnelRequestScope string
-
-// FunnelResponse defines model for FunnelResponse.
-type FunnelResponse struct {
-	// Breakdown The values with the most units at step 1. Their counts add up to the whole funnel where no value is left out.
-	Breakdown *[]struct {
-		// ConversionRate Percent of the units of step 1 that reach the last step; null: none reaches step 1.
-		ConversionRate *float32     `json:"conversion_rate"`
-		Steps          []FunnelStep `json:"steps"`
-		Value          string       `json:"value"`
-	} `json:"breakdown,omitempty"`
-
-	// ConversionRate Percent of the units of step 1 that reach the last step; null: none reaches step 1.
-	ConversionRate *float32     `json:"conversion_rate"`
-	Meta           VisitMeta    `json:"meta"`
-	Query          VisitQuery   `json:"query"`
-	Steps          []FunnelStep `json:"steps"`
-
-	// TotalValues Of the breakdown, with those left out.
-	TotalValues *int               `json:"total_values,omitempty"`
-	Unit        FunnelResponseUnit `json:"unit"`
-}
-
-// FunnelResponseUnit defines model for FunnelResponse.Unit.
-type FunnelResponseUnit string
-
-// FunnelStep defines model for FunnelStep.
-type FunnelStep struct {
+// FunnelReach defines model for FunnelReach.
+type FunnelReach struct {
 	// Count Units that reach the step.
 	Count int `json:"count"`
 
@@ -615,6 +556,66 @@ type FunnelStep struct {
 	} `json:"seconds"`
 }
 
+// FunnelRequest defines model for FunnelRequest.
+type FunnelRequest struct {
+	// Breakdown An `event:` or `visit:` dimension. A unit counts under the value of the hit that is its step 1.
+	Breakdown *string `json:"breakdown,omitempty"`
+
+	// DateRange Questions about what people do count whole visits that began in the range. Names and dates as in `POST /api/v2/query`.
+	DateRange VisitRange `json:"date_range"`
+
+	// Filters Filters as in `POST /api/v2/query`. They choose visits: a visit passes when one of its page views or custom events passes all of
+	// them, and then counts whole.
+	Filters *VisitFilters `json:"filters,omitempty"`
+
+	// Limit Values of the breakdown.
+	Limit  *int                `json:"limit,omitempty"`
+	Scope  *FunnelRequestScope `json:"scope,omitempty"`
+	SiteId string              `json:"site_id"`
+
+	// Steps Each has either `page`, which page views fit, or `event`, the name of a custom event; both may have wildcards.
+	Steps []struct {
+		// Event A page or an event's name. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
+		Event *PagePattern `json:"event,omitempty"`
+
+		// Filters Filters as in `POST /api/v2/query` that the page view or event itself has to pass.
+		Filters *[]interface{} `json:"filters,omitempty"`
+
+		// Page A page or an event's name. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
+		Page *PagePattern `json:"page,omitempty"`
+	} `json:"steps"`
+
+	// Strict The hit of each step directly follows that of the step before.
+	Strict *bool `json:"strict,omitempty"`
+}
+
+// FunnelRequestScope defines model for FunnelRequest.Scope.
+type FunnelRequestScope string
+
+// FunnelResponse defines model for FunnelResponse.
+type FunnelResponse struct {
+	// Breakdown The values with the most units at step 1. Their counts add up to the whole funnel where no value is left out.
+	Breakdown *[]struct {
+		// ConversionRate Percent of the units of step 1 that reach the last step; null: none reaches step 1.
+		ConversionRate *float32      `json:"conversion_rate"`
+		Steps          []FunnelReach `json:"steps"`
+		Value          string        `json:"value"`
+	} `json:"breakdown,omitempty"`
+
+	// ConversionRate Percent of the units of step 1 that reach the last step; null: none reaches step 1.
+	ConversionRate *float32      `json:"conversion_rate"`
+	Meta           VisitMeta     `json:"meta"`
+	Query          VisitQuery    `json:"query"`
+	Steps          []FunnelReach `json:"steps"`
+
+	// TotalValues Of the breakdown, with those left out.
+	TotalValues *int               `json:"total_values,omitempty"`
+	Unit        FunnelResponseUnit `json:"unit"`
+}
+
+// FunnelResponseUnit defines model for FunnelResponse.Unit.
+type FunnelResponseUnit string
+
 // JourneysRequest defines model for JourneysRequest.
 type JourneysRequest struct {
 	// DateRange Questions about what people do count whole visits that began in the range. Names and dates as in `POST /api/v2/query`.
@@ -626,7 +627,7 @@ type JourneysRequest struct {
 	Filters *VisitFilters `json:"filters,omitempty"`
 	Limit   *int          `json:"limit,omitempty"`
 
-	// Page A page. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
+	// Page A page or an event's name. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
 	Page *PagePattern `json:"page,omitempty"`
 
 	// Paths Pages of a path.
@@ -825,7 +826,7 @@ type Outcomes struct {
 	Stale int `json:"stale"`
 }
 
-// PagePattern A page. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
+// PagePattern A page or an event's name. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
 type PagePattern = string
 
 // PageRequest defines model for PageRequest.
@@ -840,7 +841,7 @@ type PageRequest struct {
 	// Limit Rows of each list.
 	Limit *int `json:"limit,omitempty"`
 
-	// Page A page. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
+	// Page A page or an event's name. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
 	Page   PagePattern `json:"page"`
 	SiteId string      `json:"site_id"`
 }

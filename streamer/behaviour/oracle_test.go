@@ -281,9 +281,11 @@ func randomStep(r *rand.Rand) condition {
 		text = `{"page":` + string(must(json.Marshal(pattern)))
 		fits = func(_ visit, h hit) bool { return h.kind == "pageview" && is(h.path) }
 	} else {
-		name := one(r, names...)
+		name := one(r, append(names, "*u*")...)
 		text = `{"event":` + string(must(json.Marshal(name)))
-		fits = func(_ visit, h hit) bool { return h.kind == "custom" && h.name == name }
+		fits = func(_ visit, h hit) bool {
+			return h.kind == "custom" && (h.name == name || name == "*u*" && strings.Contains(h.name, "u"))
+		}
 	}
 	if r.IntN(4) > 0 {
 		return condition{text + "}", fits}

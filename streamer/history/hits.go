@@ -70,16 +70,17 @@ func (h *Hits) Passes(filters []Filter) (column string) {
 }
 
 // PageIs is the filter of a page that may have wildcards; see MatchesWildcard.
-func PageIs(pattern string) Filter {
-	if strings.ContainsAny(pattern, `*\`) {
-		return Filter{Op: MatchesWildcard, Dimension: page, Values: []string{pattern}}
-	}
-	return Filter{Op: Is, Dimension: page, Values: []string{pattern}}
-}
+func PageIs(pattern string) Filter { return patternOf(page, pattern) }
 
-// NameIs is the filter of an event's name.
-func NameIs(name string) Filter {
-	return Filter{Op: Is, Dimension: "event:name", Values: []string{name}}
+// NameIs is the filter of an event's name that may have wildcards.
+func NameIs(pattern string) Filter { return patternOf("event:name", pattern) }
+
+func patternOf(dimension, pattern string) Filter {
+	f := Filter{Op: Is, Dimension: dimension, Values: []string{pattern}}
+	if strings.ContainsAny(pattern, `*\`) {
+		f.Op = MatchesWildcard
+	}
+	return f
 }
 
 // Value asks for a column with the value of a dimension, and returns its name. Where `keyed` is set, its
