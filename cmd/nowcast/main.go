@@ -62,6 +62,8 @@ type grammar struct {
 	Erasures   erasuresCmd   `cmd:"" help:"List the erasures of sites and visitors, or show one."`
 	Secret     secretCmd     `cmd:"" help:"Rotate the secret that signs."`
 	Query      queryCmd      `cmd:"" help:"Ask for numbers of the past, and print them as a table, CSV or JSON."`
+	Funnel     walkFunnelCmd `cmd:"" help:"Count the visits that go through the steps of a funnel."`
+	Journey    journeyCmd    `cmd:"" help:"Print which pages visits view before or after one, or which paths they take."`
 	MCP        mcpCmd        `cmd:"" name:"mcp" help:"Serve assistants by the Model Context Protocol."`
 	Verify     verifyCmd     `cmd:"" help:"Recount a span from the log and compare it with what was streamed and stored."`
 	Load       loadCmd       `cmd:"" help:"Send a realistic stream of visitors and measure the answers."`

@@ -65,7 +65,7 @@ func TestHelpTeaches(t *testing.T) {
 		"site add", "site list", "site set", "site remove",
 		"key", "key add", "key list", "key remove", "login", "session", "session list",
 		"session end", "link", "link add", "link list", "link remove", "load",
-		"query", "mcp", "verify", "health", "version"} {
+		"query", "funnel", "journey", "mcp", "verify", "health", "version"} {
 		code, out, errs := nowcast(t, append(strings.Fields(command), "--help")...)
 		example := strings.TrimSpace("nowcast " + command)
 		switch command {
