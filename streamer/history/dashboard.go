@@ -174,7 +174,11 @@ func (e *Engine) dashboard(ctx context.Context, s Site, q DashboardQuery) (d Das
 	if err != nil {
 		return d, err
 	}
-	if tiles.calendar, err = e.sealed(ctx, tiles); err != nil {
+	var dimensions []string
+	for _, c := range q.Cards {
+		dimensions = append(dimensions, c.Dimension)
+	}
+	if tiles.calendar, err = e.sealed(ctx, tiles, dimensions...); err != nil {
 		return d, err
 	}
 	rows, _, err := e.answer(ctx, tiles)
@@ -217,11 +221,7 @@ func (e *Engine) cards(ctx context.Context, s Site, q DashboardQuery, tiles plan
 		if err != nil {
 			return nil, inCard(err, i)
 		}
-		if p.calendar = tiles.calendar; len(p.calendar.Sealed) > 0 {
-			if p.calendar, err = e.sealed(ctx, p); err != nil {
-				return nil, err
-			}
-		}
+		p.calendar = tiles.calendar
 		r := CardRows{Dimension: c.Dimension, Metrics: c.Metrics}
 		if r.Results, r.TotalRows, err = e.answer(ctx, p); err != nil {
 			return nil, err

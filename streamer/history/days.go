@@ -36,6 +36,9 @@ type calendar struct {
 	Sealed []sealedDay
 	Open   []days
 	months []localDate // whose sums are stored, by their first day
+	// labelled are the Names of dimensions of which a value is the label of empty ones: their stored sums
+	// don't add up to those of the label.
+	labelled []string
 }
 
 // whole reports whether a span is of whole days of its zone.
@@ -53,25 +56,32 @@ func (p plan) open() calendar {
 	return calendar{Days: all, Open: []days{all}}
 }
 
-// sealed reads which days of a plan are sealed. A day in which the site's history begins is open, as its seal
-// may have rows of before.
-func (e *Engine) sealed(ctx context.Context, p plan) (calendar, error) {
+// sealed reads which days of a plan are sealed, for its dimensions and others. A day in which the site's
+// history begins is open, as its seal may have rows of before.
+func (e *Engine) sealed(ctx context.Context, p plan, dimensions ...string) (calendar, error) {
 	c := calendar{Days: p.calendar.Days}
-	s, err := execute("days.sql", nil)
+	dims, labels := []string{}, []string{}
+	for _, n := range append(dimensions, p.Dimensions...) {
+		if d, _ := lookup(n); d.names() != "" && len(p.Filters) == 0 {
+			dims, labels = append(dims, d.names()), append(labels, d.EmptyLabel)
+		}
+	}
+	s, err := execute("days.sql", len(dims) > 0)
 	if err != nil {
 		return c, err
 	}
 	s.bind("site", p.site)
 	s.bind("first_day", c.Days.First.String())
 	s.bind("last_day", c.Days.Last.String())
-	d := p.storedDimension()
-	s.bind("dim", d.names())
-	s.bind("label", d.EmptyLabel)
+	if len(dims) > 0 {
+		s.bind("dims", dims)
+		s.bind("labels", labels)
+	}
 	changed := map[localDate]sealedDay{}
 	err = e.db.run(ctx, s, func(r driver.Rows) error {
 		var number uint16
 		var d sealedDay
-		if err := r.Scan(&number, &d.Seal, &d.Rolled, &d.Monthly); err != nil {
+		if err := r.Scan(&number, &d.Seal, &d.Rolled, &d.Monthly, &c.labelled); err != nil {
 			return fmt.Errorf("read row: %w", err)
 		}
 		d.Date = localDate(number)

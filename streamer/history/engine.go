@@ -1,17 +1,21 @@
-// Package history answers queries about the history of a site, in the dialect of the Plausible Stats API v2,
-// from the table `events`.
+// Package history answers queries about the history of a site, in the dialect of the Plausible Stats API v2.
 //
-// It promises that history agrees with what the live view showed: an event counts once, in the second in
-// which it was received, and rows that were written twice count once (FINAL). It caches no numbers: every
-// answer is computed from single events, and says where the log has lost some. A query that would cost more
-// than Config allows fails with *TooBig, and one that finds no slot with *Busy. While ClickHouse is down,
-// queries fail at once or after Config.Timeout with *Unavailable. A client that disconnects cancels its query
-// in ClickHouse. These limits leave most of the machine to the live view.
+// A visitor's id is of one day of the site, so visits end with the day, and an answer is the sum of its
+// days' answers, however it is asked. A day that the sealer has built is read from its rows and sums (the
+// tables visits, hits and rollups) while `seals` has all of its changes; any other day is open, and read from
+// `events` by the same rules. Answers about sealed days alone are kept, since a seal's rows never change.
 //
-// A visit is a chain of a visitor's events less than 30 minutes apart. It starts with its first page view or
-// custom event, and counts at that time; engagement prolongs it. It bounced if it has at most one page view
-// and no interactive custom event. A dimension or filter of events (event:page, …) selects the visits that
-// have such an event; for bounce rate and duration, event:page selects the visits that entered on the page.
+// History agrees with what the live view showed: an event counts once, in the second in which it was
+// received, and rows that were written twice count once (FINAL). An answer says where the log has lost some.
+// A query that would cost more than Config allows fails with *TooBig, and one that finds no slot with *Busy.
+// While ClickHouse is down, queries fail at once or after Config.Timeout with *Unavailable. A client that
+// disconnects cancels its query in ClickHouse. These limits leave most of the machine to the live view.
+//
+// A visit is a chain of a visitor's events of a day, less than 30 minutes apart. It starts with its first
+// page view or custom event, and counts at that time; engagement prolongs it. It bounced if it has at most
+// one page view and no interactive custom event. A dimension or filter of events (event:page, …) selects the
+// visits that have such an event; for bounce rate and duration, event:page selects the visits that entered on
+// the page.
 package history
 
 import (

@@ -1,6 +1,8 @@
 package history
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -136,6 +138,50 @@ func TestLabelsAroundTransitions(t *testing.T) {
 		last := s.wall(s.To.Add(-1)).Format("2006-01-02 15") + ":00:00"
 		if l := s.labels(hour); len(l) != 25 || l[24] != last {
 			t.Errorf("%s: %d hours, the last is %s", name, len(l), l[len(l)-1])
+		}
+	}
+}
+
+// A visit over the site's midnight is one of each day: a day has the same numbers alone, within two days, and
+// as the sum of its hours, whatever is sealed.
+func TestVisitOverMidnight(t *testing.T) {
+	e := newEngine(t, database(t), Config{})
+	for state := range sealStates {
+		loc := load(t, "America/St_Johns")
+		x := sample{site: Site{Domain: fmt.Sprint(state, strings.ToLower(t.Name())), Timezone: loc.String()},
+			state: state}
+		x.from = time.Date(2026, 11, 3, 12, 0, 0, 0, loc)
+		for i, minutes := range []int{-10, -5, 5, 10, 20} { // of one visitor, around midnight
+			x.events = append(x.events, event{at: time.Date(2026, 11, 4, 0, minutes, 0, 0, loc), visitor: 7,
+				offset: uint64(i), kind: "pageview", name: "pageview", path: fmt.Sprint("/", i), source: "s",
+				fresh: true, interactive: true})
+		}
+		x.put(t, rand.New(rand.NewPCG(1, 2)))
+		ask := func(from, to string, dimensions ...string) string {
+			t.Helper()
+			r, err := e.Run(t.Context(), public, x.site, Query{Dimensions: dimensions,
+				Metrics:   []Metric{Visitors, Visits, Pageviews, ViewsPerVisit, BounceRate, VisitDuration},
+				DateRange: DateRange{From: from, To: to}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return describe(r.Results)
+		}
+		const first, second = " 1 1 2 2 0 300\n", " 1 1 3 3 0 900\n"
+		for got, want := range map[string]string{
+			ask("2026-11-03", "2026-11-03"): "[]" + first, ask("2026-11-04", "2026-11-04"): "[]" + second,
+			ask("2026-11-03", "2026-11-04", "time:day"): `["2026-11-03"]` + first + `["2026-11-04"]` + second,
+			ask("2026-11-03", "2026-11-04"):             "[] 2 2 5 2.5 0 600\n",
+			ask("2026-11-03", "2026-11-04", "time:hour"): `["2026-11-03 23:00:00"]` + first +
+				`["2026-11-04 00:00:00"]` + second,
+			ask("2026-11-01", "2026-11-30", "time:month"):                `["2026-11-01"] 2 2 5 2.5 0 600` + "\n",
+			ask("2026-11-03T23:50:00", "2026-11-04T00:20:00"):            "[] 2 2 5 2.5 0 600\n",
+			ask("2026-11-04T00:06:00", "2026-11-04T00:20:00"):            "[] 1 0 2 null null null\n",
+			ask("2026-11-03", "2026-11-04", "visit:source", "time:week"): `["s" "2026-11-03"] 2 2 5 2.5 0 600` + "\n",
+		} {
+			if got != want {
+				t.Errorf("state %d: got %s want %s", state, got, want)
+			}
 		}
 	}
 }

@@ -91,16 +91,6 @@ func (b *builder) stored(c class) (d dimension) {
 	return d
 }
 
-// storedDimension returns the one dimension of a plan that may have stored sums; zero for none.
-func (p plan) storedDimension() (d dimension) {
-	for _, n := range p.Dimensions {
-		if x, _ := lookup(n); x.Grain == none {
-			d = x
-		}
-	}
-	return d
-}
-
 // sealedParts says from what the sealed days of a class are answered.
 func (b *builder) sealedParts(c class) (out []sealedSet) {
 	rest := b.calendar.Sealed
@@ -145,7 +135,7 @@ func (b *builder) storedSpan(c class) string {
 		d, _ := lookup(n)
 		switch {
 		case d.Grain != none:
-		case d.Prop != "":
+		case d.Prop != "" || slices.Contains(b.calendar.labelled, d.names()):
 			return ""
 		default:
 			values++

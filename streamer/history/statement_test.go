@@ -42,6 +42,7 @@ func (r *dayRows) Scan(to ...any) error {
 	d := r.days[r.next-1]
 	*to[0].(*uint16), *to[1].(*uint64) = uint16(d.Date), d.Seal
 	*to[2].(*bool), *to[3].(*bool) = d.Rolled, d.Monthly
+	*to[4].(*[]string) = nil
 	return nil
 }
 
@@ -86,9 +87,21 @@ func TestStatements(t *testing.T) {
 			`"event:props:a'b",["^x","y$"]],["contains_not","event:page",["z"]]]`),
 		"of_visits": ask(`"metrics":["pageviews"],"dimensions":["event:props:plan"],"filters":[["is",` +
 			`"visit:source",["Direct / None"]],["is","event:page",["/"]]]`),
+		"sealed_totals": ask(`"metrics":["visitors","bounce_rate"]`),
+		"sealed_pages": ask(`"metrics":["visitors","bounce_rate"],"dimensions":["event:page"],` +
+			`"pagination":{"limit":10}`),
+		"sealed_visits": ask(`"metrics":["visitors","visit_duration"],"dimensions":["visit:referrer"],` +
+			`"filters":[["is","visit:country",["DE"]]]`),
+		"sealed_hits": ask(`"metrics":["visits"],"dimensions":["event:name"],"order_by":[["event:name",` +
+			`"asc"]],"filters":[["contains","event:page",["/a"]],["is","event:page",["/","/b"]]]`),
 		"all": `{"site_id":"example.com","metrics":["events"],"date_range":"all"}`,
 	} {
 		r := &recorder{fail: errors.New("no more")}
+		if strings.HasPrefix(golden, "sealed_") {
+			first := dateOf(time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC))
+			r.sealed = []sealedDay{{first, 11, true, false}, {first + 1, 11, true, false},
+				{first + 2, 12, false, false}, {first + 4, 12, true, false}}
+		}
 		var q Query
 		if err := json.Unmarshal([]byte(in), &q); err != nil {
 			t.Fatal(err)

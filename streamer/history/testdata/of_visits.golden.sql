@@ -1,15 +1,26 @@
-WITH (SELECT count() > 0 FROM names WHERE site = {site:String} AND dim = {dim:String} AND key = cityHash64({label:String})) AS labelled
-SELECT toUInt16(day), seal, rolled AND NOT labelled, monthly
-FROM (SELECT day, sum(n) AS n FROM marks WHERE site = {site:String} AND day >= {first_day:Date} AND day <= {last_day:Date} GROUP BY day) AS m
-LEFT JOIN (SELECT day, seal, marks, rolled, monthly FROM seals FINAL WHERE site = {site:String} AND day >= {first_day:Date} AND day <= {last_day:Date}) AS s
-    ON m.day = s.day AND m.n = s.marks
-ORDER BY day
+
+SELECT number, if(last.2 = n, last.1, 0), last.3, last.4, []::Array(String)
+FROM
+(
+    SELECT toUInt16(day) AS number, sum(changes) AS n, argMax(build, version) AS last
+    FROM
+    (
+        SELECT day, n AS changes, tuple(toUInt64(0), toUInt64(0), false, false) AS build, toUInt64(0) AS version
+        FROM marks
+        WHERE site = {site:String} AND day >= {first_day:Date} AND day <= {last_day:Date}
+        UNION ALL
+        SELECT day, toUInt64(0) AS changes, tuple(seal, marks, rolled, monthly) AS build, version
+        FROM seals
+        WHERE site = {site:String} AND day >= {first_day:Date} AND day <= {last_day:Date}
+    )
+    GROUP BY number
+)
+WHERE n > 0
+ORDER BY number
 ;
 -- site = "example.com"
 -- first_day = "2026-11-01"
 -- last_day = "2026-11-07"
--- dim = ""
--- label = "(none)"
 
 SELECT
     d0,

@@ -1,0 +1,145 @@
+
+SELECT number, if(last.2 = n, last.1, 0), last.3, last.4, []::Array(String)
+FROM
+(
+    SELECT toUInt16(day) AS number, sum(changes) AS n, argMax(build, version) AS last
+    FROM
+    (
+        SELECT day, n AS changes, tuple(toUInt64(0), toUInt64(0), false, false) AS build, toUInt64(0) AS version
+        FROM marks
+        WHERE site = {site:String} AND day >= {first_day:Date} AND day <= {last_day:Date}
+        UNION ALL
+        SELECT day, toUInt64(0) AS changes, tuple(seal, marks, rolled, monthly) AS build, version
+        FROM seals
+        WHERE site = {site:String} AND day >= {first_day:Date} AND day <= {last_day:Date}
+    )
+    GROUP BY number
+)
+WHERE n > 0
+ORDER BY number
+;
+-- site = "example.com"
+-- first_day = "2026-11-01"
+-- last_day = "2026-11-07"
+
+SELECT
+    multiIf(groups.n0 != '', groups.n0, groups.d0 = cityHash64('Direct / None'), 'Direct / None', names0.value) AS d0,
+    groups.visitors AS visitors,
+    groups.visit_duration AS visit_duration,
+    groups.total_rows AS total_rows
+FROM
+(
+SELECT
+    d0,
+    max(n0) AS n0,
+    toFloat64(sum(s_visitors)) AS visitors,
+    if(sum(s_entries) = 0, NULL, round(sum(s_duration_ms) / sum(s_entries) / 1000)) AS visit_duration,
+    count() OVER () AS total_rows
+FROM
+(
+
+    SELECT
+        if(referrer IN (0, cityHash64('')), cityHash64('Direct / None'), referrer) AS d0, '' AS n0,
+        countIf(alone) + uniqExactIf(bitOr(bitShiftLeft(toUInt64(day), 32), toUInt64(who)), NOT alone) AS s_visitors,
+        count() AS s_entries,
+        sum(toUInt64(duration_ms)) AS s_duration_ms,
+        count() AS s_rows
+    FROM visits
+    WHERE seal IN {seals1:Array(UInt64)} AND site = {site:String} AND day >= {sealed_day1:Date} AND day <= {sealed_last_day1:Date} AND transform(toUInt16(day), {days1:Array(UInt16)}, {day_seals1:Array(UInt64)}, toUInt64(0)) = seal
+        AND if(country = '', '(not set)', country) IN {p0:Array(String)}
+    GROUP BY d0
+UNION ALL
+
+    SELECT
+        cityHash64(if(referrer = '', 'Direct / None', referrer)) AS d0, any(if(referrer = '', 'Direct / None', referrer)) AS n0,
+        countIf(alone) + uniqExactIf(bitXor(who, toUInt64(day) * 11400714819323198485), NOT alone) AS s_visitors,
+        count() AS s_entries,
+        sum(toUInt64(duration_ms)) AS s_duration_ms,
+        count() AS s_rows
+    FROM 
+(
+WITH
+    visitors AS
+    (
+        SELECT
+            site,
+            if(events.utc_offset = -1, toDate(toDateTime(toInt64(toUnixTimestamp(events.ts)) + transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)}), 'UTC')), events.day) AS day,
+            visitor,
+            arraySort(e -> (e.ts, e.koff, e.kidx), groupArray(tuple(ts, koff, kidx, if(events.utc_offset = -1, toInt32(transform(roundDown(toInt64(toUnixTimestamp(events.ts)), {changes:Array(Int64)}), {changes:Array(Int64)}, {offsets:Array(Int64)})), events.utc_offset) AS utc_offset, kind, interactive, referrer, country))) AS all
+        FROM events FINAL
+        WHERE site = {site:String} AND (toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({open0:Int64}, 'UTC')) AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({open0_end:Int64} - 1, 'UTC')) AND ts >= fromUnixTimestamp64Milli({open0:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({open0_end:Int64}, 'UTC') AND (events.utc_offset = -1 OR events.day >= {open0_day:Date} AND events.day <= {open0_last_day:Date}) OR toStartOfHour(ts) >= toStartOfHour(fromUnixTimestamp64Milli({open1:Int64}, 'UTC')) AND toStartOfHour(ts) <= toStartOfHour(fromUnixTimestamp64Milli({open1_end:Int64} - 1, 'UTC')) AND ts >= fromUnixTimestamp64Milli({open1:Int64}, 'UTC') AND ts < fromUnixTimestamp64Milli({open1_end:Int64}, 'UTC') AND (events.utc_offset = -1 OR events.day >= {open1_day:Date} AND events.day <= {open1_last_day:Date}))
+        GROUP BY site, day, visitor
+    ),
+    chains AS
+    (
+        SELECT
+            site,
+            day,
+            visitor,
+            arrayFilter(
+                c -> arrayExists(e -> e.kind != 'engagement', c),
+                arraySplit((e, pause) -> pause >= 1800000, all, arrayDifference(arrayMap(e -> toUnixTimestamp64Milli(e.ts), all)))
+            ) AS chains
+        FROM visitors
+    ),
+    visits AS
+    (
+        SELECT
+            site,
+            day,
+            visitor,
+            visit,
+            length(chains) = 1 AS alone,
+            chain[-1].ts AS last,
+            arrayFilter(e -> e.kind != 'engagement', chain) AS counted,
+            arrayFilter(e -> e.kind = 'pageview', counted) AS views,
+            counted[1] AS f
+        FROM chains
+        ARRAY JOIN chains AS chain, arrayEnumerate(chains) AS visit
+    )
+SELECT
+    site,
+    day,
+    visitor AS who,
+    toUInt16(least(visit, 65535)) AS visit,
+    alone,
+    f.utc_offset AS utc_offset,
+    toUInt32(length(counted)) AS events,
+    f.referrer AS referrer,
+    f.country AS country,
+    f.ts AS start,
+    toUInt32(length(views)) AS pageviews,
+    toUInt32(least(4294967295, toUnixTimestamp64Milli(last) - toUnixTimestamp64Milli(f.ts))) AS duration_ms,
+    length(views) <= 1 AND NOT arrayExists(e -> e.kind = 'custom' AND e.interactive, counted) AS bounced
+FROM visits
+)
+    WHERE if(country = '', '(not set)', country) IN {p0:Array(String)}
+    GROUP BY d0
+)
+GROUP BY d0
+ORDER BY visitors DESC
+LIMIT {limit:UInt32} + {offset:UInt32} WITH TIES
+) AS groups
+LEFT JOIN (SELECT key, any(value) AS value FROM names WHERE site = {site:String} AND dim = 'referrer' GROUP BY key) AS names0 ON groups.d0 = names0.key
+ORDER BY visitors DESC, d0
+LIMIT {limit:UInt32} OFFSET {offset:UInt32};
+-- site = "example.com"
+-- sealed_day1 = "2026-11-01"
+-- sealed_last_day1 = "2026-11-05"
+-- seals1 = "[11 12]"
+-- days1 = "[20758 20759 20760 20762]"
+-- day_seals1 = "[11 11 12 12]"
+-- p0 = "[DE]"
+-- open0 = "1793746800000"
+-- open0_end = "1793833200000"
+-- open0_day = "2026-11-04"
+-- open0_last_day = "2026-11-04"
+-- open1 = "1793919600000"
+-- open1_end = "1794092400000"
+-- open1_day = "2026-11-06"
+-- open1_last_day = "2026-11-07"
+-- changes = "[1793487600]"
+-- offsets = "[3600]"
+-- limit = "10000"
+-- offset = "0"
+
