@@ -141,3 +141,18 @@ func TestNothingAndTooMuch(t *testing.T) {
 		}
 	}
 }
+
+// The visits of a range may take more memory than a statement has.
+func TestMoreVisitsThanMemory(t *testing.T) {
+	w := newWorld(t, history.Config{Memory: 80 << 20})
+	w.exec("INSERT INTO hits (seal, site, day, who, visit, n, ts, kind, page, start, pageviews) SELECT 7, '" +
+		w.site + "', '2026-03-02', number % 300000, 1, intDiv(number, 300000) + 1, '2026-03-02 12:00:00', " +
+		"'pageview', cityHash64(toString(number % 7)), '2026-03-02 12:00:00', 2 FROM numbers(600000)")
+	w.exec("INSERT INTO marks (site, day, n) VALUES ('" + w.site + "', '2026-03-02', 1)")
+	w.exec("INSERT INTO seals (site, day, seal, marks, version) VALUES ('" + w.site + "', '2026-03-02', 7, 1, 1)")
+	status, _, text := w.post("/api/v2/journeys",
+		`{"site_id":"`+w.site+`","date_range":["2026-03-02","2026-03-02"],"paths":2,"limit":1}`)
+	if status != http.StatusOK || !strings.Contains(text, `"visits":300000,`) {
+		t.Errorf("%d %s", status, text)
+	}
+}
