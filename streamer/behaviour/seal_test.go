@@ -31,6 +31,7 @@ func (w *world) seal(days ...string) {
 		w.Fatal(err)
 	}
 	w.exec(fmt.Sprintf("INSERT INTO hits (seal, %[1]s) SELECT %[2]d, %[1]s FROM (%[3]s) "+
+		"ORDER BY cityHash64(who, n) "+ // hits of the same time are in any order
 		"SETTINGS enable_named_columns_in_function_tuple = 1", columns, seal, fold))
 	for dim, column := range map[string]string{"page": "path", "referrer": "referrer"} {
 		w.exec(fmt.Sprintf("INSERT INTO names (site, dim, key, value) SELECT DISTINCT site, '%s', "+
