@@ -18,8 +18,8 @@ type walkFunnelCmd struct {
 
 // Help implements kong.HelpProvider.
 func (walkFunnelCmd) Help() string {
-	return `Counts the visits that reach each step, one after the other, and the time that they take from the step
-before. With --within day it counts all that a visitor does on one day, also in several visits.
+	return `Counts the visits that reach each step, one after the other, and the time that they take from the
+step before. With --within day it counts all that a visitor does on one day, also in several visits.
 
 Examples:
 
@@ -89,10 +89,11 @@ func (c *walkFunnelCmd) Run(ctx context.Context, std *stdio) error {
 	if ok, err := c.ask(ctx, std, "/api/v2/funnel", question, &a); !ok {
 		return err
 	}
-	header := []string{"step", strings.ReplaceAll(a.Unit, "_", " "), "of step 1", "of the one before", "dropped",
-		"median", "p90"}
+	header := []string{"step", strings.ReplaceAll(a.Unit, "_", " "), "of step 1",
+		"of the one before", "dropped", "median", "p90"}
 	if c.By == "" {
-		return c.write(ctx, std.out, a.aboutVisits, append([][]string{header}, c.rows(a.funnelCounts)...), 1, "")
+		lines := append([][]string{header}, c.rows(a.funnelCounts)...)
+		return c.write(ctx, std.out, a.aboutVisits, lines, 1, "")
 	}
 	lines := [][]string{append([]string{dimension(c.By)}, header...)}
 	for _, v := range append([]funnelValue{{"all", a.funnelCounts}}, a.Breakdown...) {

@@ -79,16 +79,18 @@ func (c *journeyCmd) Run(ctx context.Context, std *stdio) error {
 		header = "after " + printable(c.After)
 	}
 	lines := [][]string{{header, "times", "visits", "share"}}
+	line := func(text string, count, visits int, share *float64) {
+		lines = append(lines, []string{text, strconv.Itoa(count), strconv.Itoa(visits), percentOf(share)})
+	}
 	for _, n := range a.Neighbours {
 		text := printable(n.Page)
 		if n.Kind != "page" {
 			text = "(" + n.Kind + ")"
 		}
-		lines = append(lines, []string{text, strconv.Itoa(n.Count), strconv.Itoa(n.Visits), percentOf(n.Share)})
+		line(text, n.Count, n.Visits, n.Share)
 	}
 	for _, p := range a.Paths {
-		text := printable(strings.Join(p.Pages, " → "))
-		lines = append(lines, []string{text, strconv.Itoa(p.Count), strconv.Itoa(p.Visits), percentOf(p.Share)})
+		line(printable(strings.Join(p.Pages, " → ")), p.Count, p.Visits, p.Share)
 	}
 	last := fmt.Sprintf("%d times in %d visits", a.Count, a.Visits)
 	if rows := len(lines) - 1; rows < a.TotalRows {

@@ -31,8 +31,8 @@ func (a *queryAnswer) writeTable(w io.Writer, timezone string, width int) error 
 	return nil
 }
 
-// writeLines prints lines as a table: the first columns, of texts, to the left, and the others, of numbers, to
-// the right. Where the width is less than the table's, texts are cut; 0 is no bound.
+// writeLines prints lines as a table: the first columns, of texts, to the left, and the others, of numbers,
+// to the right. Where the width is less than the table's, texts are cut; 0 is no bound.
 func writeLines(w io.Writer, lines [][]string, texts, width int) error {
 	widths := make([]int, len(lines[0]))
 	for _, line := range lines {

@@ -47,7 +47,8 @@ const about = `"meta":{"warnings":[{"code":"log_cut","warning":"The server lost 
 
 const steps = `"conversion_rate":40.12,"steps":[` +
 	`{"count":1204,"rate":100,"rate_of_previous":null,"dropped":721,"seconds":null},` +
-	`{"count":483,"rate":40.12,"rate_of_previous":40.12,"dropped":null,"seconds":{"median":7.25,"p90":754.6}}]`
+	`{"count":483,"rate":40.12,"rate_of_previous":40.12,"dropped":null,` +
+	`"seconds":{"median":7.25,"p90":754.6}}]`
 
 // Questions are sent as the API takes them, and their answers are printed as tables.
 func TestVisitQuestions(t *testing.T) {
@@ -69,8 +70,8 @@ event:Buy           483     40.12%             40.12%             7.3s  12m35s
 Warning: The server lost its power.
 `},
 		{"breakdown", "funnel --step page:/a --step page:/b --by source --limit 1",
-			`{"unit":"visits",` + steps + `,"total_values":7,"breakdown":[{"value":"\u001b[31m",` + steps + `}],` +
-				about,
+			`{"unit":"visits",` + steps + `,"total_values":7,"breakdown":[{"value":"\u001b[31m",` +
+				steps + `}],` + about,
 			`/api/v2/funnel {"site_id":"example.com","date_range":"7d","strict":false,"scope":"visit",` +
 				`"steps":[{"page":"/a"},{"page":"/b"}],"breakdown":"visit:source","limit":1}`,
 			`example.com, 2026-11-23 to 2026-11-29, Europe/Berlin

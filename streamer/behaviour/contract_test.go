@@ -68,7 +68,8 @@ func (w *world) refusals(t *testing.T) {
 			"steps[1].filters[0][1]:"},
 		{funnel, `"steps":[{"page":"/"},{"page":"/"}],"scope":"week"`, "scope: \\\"week\\\" is not known"},
 		{funnel, `"steps":[{"page":"/"},{"page":"/"}],"breakdown":"time:day"`, "breakdown: "},
-		{funnel, `"steps":[{"page":"/"},{"page":"/"}],"limit":0`, "limit: want a whole number from 1 to 1000"},
+		{funnel, `"steps":[{"page":"/"},{"page":"/"}],"limit":0`,
+			"limit: want a whole number from 1 to 1000"},
 		{funnel, `"steps":[{"page":"/"},{"page":"/"}],"window":3`, "unknown field \\\"window\\\""},
 		{funnel, `"steps":[{"page":"/","x":1},{"page":"/"}]`, "unknown field \\\"steps[0].x\\\""},
 		{journeys, `"limit":1`, "page: name a page, or ask for paths"},
@@ -112,7 +113,8 @@ func (w *world) refusals(t *testing.T) {
 func TestNothingAndTooMuch(t *testing.T) {
 	w := newWorld(t, history.Config{Rows: 1000})
 	ask := func(path, rest string) (int, string) {
-		status, _, text := w.post(path, `{"site_id":"`+w.site+`","date_range":["2026-03-02","2026-03-02"]`+rest+`}`)
+		status, _, text := w.post(path,
+			`{"site_id":"`+w.site+`","date_range":["2026-03-02","2026-03-02"]`+rest+`}`)
 		return status, text
 	}
 	questions := map[string]struct{ rest, nothing string }{
@@ -132,8 +134,8 @@ func TestNothingAndTooMuch(t *testing.T) {
 		}
 	}
 	w.exec("INSERT INTO events (site, ts, visitor, id, kpart, koff, kind, name, path) SELECT '" + w.site +
-		"', toDateTime64('2026-03-02 12:00:00', 3, 'UTC'), number, toString(number), 0, number, 'pageview', " +
-		"'pageview', '/' FROM numbers(5000)")
+		"', toDateTime64('2026-03-02 12:00:00', 3, 'UTC'), number, toString(number), 0, number, " +
+		"'pageview', 'pageview', '/' FROM numbers(5000)")
 	for path, q := range questions {
 		if status, text := ask(path, q.rest); status != http.StatusUnprocessableEntity ||
 			!strings.Contains(text, "ask for a shorter date_range") {
@@ -149,7 +151,8 @@ func TestMoreVisitsThanMemory(t *testing.T) {
 		w.site + "', '2026-03-02', number % 300000, 1, intDiv(number, 300000) + 1, '2026-03-02 12:00:00', " +
 		"'pageview', cityHash64(toString(number % 7)), '2026-03-02 12:00:00', 2 FROM numbers(600000)")
 	w.exec("INSERT INTO marks (site, day, n) VALUES ('" + w.site + "', '2026-03-02', 1)")
-	w.exec("INSERT INTO seals (site, day, seal, marks, version) VALUES ('" + w.site + "', '2026-03-02', 7, 1, 1)")
+	w.exec("INSERT INTO seals (site, day, seal, marks, version) VALUES ('" + w.site +
+		"', '2026-03-02', 7, 1, 1)")
 	status, _, text := w.post("/api/v2/journeys",
 		`{"site_id":"`+w.site+`","date_range":["2026-03-02","2026-03-02"],"paths":2,"limit":1}`)
 	if status != http.StatusOK || !strings.Contains(text, `"visits":300000,`) {

@@ -21,8 +21,9 @@ func (w *world) seal(days ...string) {
 	w.Helper()
 	const columns = `site, day, who, visit, alone, n, nth, ts, utc_offset, kind, page, next, name, hostname,
 		props, revenue_micros, currency, source, channel, referrer, utm_source, utm_medium, utm_campaign,
-		utm_content, utm_term, country, region, city, device, screen, browser, browser_version, os, os_version,
-		language, user, engaged_ms, scroll_depth, start, pageviews, duration_ms, bounced, entry, exit`
+		utm_content, utm_term, country, region, city, device, screen, browser, browser_version, os,
+		os_version, language, user, engaged_ms, scroll_depth, start, pageviews, duration_ms, bounced,
+		entry, exit`
 	w.mark(days...)
 	seal := rand.Uint64() | 1
 	where := "site = '" + w.site + "' AND day IN ('" + strings.Join(days, "', '") + "')"
@@ -38,8 +39,9 @@ func (w *world) seal(days ...string) {
 			"cityHash64(%s), %[2]s FROM events WHERE %s", dim, column, where))
 	}
 	for _, d := range days {
-		w.exec(fmt.Sprintf("INSERT INTO seals (site, day, seal, marks, rules, version) SELECT '%s', '%s', %d, "+
-			"sum(n), %d, 1 FROM marks WHERE site = '%[1]s' AND day = '%[2]s'", w.site, d, seal, hits.Rules))
+		w.exec(fmt.Sprintf("INSERT INTO seals (site, day, seal, marks, rules, version) SELECT '%s', '%s', "+
+			"%d, sum(n), %d, 1 FROM marks WHERE site = '%[1]s' AND day = '%[2]s'", w.site, d, seal,
+			hits.Rules))
 	}
 }
 

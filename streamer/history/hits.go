@@ -198,8 +198,8 @@ func (h *Hits) describe(d *hitsData) error {
 // hitColumns are the columns of hits, of those that Need may name, that aren't those of visits.
 var hitColumns = []string{"name", "hostname", "props", "revenue_micros", "currency"}
 
-// Select runs a statement that uses From, and calls scan for each of its rows. Groups, of which there may be as
-// many as visits, are kept on disk beyond a third of the memory.
+// Select runs a statement that uses From, and calls scan for each of its rows. Groups, of which there may be
+// as many as visits, are kept on disk beyond a third of the memory.
 func (h *Hits) Select(ctx context.Context, sql string, scan func(scan func(to ...any) error) error) error {
 	sql += fmt.Sprintf("\nSETTINGS max_bytes_before_external_group_by = %d", h.engine.cfg.Memory/3)
 	return h.run(ctx, statement{sql: sql, args: h.builder.args}, scan)
