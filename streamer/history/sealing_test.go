@@ -23,8 +23,8 @@ var sealedColumns = strings.Fields("source channel referrer utm_source utm_mediu
 	"utm_term country region city device screen browser browser_version os os_version language")
 
 const sealedHits = "site, day, who, visit, alone, n, nth, ts, utc_offset, kind, name, hostname, page, " +
-	"next, props, engaged_ms, scroll_depth, revenue_micros, currency, start, pageviews, duration_ms, bounced, " +
-	"entry, exit"
+	"next, props, engaged_ms, scroll_depth, revenue_micros, currency, start, pageviews, duration_ms, " +
+	"bounced, entry, exit"
 
 // put writes marks, rows and the seal of the days.
 func (s sealing) put(t testing.TB) {
