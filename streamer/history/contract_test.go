@@ -99,7 +99,8 @@ func TestDashboardsOfTheContract(t *testing.T) {
 		}
 	}
 	a, err := d.postTo(t.Context(), path, "", `{"site_id":"`+d.site+`",`+
-		`"date_range":["2026-03-02","2026-03-02"],"metrics":["visitors"],"interval":"time:hour","cards":[{"dimension":"event:page","limit":1}]}`)
+		`"date_range":["2026-03-02","2026-03-02"],"metrics":["visitors"],"interval":"time:hour",`+
+		`"cards":[{"dimension":"event:page","limit":1}]}`)
 	const want = `{"tiles":[10],"line":{"interval":"time:hour","labels":["2026-03-02 00:00:00",`
 	if err != nil || !strings.HasPrefix(a.body, want) || !strings.Contains(a.body, `"cards":[{"dimension":`+
 		`"event:page","metrics":["visitors"],"results":[{"metrics":[1],"dimensions":["/section-0/article-0"]`+
