@@ -17,7 +17,7 @@ import (
 // serverFlags name a running Nowcast and the key to use it with.
 type serverFlags struct {
 	Server  string `default:"http://127.0.0.1:8080" placeholder:"URL" help:"The server to ask (${default})."`
-	Key     string `secret:"" placeholder:"KEY" help:"An admin key; without it, the one that the first start left in the data dir."`
+	Key     string `secret:"" placeholder:"KEY" help:"The key to use; without it, the admin key that the first start left in the data dir."`
 	DataDir string `default:"./.nowcast" placeholder:"DIR" help:"Where to find the admin key (${default})."`
 }
 

@@ -61,6 +61,8 @@ type grammar struct {
 	Erase      eraseCmd      `cmd:"" help:"Erase the events of one visitor of a site."`
 	Erasures   erasuresCmd   `cmd:"" help:"List the erasures of sites and visitors, or show one."`
 	Secret     secretCmd     `cmd:"" help:"Rotate the secret that signs."`
+	Query      queryCmd      `cmd:"" help:"Ask for numbers of the past, and print them as a table, CSV or JSON."`
+	MCP        mcpCmd        `cmd:"" name:"mcp" help:"Serve assistants by the Model Context Protocol."`
 	Verify     verifyCmd     `cmd:"" help:"Recount a span from the log and compare it with what was streamed and stored."`
 	Load       loadCmd       `cmd:"" help:"Send a realistic stream of visitors and measure the answers."`
 	Health     healthCmd     `cmd:"" help:"Ask a running nowcast whether it is ready."`

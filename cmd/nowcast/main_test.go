@@ -65,7 +65,7 @@ func TestHelpTeaches(t *testing.T) {
 		"site add", "site list", "site set", "site remove",
 		"key", "key add", "key list", "key remove", "login", "session", "session list",
 		"session end", "link", "link add", "link list", "link remove", "load",
-		"verify", "health", "version"} {
+		"query", "mcp", "verify", "health", "version"} {
 		code, out, errs := nowcast(t, append(strings.Fields(command), "--help")...)
 		example := strings.TrimSpace("nowcast " + command)
 		switch command {
@@ -123,6 +123,12 @@ func TestWrongUsageEndsWith2(t *testing.T) {
 		{"key add screen --site=a.com --all-sites", "give one of"},
 		{"key add screen --admin --all-sites", "give one of"},
 		{"load --rate fast", "rate"},
+		{"mcp", "there is no key: give an assistant one of its own"},
+		{"mcp --key nck_x --listen 127.0.0.1:0", "don't go together"},
+		{"mcp --listen 0.0.0.0:8090", "give stdio or a loopback address"},
+		{"mcp --listen :8090", "give stdio or a loopback address"},
+		{"mcp --listen stats.example.com:8090", "give stdio or a loopback address"},
+		{"mcp --key nck_x --allowed-hosts a.com", "--allowed-hosts needs --listen"},
 		{"session end", "give --all"},
 		{"session end s1 --all", "give --all"},
 		{"load --rate 0", "rate is 0"},
@@ -219,6 +225,9 @@ func TestRefusals(t *testing.T) {
 			[]string{"topics", "--kafka", free(t), "--timeout", "300ms"}},
 		{"no server", "start it with `nowcast all`", []string{"load", "--server", "http://" + free(t)}},
 		{"no key", "there is no key", []string{"site", "list"}},
+		{"no address for mcp", "--server: it is no address: give one as",
+			[]string{"mcp", "--key", "nck_x", "--server", "localhost"}},
+		{"mcp's port taken", "--listen: address " + used + " is taken", []string{"mcp", "--listen", used}},
 		{"no server for site", "start it with `nowcast all`",
 			[]string{"site", "list", "--key", "nck_x", "--server", "http://" + free(t)}},
 		{"no ops", "nothing answers", []string{"health", "--ops-listen", free(t)}},

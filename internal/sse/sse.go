@@ -1,8 +1,8 @@
 // Package sse reads text/event-stream, as section 9.2 of the HTML standard (WHATWG) defines it for
 // EventSource.
 //
-// Tests and benchmarks read Nowcast's streams with it. It knows no HTTP: a caller gives it the body of a
-// response.
+// The assistant, tests and benchmarks read Nowcast's streams with it. It knows no HTTP: a caller gives it the
+// body of a response.
 package sse
 
 import (
