@@ -64,6 +64,7 @@ type grammar struct {
 	Query      queryCmd      `cmd:"" help:"Ask for numbers of the past, and print them as a table, CSV or JSON."`
 	MCP        mcpCmd        `cmd:"" name:"mcp" help:"Serve assistants by the Model Context Protocol."`
 	Verify     verifyCmd     `cmd:"" help:"Recount a span from the log and compare it with what was streamed and stored."`
+	Seal       sealCmd       `cmd:"" help:"Say how far history is sealed, or build it again."`
 	Load       loadCmd       `cmd:"" help:"Send a realistic stream of visitors and measure the answers."`
 	Health     healthCmd     `cmd:"" help:"Ask a running nowcast whether it is ready."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
