@@ -62,6 +62,7 @@ type Config struct {
 	// Repair writes rows again that ClickHouse has lost with a broken part. For a ClickHouse of this process.
 	Repair bool
 
+	sealer      sealer.Config
 	firstRollup time.Duration // from the start to the first roll-up, at most twice that [10 min]
 }
 
@@ -104,7 +105,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	switch {
 	case !cfg.Windows && !cfg.Store && !cfg.Seal:
 		return nil,
-			errors.New("an aggregator without lanes has nothing to do: choose windows, store, seal or several")
+			errors.New("an aggregator without lanes has nothing to do: choose windows, store, seal " +
+				"or several")
 	case (cfg.Store || cfg.Seal) && deps.Warehouse == nil:
 		return nil, errors.New("the store lane and the seal lane need a ClickHouse")
 	case deps.Broker == nil || deps.Erasures == nil || deps.Log == nil || deps.Metrics == nil:
@@ -123,7 +125,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		s.lanes = append(s.lanes, newLane(storeLane, cfg, deps, m, start, topic.Events, topic.Windows))
 	}
 	if cfg.Seal {
-		x := sealer.New(sealer.Config{}, deps.Warehouse, deps.Log.With("lane", sealLane), deps.Metrics)
+		x := sealer.New(cfg.sealer, deps.Warehouse, deps.Log.With("lane", sealLane), deps.Metrics)
 		start := func(_ *laneDeps, committed []group.Position) work { return newSealWork(committed, x) }
 		s.lanes = append(s.lanes, newLane(sealLane, cfg, deps, m, start, topic.Events))
 	}
@@ -173,8 +175,9 @@ func (s *Service) migrate(ctx context.Context) error {
 	return err
 }
 
-// Ready reports whether the lanes have their partitions and keep up with them, and if not, why. A lane that
-// needs ClickHouse counts only where there is no windows lane, which does its work without ClickHouse.
+// Ready reports whether the lanes have their partitions and keep up with them, and if not, why. The store
+// lane counts only where there is no windows lane, which does its work without ClickHouse, and the seal lane
+// only alone.
 func (s *Service) Ready() (bool, string) {
 	var reasons []string
 	for _, l := range s.lanes {
@@ -185,20 +188,22 @@ func (s *Service) Ready() (bool, string) {
 	return len(reasons) == 0, strings.Join(reasons, "; ")
 }
 
-// Degraded says under the name of a lane that needs ClickHouse why it doesn't keep up, where there is a windows
-// lane too.
+// Degraded says under "store" why the store lane doesn't keep up, where there is a windows lane too.
 func (s *Service) Degraded() map[string]string {
 	var all map[string]string
 	for _, l := range s.lanes {
-		if reason := l.unready(); reason != "" && s.isLesser(l) {
-			if all == nil {
-				all = map[string]string{}
-			}
-			all[l.name] = reason
+		if l.name != storeLane || !s.isLesser(l) {
+			continue
+		}
+		if reason := l.unready(); reason != "" {
+			all = map[string]string{l.name: reason}
 		}
 	}
 	return all
 }
 
-// isLesser reports whether the process does its main work without a lane.
-func (s *Service) isLesser(l *lane) bool { return l.name != windowsLane && s.cfg.Windows }
+// isLesser reports whether the process does its main work without a lane. Without the seal lane history is
+// slower, and as exact.
+func (s *Service) isLesser(l *lane) bool {
+	return l.name == storeLane && s.cfg.Windows || l.name == sealLane && len(s.lanes) > 1
+}

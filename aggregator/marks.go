@@ -11,8 +11,8 @@ import (
 //go:embed sql/insert_marks.sql
 var insertMarks string
 
-// dayMarks are the sites' days that the rows of a batch are of. A mark is written after the rows: a sealed day
-// that was built before is then no longer current.
+// dayMarks are the sites' days that the rows of a batch are of. A mark is written after the rows:
+// a sealed day that was built before is then no longer current.
 type dayMarks struct {
 	seen map[siteDay]struct{}
 	last siteDay // of the newest row: consecutive rows often share it

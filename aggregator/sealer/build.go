@@ -25,7 +25,8 @@ var visitDimensions = func() (all []dimension) {
 		{"exit_page", "exit"}}, all...)
 }()
 
-var stringDimensions = []string{"source", "channel", "utm_source", "utm_medium", "utm_campaign", "utm_content",
+var stringDimensions = []string{"source", "channel", "utm_source", "utm_medium", "utm_campaign",
+	"utm_content",
 	"utm_term", "country", "region", "city", "device", "screen", "browser", "browser_version", "os",
 	"os_version", "language"}
 
@@ -56,6 +57,9 @@ type built struct {
 	Events uint64 `ch:"events"` // of the visits
 }
 
+// codeMemoryLimit is ClickHouse's error code MEMORY_LIMIT_EXCEEDED (src/Common/ErrorCodes.cpp).
+const codeMemoryLimit = 241
+
 // errDiffer says that a build doesn't have the events that there are, again and again.
 var errDiffer = errors.New("the rows of a build differ from the events")
 
@@ -63,8 +67,16 @@ var errDiffer = errors.New("the rows of a build differ from the events")
 func (s *Sealer) build(ctx context.Context, b batch) error {
 	start := s.now()
 	seal := rand.Uint64() | 1 // never 0
-	err := s.fill(ctx, b, seal)
+	done, err := s.fill(ctx, b, seal)
+	if named := s.name(ctx, done); err == nil {
+		err = named
+	}
 	s.end(seal)
+	var refused *clickhouse.Exception
+	if errors.As(err, &refused) && refused.Code == codeMemoryLimit && s.cfg.Slice > leastSlice {
+		s.cfg.Slice = max(leastSlice, s.cfg.Slice/2)
+		s.log.Info("a build needs too much memory: folding fewer events at once", "events", s.cfg.Slice)
+	}
 	if err != nil {
 		return fmt.Errorf("seal %d days from %s: %w", len(b.units), dateOf(b.units[0].day), err)
 	}
@@ -83,42 +95,44 @@ func (s *Sealer) end(seal uint64) { s.ended[strconv.FormatUint(seal, 10)] = true
 
 func dateOf(day uint16) string { return time.Unix(int64(day)*86400, 0).UTC().Format(time.DateOnly) }
 
-// fill builds a seal and names it. The marks are read first, so that a change meanwhile shows.
-func (s *Sealer) fill(ctx context.Context, b batch, seal uint64) error {
+// fill builds a seal and returns what is to name it. The marks are read first, so that a change meanwhile
+// shows.
+func (s *Sealer) fill(ctx context.Context, b batch, seal uint64) (done []sealed, err error) {
 	var stamps []stamp
 	if err := s.db.read(ctx, &stamps, "marks", arguments(b.units)...); err != nil {
-		return err
+		return nil, err
 	}
 	if len(stamps) == 0 {
-		return nil // a removed site
+		return nil, nil // a removed site
 	}
-	args := append(arguments(b.units), clickhouse.Named("seal", seal), clickhouse.Named("least", s.cfg.Rolled))
+	args := append(arguments(b.units), clickhouse.Named("seal", seal), clickhouse.Named("least",
+		s.cfg.Rolled))
 	if err := s.fold(ctx, b, seal, args); err != nil {
-		return err
+		return nil, err
 	}
 	for _, x := range []struct {
 		name string
 		data any
 	}{{"visits", nil}, {"rollups_visits", visitDimensions}, {"rollups_hits", nil}, {"rollups_hours", nil}} {
 		if err := s.db.exec(ctx, x.name, x.data, args...); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	collide, keys, err := s.collisions(ctx, args)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := s.db.exec(ctx, "names_events", nil, append(slices.Clone(args), keys...)...); err != nil {
-		return err
+		return nil, err
 	}
 	if err := s.db.exec(ctx, "names_rollups", stringDimensions, args...); err != nil {
-		return err
+		return nil, err
 	}
 	return s.check(ctx, seal, stamps, collide, args)
 }
 
-// collisions returns the days of a build in which one key has two strings, which somebody may try to find, and
-// these keys as parameters.
+// collisions returns the days of a build in which one key has two strings, which somebody may try
+// to find, and these keys as parameters.
 func (s *Sealer) collisions(ctx context.Context, args []any) (days map[unit]bool, keys []any, err error) {
 	var found []struct {
 		Site string `ch:"site"`
@@ -150,9 +164,12 @@ type unitRow struct {
 }
 
 // columns of a fold, as those of `hits` but the seal.
-const foldColumns = "site, day, who, visit, alone, n, nth, ts, utc_offset, kind, name, hostname, page, next, props, " +
-	"engaged_ms, scroll_depth, revenue_micros, currency, start, pageviews, duration_ms, bounced, entry, exit, " +
-	"source, channel, referrer, utm_source, utm_medium, utm_campaign, utm_content, utm_term, country, region, " +
+const foldColumns = "site, day, who, visit, alone, n, nth, ts, utc_offset, kind, name, hostname, " +
+	"page, next, props, " +
+	"engaged_ms, scroll_depth, revenue_micros, currency, start, pageviews, duration_ms, bounced, " +
+	"entry, exit, " +
+	"source, channel, referrer, utm_source, utm_medium, utm_campaign, utm_content, utm_term, " +
+	"country, region, " +
 	"city, device, screen, browser, browser_version, os, os_version, language, user"
 
 // fold inserts the hits of a batch. A day of more events than a slice is folded by parts of its visitors.
@@ -182,16 +199,16 @@ func (s *Sealer) fold(ctx context.Context, b batch, seal uint64, args []any) err
 	return nil
 }
 
-// check compares a build with the events, and names the seal for the days that agree.
+// check compares a build with the events, and returns the days that agree.
 func (s *Sealer) check(ctx context.Context, seal uint64, stamps []stamp, collide map[unit]bool,
-	args []any) error {
+	args []any) (done []sealed, err error) {
 	var counts []count
 	if err := s.db.read(ctx, &counts, "counts", args...); err != nil {
-		return err
+		return nil, err
 	}
 	var have []built
 	if err := s.db.read(ctx, &have, "built", args...); err != nil {
-		return err
+		return nil, err
 	}
 	want, got := map[unit]count{}, map[unit]built{}
 	for _, c := range counts {
@@ -202,9 +219,8 @@ func (s *Sealer) check(ctx context.Context, seal uint64, stamps []stamp, collide
 	}
 	now, err := s.marksNow(ctx, args)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var good []stamp
 	var errs []error
 	for _, x := range stamps {
 		u := unit{x.Site, x.Day}
@@ -213,10 +229,11 @@ func (s *Sealer) check(ctx context.Context, seal uint64, stamps []stamp, collide
 		case now[u] != x.Marks: // its rows have changed meanwhile: the seal wouldn't be current
 		case collide[u]:
 			s.metrics.collisions.Inc()
-			s.log.Error("two pages or referrers of a site have one key: the day isn't sealed and is read from "+
+			s.log.Error("two pages or referrers of a site have one key: the day isn't sealed and is "+
+				"read from "+
 				"its events", "site", x.Site, "day", dateOf(x.Day))
 		case agree:
-			good = append(good, x)
+			done = append(done, sealed{x, seal, w.Events, w.Digest, g.Hits, g.Visits >= s.cfg.Rolled})
 			if d := s.days[u]; d != nil {
 				d.differing = 0
 			}
@@ -224,10 +241,7 @@ func (s *Sealer) check(ctx context.Context, seal uint64, stamps []stamp, collide
 			errs = append(errs, s.differs(u, w, g))
 		}
 	}
-	if err := s.name(ctx, seal, good, want, got); err != nil {
-		return err
-	}
-	return errors.Join(errs...)
+	return done, errors.Join(errs...)
 }
 
 // marksNow returns the sums of the marks of days.
@@ -254,14 +268,21 @@ func (s *Sealer) differs(u unit, want count, got built) error {
 	if x.differing++; x.differing < failures {
 		return nil
 	}
-	return fmt.Errorf("%w: %s of %s has %d events, %d hits and %d in visits", errDiffer, dateOf(u.day), u.site,
+	return fmt.Errorf("%w: %s of %s has %d events, %d hits and %d in visits", errDiffer, dateOf(u.day),
+		u.site,
 		want.Counted, got.Hits, got.Events)
 }
 
-// name makes a seal that of days: one block, so that they switch together.
-func (s *Sealer) name(ctx context.Context, seal uint64, stamps []stamp, want map[unit]count,
-	got map[unit]built) error {
-	if len(stamps) == 0 {
+// sealed is a day that a build holds.
+type sealed struct {
+	stamp
+	seal, events, digest, hits uint64
+	rolled                     bool
+}
+
+// name makes the builds of days those that count: one block, so that they switch together.
+func (s *Sealer) name(ctx context.Context, days []sealed) error {
+	if len(days) == 0 {
 		return nil
 	}
 	query, err := text("insert_seals", nil)
@@ -274,11 +295,10 @@ func (s *Sealer) name(ctx context.Context, seal uint64, stamps []stamp, want map
 	}
 	defer b.Close() //nolint:errcheck // returns no error after Send
 	rows := uint64(0)
-	for _, x := range stamps {
-		u := unit{x.Site, x.Day}
-		rows += got[u].Hits
-		err := b.Append(x.Site, time.Unix(int64(x.Day)*86400, 0).UTC(), seal, x.Marks, uint16(hits.Rules),
-			want[u].Events, want[u].Digest, got[u].Visits >= s.cfg.Rolled, false, x.Version)
+	for _, x := range days {
+		rows += x.hits
+		err := b.Append(x.Site, time.Unix(int64(x.Day)*86400, 0).UTC(), x.seal, x.Marks, uint16(hits.Rules),
+			x.events, x.digest, x.rolled, false, x.Version)
 		if err != nil {
 			return fmt.Errorf("name seal: %w", err)
 		}
@@ -286,7 +306,7 @@ func (s *Sealer) name(ctx context.Context, seal uint64, stamps []stamp, want map
 	if err := b.Send(); err != nil {
 		return fmt.Errorf("name seal: %w", err)
 	}
-	s.metrics.sealed.Add(float64(len(stamps)))
+	s.metrics.sealed.Add(float64(len(days)))
 	s.metrics.rows.Add(float64(rows))
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	orphanAge = 10 * time.Minute // since the last write of a build that no seal names and this sealer hasn't ended
+	orphanAge = 10 * time.Minute // since the last write of another sealer's build that no seal names
 	supersede = 90 * time.Second // a query that reads a former seal ends before
 	maxDrops  = 200              // in one turn
 )
@@ -25,7 +25,8 @@ type partition struct {
 // clean drops the partitions that no row of `seals` has named for a while.
 func (s *Sealer) clean(ctx context.Context) error {
 	var found []partition
-	if err := s.db.read(ctx, &found, "garbage", clickhouse.Named("limit", uint32(maxWaiting))); err != nil {
+	if err := s.db.read(ctx, &found, "garbage", clickhouse.Named("limit", uint32(maxWaiting)),
+		clickhouse.Named("claim", uint64(claimAge.Microseconds()))); err != nil {
 		return err
 	}
 	now := s.now()

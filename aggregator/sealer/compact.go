@@ -27,15 +27,17 @@ type month struct {
 
 // columns of visits but the seal, and the sums of rollups.
 const (
-	visitColumns = "site, day, who, visit, alone, start, utc_offset, pageviews, events, duration_ms, bounced, entry, " +
-		"exit, source, channel, referrer, utm_source, utm_medium, utm_campaign, utm_content, utm_term, country, " +
+	visitColumns = "site, day, who, visit, alone, start, utc_offset, pageviews, events, " +
+		"duration_ms, bounced, entry, " +
+		"exit, source, channel, referrer, utm_source, utm_medium, utm_campaign, utm_content, " +
+		"utm_term, country, " +
 		"region, city, device, screen, browser, browser_version, os, os_version, language, user"
 	rollupSums = "visitors, visits, pageviews, events, views, entries, bounces, duration_ms, engaged_ms, " +
 		"engaged_visits, scroll_depth, scrolled_visits, exits"
 )
 
-// compact merges the seals of a month that is over into one, which has the sums of the month too, and those of
-// the running month when they are many.
+// compact merges the seals of a month that is over into one, which has the sums of the month too,
+// and those of the running month when they are many.
 func (s *Sealer) compact(ctx context.Context) error {
 	now := s.now()
 	if now.Sub(s.looked) < lookAt {
@@ -44,7 +46,8 @@ func (s *Sealer) compact(ctx context.Context) error {
 	today := now.Unix() / int64(inDay/time.Second)
 	var months []month
 	err := s.db.read(ctx, &months, "months",
-		clickhouse.Named("last", uint16(max(0, min(today-stillOpen, 1<<16-1))))) //nolint:gosec // within the bounds
+		clickhouse.Named("last", uint16(max(0, min(today-stillOpen,
+			1<<16-1))))) //nolint:gosec // within the bounds
 	if err != nil {
 		return err
 	}
@@ -103,7 +106,8 @@ func (s *Sealer) mend(ctx context.Context) error {
 	for _, p := range parts {
 		s.log.Error("ClickHouse can't read a part of sealed rows: its days are built again", "table", p.Table,
 			"part", p.Name)
-		err := s.db.Exec(ctx, fmt.Sprintf("ALTER TABLE %s DROP DETACHED PART '%s' SETTINGS allow_drop_detached = 1",
+		err := s.db.Exec(ctx, fmt.Sprintf("ALTER TABLE %s DROP DETACHED PART '%s' SETTINGS "+
+			"allow_drop_detached = 1",
 			p.Table, strings.ReplaceAll(p.Name, "'", "")))
 		if err != nil {
 			return fmt.Errorf("remove broken part: %w", err)

@@ -119,7 +119,8 @@ func TestOpen(t *testing.T) {
 		offset int32
 		day    int
 		n      int
-	}{{"small", 0, day, 5}, {"large", 0, day, 60}, {"east", 12 * 3600, day, 5}, {"west", -11 * 3600, day - 1, 5},
+	}{{"small", 0, day, 5}, {"large", 0, day, 60}, {"east", 12 * 3600, day, 5}, {"west", -11 * 3600,
+		day - 1, 5},
 		{"far west", -11 * 3600, day, 5}} {
 		var rows []row
 		for n := range x.n {
@@ -135,8 +136,10 @@ func TestOpen(t *testing.T) {
 		if _, err := s.turn(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		rows, err := w.db.Query(t.Context(), "SELECT site FROM (SELECT * FROM seals FINAL) AS s INNER JOIN (SELECT site, day, "+
-			"sum(n) AS n FROM marks GROUP BY site, day) AS m USING (site, day) WHERE m.n = s.marks ORDER BY site")
+		rows, err := w.db.Query(t.Context(), "SELECT site FROM (SELECT * FROM seals FINAL) AS s "+
+			"INNER JOIN (SELECT site, day, "+
+			"sum(n) AS n FROM marks GROUP BY site, day) AS m USING (site, day) WHERE m.n = s.marks "+
+			"ORDER BY site")
 		if err != nil {
 			t.Fatal(err)
 		}

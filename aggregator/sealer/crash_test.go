@@ -43,7 +43,8 @@ func (m *mortal) Select(ctx context.Context, dest any, query string, args ...any
 	return m.do(func() error { return m.database.Select(ctx, dest, query, args...) })
 }
 
-func (m *mortal) PrepareBatch(ctx context.Context, query string, o ...driver.PrepareBatchOption) (driver.Batch, error) {
+func (m *mortal) PrepareBatch(ctx context.Context, query string,
+	o ...driver.PrepareBatchOption) (driver.Batch, error) {
 	b, err := m.database.PrepareBatch(ctx, query, o...)
 	return mortalBatch{b, m}, err
 }
@@ -55,8 +56,8 @@ type mortalBatch struct {
 
 func (b mortalBatch) Send() error { return b.m.do(b.Batch.Send) }
 
-// TestDeaths lets a sealer die at each of its statements, before and after it. Whatever it leaves, readers see
-// whole days, the next sealer ends the work, and nothing stays of what was left.
+// TestDeaths lets a sealer die at each of its statements, before and after it. Whatever it leaves,
+// readers see whole days, the next sealer ends the work, and nothing stays of what was left.
 func TestDeaths(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -99,9 +100,12 @@ func TestDeaths(t *testing.T) {
 func (w *world) whole() {
 	w.t.Helper()
 	const named = " WHERE (site, day, seal) IN (SELECT site, day, seal FROM seals FINAL)"
-	n := w.number("SELECT count() FROM (SELECT site, day, seal, count() AS n FROM hits" + named + " GROUP BY site, day, seal) AS h " +
-		"FULL JOIN (SELECT site, day, seal, sum(events) AS n FROM visits" + named + " GROUP BY site, day, seal) AS v USING (site, day, seal) " +
-		"FULL JOIN (SELECT site, day, seal, sum(events) AS n FROM rollups" + named + " AND dim = '' AND span = 'day' GROUP BY site, day, seal) AS r " +
+	n := w.number("SELECT count() FROM (SELECT site, day, seal, count() AS n FROM hits" + named + " " +
+		"GROUP BY site, day, seal) AS h " +
+		"FULL JOIN (SELECT site, day, seal, sum(events) AS n FROM visits" + named + " GROUP BY " +
+		"site, day, seal) AS v USING (site, day, seal) " +
+		"FULL JOIN (SELECT site, day, seal, sum(events) AS n FROM rollups" + named + " AND dim = '' " +
+		"AND span = 'day' GROUP BY site, day, seal) AS r " +
 		"USING (site, day, seal) WHERE h.n != v.n OR h.n != r.n")
 	if n != 0 {
 		w.t.Errorf("%d days are sealed by halves", n)

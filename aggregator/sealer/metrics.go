@@ -16,8 +16,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "nowcast_seal_" + name, Help: help})
 	}
 	m := &metrics{
-		waiting: gauge("waiting_days", "Days of sites that are read from their events: open, or not sealed yet."),
-		oldest:  gauge("oldest_waiting_seconds", "How long the longest waiting closed day has waited."),
+		waiting: gauge("waiting_days", "Days of sites that are read from their events: open, or not "+
+			"sealed yet."),
+		oldest: gauge("oldest_waiting_seconds", "How long the longest waiting closed day has waited."),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "nowcast_seal_build_seconds",
 			Help: "Time of a build of sealed days.", Buckets: prometheus.ExponentialBuckets(0.05, 2, 14)}),
 		sealed:     counter("days_total", "Days of sites that were sealed, each time they were."),

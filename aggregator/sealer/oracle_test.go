@@ -90,7 +90,8 @@ func pick(r *rand.Rand, of ...string) string { return of[r.IntN(len(of))] }
 // store inserts events as the store lane does: rows, then marks. Some rows are there twice.
 func (w *world) store(rows []row) {
 	w.t.Helper()
-	b, err := w.db.PrepareBatch(w.t.Context(), "INSERT INTO events (site, ts, visitor, id, koff, kind, name, "+
+	b, err := w.db.PrepareBatch(w.t.Context(), "INSERT INTO events (site, ts, visitor, id, koff, "+
+		"kind, name, "+
 		"hostname, path, source, country, interactive, engaged_ms, scroll_depth, day, utc_offset)")
 	if err != nil {
 		w.t.Fatal(err)
@@ -98,7 +99,8 @@ func (w *world) store(rows []row) {
 	days := map[unit]bool{}
 	for i, e := range rows {
 		for range 1 + b2i(i%50 == 0) {
-			err := b.Append(e.site, time.UnixMilli(e.at), e.visitor, fmt.Sprintf("%016d", e.place), e.place, e.kind,
+			err := b.Append(e.site, time.UnixMilli(e.at), e.visitor, fmt.Sprintf("%016d", e.place),
+				e.place, e.kind,
 				e.name, e.site, e.path, e.source, e.country, e.action, e.engaged, e.depth,
 				time.Unix(int64(e.day)*86400, 0).UTC(), e.offset)
 			if err != nil {
@@ -188,20 +190,27 @@ func wanted(rows []row) map[string]sums {
 				local := e.at/1000 + clock(e.offset)
 				return fmt.Sprintf("%s||hour|%d|%d|", e.site, e.day, local%86400/3600)
 			}
-			day := func(dim, value string) string { return fmt.Sprintf("%s|%s|day|%d|0|%s", f.site, dim, f.day, value) }
+			day := func(dim, value string) string {
+				return fmt.Sprintf("%s|%s|day|%d|0|%s", f.site,
+					dim, f.day, value)
+			}
 			begins := map[string]bool{hour(f): true, day("", ""): true, day("source", f.source): true,
-				day("country", f.country): true, day("entry_page", v.entry): true, day("exit_page", v.exit): true}
+				day("country", f.country): true, day("entry_page", v.entry): true, day("exit_page",
+					v.exit): true}
 			seen := map[string]sums{} // of the visit
 			for i, e := range v.hits {
-				for _, key := range []string{hour(e), day("", ""), day("source", f.source), day("country", f.country),
-					day("entry_page", v.entry), day("exit_page", v.exit), day("page", e.path), day("name", e.name),
+				for _, key := range []string{hour(e), day("", ""), day("source", f.source),
+					day("country", f.country),
+					day("entry_page", v.entry), day("exit_page", v.exit), day("page", e.path),
+					day("name", e.name),
 					day("hostname", e.site)} {
 					x := seen[key]
 					x.Events++
 					if e.kind == "pageview" {
 						x.Pageviews++
 					}
-					if strings.Contains(key, "|page|") || strings.Contains(key, "|name|") || strings.Contains(key, "|hostname|") {
+					if strings.Contains(key, "|page|") || strings.Contains(key,
+						"|name|") || strings.Contains(key, "|hostname|") {
 						x.Engaged += v.engaged[i]
 						x.Depth = max(x.Depth, uint64(v.depth[i]))
 						begins[key] = true
@@ -241,11 +250,15 @@ func (a sums) plus(b sums) sums {
 func (w *world) rollups() map[string]sums {
 	w.t.Helper()
 	rows, err := w.db.Query(w.t.Context(), `
-WITH current AS (SELECT site, day, seal FROM seals FINAL WHERE (site, day, marks) IN (SELECT site, day, sum(n) FROM marks GROUP BY site, day))
-SELECT r.site, r.dim, toString(r.span), toUInt16(r.day), r.hour, n.value, r.visitors, r.visits, r.pageviews, r.events, r.views, r.entries,
+WITH current AS (SELECT site, day, seal FROM seals FINAL WHERE (site, day, marks) IN (SELECT site,
+    day, sum(n) FROM marks GROUP BY site, day))
+SELECT r.site, r.dim, toString(r.span), toUInt16(r.day), r.hour, n.value, r.visitors, r.visits,
+    r.pageviews, r.events, r.views, r.entries,
     r.bounces, r.duration_ms, r.engaged_ms, r.engaged_visits, r.scroll_depth, r.scrolled_visits, r.exits
-FROM (SELECT *, if(dim IN ('entry_page', 'exit_page'), 'page', dim) AS names_dim FROM rollups WHERE segment = 0
-    AND ((site, day, seal) IN current OR span = 'month' AND (site, seal) IN (SELECT site, seal FROM current))) AS r
+FROM (SELECT *, if(dim IN ('entry_page', 'exit_page'), 'page', dim) AS names_dim FROM rollups WHERE
+    segment = 0
+    AND ((site, day, seal) IN current OR span = 'month' AND (site, seal) IN (SELECT site, seal FROM
+    current))) AS r
 LEFT JOIN (SELECT * FROM names FINAL) AS n ON n.site = r.site AND n.dim = r.names_dim AND n.key = r.key
 WHERE r.dim IN ('', 'source', 'country', 'entry_page', 'exit_page', 'page', 'name', 'hostname')`)
 	if err != nil {
@@ -258,7 +271,8 @@ WHERE r.dim IN ('', 'source', 'country', 'entry_page', 'exit_page', 'page', 'nam
 		var day uint16
 		var hour uint8
 		var x sums
-		if err := rows.Scan(&site, &dim, &span, &day, &hour, &value, &x.Visitors, &x.Visits, &x.Pageviews, &x.Events,
+		if err := rows.Scan(&site, &dim, &span, &day, &hour, &value, &x.Visitors, &x.Visits,
+			&x.Pageviews, &x.Events,
 			&x.Views, &x.Entries, &x.Bounces, &x.Duration, &x.Engaged, &x.EngagedVisits, &x.Depth,
 			&x.ScrolledVisits, &x.Exits); err != nil {
 			w.t.Fatal(err)
@@ -307,8 +321,10 @@ func (w *world) agree(what string, rows []row) {
 	for _, events := range by {
 		visits += uint64(len(visitsOf(events)))
 	}
-	const named = " WHERE seal IN (SELECT seal FROM seals FINAL) AND (site, day, seal) IN (SELECT site, day, seal FROM seals FINAL)"
-	if h, v := w.number("SELECT count() FROM hits"+named), w.number("SELECT count() FROM visits"+named); h != hits ||
+	const named = " WHERE seal IN (SELECT seal FROM seals FINAL) AND (site, day, seal) IN (SELECT " +
+		"site, day, seal FROM seals FINAL)"
+	if h, v := w.number("SELECT count() FROM hits"+named), w.number("SELECT count() FROM "+
+		"visits"+named); h != hits ||
 		v != visits {
 		w.t.Errorf("%s: %d hits and %d visits, want %d and %d", what, h, v, hits, visits)
 	}
@@ -346,7 +362,8 @@ func (w *world) settle(s *Sealer) {
 	w.t.Helper()
 	w.seal(s)
 	for _, table := range []string{"visits", "hits", "rollups"} {
-		n := w.number("SELECT uniqExact(partition_id) FROM system.parts WHERE active AND table = '" + table + "' AND partition_id NOT IN (SELECT toString(seal) FROM seals FINAL)")
+		n := w.number("SELECT uniqExact(partition_id) FROM system.parts WHERE active AND table = " +
+			"'" + table + "' AND partition_id NOT IN (SELECT toString(seal) FROM seals FINAL)")
 		if n != 0 {
 			w.t.Errorf("%d partitions of %s are garbage", n, table)
 		}

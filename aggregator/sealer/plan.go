@@ -38,7 +38,7 @@ type size struct {
 	Offset int32  `ch:"offset"`
 }
 
-// batch is days of one seal, in the order of days.
+// batch is days of one seal, of one month.
 type batch struct {
 	units  []unit
 	events uint64
@@ -73,13 +73,19 @@ func (s *Sealer) due(ctx context.Context) (due []unit, more bool, err error) {
 	s.metrics.waiting.Set(float64(len(found)))
 	s.metrics.oldest.Set(oldest.Seconds())
 	due = append(due, closed...)
-	slices.SortFunc(due, compare)
 	return due, len(found) == maxWaiting && len(due) > 0, err
 }
 
-// compare orders units by day and site.
+// monthOf numbers the months of days.
+func monthOf(day uint16) int {
+	at := time.Unix(int64(day)*86400, 0).UTC()
+	return at.Year()*12 + int(at.Month())
+}
+
+// compare orders units by month, site and day: the rows of a batch are then close to each other.
 func compare(a, b unit) int {
-	return cmp.Or(cmp.Compare(a.day, b.day), strings.Compare(a.site, b.site))
+	return cmp.Or(cmp.Compare(monthOf(a.day), monthOf(b.day)), strings.Compare(a.site, b.site),
+		cmp.Compare(a.day, b.day))
 }
 
 // endOf returns when a day ends on clocks with an offset from UTC.
@@ -188,9 +194,11 @@ func (s *Sealer) plan(ctx context.Context, due []unit) (batches []batch, err err
 		return nil, fmt.Errorf("plan builds: %w", err)
 	}
 	var b batch
+	slices.SortFunc(due, compare)
 	for _, u := range due {
 		n := events[u]
-		full := b.events+n > s.cfg.Slice || len(b.units) == maxUnits || len(b.units) > 0 && u.day-b.units[0].day > 31
+		full := b.events+n > s.cfg.Slice || len(b.units) == maxUnits ||
+			len(b.units) > 0 && monthOf(u.day) != monthOf(b.units[0].day)
 		if len(b.units) > 0 && full {
 			batches, b = append(batches, b), batch{}
 		}

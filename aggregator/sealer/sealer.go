@@ -33,7 +33,7 @@ type database interface {
 // Config of a Sealer. Values of 0 take the defaults in brackets.
 type Config struct {
 	Memory   uint64        // of a statement, bytes [1 GiB]
-	Slice    uint64        // events that one statement folds, about [500,000]
+	Slice    uint64        // events that one statement folds, about [300,000]
 	Large    uint64        // a day with as many events is sealed while it is open [100,000]
 	Rolled   uint64        // a day with as many visits has rollups [300]
 	Interval time.Duration // between two looks for days that have changed [15 s]
@@ -42,17 +42,18 @@ type Config struct {
 
 const (
 	defaultMemory   = 1 << 30
-	defaultSlice    = 500_000
+	defaultSlice    = 300_000
 	defaultLarge    = 100_000
 	defaultRolled   = 300
 	defaultInterval = 15 * time.Second
 	defaultQuiet    = 30 * time.Second
 
-	share    = 20              // a day that goes on changing is built for a twentieth of the time
-	leastGap = time.Minute     // between two builds of such a day
-	maxUnits = 2000            // days of one build
-	failures = 3               // counts of a day that differ in a row are an error
-	pause    = 5 * time.Second // after a failure
+	share      = 20              // a day that goes on changing is built for a twentieth of the time
+	leastSlice = 20_000          // events
+	leastGap   = time.Minute     // between two builds of such a day
+	maxUnits   = 2000            // days of one build
+	failures   = 3               // counts of a day that differ in a row are an error
+	pause      = 5 * time.Second // after a failure
 )
 
 // Sealer seals days.

@@ -145,8 +145,5 @@ func addAggregator(h *host, cfg aggregator.Config, kafka *broker.Client, erasure
 	if cfg.Windows && cfg.Store { // else the store is its main work, and the lane isn't ready
 		h.needWarehouse = append(h.needWarehouse, "store")
 	}
-	if cfg.Windows && cfg.Seal {
-		h.needWarehouse = append(h.needWarehouse, "seal")
-	}
 	return nil
 }

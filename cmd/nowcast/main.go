@@ -66,6 +66,7 @@ type grammar struct {
 	Journey    journeyCmd    `cmd:"" help:"Print which pages visits view before or after one, or which paths they take."`
 	MCP        mcpCmd        `cmd:"" name:"mcp" help:"Serve assistants by the Model Context Protocol."`
 	Verify     verifyCmd     `cmd:"" help:"Recount a span from the log and compare it with what was streamed and stored."`
+	Seal       sealCmd       `cmd:"" help:"Say how far history is sealed, or build it again."`
 	Load       loadCmd       `cmd:"" help:"Send a realistic stream of visitors and measure the answers."`
 	Health     healthCmd     `cmd:"" help:"Ask a running nowcast whether it is ready."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

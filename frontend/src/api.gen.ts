@@ -172,7 +172,11 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Query history, in the dialect of the Plausible Stats API */
+        /**
+         * Query history, in the dialect of the Plausible Stats API
+         * @description A visitor is one on a day of the site, by its time zone, and a visit ends with the day: the numbers of a range are the sums of its
+         *     days', and a visitor who comes on two days counts twice.
+         */
         post: operations["postQuery"];
         delete?: never;
         options?: never;

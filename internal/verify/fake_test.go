@@ -17,9 +17,10 @@ import (
 	"nowcast/internal/event"
 	"nowcast/internal/topic"
 	"nowcast/internal/window"
+	"nowcast/streamer/streamertest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { streamertest.Main(m, func() error { return goleak.Find() }) }
 
 const site = "example.com"
 

@@ -35,6 +35,7 @@ type Report struct {
 
 	WindowRows int `json:"window_rows"` // recounted and compared
 	EventRows  int `json:"event_rows"`  // found in ClickHouse and compared
+	SealedDays int `json:"sealed_days"` // of sites, compared with their events
 
 	Ledger LedgerReport `json:"ledger"`
 
@@ -215,8 +216,9 @@ func (r *Report) Print(w io.Writer, limit int) error {
 		fmt.Fprintf(t, "+ dropped as %s\t%d\t\n", reason, r.Ledger.Dropped[reason])
 	}
 	fmt.Fprintf(t, "envelopes sent again\t%d\t\nrecords unreadable\t%d\t\nwindow rows compared\t%d\t\n"+
-		"event rows compared\t%d\t\nledger minutes compared\t%d\t\ndifferences\t%d\t\n",
-		r.Retried, r.Unreadable, r.WindowRows, r.EventRows, r.Ledger.Minutes, r.Different)
+		"event rows compared\t%d\t\nledger minutes compared\t%d\t\nsealed days compared\t%d\t\n"+
+		"differences\t%d\t\n", r.Retried, r.Unreadable, r.WindowRows, r.EventRows, r.Ledger.Minutes,
+		r.SealedDays, r.Different)
 	if err := t.Flush(); err != nil {
 		return err
 	}

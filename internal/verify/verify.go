@@ -112,6 +112,9 @@ func Run(ctx context.Context, c Config, d Deps) (*Report, error) {
 	if r.rollup.before, err = readRolledUp(ctx, d.Warehouse); err != nil {
 		return nil, err
 	}
+	if err := r.compareSealed(ctx); err != nil {
+		return nil, err
+	}
 	return r.run(ctx)
 }
 

@@ -102,7 +102,8 @@ func TestSweep(t *testing.T) {
 		fill(t, db, s, before.Add(-time.Second))
 		fill(t, db, s, before) // of a site that was made again
 	}
-	if got := fmt.Sprint(w.left(t, all), w.left(t, one)); got != "[2 1 1 1 1 0 0 0 0 0 0] [1 0 0 0 0 0 0 0 0 0 0]" {
+	if got := fmt.Sprint(w.left(t, all), w.left(t, one)); got != "[2 1 1 1 1 0 0 0 0 0 0] [1 0 0 0 "+
+		"0 0 0 0 0 0 0]" {
 		t.Fatal(got)
 	}
 	w.sweep(t.Context()) // not due yet
@@ -111,7 +112,8 @@ func TestSweep(t *testing.T) {
 	}
 	clear(w.swept) // as a restart does
 	w.sweep(t.Context())
-	if got := fmt.Sprint(w.left(t, all), w.left(t, one)); got != "[0 0 0 0 0 0 0 0 0 0 0] [0 0 0 0 0 0 0 0 0 0 0]" {
+	if got := fmt.Sprint(w.left(t, all), w.left(t, one)); got != "[0 0 0 0 0 0 0 0 0 0 0] [0 0 0 0 "+
+		"0 0 0 0 0 0 0]" {
 		t.Error(got)
 	}
 	var rows uint64
@@ -133,8 +135,10 @@ func TestSealedCopies(t *testing.T) {
 	db := streamertest.ClickHouse(t)
 	before := time.Now().Truncate(time.Second)
 	for _, s := range []string{
-		"INSERT INTO events (site, ts, visitor, path, day) VALUES ('gone', '2026-11-02 10:00:00', 1, '/a', '2026-11-02'), " +
-			"('open', '2026-11-02 10:00:00', 1, '/a', '2026-11-02'), ('open', '2026-11-02 11:00:00', 2, '/b', '2026-11-02'), " +
+		"INSERT INTO events (site, ts, visitor, path, day) VALUES ('gone', '2026-11-02 10:00:00', " +
+			"1, '/a', '2026-11-02'), " +
+			"('open', '2026-11-02 10:00:00', 1, '/a', '2026-11-02'), ('open', '2026-11-02 " +
+			"11:00:00', 2, '/b', '2026-11-02'), " +
 			"('open', '2026-11-03 10:00:00', 3, '/b', '2026-11-03')",
 		"INSERT INTO marks SELECT DISTINCT site, day, 1 FROM events",
 		"INSERT INTO seals (site, day, seal, marks) SELECT DISTINCT site, day, 7, 1 FROM events",
@@ -166,7 +170,8 @@ func TestSealedCopies(t *testing.T) {
 	marks := number("SELECT sum(n) FROM marks WHERE site = 'open' AND day = '2026-11-02'")
 	erase(erasure.Request{Kind: erasure.Visitor, Site: "open", Visitor: 1, Before: before})
 	for _, table := range []string{"seals", "visits", "hits", "rollups"} {
-		if n := number("SELECT count() FROM " + table + " WHERE site = 'open' AND day = '2026-11-02'"); n != 0 {
+		if n := number("SELECT count() FROM " + table + " WHERE site = 'open' AND day = " +
+			"'2026-11-02'"); n != 0 {
 			t.Errorf("%d rows of the visitor's day are in %s", n, table)
 		}
 		if n := number("SELECT count() FROM " + table); n != 2 {

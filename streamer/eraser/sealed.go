@@ -15,7 +15,8 @@ var named = []struct{ dim, column string }{{"page", "path"}, {"referrer", "refer
 	{"hostname", "hostname"}, {"source", "source"}, {"channel", "channel"}, {"utm_source", "utm_source"},
 	{"utm_medium", "utm_medium"}, {"utm_campaign", "utm_campaign"}, {"utm_content", "utm_content"},
 	{"utm_term", "utm_term"}, {"country", "country"}, {"region", "region"}, {"city", "city"},
-	{"device", "device"}, {"screen", "screen"}, {"browser", "browser"}, {"browser_version", "browser_version"},
+	{"device", "device"}, {"screen", "screen"}, {"browser", "browser"}, {"browser_version",
+		"browser_version"},
 	{"os", "os"}, {"os_version", "os_version"}, {"language", "language"}}
 
 // keysOf returns a query for the keys of the strings that events have.
@@ -24,7 +25,8 @@ func keysOf(where string) string {
 	for _, n := range named {
 		all = append(all, fmt.Sprintf("('%s', cityHash64(%s))", n.dim, n.column))
 	}
-	return "SELECT k.1, k.2 FROM (SELECT DISTINCT arrayJoin([" + strings.Join(all, ", ") + "]) AS k FROM events " +
+	return "SELECT k.1, k.2 FROM (SELECT DISTINCT arrayJoin([" + strings.Join(all, ", ") + "]) AS k " +
+		"FROM events " +
 		"WHERE " + where + ")"
 }
 
@@ -39,7 +41,8 @@ type touched struct {
 // touches finds what an erasure changes, before it does.
 func touches(ctx context.Context, db database, r *erasure.Request) (x touched, err error) {
 	where, args := tables[0].condition(r)
-	if x.days, err = texts(ctx, db, "SELECT DISTINCT toString(day) FROM events WHERE "+where, args); err != nil {
+	if x.days, err = texts(ctx, db, "SELECT DISTINCT toString(day) FROM events WHERE "+
+		""+where, args); err != nil {
 		return x, fmt.Errorf("find the days of an erasure: %w", err)
 	}
 	if r.Kind == erasure.Visitor {
@@ -71,7 +74,8 @@ func texts(ctx context.Context, db database, query string, args []any) (all []st
 // mark makes the seals of days out of date. It is done before the events of the days are removed and after:
 // a build that saw some of them is never current.
 func (x touched) mark(ctx context.Context, db database, r *erasure.Request) error {
-	err := db.Exec(ctx, "INSERT INTO marks (site, day, n) SELECT {site:String}, toDate(arrayJoin({days:Array(String)})), 1",
+	err := db.Exec(ctx, "INSERT INTO marks (site, day, n) SELECT {site:String}, "+
+		"toDate(arrayJoin({days:Array(String)})), 1",
 		clickhouse.Named("site", r.Site), clickhouse.Named("days", x.days))
 	if err != nil {
 		return fmt.Errorf("mark the days of an erasure: %w", err)
@@ -79,8 +83,8 @@ func (x touched) mark(ctx context.Context, db database, r *erasure.Request) erro
 	return nil
 }
 
-// unseal removes the sealed copies of days, which are then read from their events until they are sealed again.
-// A build that is under way finds the mark at its end, and its copy is dropped.
+// unseal removes the sealed copies of days, which are then read from their events until they are
+// sealed again. A build that is under way finds the mark at its end, and its copy is dropped.
 func (x touched) unseal(ctx context.Context, db database, r *erasure.Request) error {
 	args := []any{clickhouse.Named("site", r.Site), clickhouse.Named("days", x.days)}
 	for _, t := range []string{"seals", "visits", "hits", "rollups"} {

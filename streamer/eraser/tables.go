@@ -27,7 +27,8 @@ const ofDays = "day <= toDate(fromUnixTimestamp64Milli({before:Int64}, 'UTC')) +
 
 // tables are all tables with a column `site`. The marks come after what they are about.
 var tables = []table{{name: "events", time: "ts", visitors: true}, {name: "windows", time: "second"},
-	{name: "ledger", time: "minute"}, {name: "ledger_rollup", time: "minute"}, {name: "expired", time: "before"},
+	{name: "ledger", time: "minute"}, {name: "ledger_rollup", time: "minute"}, {name: "expired",
+		time: "before"},
 	{name: "seals", where: ofDays}, {name: "visits", where: ofDays}, {name: "hits", where: ofDays},
 	{name: "rollups", where: ofDays}, {name: "marks", where: ofDays}, {name: "names", where: unused}}
 

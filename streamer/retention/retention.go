@@ -265,11 +265,13 @@ type siteDay struct {
 
 // markable returns the days of which a deletion takes events. They are marked before it and after, so that a
 // seal built in between isn't current.
-func (w *Worker) markable(ctx context.Context, t table, where string, args []any) (days []siteDay, err error) {
+func (w *Worker) markable(ctx context.Context, t table, where string, args []any) (days []siteDay,
+	err error) {
 	if t.name != "events" {
 		return nil, nil
 	}
-	rows, err := w.db.Query(ctx, "SELECT DISTINCT site, day FROM events WHERE _partition_id = {partition:String} "+
+	rows, err := w.db.Query(ctx, "SELECT DISTINCT site, day FROM events WHERE _partition_id = "+
+		"{partition:String} "+
 		"AND ("+where+")", args...)
 	if err != nil {
 		return nil, fmt.Errorf("find days with expired rows: %w", err)

@@ -4,9 +4,7 @@ FROM
 (
     SELECT site, dim, key, value FROM ({{template "names of events"}})
     UNION ALL
-    SELECT site, dim, key, value FROM names
-    WHERE site IN {sites:Array(String)} AND dim IN ('page', 'referrer')
-        AND key IN (SELECT arrayJoin([cityHash64(path), cityHash64(referrer)]) FROM events WHERE kind != 'engagement' AND {{template "units" .}})
+    SELECT site, dim, key, value FROM names WHERE site IN {sites:Array(String)} AND dim IN ('page', 'referrer')
 )
 GROUP BY site, dim, key
 HAVING min(value) != max(value)
