@@ -65,6 +65,11 @@ test-frontend: frontend/node_modules/.package-lock.json frontend/dist/index.html
 	$(NPM) --prefix frontend run check
 	$(NPM) --prefix frontend test
 
+## oracle: compare N=100000 random history queries, over every state of seals, with a count of single events
+N ?= 100000
+oracle: bin/libchdb.so
+	go test -timeout 0 -run TestAnyQuery ./streamer/history -rapid.checks=$(N)
+
 ## test-go: test all Go packages but e2e with the race detector
 test-go: build
 	@for module in $(MODULES); do go build -C $$module -o /dev/null .; done

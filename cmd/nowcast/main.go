@@ -64,6 +64,8 @@ type grammar struct {
 	Export     exportCmd     `cmd:"" help:"Write the single events of a site as CSV, NDJSON or Parquet."`
 	Secret     secretCmd     `cmd:"" help:"Rotate the secret that signs."`
 	Query      queryCmd      `cmd:"" help:"Ask for numbers of the past, and print them as a table, CSV or JSON."`
+	Funnel     walkFunnelCmd `cmd:"" help:"Count the visits that go through the steps of a funnel."`
+	Journey    journeyCmd    `cmd:"" help:"Print which pages visits view before or after one, or which paths they take."`
 	MCP        mcpCmd        `cmd:"" name:"mcp" help:"Serve assistants by the Model Context Protocol."`
 	Verify     verifyCmd     `cmd:"" help:"Recount a span from the log and compare it with what was streamed and stored."`
 	Seal       sealCmd       `cmd:"" help:"Say how far history is sealed, or build it again."`

@@ -71,7 +71,7 @@ func TestHelpTeaches(t *testing.T) {
 		"key", "key add", "key list", "key remove", "login", "session", "session list",
 		"session end", "link", "link add", "link list", "link remove", "load",
 		"export", "import", "import add", "import list", "import remove",
-		"query", "mcp", "verify", "health", "version"} {
+		"query", "funnel", "journey", "mcp", "verify", "health", "version"} {
 		code, out, errs := nowcast(t, append(strings.Fields(command), "--help")...)
 		example := strings.TrimSpace("nowcast " + command)
 		switch command {

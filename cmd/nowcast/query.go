@@ -79,12 +79,7 @@ func (c *queryCmd) Run(ctx context.Context, std *stdio) error {
 		return err
 	}
 	if c.JSON {
-		var out bytes.Buffer
-		if err := json.Indent(&out, body, "", "  "); err != nil {
-			return fmt.Errorf("read the answer of %s: %w", c.Server, err)
-		}
-		_, err = fmt.Fprintln(std.out, out.String())
-		return err
+		return c.writeJSON(std.out, body)
 	}
 	var a queryAnswer
 	if err := json.Unmarshal(body, &a); err != nil {
@@ -97,10 +92,20 @@ func (c *queryCmd) Run(ctx context.Context, std *stdio) error {
 	return a.writeTable(std.out, c.timezone(ctx, a.Query.SiteID), terminalWidth(std.out))
 }
 
+// writeJSON prints an answer as it is.
+func (f *serverFlags) writeJSON(w io.Writer, body json.RawMessage) error {
+	var out bytes.Buffer
+	if err := json.Indent(&out, body, "", "  "); err != nil {
+		return fmt.Errorf("read the answer of %s: %w", f.Server, err)
+	}
+	_, err := fmt.Fprintln(w, out.String())
+	return err
+}
+
 // timezone returns the name of a site's time zone; "" if the server doesn't say it.
-func (c *queryCmd) timezone(ctx context.Context, site string) string {
+func (f *serverFlags) timezone(ctx context.Context, site string) string {
 	var st api.Site
-	if c.call(ctx, http.MethodGet, "/api/v1/sites/"+url.PathEscape(site), nil, &st) != nil {
+	if f.call(ctx, http.MethodGet, "/api/v1/sites/"+url.PathEscape(site), nil, &st) != nil {
 		return ""
 	}
 	return st.Timezone
@@ -144,7 +149,7 @@ type queryAnswer struct {
 	}
 	Meta struct {
 		TotalRows *int `json:"total_rows"`
-		Warnings  []struct{ Warning string }
+		Warnings  []warning
 	}
 	Query struct {
 		SiteID     string    `json:"site_id"`
@@ -154,8 +159,12 @@ type queryAnswer struct {
 	}
 }
 
-func (a *queryAnswer) writeWarnings(w io.Writer) {
-	for _, x := range a.Meta.Warnings {
+type warning struct{ Warning string }
+
+func (a *queryAnswer) writeWarnings(w io.Writer) { writeWarnings(w, a.Meta.Warnings) }
+
+func writeWarnings(w io.Writer, list []warning) {
+	for _, x := range list {
 		fmt.Fprintln(w, "Warning:", printable(x.Warning))
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -38,18 +39,9 @@ func (f *queryFlags) given() bool {
 
 // request makes the query that the flags describe.
 func (f *queryFlags) request() (q statsQuery, err error) {
-	q = statsQuery{SiteID: f.Site, Metrics: f.Metrics, DateRange: "7d"}
+	q = statsQuery{SiteID: f.Site, Metrics: f.Metrics, DateRange: dateRange(f.Range)}
 	if len(q.Metrics) == 0 {
 		q.Metrics = []string{"visitors"}
-	}
-	from, to, two := strings.Cut(f.Range, ",")
-	switch {
-	case two:
-		q.DateRange = []string{strings.TrimSpace(from), strings.TrimSpace(to)}
-	case strings.Count(f.Range, "-") == 2:
-		q.DateRange = []string{f.Range, f.Range}
-	case f.Range != "":
-		q.DateRange = f.Range
 	}
 	for _, name := range f.By {
 		q.Dimensions = append(q.Dimensions, dimension(name))
@@ -57,12 +49,8 @@ func (f *queryFlags) request() (q statsQuery, err error) {
 	if len(f.By) > 0 {
 		q.Include = map[string]bool{"total_rows": true}
 	}
-	for _, text := range f.Filter {
-		filter, err := parseFilter(text)
-		if err != nil {
-			return q, fmt.Errorf("--filter %s: %w", text, err)
-		}
-		q.Filters = append(q.Filters, filter)
+	if q.Filters, err = parseFilters(f.Filter); err != nil {
+		return q, err
 	}
 	for _, text := range f.Order {
 		name, direction, _ := strings.Cut(strings.TrimSpace(text), " ")
@@ -81,6 +69,30 @@ func (f *queryFlags) request() (q statsQuery, err error) {
 		q.Pagination = map[string]int{"limit": f.Limit}
 	}
 	return q, nil
+}
+
+// dateRange returns the date_range of a query: a name, or two dates or times; 7d of "".
+func dateRange(text string) any {
+	from, to, two := strings.Cut(text, ",")
+	switch {
+	case two:
+		return []string{strings.TrimSpace(from), strings.TrimSpace(to)}
+	case strings.Count(text, "-") == 2:
+		return []string{text, text}
+	}
+	return cmp.Or(text, "7d")
+}
+
+// parseFilters reads the values of --filter.
+func parseFilters(texts []string) (filters []any, err error) {
+	for _, text := range texts {
+		filter, err := parseFilter(text)
+		if err != nil {
+			return nil, fmt.Errorf("--filter %s: %w", text, err)
+		}
+		filters = append(filters, filter)
+	}
+	return filters, nil
 }
 
 // column returns the full name of a column to sort by, which may be a short one of a dimension of the query.

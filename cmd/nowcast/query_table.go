@@ -12,37 +12,12 @@ import (
 // writeTable prints range, time zone, rows, and what to know about them. Where the terminal is narrower than
 // the table, long values of dimensions are cut; width 0 is no terminal.
 func (a *queryAnswer) writeTable(w io.Writer, timezone string, width int) error {
-	if _, err := fmt.Fprintf(w, "%s, %s\n\n", printable(a.Query.SiteID), a.span(timezone)); err != nil {
+	_, err := fmt.Fprintf(w, "%s, %s\n\n", printable(a.Query.SiteID), spanOf(a.Query.DateRange, timezone))
+	if err != nil {
 		return err
 	}
-	lines := a.lines(printable)
-	dimensions := len(a.Query.Dimensions)
-	widths := make([]int, len(lines[0]))
-	for _, line := range lines {
-		for i, cell := range line {
-			widths[i] = max(widths[i], textWidth(cell))
-		}
-	}
-	if width > 0 {
-		shrink(widths, dimensions, width)
-	}
-	for _, line := range lines {
-		var b strings.Builder
-		for i, cell := range line {
-			if i > 0 {
-				b.WriteString("  ")
-			}
-			cell = cut(cell, widths[i])
-			pad := strings.Repeat(" ", widths[i]-textWidth(cell))
-			if i < dimensions {
-				b.WriteString(cell + pad)
-			} else {
-				b.WriteString(pad + cell)
-			}
-		}
-		if _, err := fmt.Fprintln(w, strings.TrimRight(b.String(), " ")); err != nil {
-			return err
-		}
+	if err := writeLines(w, a.lines(printable), len(a.Query.Dimensions), width); err != nil {
+		return err
 	}
 	if total := a.Meta.TotalRows; total != nil && *total > len(a.Results) {
 		fmt.Fprintf(w, "\n%d of %d rows\n", len(a.Results), *total)
@@ -56,11 +31,44 @@ func (a *queryAnswer) writeTable(w io.Writer, timezone string, width int) error 
 	return nil
 }
 
-// span is the date range of the answer: days where it is of whole ones.
-func (a *queryAnswer) span(timezone string) string {
-	from, errFrom := time.Parse(time.RFC3339, a.Query.DateRange[0])
-	to, errTo := time.Parse(time.RFC3339, a.Query.DateRange[1])
-	first, last := a.Query.DateRange[0], a.Query.DateRange[1]
+// writeLines prints lines as a table: the first columns, of texts, to the left, and the others, of numbers,
+// to the right. Where the width is less than the table's, texts are cut; 0 is no bound.
+func writeLines(w io.Writer, lines [][]string, texts, width int) error {
+	widths := make([]int, len(lines[0]))
+	for _, line := range lines {
+		for i, cell := range line {
+			widths[i] = max(widths[i], textWidth(cell))
+		}
+	}
+	if width > 0 {
+		shrink(widths, texts, width)
+	}
+	for _, line := range lines {
+		var b strings.Builder
+		for i, cell := range line {
+			if i > 0 {
+				b.WriteString("  ")
+			}
+			cell = cut(cell, widths[i])
+			pad := strings.Repeat(" ", widths[i]-textWidth(cell))
+			if i < texts {
+				b.WriteString(cell + pad)
+			} else {
+				b.WriteString(pad + cell)
+			}
+		}
+		if _, err := fmt.Fprintln(w, strings.TrimRight(b.String(), " ")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// spanOf is the date range of an answer: days where it is of whole ones.
+func spanOf(dates [2]string, timezone string) string {
+	first, last := dates[0], dates[1]
+	from, errFrom := time.Parse(time.RFC3339, first)
+	to, errTo := time.Parse(time.RFC3339, last)
 	if errFrom == nil && errTo == nil {
 		layout := time.DateTime
 		if from.Format(time.TimeOnly) == "00:00:00" && to.Format(time.TimeOnly) == "23:59:59" {

@@ -172,7 +172,11 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Query history, in the dialect of the Plausible Stats API */
+        /**
+         * Query history, in the dialect of the Plausible Stats API
+         * @description A visitor is one on a day of the site, by its time zone, and a visit ends with the day: the numbers of a range are the sums of its
+         *     days', and a visitor who comes on two days counts twice.
+         */
         post: operations["postQuery"];
         delete?: never;
         options?: never;
@@ -1465,16 +1469,16 @@ export interface components {
          *     them, and then counts whole.
          */
         VisitFilters: unknown[];
-        /** @description A page. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash. */
+        /** @description A page or an event's name. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash. */
         PagePattern: string;
         FunnelRequest: {
             site_id: string;
             date_range: components["schemas"]["VisitRange"];
             filters?: components["schemas"]["VisitFilters"];
-            /** @description Each has either `page`, which page views fit, or `event`, the name of a custom event. */
+            /** @description Each has either `page`, which page views fit, or `event`, the name of a custom event; both may have wildcards. */
             steps: {
                 page?: components["schemas"]["PagePattern"];
-                event?: string;
+                event?: components["schemas"]["PagePattern"];
                 /** @description Filters as in `POST /api/v2/query` that the page view or event itself has to pass. */
                 filters?: unknown[];
             }[];
@@ -1496,7 +1500,7 @@ export interface components {
              */
             limit: number;
         };
-        FunnelStepCounts: {
+        FunnelReach: {
             /** @description Units that reach the step. */
             count: number;
             /** @description Percent of the units that reach step 1, two decimals; null: none does. */
@@ -1514,7 +1518,7 @@ export interface components {
         FunnelCounts: {
             /** @description Percent of the units of step 1 that reach the last step; null: none reaches step 1. */
             conversion_rate: number | null;
-            steps: components["schemas"]["FunnelStepCounts"][];
+            steps: components["schemas"]["FunnelReach"][];
         };
         FunnelResponse: components["schemas"]["FunnelCounts"] & {
             /** @enum {string} */

@@ -1,6 +1,6 @@
 // Package hits has the statement that folds stored events into hits: page views and custom events, each with
-// what is known of its visit. The sealer stores its rows, and a query runs it over days that aren't sealed, so
-// that both count by the same rules.
+// what is known of its visit. The sealer stores its rows, and a query runs it over days that aren't sealed,
+// so that both count by the same rules.
 package hits
 
 import (

@@ -722,8 +722,8 @@ type Funnel struct {
 // FunnelCounts defines model for FunnelCounts.
 type FunnelCounts struct {
 	// ConversionRate Percent of the units of step 1 that reach the last step; null: none reaches step 1.
-	ConversionRate *float32           `json:"conversion_rate"`
-	Steps          []FunnelStepCounts `json:"steps"`
+	ConversionRate *float32      `json:"conversion_rate"`
+	Steps          []FunnelReach `json:"steps"`
 }
 
 // FunnelInput defines model for FunnelInput.
@@ -747,6 +747,27 @@ type FunnelList struct {
 	Funnels []Funnel `json:"funnels"`
 }
 
+// FunnelReach defines model for FunnelReach.
+type FunnelReach struct {
+	// Count Units that reach the step.
+	Count int `json:"count"`
+
+	// Dropped Units that reach this step but not the next one; null for the last step.
+	Dropped *int `json:"dropped"`
+
+	// Rate Percent of the units that reach step 1, two decimals; null: none does.
+	Rate *float32 `json:"rate"`
+
+	// RateOfPrevious Percent of the units that reach the step before; null for step 1, or if none does.
+	RateOfPrevious *float32 `json:"rate_of_previous"`
+
+	// Seconds Time since the step before, of the units that reach this one. Quantiles are interpolated linearly. Null for step 1, or if no unit does.
+	Seconds *struct {
+		Median float32 `json:"median"`
+		P90    float32 `json:"p90"`
+	} `json:"seconds"`
+}
+
 // FunnelRequest defines model for FunnelRequest.
 type FunnelRequest struct {
 	// Breakdown An `event:` or `visit:` dimension. A unit counts under the value of the hit that is its step 1.
@@ -764,14 +785,15 @@ type FunnelRequest struct {
 	Scope  *FunnelRequestScope `json:"scope,omitempty"`
 	SiteId string              `json:"site_id"`
 
-	// Steps Each has either `page`, which page views fit, or `event`, the name of a custom event.
+	// Steps Each has either `page`, which page views fit, or `event`, the name of a custom event; both may have wildcards.
 	Steps []struct {
-		Event *string `json:"event,omitempty"`
+		// Event A page or an event's name. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
+		Event *PagePattern `json:"event,omitempty"`
 
 		// Filters Filters as in `POST /api/v2/query` that the page view or event itself has to pass.
 		Filters *[]interface{} `json:"filters,omitempty"`
 
-		// Page A page. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
+		// Page A page or an event's name. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
 		Page *PagePattern `json:"page,omitempty"`
 	} `json:"steps"`
 
@@ -787,16 +809,16 @@ type FunnelResponse struct {
 	// Breakdown The values with the most units at step 1. Their counts add up to the whole funnel where no value is left out.
 	Breakdown *[]struct {
 		// ConversionRate Percent of the units of step 1 that reach the last step; null: none reaches step 1.
-		ConversionRate *float32           `json:"conversion_rate"`
-		Steps          []FunnelStepCounts `json:"steps"`
-		Value          string             `json:"value"`
+		ConversionRate *float32      `json:"conversion_rate"`
+		Steps          []FunnelReach `json:"steps"`
+		Value          string        `json:"value"`
 	} `json:"breakdown,omitempty"`
 
 	// ConversionRate Percent of the units of step 1 that reach the last step; null: none reaches step 1.
-	ConversionRate *float32           `json:"conversion_rate"`
-	Meta           VisitMeta          `json:"meta"`
-	Query          VisitQuery         `json:"query"`
-	Steps          []FunnelStepCounts `json:"steps"`
+	ConversionRate *float32      `json:"conversion_rate"`
+	Meta           VisitMeta     `json:"meta"`
+	Query          VisitQuery    `json:"query"`
+	Steps          []FunnelReach `json:"steps"`
 
 	// TotalValues Of the breakdown, with those left out.
 	TotalValues *int               `json:"total_values,omitempty"`
@@ -831,27 +853,6 @@ type FunnelStep struct {
 
 	// ScrollDepth Of the page at least, in percent.
 	ScrollDepth *int `json:"scroll_depth,omitempty"`
-}
-
-// FunnelStepCounts defines model for FunnelStepCounts.
-type FunnelStepCounts struct {
-	// Count Units that reach the step.
-	Count int `json:"count"`
-
-	// Dropped Units that reach this step but not the next one; null for the last step.
-	Dropped *int `json:"dropped"`
-
-	// Rate Percent of the units that reach step 1, two decimals; null: none does.
-	Rate *float32 `json:"rate"`
-
-	// RateOfPrevious Percent of the units that reach the step before; null for step 1, or if none does.
-	RateOfPrevious *float32 `json:"rate_of_previous"`
-
-	// Seconds Time since the step before, of the units that reach this one. Quantiles are interpolated linearly. Null for step 1, or if no unit does.
-	Seconds *struct {
-		Median float32 `json:"median"`
-		P90    float32 `json:"p90"`
-	} `json:"seconds"`
 }
 
 // Goal defines model for Goal.
@@ -965,7 +966,7 @@ type JourneysRequest struct {
 	Filters *VisitFilters `json:"filters,omitempty"`
 	Limit   *int          `json:"limit,omitempty"`
 
-	// Page A page. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
+	// Page A page or an event's name. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
 	Page *PagePattern `json:"page,omitempty"`
 
 	// Paths Pages of a path.
@@ -1173,7 +1174,7 @@ type Outcomes struct {
 	Stale int `json:"stale"`
 }
 
-// PagePattern A page. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
+// PagePattern A page or an event's name. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
 type PagePattern = string
 
 // PageRequest defines model for PageRequest.
@@ -1188,7 +1189,7 @@ type PageRequest struct {
 	// Limit Rows of each list.
 	Limit *int `json:"limit,omitempty"`
 
-	// Page A page. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
+	// Page A page or an event's name. `*` is anything up to the next slash, `**` anything at all, `\*` a star and `\\` a backslash.
 	Page   PagePattern `json:"page"`
 	SiteId string      `json:"site_id"`
 }

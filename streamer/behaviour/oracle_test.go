@@ -281,9 +281,11 @@ func randomStep(r *rand.Rand) condition {
 		text = `{"page":` + string(must(json.Marshal(pattern)))
 		fits = func(_ visit, h hit) bool { return h.kind == "pageview" && is(h.path) }
 	} else {
-		name := one(r, names...)
+		name := one(r, append(names, "*u*")...)
 		text = `{"event":` + string(must(json.Marshal(name)))
-		fits = func(_ visit, h hit) bool { return h.kind == "custom" && h.name == name }
+		fits = func(_ visit, h hit) bool {
+			return h.kind == "custom" && (h.name == name || name == "*u*" && strings.Contains(h.name, "u"))
+		}
 	}
 	if r.IntN(4) > 0 {
 		return condition{text + "}", fits}
@@ -308,13 +310,15 @@ func countWalks(units []unit, walks [][]int, steps int) m {
 		for k, at := range chain {
 			reached[k]++
 			if k > 0 {
-				pauses[k] = append(pauses[k], units[i].hits[at].at.Sub(units[i].hits[chain[k-1]].at).Seconds())
+				before := units[i].hits[chain[k-1]].at
+				pauses[k] = append(pauses[k], units[i].hits[at].at.Sub(before).Seconds())
 			}
 		}
 	}
 	var list []any
 	for k, n := range reached {
-		s := m{"count": n, "rate": share(n, reached[0], 2), "rate_of_previous": nil, "dropped": nil, "seconds": nil}
+		s := m{"count": n, "rate": share(n, reached[0], 2), "rate_of_previous": nil, "dropped": nil,
+			"seconds": nil}
 		if k > 0 {
 			s["rate_of_previous"] = share(n, reached[k-1], 2)
 		}

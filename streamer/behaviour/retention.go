@@ -100,7 +100,10 @@ func (r *retention) answer(ctx context.Context, h *history.Hits) (any, error) {
 	if d.From, err = h.From(); err != nil {
 		return nil, err
 	}
-	a := retentionAnswer{VisitsADay: []visitsADay{{Visits: "1"}, {Visits: "2"}, {Visits: "3"}, {Visits: "4+"}}}
+	var a retentionAnswer
+	for _, n := range []string{"1", "2", "3", "4+"} {
+		a.VisitsADay = append(a.VisitsADay, visitsADay{Visits: n})
+	}
 	err = run(ctx, h, "visits_a_day.sql", d, func(scan func(...any) error) error {
 		var n uint8
 		var days, visits uint64

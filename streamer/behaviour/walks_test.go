@@ -205,7 +205,9 @@ func (w *world) page(r *rand.Rand) (string, any) {
 	}
 	want := m{"visitors": len(visitors), "visits": len(visits), "pageviews": views, "entries": entries,
 		"exits": exits, "bounce_rate": share(bounces, entries, 0), "time_on_page": nil, "scroll_depth": nil,
-		"sources": values(visits, limit, func(v visit) string { return dimensions["visit:source"](v, hit{}) }),
+		"sources": values(visits, limit, func(v visit) string {
+			return dimensions["visit:source"](v, hit{})
+		}),
 		"countries": values(visits, limit, func(v visit) string {
 			return dimensions["visit:country"](v, hit{})
 		}),
@@ -262,7 +264,8 @@ func (w *world) retention(r *rand.Rand) (string, any) {
 		return d
 	}
 	dates := strings.Split(text[strings.Index(text, `"date_range":["`)+len(`"date_range":["`):], `"`)
-	first, last := must(time.Parse(time.DateOnly, dates[0][:10])), must(time.Parse(time.DateOnly, dates[2][:10]))
+	first := must(time.Parse(time.DateOnly, dates[0][:10]))
+	last := must(time.Parse(time.DateOnly, dates[2][:10]))
 	users := map[uint64]map[time.Time]bool{}
 	for _, v := range visits {
 		if u := v.hits[0].user; u != 0 {
@@ -296,7 +299,8 @@ func (w *world) retention(r *rand.Rand) (string, any) {
 			}
 			returned = append(returned, n)
 		}
-		cohorts = append(cohorts, m{"period": c.Format(time.DateOnly), "users": returned[0], "returned": returned})
+		cohorts = append(cohorts, m{"period": c.Format(time.DateOnly), "users": returned[0],
+			"returned": returned})
 	}
 	want["cohorts"] = cohorts
 	return text, want

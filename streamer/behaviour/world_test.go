@@ -159,8 +159,8 @@ func (w *world) put(events []event) {
 			binary.LittleEndian.PutUint64(id, e.offset)
 			local := e.at.In(w.zone)
 			_, offset := local.Zone()
-			err := b.Append(w.site, dayOf(local), int32(offset), e.at, e.visitor, string(id), uint16(0), e.offset,
-				uint16(0), e.kind, e.name, e.path, e.hostname, e.source, e.country, e.by, e.props,
+			err := b.Append(w.site, dayOf(local), int32(offset), e.at, e.visitor, string(id), uint16(0),
+				e.offset, uint16(0), e.kind, e.name, e.path, e.hostname, e.source, e.country, e.by, e.props,
 				e.interactive, e.engaged, e.scroll, e.user, true)
 			if err != nil {
 				w.Fatal(err)
@@ -173,7 +173,8 @@ func (w *world) put(events []event) {
 	w.events = append(w.events, events...)
 	w.visits = visitsOf(w.events, w.zone)
 	w.keys = map[string]uint64{}
-	rows, err := w.db.Query(w.Context(), "SELECT DISTINCT if(path = '', '(not set)', path) AS p, cityHash64(p) FROM events")
+	rows, err := w.db.Query(w.Context(),
+		"SELECT DISTINCT if(path = '', '(not set)', path) AS p, cityHash64(p) FROM events")
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -219,8 +220,9 @@ func people(r *rand.Rand, n int, from time.Time, days int, zone *time.Location) 
 				break // a visitor's id is valid for one day
 			}
 			e := event{
-				at: at, visitor: person<<16 | uint64(day.Unix()/86400), offset: uint64(len(out))<<8 | r.Uint64N(2)<<50,
-				user: user, path: one(r, pages...), hostname: one(r, "example.com", "www.example.com"),
+				at: at, visitor: person<<16 | uint64(day.Unix()/86400),
+				offset: uint64(len(out))<<8 | r.Uint64N(2)<<50, user: user,
+				path: one(r, pages...), hostname: one(r, "example.com", "www.example.com"),
 				source: source, country: country, by: one(r, "Desktop", "Mobile"),
 				kind: "pageview", name: "pageview", interactive: true,
 				props: map[string]string{"plan": one(r, "", "pro", "free")},

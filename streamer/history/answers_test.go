@@ -71,7 +71,8 @@ func TestAnswersFail(t *testing.T) {
 		}
 		fault := errors.New("fault")
 		go func() {
-			_, _, _, err := a.get(t.Context(), about(1), func() ([]Row, uint64, error) { return nil, 0, fault })
+			failing := func() ([]Row, uint64, error) { return nil, 0, fault }
+			_, _, _, err := a.get(t.Context(), about(1), failing)
 			ended <- err
 		}()
 		synctest.Wait()
@@ -95,7 +96,8 @@ func TestAnswersAreBounded(t *testing.T) {
 	size := sizeOf(rowsOf(10))
 	a := newAnswers(10 * size)
 	ask := func(n int) bool {
-		_, _, kept, err := a.get(t.Context(), about(n), func() ([]Row, uint64, error) { return rowsOf(n), 1, nil })
+		run := func() ([]Row, uint64, error) { return rowsOf(n), 1, nil }
+		_, _, kept, err := a.get(t.Context(), about(n), run)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -140,7 +140,8 @@ func (p plan) notBefore(t time.Time) int64 {
 // param binds a value to a parameter and returns its name.
 func (b *builder) param(value any) string {
 	for _, a := range b.args {
-		if n, ok := a.(driver.NamedValue); ok && strings.HasPrefix(n.Name, "p") && reflect.DeepEqual(n.Value, value) {
+		n, ok := a.(driver.NamedValue)
+		if ok && strings.HasPrefix(n.Name, "p") && reflect.DeepEqual(n.Value, value) {
 			return n.Name
 		}
 	}

@@ -14,12 +14,6 @@ type class struct {
 	apart      bool // its groups are no rows of the answer
 }
 
-const (
-	eventPart = iota
-	visitPart
-	entryPart
-)
-
 // sumsOfMetric names what a metric is computed from.
 var sumsOfMetric = map[Metric][]string{
 	Visitors: {"visitors"}, Visits: {"visits"}, Pageviews: {"pageviews"}, Events: {"events"},

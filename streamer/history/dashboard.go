@@ -18,8 +18,8 @@ const (
 
 var usualTiles = []Metric{Visitors, Visits, Pageviews, ViewsPerVisit, BounceRate, VisitDuration}
 
-// DashboardQuery is the body of `POST /api/v2/dashboard`. Decoding it returns *Invalid where it is not valid by
-// itself.
+// DashboardQuery is the body of `POST /api/v2/dashboard`. Decoding it returns *Invalid where it is not valid
+// by itself.
 type DashboardQuery struct {
 	Query                 // its metrics, date range and filters
 	Interval   string     // a time dimension
@@ -169,7 +169,7 @@ func (e *Engine) Dashboard(
 }
 
 func (e *Engine) dashboard(ctx context.Context, s Site, q DashboardQuery) (d Dashboard, err error) {
-	q.Query.Dimensions, q.Query.OrderBy, q.Limit, q.Offset = nil, nil, 1, 0
+	q.Dimensions, q.OrderBy, q.Limit, q.Offset = nil, nil, 1, 0
 	tiles, err := e.plan(ctx, s, q.Query)
 	if err != nil {
 		return d, err
@@ -303,7 +303,8 @@ func (c *Comparison) read(b json.RawMessage) error {
 		return nil
 	}
 	if c.MatchDayOfWeek {
-		return invalid("comparison.match_day_of_week", "goes with the other modes; give the dates to compare with")
+		return invalid("comparison.match_day_of_week",
+			"goes with the other modes; give the dates to compare with")
 	}
 	if absent(dates) || dates[0] != '[' {
 		return invalid("comparison.date_range", "want two dates or times")
@@ -319,7 +320,8 @@ func (c Comparison) of(s span, now time.Time) (DateRange, error) {
 	}
 	if !s.whole() && c.Mode == previousPeriod && !c.MatchDayOfWeek {
 		from := s.From.Add(-s.To.Sub(s.From))
-		return DateRange{From: from.Format(time.RFC3339), To: s.From.Add(-time.Second).Format(time.RFC3339)}, nil
+		to := s.From.Add(-time.Second)
+		return DateRange{From: from.Format(time.RFC3339), To: to.Format(time.RFC3339)}, nil
 	}
 	first, last := civil(s.From), civil(s.To.Add(-1).In(s.Zone))
 	moved := first.AddDate(-1, 0, 0)

@@ -22,7 +22,8 @@ func TestDashboard(t *testing.T) {
 			`"filters":[["is_not","event:page",["/"]]],"interval":"time:day",`+
 			`"comparison":{"mode":"custom","date_range":["`+r.From+`","`+r.From+`"]},`+
 			`"cards":[{"dimension":"visit:source"},{"dimension":"event:page","metrics":["pageviews",`+
-			`"time_on_page","percentage"],"limit":3},{"dimension":"visit:language","metrics":["bounce_rate"]}]}`)
+			`"time_on_page","percentage"],"limit":3},{"dimension":"visit:language",`+
+			`"metrics":["bounce_rate"]}]}`)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -32,7 +33,8 @@ func TestDashboard(t *testing.T) {
 		}
 		ask := func(q Query) Response {
 			t.Helper()
-			q.Filters, q.Include.TotalRows = []Filter{{Op: IsNot, Dimension: page, Values: []string{"/"}}}, true
+			q.Filters = []Filter{{Op: IsNot, Dimension: page, Values: []string{"/"}}}
+			q.Include.TotalRows = true
 			if q.DateRange.From == "" {
 				q.DateRange = r
 			}
@@ -116,7 +118,7 @@ func TestDashboardRefusals(t *testing.T) {
 		`"metrics":["visitors"]`:                                                 "date_range: is missing",
 		`"date_range":"day","interval":"visit:os"`:                               "interval: ",
 		`"date_range":"day","metrics":[]`:                                        "metrics: ",
-		`"date_range":"day","cards":[{}]`:                                        "cards[0].dimension: want a string",
+		`"date_range":"day","cards":[{}]`:                                        "cards[0].dimension: want ",
 		`"date_range":"day","cards":[{"dimension":"time"}]`:                      "cards[0].dimension: ",
 		`"date_range":"day","cards":[{"dimension":"visit:os","limit":0}]`:        "cards[0].limit: ",
 		`"date_range":"day","comparison":{"mode":"last"}`:                        "comparison.mode: ",

@@ -219,7 +219,8 @@ func (e *Engine) rows(ctx context.Context, p plan, s statement) (out []Row, tota
 	} else {
 		var kept bool
 		from = "sealed"
-		out, total, kept, err = e.answers.get(ctx, s, func() ([]Row, uint64, error) { return e.ask(ctx, p, s) })
+		run := func() ([]Row, uint64, error) { return e.ask(ctx, p, s) }
+		out, total, kept, err = e.answers.get(ctx, s, run)
 		if kept {
 			from = "kept"
 		}

@@ -21,7 +21,8 @@ var (
 		"visit:referrer", "visit:utm_source", "visit:utm_medium", "visit:utm_campaign", "visit:utm_content",
 		"visit:utm_term", "visit:country", "visit:region", "visit:device", "visit:browser",
 		"visit:browser_version", "visit:os", "visit:os_version", "visit:channel", "visit:city",
-		"visit:city_name", "visit:screen", "visit:language", "event:props:plan", "event:props:it's", `event:props:\`,
+		"visit:city_name", "visit:screen", "visit:language", "event:props:plan", "event:props:it's",
+		`event:props:\`,
 	}
 	timeNames = []string{"time", "time:minute", "time:hour", "time:day", "time:week", "time:month"}
 )
@@ -221,7 +222,7 @@ func TestMetricsByDimension(t *testing.T) {
 			agree(t, e, x, q)
 			for _, m := range q.Metrics {
 				q.Metrics = []Metric{m}
-				if x.site.Timezone == "Europe/Berlin" {
+				if x.site.Timezone == "Europe/Berlin" && x.state == wholeMonths {
 					agree(t, e, x, q)
 				}
 			}
@@ -326,7 +327,8 @@ func drawQuery(t *rapid.T, x sample) Query {
 	q.DateRange = DateRange{From: from.Format(time.RFC3339), To: to.Format(time.RFC3339)}
 	loc, err := zone(x.site.Timezone)
 	if err == nil && grain != "time:second" && rapid.Bool().Draw(t, "days") {
-		q.DateRange = DateRange{From: from.In(loc).Format(time.DateOnly), To: to.In(loc).Format(time.DateOnly)}
+		from, to := from.In(loc).Format(time.DateOnly), to.In(loc).Format(time.DateOnly)
+		q.DateRange = DateRange{From: from, To: to}
 		if rapid.Bool().Draw(t, "all days") {
 			q.DateRange = wholeRange(x)
 		}

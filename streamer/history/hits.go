@@ -70,16 +70,17 @@ func (h *Hits) Passes(filters []Filter) (column string) {
 }
 
 // PageIs is the filter of a page that may have wildcards; see MatchesWildcard.
-func PageIs(pattern string) Filter {
-	if strings.ContainsAny(pattern, `*\`) {
-		return Filter{Op: MatchesWildcard, Dimension: page, Values: []string{pattern}}
-	}
-	return Filter{Op: Is, Dimension: page, Values: []string{pattern}}
-}
+func PageIs(pattern string) Filter { return patternOf(page, pattern) }
 
-// NameIs is the filter of an event's name.
-func NameIs(name string) Filter {
-	return Filter{Op: Is, Dimension: "event:name", Values: []string{name}}
+// NameIs is the filter of an event's name that may have wildcards.
+func NameIs(pattern string) Filter { return patternOf("event:name", pattern) }
+
+func patternOf(dimension, pattern string) Filter {
+	f := Filter{Op: Is, Dimension: dimension, Values: []string{pattern}}
+	if strings.ContainsAny(pattern, `*\`) {
+		f.Op = MatchesWildcard
+	}
+	return f
 }
 
 // Value asks for a column with the value of a dimension, and returns its name. Where `keyed` is set, its
@@ -197,8 +198,10 @@ func (h *Hits) describe(d *hitsData) error {
 // hitColumns are the columns of hits, of those that Need may name, that aren't those of visits.
 var hitColumns = []string{"name", "hostname", "props", "revenue_micros", "currency"}
 
-// Select runs a statement that uses From, and calls scan for each of its rows.
+// Select runs a statement that uses From, and calls scan for each of its rows. Groups, of which there may be
+// as many as visits, are kept on disk beyond a third of the memory.
 func (h *Hits) Select(ctx context.Context, sql string, scan func(scan func(to ...any) error) error) error {
+	sql += fmt.Sprintf("\nSETTINGS max_bytes_before_external_group_by = %d", h.engine.cfg.Memory/3)
 	return h.run(ctx, statement{sql: sql, args: h.builder.args}, scan)
 }
 

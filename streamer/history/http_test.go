@@ -133,9 +133,11 @@ type answer struct {
 
 // post sends a query and checks the answer against the contract.
 func (d *server) post(ctx context.Context, key, body string) (answer, error) {
-	req, err := http.NewRequestWithContext(
-		ctx, http.MethodPost, d.url+"/api/v2/query", strings.NewReader(body),
-	)
+	return d.postTo(ctx, "/api/v2/query", key, body)
+}
+
+func (d *server) postTo(ctx context.Context, path, key, body string) (answer, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url+path, strings.NewReader(body))
 	if err != nil {
 		return answer{}, err
 	}

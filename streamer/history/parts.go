@@ -204,7 +204,7 @@ func (b *builder) describe(p *partData) string {
 		p.moment = "visit"
 	case p.source == fromEvents:
 		p.moment, once = "ts", ""
-	case (once == "" || p.Engaged) && !(singly && len(c.parts) == 0):
+	case (once == "" || p.Engaged) && (!singly || len(c.parts) > 0):
 		kind = "rows"
 		p.moment = map[bool]string{true: "start", false: "ts"}[c.visitsOnly]
 		if len(c.parts) > 0 {

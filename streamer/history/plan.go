@@ -81,8 +81,8 @@ func (p plan) checkMetrics() error {
 	}
 	for i, m := range p.Metrics {
 		if slices.Contains(pageMetrics, m) {
-			return invalid(element("metrics", i), "%s is of a page; add the dimension event:page or a filter on it",
-				m)
+			return invalid(element("metrics", i),
+				"%s is of a page; add the dimension event:page or a filter on it", m)
 		}
 	}
 	return nil

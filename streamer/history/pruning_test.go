@@ -30,8 +30,9 @@ func TestSealedPartitions(t *testing.T) {
 	domain := strings.ToLower(t.Name())
 	var events []event
 	for i := range 40 {
-		events = append(events, event{at: time.Date(2026, 9, 1+i/4, i%24, 0, 0, 0, time.UTC), visitor: uint64(i),
-			offset: uint64(i), kind: "pageview", name: "pageview", path: "/a", fresh: true, interactive: true})
+		events = append(events, event{at: time.Date(2026, 9, 1+i/4, i%24, 0, 0, 0, time.UTC),
+			visitor: uint64(i), offset: uint64(i), kind: "pageview", name: "pageview", path: "/a",
+			fresh: true, interactive: true})
 	}
 	putIn(t, domain, time.UTC, events, nil)
 	for _, d := range daysOf(events, time.UTC) {

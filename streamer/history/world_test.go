@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
@@ -25,6 +26,12 @@ import (
 func TestMain(m *testing.M) {
 	if handled, code := embedded.Main(os.Args); handled {
 		os.Exit(code)
+	}
+	flag.Parse()
+	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
+		if err := f.Value.Set("500"); err != nil {
+			panic(err)
+		}
 	}
 	code := m.Run()
 	if err := stop(); err != nil {
