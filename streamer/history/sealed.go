@@ -34,7 +34,7 @@ type sealedSet struct {
 }
 
 // sealedPart returns the part of some sealed days.
-func (b *builder) sealedPart(c class, s sealedSet) (string, error) {
+func (b *builder) sealedPart(c class, s sealedSet) string {
 	p := &partData{class: c, source: s.source, From: "hits"}
 	first, last := s.days[0], s.days[len(s.days)-1]
 	b.lists++
@@ -53,11 +53,7 @@ func (b *builder) sealedPart(c class, s sealedSet) (string, error) {
 	if len(seals) > 1 || int(last.Date-first.Date)+1 != len(s.days) {
 		data.Days, data.Seals = b.list("days", numbers(dates)), b.list("day_seals", all)
 	}
-	where, err := write("sealed", data)
-	if err != nil {
-		return "", err
-	}
-	p.Where = append(p.Where, strings.TrimSpace(where))
+	p.Where = append(p.Where, strings.TrimSpace(b.write("sealed", data)))
 	switch s.source {
 	case fromVisits:
 		p.From = "visits"
@@ -69,7 +65,7 @@ func (b *builder) sealedPart(c class, s sealedSet) (string, error) {
 		}
 		p.Where = append(p.Where, stored)
 	}
-	return write(b.describe(p), p)
+	return b.write(b.describe(p), p)
 }
 
 // sealedData is what the template "sealed" takes: parameters.
