@@ -66,6 +66,16 @@ type builder struct {
 	params   int
 	lists    int
 	usesZone bool
+	err      error // the first of its templates
+}
+
+// write writes a template for the statement.
+func (b *builder) write(name string, data any) string {
+	s, err := write(name, data)
+	if b.err == nil {
+		b.err = err
+	}
+	return s
 }
 
 // build returns the statement of a plan.
@@ -86,10 +96,7 @@ func (p plan) build() (statement, error) {
 	data := questionData{Metrics: p.columns(), Entered: c.entered}
 	b.sums = c.sums
 	b.settleKeys(c)
-	var err error
-	if data.Parts, err = b.parts(c); err != nil {
-		return statement{}, err
-	}
+	data.Parts = b.parts(c)
 	if b.usesZone {
 		changes, offsets := p.offsets()
 		b.bind("changes", changes)
@@ -103,9 +110,8 @@ func (p plan) build() (statement, error) {
 	data.First, data.OrderBy = b.orderBy()
 	b.bind("limit", p.Limit)
 	b.bind("offset", p.Offset)
-	sql, err := write("question.sql", data)
-	b.sql = strings.TrimSpace(sql)
-	return b.statement, err
+	b.sql = strings.TrimSpace(b.write("question.sql", data))
+	return b.statement, b.err
 }
 
 // bindRange binds the range of a plan that is cut.
@@ -151,8 +157,14 @@ func (b *builder) param(value any) string {
 	return name
 }
 
-// list binds days or seals to a new parameter and returns its name.
+// list binds days or seals to a parameter and returns its name.
 func (b *builder) list(name string, value any) string {
+	for _, a := range b.args {
+		n, ok := a.(driver.NamedValue)
+		if ok && strings.HasPrefix(n.Name, name) && reflect.DeepEqual(n.Value, value) {
+			return n.Name
+		}
+	}
 	name = fmt.Sprintf("%s%d", name, b.lists)
 	b.bind(name, value)
 	return name

@@ -94,14 +94,21 @@ func (x sample) put(t testing.TB, r *rand.Rand) {
 		s.days, s.rolled = all[len(all)-1:], false
 		s.put(t)
 	case changedAgain:
-		late := len(x.events) / 10
-		putIn(t, x.site.Domain, loc, x.events[late:], again)
+		var early, late []event
+		for i, e := range x.events {
+			if i%4 == 0 {
+				late = append(late, e)
+			} else {
+				early = append(early, e)
+			}
+		}
+		putIn(t, x.site.Domain, loc, early, again)
 		s.put(t)
-		putIn(t, x.site.Domain, loc, x.events[:late], again)
-		for i, d := range daysOf(x.events[:late], loc) {
+		putIn(t, x.site.Domain, loc, late, again)
+		for i, d := range daysOf(late, loc) {
 			s.exec(t, fmt.Sprintf("INSERT INTO marks (site, day, n) VALUES ('%s', '%s', 1)", s.site, d))
-			if s.days = []localDate{d}; i%2 == 1 {
-				s.put(t)
+			if s.days = []localDate{d}; i%2 == 0 {
+				s.put(t) // the others are open again
 			}
 		}
 	case everything, wholeMonths:

@@ -109,49 +109,27 @@ func (h *Hits) From() (string, error) {
 	b.bind("changes", changes)
 	b.bind("offsets", offsets)
 	var parts []hitsData
-	add := func(source source, from func(p *partData) error) error {
+	add := func(source source, from func(p *partData)) {
 		d := hitsData{partData: &partData{source: source}}
-		if err := h.describe(&d); err != nil {
-			return err
-		}
-		if err := from(d.partData); err != nil {
-			return err
-		}
+		h.describe(&d)
+		from(d.partData)
 		if b.cut {
-			within, err := write("within", withinData{"start", b.holes})
-			if err != nil {
-				return err
-			}
-			d.Where = append(d.Where, within)
+			d.Where = append(d.Where, b.write("within", withinData{"start", b.holes}))
 		}
 		parts = append(parts, d)
-		return nil
 	}
 	if len(b.calendar.Sealed) > 0 {
-		err := add(fromHits, func(p *partData) error {
-			where, err := b.ofSeals(b.calendar.Sealed)
-			p.From, p.Where = "hits", []string{where}
-			return err
+		add(fromHits, func(p *partData) {
+			p.From, p.Where = "hits", []string{b.ofSeals(b.calendar.Sealed)}
 		})
-		if err != nil {
-			return "", err
-		}
 	}
 	if len(b.calendar.Open) > 0 {
-		err := add(fromFold, func(p *partData) error {
-			where, err := write("open", b.open(false))
-			if err != nil {
-				return err
-			}
-			fold, err := p.fold(where)
-			p.From = "\n(\n" + fold + ")"
-			return err
+		add(fromFold, func(p *partData) {
+			p.From = "\n(\n" + b.fold(p, b.write("open", b.open(false))) + ")"
 		})
-		if err != nil {
-			return "", err
-		}
 	}
-	return write("hits.sql", parts)
+	sql := b.write("hits.sql", parts)
+	return sql, b.err
 }
 
 // hitsData is what hits.sql takes, for each part.
@@ -164,7 +142,7 @@ type hitsData struct {
 }
 
 // describe settles the columns of a part.
-func (h *Hits) describe(d *hitsData) error {
+func (h *Hits) describe(d *hitsData) {
 	p := d.partData
 	p.pages = true
 	d.Page = h.builder.term(page, p)
@@ -186,13 +164,8 @@ func (h *Hits) describe(d *hitsData) error {
 	}
 	for _, filters := range h.conditions {
 		all := Filter{Op: And, Filters: filters}
-		sql, err := write("filter", h.builder.filter(all, p))
-		if err != nil {
-			return err
-		}
-		d.Conditions = append(d.Conditions, sql)
+		d.Conditions = append(d.Conditions, h.builder.write("filter", h.builder.filter(all, p)))
 	}
-	return nil
 }
 
 // hitColumns are the columns of hits, of those that Need may name, that aren't those of visits.

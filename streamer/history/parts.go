@@ -67,30 +67,22 @@ type sumData struct {
 }
 
 // parts returns the parts of a statement.
-func (b *builder) parts(c class) (out []string, err error) {
-	add := func(sql string, e error) {
-		if sql != "" {
-			out = append(out, sql)
-		}
-		if err == nil {
-			err = e
-		}
-	}
+func (b *builder) parts(c class) (out []string) {
 	if len(b.calendar.Sealed) > 0 {
 		for _, c := range c.split(b.grain) {
 			for _, s := range b.sealedParts(c) {
-				add(b.sealedPart(c, s))
+				out = append(out, b.sealedPart(c, s))
 			}
 		}
 	}
 	if len(b.calendar.Open) > 0 {
-		add(b.openPart(c))
+		out = append(out, b.openPart(c))
 	}
-	return out, err
+	return out
 }
 
 // openPart returns the part of the days that aren't sealed.
-func (b *builder) openPart(c class) (string, error) {
+func (b *builder) openPart(c class) string {
 	p := &partData{class: c, source: fromFold}
 	switch {
 	case !c.needsVisits():
@@ -101,40 +93,29 @@ func (b *builder) openPart(c class) (string, error) {
 	b.usesZone = true
 	kind := b.describe(p)
 	open := b.open(p.source == fromEvents)
-	where, err := write("open", open)
-	if err != nil {
-		return "", err
-	}
 	if p.source == fromEvents {
-		if p.From, err = write("plain", struct {
+		p.From = b.write("plain", struct {
 			openData
 			Columns []string
-		}{open, p.hits}); err != nil {
-			return "", err
-		}
-		return write(kind, p)
+		}{open, p.hits})
+		return b.write(kind, p)
 	}
-	fold, err := p.fold(where)
-	if err != nil {
-		return "", err
-	}
-	p.From = "\n(\n" + fold + ")"
-	return write(kind, p)
+	p.From = "\n(\n" + b.fold(p, b.write("open", open)) + ")"
+	return b.write(kind, p)
 }
 
-// fold returns the hits of the events that pass a condition, with what the part needs of them.
-func (p *partData) fold(where string) (string, error) {
-	day, err := write("local day", nil)
-	if err != nil {
-		return "", err
+// fold returns the hits of the events that pass a condition, with what a part needs of them.
+func (b *builder) fold(p *partData, where string) string {
+	fold, err := hits.Fold{
+		Where: where, Who: "visitor",
+		Day: b.write("local day", nil), Offset: b.write("local offset", nil),
+		Hit: p.hits, Visit: p.ofVisits, Engaged: p.Engaged, Pages: p.pages, Nth: p.nth, Strings: true,
+		Visits: p.source == fromFoldedVisits,
+	}.SQL()
+	if b.err == nil {
+		b.err = err
 	}
-	offset, err := write("local offset", nil)
-	if err != nil {
-		return "", err
-	}
-	return hits.Fold{Where: where, Who: "visitor", Day: day, Offset: offset, Hit: p.hits,
-		Visit: p.ofVisits, Engaged: p.Engaged, Pages: p.pages, Nth: p.nth, Strings: true,
-		Visits: p.source == fromFoldedVisits}.SQL()
+	return fold
 }
 
 type (
@@ -231,10 +212,7 @@ func (b *builder) describe(p *partData) string {
 
 // conditions adds those of the range and of the filters.
 func (b *builder) conditions(p *partData, kind string) {
-	within := func(value string) string {
-		s, _ := write("within", withinData{value, b.holes})
-		return s
-	}
+	within := func(value string) string { return b.write("within", withinData{value, b.holes}) }
 	if b.cut {
 		switch {
 		case p.OfVisits:
@@ -252,7 +230,6 @@ func (b *builder) conditions(p *partData, kind string) {
 		}
 	}
 	for _, f := range p.class.filters {
-		s, _ := write("filter", b.filter(f, p))
-		p.Where = append(p.Where, s)
+		p.Where = append(p.Where, b.write("filter", b.filter(f, p)))
 	}
 }

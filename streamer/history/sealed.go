@@ -34,13 +34,9 @@ type sealedSet struct {
 }
 
 // sealedPart returns the part of some sealed days.
-func (b *builder) sealedPart(c class, s sealedSet) (string, error) {
+func (b *builder) sealedPart(c class, s sealedSet) string {
 	p := &partData{class: c, source: s.source, From: "hits"}
-	where, err := b.ofSeals(s.days)
-	if err != nil {
-		return "", err
-	}
-	p.Where = append(p.Where, where)
+	p.Where = append(p.Where, b.ofSeals(s.days))
 	switch s.source {
 	case fromVisits:
 		p.From = "visits"
@@ -52,11 +48,11 @@ func (b *builder) sealedPart(c class, s sealedSet) (string, error) {
 		}
 		p.Where = append(p.Where, stored)
 	}
-	return write(b.describe(p), p)
+	return b.write(b.describe(p), p)
 }
 
 // ofSeals returns the condition of the rows of sealed days.
-func (b *builder) ofSeals(list []sealedDay) (string, error) {
+func (b *builder) ofSeals(list []sealedDay) string {
 	first, last := list[0], list[len(list)-1]
 	b.lists++
 	data := sealedData{
@@ -74,8 +70,7 @@ func (b *builder) ofSeals(list []sealedDay) (string, error) {
 	if len(seals) > 1 || int(last.Date-first.Date)+1 != len(list) {
 		data.Days, data.Seals = b.list("days", numbers(dates)), b.list("day_seals", all)
 	}
-	where, err := write("sealed", data)
-	return strings.TrimSpace(where), err
+	return strings.TrimSpace(b.write("sealed", data))
 }
 
 // sealedData is what the template "sealed" takes: parameters.

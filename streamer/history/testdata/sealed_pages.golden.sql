@@ -75,7 +75,7 @@ UNION ALL
         sum(bounces) AS s_bounces,
         toUInt64(0) AS s_rows
     FROM rollups
-    WHERE seal IN {seals3:Array(UInt64)} AND site = {site:String} AND day >= {sealed_day3:Date} AND day <= {sealed_last_day3:Date} AND transform(toUInt16(day), {days3:Array(UInt16)}, {day_seals3:Array(UInt64)}, toUInt64(0)) = seal
+    WHERE seal IN {seals1:Array(UInt64)} AND site = {site:String} AND day >= {sealed_day1:Date} AND day <= {sealed_last_day1:Date} AND transform(toUInt16(day), {days1:Array(UInt16)}, {day_seals1:Array(UInt64)}, toUInt64(0)) = seal
         AND segment = 0 AND dim = 'entry_page' AND span = 'day' AND visits > 0
     GROUP BY d0
 UNION ALL
@@ -87,7 +87,7 @@ UNION ALL
         countIf(bounced) AS s_bounces,
         toUInt64(0) AS s_rows
     FROM visits
-    WHERE seal IN {seals4:Array(UInt64)} AND site = {site:String} AND day >= {sealed_day4:Date} AND day <= {sealed_last_day4:Date}
+    WHERE seal IN {seals2:Array(UInt64)} AND site = {site:String} AND day >= {sealed_day2:Date} AND day <= {sealed_last_day2:Date}
     GROUP BY d0
 UNION ALL
 
@@ -196,14 +196,6 @@ LIMIT {limit:UInt32} OFFSET {offset:UInt32};
 -- sealed_day2 = "2026-11-03"
 -- sealed_last_day2 = "2026-11-03"
 -- seals2 = "[12]"
--- sealed_day3 = "2026-11-01"
--- sealed_last_day3 = "2026-11-05"
--- seals3 = "[11 12]"
--- days3 = "[20758 20759 20762]"
--- day_seals3 = "[11 11 12]"
--- sealed_day4 = "2026-11-03"
--- sealed_last_day4 = "2026-11-03"
--- seals4 = "[12]"
 -- open0 = "1793746800000"
 -- open0_end = "1793833200000"
 -- open0_day = "2026-11-04"
