@@ -90,7 +90,7 @@ type Deps struct {
 
 // Service runs the lanes of one instance.
 type Service struct {
-	lanes []*lane
+	lanes []*lane // that of the windows is the first
 	db    *warehouse.DB
 	deps  Deps
 	cfg   Config
@@ -205,5 +205,5 @@ func (s *Service) Degraded() map[string]string {
 // isLesser reports whether the process does its main work without a lane. Without the seal lane history is
 // slower, and as exact.
 func (s *Service) isLesser(l *lane) bool {
-	return l.name == storeLane && s.cfg.Windows || l.name == sealLane && len(s.lanes) > 1
+	return l.name == storeLane && s.lanes[0].name == windowsLane || l.name == sealLane && len(s.lanes) > 1
 }
