@@ -233,7 +233,8 @@ func TestSegmentsAndAnnotationsByAPI(t *testing.T) {
 // A page of another site can't write with a browser's session, whatever the key behind it.
 func TestWritesOfOtherPages(t *testing.T) {
 	w := newAccessWorld(t)
-	res, body := w.do("POST", "/api/v1/keys", `{"name":"writer","sites":["own.example.com"],"may_write":true}`,
+	res, body := w.do("POST", "/api/v1/keys",
+		`{"name":"writer","sites":["own.example.com"],"may_write":true}`,
 		"Authorization", "Bearer "+adminSecret)
 	var key api.KeyCreated
 	if err := json.Unmarshal([]byte(body), &key); err != nil || res.StatusCode != 201 || key.MayWrite == nil {

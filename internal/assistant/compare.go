@@ -74,7 +74,8 @@ func (s *Server) compare(ctx context.Context, key string, in compareIn) (compare
 	case len(in.Metrics) > maxMetrics:
 		return compareOut{}, fmt.Errorf("metrics: at most %d", maxMetrics)
 	case strings.HasPrefix(in.By, "time"):
-		return compareOut{}, errors.New("by: the ranges have no time in common; name an event: or visit: dimension")
+		return compareOut{},
+			errors.New("by: the ranges have no time in common; name an event: or visit: dimension")
 	}
 	c := comparison{api: s.api, key: key, in: in}
 	if err := c.resolve(ctx); err != nil {

@@ -75,7 +75,8 @@ func run(ctx context.Context, args []string) error {
 		defer s.stop()
 		return onServer[args[0]](ctx, s)
 	}
-	return errors.New("usage: bench glass|beacons|ingest|overload|idle|aggregator|history|streamer|viewers|soak")
+	return errors.New("usage: bench glass|beacons|ingest|overload|idle|aggregator|history|streamer|" +
+		"viewers|soak")
 }
 
 // printQuantiles prints p50, p90, p99 and the maximum of d, which it sorts.

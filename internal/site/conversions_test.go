@@ -191,8 +191,8 @@ func TestPartsEndWithTheirSite(t *testing.T) {
 	if !empty() {
 		t.Error("a site that was made again has what the former one had")
 	}
-	if _, err := r.ChangeAnnotation(ctx, shop, former, func(*Annotation) error { return nil }); !errors.Is(err,
-		ErrNotFound) {
+	_, err := r.ChangeAnnotation(ctx, shop, former, func(*Annotation) error { return nil })
+	if !errors.Is(err, ErrNotFound) {
 		t.Errorf("what the former one had is changed: %v", err)
 	}
 	if _, ok := r.Annotation(shop, former); ok {
