@@ -140,7 +140,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	s.handlers = handlers{
 		access.NewHandlers(control, cfg.Version, s.fail),
 		admin.New(d.Sites, control, erasing, history.CheckFilters, s.fail),
-		history.NewHandlers(engine, s.live, control, s.fail),
+		history.NewHandlers(engine, s.live, control, d.Sites.Goals, s.fail),
 		behaviour.NewHandlers(engine, control, s.fail),
 		erasing,
 		importing,

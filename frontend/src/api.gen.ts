@@ -1195,15 +1195,15 @@ export interface components {
         };
         QueryRequest: {
             site_id: string;
-            /** @description `bounce_rate` and `visit_duration` by `event:page`, as a dimension or in a filter, are of the visits that entered on the page; the other metrics of visits are of all visits that have such an event. `scroll_depth` (mean over visits of the greatest depth, percent), `time_on_page` (mean of the visits' engaged time, seconds) and `exit_rate` (percent of the page's views with which the visit ended) are of pages, and need `event:page` as a dimension or in a filter. */
-            metrics: ("visitors" | "visits" | "pageviews" | "events" | "views_per_visit" | "bounce_rate" | "visit_duration" | "percentage" | "scroll_depth" | "time_on_page" | "exit_rate")[];
+            /** @description `bounce_rate` and `visit_duration` by `event:page`, as a dimension or in a filter, are of the visits that entered on the page; the other metrics of visits are of all visits that have such an event. `scroll_depth` (mean over visits of the greatest depth, percent), `time_on_page` (mean of the visits' engaged time, seconds) and `exit_rate` (percent of the page's views with which the visit ended) are of pages, and need `event:page` as a dimension or in a filter. `conversion_rate` is the percent of all visitors that pass the filters but those of goals; it needs `event:goal` as a dimension or in a filter. */
+            metrics: ("visitors" | "visits" | "pageviews" | "events" | "views_per_visit" | "bounce_rate" | "visit_duration" | "percentage" | "conversion_rate" | "scroll_depth" | "time_on_page" | "exit_rate")[];
             /**
              * @description A name (`day`, `24h`, `7d`, `28d`, `30d`, `91d`, `month`, `6mo`, `12mo`, `year`, `all`) or two ISO dates or times, both
              *     included. A time without an offset is in the site's time zone: two of them are all seconds in which its clocks show a
              *     time between them, so an hour that occurs twice counts twice, as in `time:hour`, and one that is skipped has nothing.
              */
             date_range: string | string[];
-            /** @description `event:page`, `event:name`, `event:hostname`, `event:props:…`; `visit:entry_page`, `visit:exit_page`, `visit:source`, `visit:channel`, `visit:referrer`, `visit:utm_source` and the other utm tags, `visit:country` (ISO 3166-1), `visit:region` (ISO 3166-2), `visit:city` (its English name, also as `visit:city_name`), `visit:device`, `visit:screen` (Mobile, Tablet, Laptop or Desktop by the window's width, where the tracker says it), `visit:browser`, `visit:os` and their versions, `visit:language`; `time` and `time:second` to `time:month`. */
+            /** @description `event:page`, `event:name`, `event:hostname`, `event:props:…`, `event:goal` (without another dimension); `visit:entry_page`, `visit:exit_page`, `visit:source`, `visit:channel`, `visit:referrer`, `visit:utm_source` and the other utm tags, `visit:country` (ISO 3166-1), `visit:region` (ISO 3166-2), `visit:city` (its English name, also as `visit:city_name`), `visit:device`, `visit:screen` (Mobile, Tablet, Laptop or Desktop by the window's width, where the tracker says it), `visit:browser`, `visit:os` and their versions, `visit:language`; `time` and `time:second` to `time:month`. */
             dimensions?: string[];
             /**
              * @description All of them have to hold; at most 50 comparisons, 1,000 values and 100,000 bytes in all, nested at most 10 deep. A comparison is
@@ -1219,6 +1219,10 @@ export interface components {
              *       it takes no `case_sensitive`.
              *     - `is_not`, `contains_not`, `matches_wildcard_not`, `matches_not`: none of the values fits.
              *     - `["and", [filters]]`, `["or", [filters]]`, `["not", filter]` combine filters.
+             *
+             *     `event:goal` takes `is` and `is_not` with the names of goals, and needs a key. It stands for the goal's conditions, so that a
+             *     goal of a page is a filter on `event:page`. Goals that are reached by scrolling or by time aren't counted yet: a filter on one is
+             *     a 400, and `goals_not_counted` names them where they are missing in an answer by goals.
              * @example [
              *       [
              *         "is",
@@ -1375,10 +1379,10 @@ export interface components {
             meta: {
                 time_labels?: string[];
                 total_rows?: number;
-                /** @description What to know about the rows, each with a code and a sentence for people, as in Plausible's `metric_warnings`. `log_cut`: the server's machine has lost its power within the date range, and the log its newest records, so that some seconds may lack events. */
+                /** @description What to know about the rows, each with a code and a sentence for people, as in Plausible's `metric_warnings`. `log_cut`: the server's machine has lost its power within the date range, and the log its newest records, so that some seconds may lack events. `goals_not_counted`: the answer by goals leaves some out. */
                 warnings?: {
                     /** @enum {string} */
-                    code: "log_cut";
+                    code: "log_cut" | "goals_not_counted";
                     /** @description Times are in the site's time zone. */
                     warning: string;
                 }[];

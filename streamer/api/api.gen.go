@@ -295,23 +295,26 @@ func (e PropertyConditionOperator) Valid() bool {
 
 // Defines values for QueryRequestMetrics.
 const (
-	QueryRequestMetricsBounceRate    QueryRequestMetrics = "bounce_rate"
-	QueryRequestMetricsEvents        QueryRequestMetrics = "events"
-	QueryRequestMetricsExitRate      QueryRequestMetrics = "exit_rate"
-	QueryRequestMetricsPageviews     QueryRequestMetrics = "pageviews"
-	QueryRequestMetricsPercentage    QueryRequestMetrics = "percentage"
-	QueryRequestMetricsScrollDepth   QueryRequestMetrics = "scroll_depth"
-	QueryRequestMetricsTimeOnPage    QueryRequestMetrics = "time_on_page"
-	QueryRequestMetricsViewsPerVisit QueryRequestMetrics = "views_per_visit"
-	QueryRequestMetricsVisitDuration QueryRequestMetrics = "visit_duration"
-	QueryRequestMetricsVisitors      QueryRequestMetrics = "visitors"
-	QueryRequestMetricsVisits        QueryRequestMetrics = "visits"
+	QueryRequestMetricsBounceRate     QueryRequestMetrics = "bounce_rate"
+	QueryRequestMetricsConversionRate QueryRequestMetrics = "conversion_rate"
+	QueryRequestMetricsEvents         QueryRequestMetrics = "events"
+	QueryRequestMetricsExitRate       QueryRequestMetrics = "exit_rate"
+	QueryRequestMetricsPageviews      QueryRequestMetrics = "pageviews"
+	QueryRequestMetricsPercentage     QueryRequestMetrics = "percentage"
+	QueryRequestMetricsScrollDepth    QueryRequestMetrics = "scroll_depth"
+	QueryRequestMetricsTimeOnPage     QueryRequestMetrics = "time_on_page"
+	QueryRequestMetricsViewsPerVisit  QueryRequestMetrics = "views_per_visit"
+	QueryRequestMetricsVisitDuration  QueryRequestMetrics = "visit_duration"
+	QueryRequestMetricsVisitors       QueryRequestMetrics = "visitors"
+	QueryRequestMetricsVisits         QueryRequestMetrics = "visits"
 )
 
 // Valid indicates whether the value is a known member of the QueryRequestMetrics enum.
 func (e QueryRequestMetrics) Valid() bool {
 	switch e {
 	case QueryRequestMetricsBounceRate:
+		return true
+	case QueryRequestMetricsConversionRate:
 		return true
 	case QueryRequestMetricsEvents:
 		return true
@@ -340,12 +343,15 @@ func (e QueryRequestMetrics) Valid() bool {
 
 // Defines values for QueryResponseMetaWarningsCode.
 const (
-	QueryResponseMetaWarningsCodeLogCut QueryResponseMetaWarningsCode = "log_cut"
+	QueryResponseMetaWarningsCodeGoalsNotCounted QueryResponseMetaWarningsCode = "goals_not_counted"
+	QueryResponseMetaWarningsCodeLogCut          QueryResponseMetaWarningsCode = "log_cut"
 )
 
 // Valid indicates whether the value is a known member of the QueryResponseMetaWarningsCode enum.
 func (e QueryResponseMetaWarningsCode) Valid() bool {
 	switch e {
+	case QueryResponseMetaWarningsCodeGoalsNotCounted:
+		return true
 	case QueryResponseMetaWarningsCodeLogCut:
 		return true
 	default:
@@ -1318,7 +1324,7 @@ type QueryRequest struct {
 	// time between them, so an hour that occurs twice counts twice, as in `time:hour`, and one that is skipped has nothing.
 	DateRange QueryRequest_DateRange `json:"date_range"`
 
-	// Dimensions `event:page`, `event:name`, `event:hostname`, `event:props:…`; `visit:entry_page`, `visit:exit_page`, `visit:source`, `visit:channel`, `visit:referrer`, `visit:utm_source` and the other utm tags, `visit:country` (ISO 3166-1), `visit:region` (ISO 3166-2), `visit:city` (its English name, also as `visit:city_name`), `visit:device`, `visit:screen` (Mobile, Tablet, Laptop or Desktop by the window's width, where the tracker says it), `visit:browser`, `visit:os` and their versions, `visit:language`; `time` and `time:second` to `time:month`.
+	// Dimensions `event:page`, `event:name`, `event:hostname`, `event:props:…`, `event:goal` (without another dimension); `visit:entry_page`, `visit:exit_page`, `visit:source`, `visit:channel`, `visit:referrer`, `visit:utm_source` and the other utm tags, `visit:country` (ISO 3166-1), `visit:region` (ISO 3166-2), `visit:city` (its English name, also as `visit:city_name`), `visit:device`, `visit:screen` (Mobile, Tablet, Laptop or Desktop by the window's width, where the tracker says it), `visit:browser`, `visit:os` and their versions, `visit:language`; `time` and `time:second` to `time:month`.
 	Dimensions *[]string `json:"dimensions,omitempty"`
 
 	// Filters All of them have to hold; at most 50 comparisons, 1,000 values and 100,000 bytes in all, nested at most 10 deep. A comparison is
@@ -1335,6 +1341,10 @@ type QueryRequest struct {
 	// - `is_not`, `contains_not`, `matches_wildcard_not`, `matches_not`: none of the values fits.
 	// - `["and", [filters]]`, `["or", [filters]]`, `["not", filter]` combine filters.
 	//
+	// `event:goal` takes `is` and `is_not` with the names of goals, and needs a key. It stands for the goal's conditions, so that a
+	// goal of a page is a filter on `event:page`. Goals that are reached by scrolling or by time aren't counted yet: a filter on one is
+	// a 400, and `goals_not_counted` names them where they are missing in an answer by goals.
+	//
 	//
 	// Examples: [["is","event:page",["/","/pricing"]]], [["is","visit:source",["google"],{"case_sensitive":false}]], [["is_not","visit:country",["DE","AT","CH"]]], [["contains","event:page",["/docs/"]],["contains_not","event:page",["/docs/old","draft"]]], [["matches_wildcard","event:page",["/blog/*","/news/**"]]], [["matches_wildcard_not","event:hostname",["*.example.org"]]], [["matches","event:page",["^/blog/[0-9]{4}/"]],["matches_not","event:props:plan",["(?i)^trial"]]], [["or",[["is","visit:device",["Mobile"]],["and",[["is","visit:device",["Desktop"]],["is","visit:os",["GNU/Linux"]]]]]]], [["not",["is","visit:source",["Direct / None"]]]]
 	Filters *[]interface{} `json:"filters,omitempty"`
@@ -1344,7 +1354,7 @@ type QueryRequest struct {
 		TotalRows  *bool `json:"total_rows,omitempty"`
 	} `json:"include,omitempty"`
 
-	// Metrics `bounce_rate` and `visit_duration` by `event:page`, as a dimension or in a filter, are of the visits that entered on the page; the other metrics of visits are of all visits that have such an event. `scroll_depth` (mean over visits of the greatest depth, percent), `time_on_page` (mean of the visits' engaged time, seconds) and `exit_rate` (percent of the page's views with which the visit ended) are of pages, and need `event:page` as a dimension or in a filter.
+	// Metrics `bounce_rate` and `visit_duration` by `event:page`, as a dimension or in a filter, are of the visits that entered on the page; the other metrics of visits are of all visits that have such an event. `scroll_depth` (mean over visits of the greatest depth, percent), `time_on_page` (mean of the visits' engaged time, seconds) and `exit_rate` (percent of the page's views with which the visit ended) are of pages, and need `event:page` as a dimension or in a filter. `conversion_rate` is the percent of all visitors that pass the filters but those of goals; it needs `event:goal` as a dimension or in a filter.
 	Metrics []QueryRequestMetrics `json:"metrics"`
 
 	// OrderBy `[metric or dimension, "asc"|"desc"]`
@@ -1378,7 +1388,7 @@ type QueryResponse struct {
 		TimeLabels *[]string `json:"time_labels,omitempty"`
 		TotalRows  *int      `json:"total_rows,omitempty"`
 
-		// Warnings What to know about the rows, each with a code and a sentence for people, as in Plausible's `metric_warnings`. `log_cut`: the server's machine has lost its power within the date range, and the log its newest records, so that some seconds may lack events.
+		// Warnings What to know about the rows, each with a code and a sentence for people, as in Plausible's `metric_warnings`. `log_cut`: the server's machine has lost its power within the date range, and the log its newest records, so that some seconds may lack events. `goals_not_counted`: the answer by goals leaves some out.
 		Warnings *[]struct {
 			Code QueryResponseMetaWarningsCode `json:"code"`
 

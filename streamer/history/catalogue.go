@@ -117,6 +117,9 @@ const (
 	VisitDuration Metric = "visit_duration"
 	// of all visitors that pass the filters, one decimal; null without a visitor
 	Percentage Metric = "percentage"
+	// of all visitors that pass the filters but those of goals, percent with two decimals; null without a
+	// visitor
+	ConversionRate Metric = "conversion_rate"
 
 	// Metrics of a page, which a query has to name with event:page.
 
@@ -134,12 +137,14 @@ var metrics = []Metric{
 
 var pageMetrics = []Metric{ScrollDepth, TimeOnPage, ExitRate}
 
-func (m Metric) valid() bool { return slices.Contains(metrics, m) || slices.Contains(pageMetrics, m) }
+func (m Metric) valid() bool {
+	return slices.Contains(metrics, m) || slices.Contains(pageMetrics, m) || m == ConversionRate
+}
 
-// column is the name in SQL. A percentage is computed from visitors once their total is known, and orders
-// rows the same.
+// column is the name in SQL. A share of visitors is computed once their total is known, and orders rows the
+// same.
 func (m Metric) column() string {
-	if m == Percentage {
+	if m == Percentage || m == ConversionRate {
 		return string(Visitors)
 	}
 	return string(m)

@@ -136,7 +136,8 @@ func (q *DashboardQuery) readCards(b json.RawMessage) error {
 		if c.Dimension, err = decodeString(field+".dimension", dimension); err != nil {
 			return err
 		}
-		if d, ok := lookup(c.Dimension); !ok || d.Grain != none {
+		d, ok := lookup(c.Dimension)
+		if c.Dimension != goalDimension && (!ok || d.Grain != none) {
 			return invalid(field+".dimension", "%s is not known; name an event: or visit: dimension",
 				quote(c.Dimension))
 		}

@@ -29,6 +29,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"nowcast/internal/site"
 	"nowcast/streamer/api"
 )
 
@@ -110,6 +111,7 @@ type Site struct {
 	Since time.Time
 	// LedgerSince is the same for minutes of the ledger, which count what two sites received in one minute.
 	LedgerSince time.Time
+	Goals       []site.Goal // that queries may name
 }
 
 // keeping returns a site that keeps its history for some days: what is older has expired, whether it is still
@@ -186,11 +188,19 @@ func (e *Engine) run(ctx context.Context, s Site, q Query) (Response, error) {
 	if r.Meta.Warnings, err = e.warnings(ctx, p); err != nil {
 		return Response{}, err
 	}
+	r.Meta.Warnings = append(r.Meta.Warnings, p.uncountedGoals()...)
 	return r, nil
 }
 
 // answer returns the rows of a plan, and how many all pages have.
 func (e *Engine) answer(ctx context.Context, p plan) ([]Row, uint64, error) {
+	if slices.Contains(p.Dimensions, goalDimension) {
+		rows, total, err := e.goalRows(ctx, p)
+		if err != nil {
+			return nil, 0, err
+		}
+		return rows, total, e.shares(ctx, p, rows)
+	}
 	stmt, err := p.build()
 	if err != nil {
 		return nil, 0, err
@@ -205,10 +215,7 @@ func (e *Engine) answer(ctx context.Context, p plan) ([]Row, uint64, error) {
 			return nil, 0, err
 		}
 	}
-	if i := slices.Index(p.Metrics, Percentage); i >= 0 {
-		err = e.percentages(ctx, p, rows, i)
-	}
-	return rows, total, err
+	return rows, total, e.shares(ctx, p, rows)
 }
 
 // rows answers the statement of a plan. The total counts the rows of all pages; it is 0 if there are no rows.
@@ -266,9 +273,24 @@ func (e *Engine) total(ctx context.Context, p plan) (uint64, error) {
 	return total, err
 }
 
+// shares replaces visitors in the columns of rows that are shares of all visitors.
+func (e *Engine) shares(ctx context.Context, p plan, rows []Row) error {
+	if i := slices.Index(p.Metrics, Percentage); i >= 0 {
+		if err := e.percentages(ctx, p, rows, i, 10); err != nil {
+			return err
+		}
+	}
+	i := slices.Index(p.Metrics, ConversionRate)
+	if i < 0 {
+		return nil
+	}
+	p.Filters = p.ofAll
+	return e.percentages(ctx, p, rows, i, 100)
+}
+
 // percentages replaces visitors in a column of rows by their percentage of all visitors that pass the
-// filters.
-func (e *Engine) percentages(ctx context.Context, p plan, rows []Row, column int) error {
+// filters, rounded to one of so many parts.
+func (e *Engine) percentages(ctx context.Context, p plan, rows []Row, column int, parts float64) error {
 	p.Metrics, p.Dimensions, p.OrderBy, p.Limit, p.Offset = []Metric{Visitors}, nil, nil, 1, 0
 	p.grain = none
 	s, err := p.build()
@@ -288,7 +310,7 @@ func (e *Engine) percentages(ctx context.Context, p plan, rows []Row, column int
 			r.Metrics[column] = nil
 			continue
 		}
-		v := math.Round(1000*min(*r.Metrics[column]/whole, 1)) / 10
+		v := math.Round(100*parts*min(*r.Metrics[column]/whole, 1)) / parts
 		r.Metrics[column] = &v
 	}
 	return nil

@@ -70,7 +70,10 @@ func (f Filter) MarshalJSON() ([]byte, error) {
 }
 
 // filterBudget is what the filters of a query may still have.
-type filterBudget struct{ leaves, values, bytes int }
+type filterBudget struct {
+	leaves, values, bytes int
+	goals                 bool // event:goal may be compared
+}
 
 func readFilter(field string, b json.RawMessage, depth int, budget *filterBudget) (f Filter, err error) {
 	if depth > maxDepth {
@@ -126,6 +129,12 @@ func (f *Filter) readComparison(field string, parts []json.RawMessage, budget *f
 		return err
 	}
 	d, ok := lookup(f.Dimension)
+	if f.Dimension == goalDimension && budget.goals {
+		if f.Op != Is && f.Op != IsNot || len(parts) == 4 {
+			return invalid(field, `want ["is" or "is_not", "event:goal", [name, …]]`)
+		}
+		ok = true
+	}
 	if !ok || d.Grain != none {
 		return invalid(element(field, 1), "%s can't be filtered by; name an event: or visit: dimension",
 			quote(f.Dimension))

@@ -29,12 +29,14 @@ type Handlers struct {
 	engine *Engine // nil: there is no ClickHouse
 	live   realtime
 	access authorizer
+	goals  func(domain string) []site.Goal
 	fail   func(*gin.Context, error)
 }
 
-// NewHandlers makes the handlers; fail answers with an error.
-func NewHandlers(engine *Engine, live realtime, access authorizer, fail func(*gin.Context, error)) *Handlers {
-	return &Handlers{engine: engine, live: live, access: access, fail: fail}
+// NewHandlers makes the handlers. goals returns those of a site; fail answers with an error.
+func NewHandlers(engine *Engine, live realtime, access authorizer, goals func(domain string) []site.Goal,
+	fail func(*gin.Context, error)) *Handlers {
+	return &Handlers{engine: engine, live: live, access: access, goals: goals, fail: fail}
 }
 
 // GetRealtimeVisitors is GET /api/v1/stats/realtime/visitors.
@@ -64,7 +66,7 @@ func (h *Handlers) PostQuery(c *gin.Context, _ api.PostQueryParams) {
 	}
 	st, _, err := h.access.Authorize(c, q.SiteID)
 	h.answer(c, err, func() (any, error) {
-		return h.engine.Run(c.Request.Context(), h.access.Principal(c), h.siteOf(st), q)
+		return h.engine.Run(c.Request.Context(), h.access.Principal(c), h.siteWithGoals(c, st), q)
 	})
 }
 
@@ -80,7 +82,7 @@ func (h *Handlers) PostDashboard(c *gin.Context, _ api.PostDashboardParams) {
 	}
 	st, _, err := h.access.Authorize(c, q.SiteID)
 	h.answer(c, err, func() (any, error) {
-		return h.engine.Dashboard(c.Request.Context(), h.access.Principal(c), h.siteOf(st), q)
+		return h.engine.Dashboard(c.Request.Context(), h.access.Principal(c), h.siteWithGoals(c, st), q)
 	})
 }
 
@@ -105,6 +107,16 @@ func (h *Handlers) GetLedger(c *gin.Context, domain string, p api.GetLedgerParam
 
 // siteOf returns the site of a query, with the begin of its history.
 func (h *Handlers) siteOf(st site.Site) Site { return h.engine.keeping(siteOf(st), st.Retention()) }
+
+// siteWithGoals returns the site of a query. Only who presents a key may name its goals, as their list needs
+// one.
+func (h *Handlers) siteWithGoals(c *gin.Context, st site.Site) Site {
+	s := h.siteOf(st)
+	if _, err := h.access.AuthorizeKey(c, st.Domain); err == nil {
+		s.Goals = h.goals(st.Domain)
+	}
+	return s
+}
 
 func siteOf(st site.Site) Site {
 	since := st.Created.Truncate(time.Second) // events of its first second are of this site

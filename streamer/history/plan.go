@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"nowcast/internal/site"
 )
 
 // A plan is a query with everything settled that it leaves open: dates, grain, order and page.
@@ -20,6 +22,10 @@ type plan struct {
 	// by those at which they began.
 	cut      bool
 	calendar calendar
+
+	asked []Filter    // the query's filters, as it had them
+	ofAll []Filter    // those of them that aren't of goals
+	goals []site.Goal // of the site
 }
 
 func (e *Engine) plan(ctx context.Context, s Site, q Query) (plan, error) {
@@ -42,6 +48,9 @@ func (e *Engine) plan(ctx context.Context, s Site, q Query) (plan, error) {
 		return p, err
 	}
 	p.Dimensions, p.OrderBy = slices.Clone(q.Dimensions), slices.Clone(q.OrderBy)
+	if err := p.settleGoals(s.Goals); err != nil {
+		return p, err
+	}
 	if p.Limit == 0 {
 		p.Limit = maxLimit
 	}
@@ -122,7 +131,7 @@ func (p plan) columns() []string {
 func (p plan) echo() Echo {
 	e := Echo{
 		SiteID: p.SiteID, Metrics: p.Metrics, DateRange: p.span.echo(), Dimensions: p.Dimensions,
-		Filters: p.Filters, OrderBy: p.OrderBy, Include: map[string]any{},
+		Filters: p.asked, OrderBy: p.OrderBy, Include: map[string]any{},
 		Pagination: Page{p.Limit, p.Offset},
 	}
 	if p.Include.TimeLabels {

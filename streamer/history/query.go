@@ -164,7 +164,10 @@ func (q *Query) readDimensions(b json.RawMessage) error {
 	times := 0
 	for i, n := range names {
 		d, ok := lookup(n)
-		if !ok {
+		if n == goalDimension && len(names) > 1 {
+			return invalid(element("dimensions", i), "%s goes without another dimension", n)
+		}
+		if !ok && n != goalDimension {
 			return invalid(element("dimensions", i), "%s is not known; see the documentation for the list, "+
 				"e.g. event:page, visit:source, time:day", quote(n))
 		}
@@ -183,7 +186,9 @@ func (q *Query) readDimensions(b json.RawMessage) error {
 }
 
 func (q *Query) readFilters(b json.RawMessage) (err error) {
-	q.Filters, err = NewFilterReader().Read("filters", b)
+	r := NewFilterReader()
+	r.budget.goals = true
+	q.Filters, err = r.Read("filters", b)
 	return err
 }
 
