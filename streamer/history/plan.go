@@ -131,7 +131,7 @@ func (p plan) columns() []string {
 func (p plan) echo() Echo {
 	e := Echo{
 		SiteID: p.SiteID, Metrics: p.Metrics, DateRange: p.span.echo(), Dimensions: p.Dimensions,
-		Filters: p.asked, OrderBy: p.OrderBy, Include: map[string]any{},
+		Filters: p.Filters, OrderBy: p.OrderBy, Include: map[string]any{},
 		Pagination: Page{p.Limit, p.Offset},
 	}
 	if p.Include.TimeLabels {
@@ -143,7 +143,10 @@ func (p plan) echo() Echo {
 	if e.Dimensions == nil {
 		e.Dimensions = []string{}
 	}
-	if e.Filters == nil {
+	switch {
+	case p.asked != nil:
+		e.Filters = p.asked
+	case e.Filters == nil:
 		e.Filters = []Filter{}
 	}
 	return e
