@@ -78,7 +78,8 @@ func TestImport(t *testing.T) {
 			"POST /api/v1/sites/example.com/imports?format=ga4&name=a.csv&overlap=true", 0},
 		{good, "  not imported: 3 sums, of a day on which the site has events\n", "",
 			"POST /api/v1/sites/example.com/imports?format=ga4&name=a.csv", 0},
-		{bad, "", `bad.csv, line 3: "lots" in column sessions is no count`, "POST", 1},
+		// Its body breaks off: perhaps before the request is sent.
+		{bad, "", `bad.csv, line 3: "lots" in column sessions is no count`, "", 1},
 		{log, "", "nothing was imported",
 			"POST /api/v1/sites/example.com/imports?format=log&name=refuse.log", 1},
 		{filepath.Join(dir, "none"), "", "no such file", "GET /api/v1/sites/example.com", 1},

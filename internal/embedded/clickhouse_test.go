@@ -42,14 +42,14 @@ func TestMigrate(t *testing.T) {
 		{
 			"SELECT groupArray(name) FROM (SELECT DISTINCT name FROM migrations ORDER BY name)",
 			"['channel_city_screen','cuts','events','events_day','events_in_compact_parts','events_ttl'," +
-				"'expired','hits','ledger','ledger_duplicate','ledger_rollup','ledger_ttl','marks'," +
-				"'migrations','names','rolled_up','rollups','seals','visits','windows']",
+				"'expired','hits','imported','imports','ledger','ledger_duplicate','ledger_rollup'," +
+				"'ledger_ttl','marks','migrations','names','rolled_up','rollups','seals','visits','windows']",
 		},
 		{
 			"SELECT groupArray(name) FROM " +
 				"(SELECT name FROM system.tables WHERE database = 'default' ORDER BY name)",
-			"['cuts','events','expired','hits','ledger','ledger_rollup','marks','migrations','names'," +
-				"'rolled_up','rollups','seals','visits','windows']",
+			"['cuts','events','expired','hits','imported','imports','ledger','ledger_rollup'," +
+				"'marks','migrations','names','rolled_up','rollups','seals','visits','windows']",
 		},
 		{
 			"SELECT engine_full LIKE '%fsync_after_insert = 1%' FROM system.tables " +

@@ -44,7 +44,7 @@ func TestQueryRefuses(t *testing.T) {
 		{`{"site_id":"a","metrics":["visitors"],"date_range":["0001-01-01","9999-01-01"]}`,
 			"date_range[0]: want a year from"},
 		{with(`"dimensions":"event:page"`), "dimensions: want a list of strings"},
-		{with(`"dimensions":["event:goal"]`), `dimensions[0]: "event:goal" is not known`},
+		{with(`"dimensions":["event:goals"]`), `dimensions[0]: "event:goals" is not known`},
 		{with(`"dimensions":["event:props:"]`), `dimensions[0]: "event:props:" is not known`},
 		{with(`"dimensions":["event:page","event:page"]`), "dimensions[1]: \"event:page\" is named twice"},
 		{with(`"dimensions":["time:day","time:hour"]`), "dimensions[1]: at most one of time,"},
