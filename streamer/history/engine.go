@@ -88,7 +88,7 @@ func New(db querier, cfg Config) (*Engine, error) {
 		parts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "nowcast_query_statements_total",
 			Help: "Statements of history queries, by what answers them; kept: an answer of before, " +
-				"sealed: sealed days, open: also days that aren't sealed.",
+				"sealed: sealed days, open: also days that aren't sealed, imported: also imports.",
 		}, []string{"from"}),
 	}
 	if cfg.Metrics != nil {
@@ -110,6 +110,8 @@ type Site struct {
 	Since time.Time
 	// LedgerSince is the same for minutes of the ledger, which count what two sites received in one minute.
 	LedgerSince time.Time
+	// ImportsSince is the first moment at which imports are the site's own. They are of days before Since.
+	ImportsSince time.Time
 }
 
 // keeping returns a site that keeps its history for some days: what is older has expired, whether it is still
@@ -183,6 +185,7 @@ func (e *Engine) run(ctx context.Context, s Site, q Query) (Response, error) {
 	if q.Include.TotalRows {
 		r.Meta.TotalRows = &total
 	}
+	p.imports.describe(&r.Meta)
 	if r.Meta.Warnings, err = e.warnings(ctx, p); err != nil {
 		return Response{}, err
 	}
@@ -214,9 +217,13 @@ func (e *Engine) answer(ctx context.Context, p plan) ([]Row, uint64, error) {
 // rows answers the statement of a plan. The total counts the rows of all pages; it is 0 if there are no rows.
 func (e *Engine) rows(ctx context.Context, p plan, s statement) (out []Row, total uint64, err error) {
 	from := "open"
-	if len(p.calendar.Open) > 0 {
+	switch {
+	case p.imports.included:
+		from = "imported"
 		out, total, err = e.ask(ctx, p, s)
-	} else {
+	case len(p.calendar.Open) > 0:
+		out, total, err = e.ask(ctx, p, s)
+	default:
 		var kept bool
 		from = "sealed"
 		run := func() ([]Row, uint64, error) { return e.ask(ctx, p, s) }
@@ -282,13 +289,14 @@ func (e *Engine) percentages(ctx context.Context, p plan, rows []Row, column int
 	if len(all) != 1 {
 		return fmt.Errorf("count all visitors: got %d rows, want 1", len(all))
 	}
+	whole := all[0].Metrics[0]
 	for _, r := range rows {
-		whole := *all[0].Metrics[0]
-		if whole == 0 {
+		part := r.Metrics[column]
+		if part == nil || whole == nil || *whole == 0 { // an import may not know visitors
 			r.Metrics[column] = nil
 			continue
 		}
-		v := math.Round(1000*min(*r.Metrics[column]/whole, 1)) / 10
+		v := math.Round(1000*min(*part / *whole, 1)) / 10
 		r.Metrics[column] = &v
 	}
 	return nil
