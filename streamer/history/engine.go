@@ -276,6 +276,7 @@ func (e *Engine) total(ctx context.Context, p plan) (uint64, error) {
 // percentages replaces visitors in a column of rows by their percentage of all visitors that pass the
 // filters.
 func (e *Engine) percentages(ctx context.Context, p plan, rows []Row, column int) error {
+	p.imports.part = importedDimension(p.Dimensions)
 	p.Metrics, p.Dimensions, p.OrderBy, p.Limit, p.Offset = []Metric{Visitors}, nil, nil, 1, 0
 	p.grain = none
 	s, err := p.build()

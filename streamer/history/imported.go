@@ -28,6 +28,7 @@ type importing struct {
 	included bool
 	skipped  string // why not; "": they aren't asked for
 	days     []days // of each import of the site
+	part     string // of a total with which the rows of a dimension are compared: the dimension
 	since    int64  // the time from which on imports are of the site, in Unix milliseconds
 }
 
@@ -110,21 +111,36 @@ func (p plan) localDays() (first, last localDate) {
 	return dateOf(p.span.From), dateOf(p.span.To.Add(-1).In(p.span.Zone))
 }
 
-// importedData is what the template "imported" takes. Names of parameters: that of the dimension, and of the
-// dimension of the pages on which visits entered, where another part has these.
+// importedData is what the template "imported" takes. Names of parameters: that of the dimension; and of the
+// dimension of the pages on which visits entered or of the totals, where another part has these.
 type importedData struct {
-	Dimensions   []termData
-	Sums         []sumData
-	Dim, Entries string
+	Dimensions []termData
+	Sums       []sumData
+
+	Dim, Entries, Totals string
+
 	Apart        bool
 	OnlyVisits   bool // groups without a visit are no rows
 	OfEvents     bool // page views of a group are not those of its visits
 }
 
+// importedDimension returns that of the table `imported` which answers dimensions; "": totals.
+func importedDimension(names []string) (dim string) {
+	for _, n := range names {
+		if !isTime(n) {
+			dim = n
+		}
+	}
+	if dim == "visit:city_name" {
+		return "visit:city"
+	}
+	return dim
+}
+
 // importedPart returns the part of what other tools counted of a class without parts.
 func (b *builder) importedPart(c class, split bool) string {
 	data := importedData{Apart: c.apart, OnlyVisits: c.visitsOnly}
-	dim := ""
+	dim := importedDimension(c.dimensions)
 	for i, n := range c.dimensions {
 		d, _ := lookup(n)
 		t := termData{EmptyLabel: d.EmptyLabel, Grain: d.Grain.String(), Value: "value", Names: b.keyed[i]}
@@ -132,9 +148,6 @@ func (b *builder) importedPart(c class, split bool) string {
 			continue
 		}
 		data.OfEvents = !d.Visit
-		if dim = n; n == "visit:city_name" {
-			dim = "visit:city"
-		}
 	}
 	for _, s := range b.sums {
 		data.Sums = append(data.Sums, sumData{Name: s, Absent: !slices.Contains(c.sums, s)})
@@ -159,6 +172,13 @@ func (b *builder) importedParts(c class) (out []string) {
 	}
 	for _, c := range classes {
 		out = append(out, b.importedPart(c, len(classes) > 1))
+	}
+	if b.imports.part != "" {
+		data := importedData{Dim: b.param(b.imports.part), Totals: b.param(""), Apart: true}
+		for _, s := range b.sums {
+			data.Sums = append(data.Sums, sumData{Name: s, Absent: true})
+		}
+		out = append(out, b.write("imported", data))
 	}
 	return out
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"nowcast/internal/site"
 )
 
 // sumOf is a row of `imported`.
@@ -17,7 +19,7 @@ type sumOf struct {
 }
 
 // putImport stores an import as the importer does.
-func putImport(t *testing.T, site, id string, batch uint64, at time.Time, sums []sumOf) {
+func putImport(t *testing.T, domain, id string, batch uint64, at time.Time, sums []sumOf) {
 	t.Helper()
 	db := database(t)
 	b, err := db.PrepareBatch(t.Context(), "INSERT INTO imported (batch, site, day, dim, value, known, "+
@@ -30,7 +32,7 @@ func putImport(t *testing.T, site, id string, batch uint64, at time.Time, sums [
 		first, last = min(first, s.day), max(last, s.day)
 		day, _ := time.Parse(time.DateOnly, s.day)
 		c := s.counts
-		if err := b.Append(batch, site, day, s.dim, s.value, s.known, c[0], c[1], c[2], c[3], c[4], c[5],
+		if err := b.Append(batch, domain, day, s.dim, s.value, s.known, c[0], c[1], c[2], c[3], c[4], c[5],
 			at); err != nil {
 			t.Fatal(err)
 		}
@@ -40,7 +42,7 @@ func putImport(t *testing.T, site, id string, batch uint64, at time.Time, sums [
 	}
 	if err := db.Exec(t.Context(), fmt.Sprintf("INSERT INTO imports (site, id, batch, format, name, at, "+
 		"first, last, days, sums, skipped, version) VALUES ('%s', '%s', %d, 'other', '', "+
-		"fromUnixTimestamp64Milli(%d), '%s', '%s', 1, 1, map(), %d)", site, id, batch, at.UnixMilli(),
+		"fromUnixTimestamp64Milli(%d), '%s', '%s', 1, 1, map(), %d)", domain, id, batch, at.UnixMilli(),
 		first, last, batch)); err != nil {
 		t.Fatal(err)
 	}
@@ -60,13 +62,14 @@ var importedSums = []sumOf{
 	{"2026-10-01", "event:page", "/c", 15, [6]uint64{1, 1, 3, 3, 0, 0}}, // without pages of entries
 	{"2026-10-01", "visit:city", "Köln", 1, [6]uint64{1}},
 	{"2026-10-05", "", "", 1, [6]uint64{7}},
+	{"2026-10-20", "visit:device", "Tablet", 1, [6]uint64{3}},
 }
 
 // ownEvents are two visits: /, /a from Google on October 10th, and /c on October 11th.
 func ownEvents() []event {
 	at := time.Date(2026, 10, 10, 12, 0, 0, 0, time.UTC)
-	e := event{at: at, visitor: 1, kind: "pageview", name: "pageview", path: "/", source: "Google", city: "Köln",
-		fresh: true, interactive: true}
+	e := event{at: at, visitor: 1, kind: "pageview", name: "pageview", path: "/", source: "Google",
+		city: "Köln", fresh: true, interactive: true}
 	next, other := e, e
 	next.at, next.offset, next.path = at.Add(10*time.Second), 1, "/a"
 	other.at, other.offset, other.visitor = at.Add(24*time.Hour), 2, 2
@@ -95,8 +98,8 @@ func (w *importsWorld) ask(question string) (rows string, r Response) {
 	if !strings.Contains(question, "date_range") {
 		question += `,"date_range":["2026-09-01","2026-10-31"]`
 	}
-	if err := json.Unmarshal([]byte(`{"site_id":"x","include":{"imports":true,"total_rows":true},`+question+"}"),
-		&q); err != nil {
+	const include = `{"site_id":"x","include":{"imports":true,"total_rows":true},`
+	if err := json.Unmarshal([]byte(include+question+"}"), &q); err != nil {
 		w.Fatal(question, err)
 	}
 	r, err := w.e.Run(w.Context(), public, w.s, q)
@@ -133,6 +136,9 @@ var importAnswers = []struct{ question, want string }{
 	{`"metrics":["visits","views_per_visit"],"dimensions":["visit:entry_page"]`, `["/"] 21 2; ["/c"] 1 1`},
 	{`"metrics":["visits","scroll_depth","exit_rate"],"dimensions":["event:page"],` +
 		`"pagination":{"limit":1}`, `["/"] 19 null null`},
+	// Of the day with sums by device is no total.
+	{`"metrics":["visitors","percentage"],"dimensions":["visit:device"],` +
+		`"date_range":["2026-10-05","2026-10-31"]`, `["Tablet"] 3 null; ["(not set)"] 2 null`},
 	{`"metrics":["visitors"],"dimensions":["visit:city_name"]`, `["Köln"] 2; ["(not set)"] 1`},
 	{`"metrics":["visitors"],"dimensions":["time:month","visit:source"]`,
 		`["2026-09-01" "Google"] 6; ["2026-09-01" "Direct / None"] 4; ` +
@@ -182,11 +188,12 @@ func TestImportsSkipped(t *testing.T) {
 		`["2026-10-01"] 2`)
 	putImport(t, w.s.Domain, "imp_a", 11, w.e.cfg.Now(), importedSums)
 	check(`"metrics":["visitors"]`, "", "[] 20")
+	const sources = `"metrics":["visitors"],"dimensions":["visit:source","visit:city"]`
 	for question, rows := range map[string]string{
-		`"metrics":["visitors"],"filters":[["is","event:page",["/"]]]`:                               "[] 1",
-		`"metrics":["visitors"],"dimensions":["visit:source","visit:city"],"pagination":{"limit":1}`: `["Direct / None" "(not set)"] 1`,
-		`"metrics":["visitors"],"dimensions":["event:props:plan"]`:                                   `["(none)"] 2`,
-		`"metrics":["visitors"],"date_range":["2026-09-30T12:00:00","2026-10-31T12:00:00"]`:          "[] 2",
+		sources: `["Direct / None" "(not set)"] 1; ["Google" "Köln"] 1`,
+		`"metrics":["visitors"],"filters":[["is","event:page",["/"]]]`:                      "[] 1",
+		`"metrics":["visitors"],"dimensions":["event:props:plan"]`:                          `["(none)"] 2`,
+		`"metrics":["visitors"],"date_range":["2026-09-30T12:00:00","2026-10-31T12:00:00"]`: "[] 2",
 	} {
 		check(question, unsupportedQuery, rows)
 	}
@@ -194,7 +201,7 @@ func TestImportsSkipped(t *testing.T) {
 		`["2026-10-10 14:00:00"] 1; ["2026-10-11 14:00:00"] 1`)
 	check(`"metrics":["visitors"],"dimensions":["time"],"date_range":["2026-10-05","2026-10-06"]`,
 		unsupportedInterval, "")
-	check(`"metrics":["visitors"],"date_range":["2026-10-06","2026-10-31"]`, importsOutOfRange, "[] 2")
+	check(`"metrics":["visitors"],"date_range":["2026-10-21","2026-10-31"]`, importsOutOfRange, "[] 0")
 	check(`"metrics":["visitors"],"date_range":["2026-09-01","2026-09-29"]`, importsOutOfRange, "[] 0")
 	// Between the days of an import is none of its sums.
 	check(`"metrics":["visitors","bounce_rate"],"date_range":["2026-10-02","2026-10-02"]`, "", "[] 0 null")
@@ -266,4 +273,17 @@ func TestImportsThatCount(t *testing.T) {
 	check("taken back, its sums still stored", "[] 102")
 	exec("ALTER TABLE imports DELETE WHERE site = '%s' SETTINGS mutations_sync = 2")
 	check("all taken back", "[] 2")
+}
+
+// Only imports of a former site of the same name don't count; those of before the site's first event do.
+func TestSiteOfImports(t *testing.T) {
+	created := time.Date(2026, 10, 7, 12, 0, 0, 500, time.UTC)
+	st := site.Site{Created: created}
+	if got := siteOf(st).ImportsSince; !got.IsZero() {
+		t.Errorf("without a former site: got %s", got)
+	}
+	st.Previous = created.Add(-time.Hour)
+	if got := siteOf(st).ImportsSince; !got.Equal(created.Truncate(time.Second)) {
+		t.Errorf("with a former site: got %s", got)
+	}
 }

@@ -53,10 +53,11 @@ no tool gives. What Nowcast counted itself has all of them. */ -}}
     {{- end}}
 {{- end}}
 
-{{- /* Sums by page have no bounces and durations of visits: these are with the pages on which visits entered. A page of a day of
+{{- /* The visitors of a total are not known if an import has rows of a day, but no total. Sums by page have no bounces and durations of visits: these are with the pages on which visits entered. A page of a day of
 which an import has such pages, but not this one, is one on which nobody entered. */ -}}
 {{- define "imported known" -}}
-    {{if .Entries}}bitOr(bitAnd(bits, 15), if((batch, day) IN (SELECT batch, day FROM imported WHERE dim = { {{- .Entries}}:String} AND {{template "imported days"}}), 48, 0))
+    {{if .Totals}}if((batch, day) IN (SELECT batch, day FROM imported WHERE dim = { {{- .Totals}}:String} AND {{template "imported days"}}), 255, 254)
+    {{- else if .Entries}}bitOr(bitAnd(bits, 15), if((batch, day) IN (SELECT batch, day FROM imported WHERE dim = { {{- .Entries}}:String} AND {{template "imported days"}}), 48, 0))
     {{- else if .Apart}}bitOr(207, if(bitAnd(bits, 2) = 2, bitAnd(bits, 48), 0))
     {{- else if .OfEvents}}bitOr(bitAnd(bits, 15), if(bitAnd(bits, 2) = 2, bitAnd(bits, 48), 0))
     {{- else}}bitOr(bitAnd(bits, 15), if(bitAnd(bits, 2) = 2, bitOr(bitAnd(bits, 48), if(bitAnd(bits, 4) = 4, 64, 0)), 0))
