@@ -119,9 +119,9 @@ type importedData struct {
 
 	Dim, Entries, Totals string
 
-	Apart        bool
-	OnlyVisits   bool // groups without a visit are no rows
-	OfEvents     bool // page views of a group are not those of its visits
+	Apart      bool
+	OnlyVisits bool // groups without a visit are no rows
+	OfEvents   bool // page views of a group are not those of its visits
 }
 
 // importedDimension returns that of the table `imported` which answers dimensions; "": totals.

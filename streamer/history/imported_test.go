@@ -273,6 +273,20 @@ func TestImportsThatCount(t *testing.T) {
 	check("taken back, its sums still stored", "[] 102")
 	exec("ALTER TABLE imports DELETE WHERE site = '%s' SETTINGS mutations_sync = 2")
 	check("all taken back", "[] 2")
+	// The rows of sealed days don't change, but imports of them do.
+	sealed := func(want string) {
+		t.Helper()
+		got, _ := w.ask(`"metrics":["visitors"],"date_range":["2026-10-10","2026-10-11"]`)
+		if got != want {
+			t.Errorf("of sealed days: got %s, want %s", got, want)
+		}
+	}
+	day[0].day = "2026-10-10"
+	putImport(t, w.s.Domain, "imp_c", 34, now, day)
+	sealed("[] 102")
+	day[0].counts[0] = 1000
+	putImport(t, w.s.Domain, "imp_d", 35, now, day)
+	sealed("[] 1102")
 }
 
 // Only imports of a former site of the same name don't count; those of before the site's first event do.
