@@ -5,6 +5,9 @@
 // tables visits, hits and rollups) while `seals` has all of its changes; any other day is open, and read from
 // `events` by the same rules. Answers about sealed days alone are kept, since a seal's rows never change.
 //
+// What other tools counted (the table imported) is sums by day of one dimension. It is added to answers that
+// ask for it, as far as such sums answer them.
+//
 // History agrees with what the live view showed: an event counts once, in the second in which it was
 // received, and rows that were written twice count once (FINAL). An answer says where the log has lost some.
 // A query that would cost more than Config allows fails with *TooBig, and one that finds no slot with *Busy.
