@@ -1358,7 +1358,14 @@ export interface components {
             /** @description `[metric or dimension, "asc"|"desc"]` */
             order_by?: string[][];
             include?: {
-                imports?: boolean;
+                /**
+                 * @description Adds what other tools counted and `nowcast import` brought, also of days before the site was made. Imports are sums by day
+                 *     of one dimension: they answer queries of whole days without filters, with at most one dimension beside time, none of custom
+                 *     properties, and `time:day` or coarser. `meta.imports_included` says whether they are included. A metric of a row is null
+                 *     where a tool didn't count it.
+                 * @default false
+                 */
+                imports: boolean;
                 time_labels?: boolean;
                 total_rows?: boolean;
             };
@@ -1370,7 +1377,7 @@ export interface components {
             };
         };
         QueryRow: {
-            /** @description null: a mean or share without values. */
+            /** @description null: a mean or share without values, or a metric that an import doesn't know. */
             metrics: (number | null)[];
             dimensions: string[];
         };
@@ -1379,6 +1386,15 @@ export interface components {
             meta: {
                 time_labels?: string[];
                 total_rows?: number;
+                /** @description Only where `include.imports` is true: whether imports are included. */
+                imports_included?: boolean;
+                /**
+                 * @description Why imports are not included. `no_imported_data`: the site has none. `out_of_range`: none is of days of the date range. `unsupported_interval`: the time dimension is finer than a day. `unsupported_query`: imports don't answer such a query.
+                 * @enum {string}
+                 */
+                imports_skip_reason?: "no_imported_data" | "out_of_range" | "unsupported_interval" | "unsupported_query";
+                /** @description A sentence about an unsupported query or interval. */
+                imports_warning?: string;
                 /** @description What to know about the rows, each with a code and a sentence for people, as in Plausible's `metric_warnings`. `log_cut`: the server's machine has lost its power within the date range, and the log its newest records, so that some seconds may lack events. `goals_not_counted`: the answer by goals leaves some out. */
                 warnings?: {
                     /** @enum {string} */

@@ -341,6 +341,30 @@ func (e QueryRequestMetrics) Valid() bool {
 	}
 }
 
+// Defines values for QueryResponseMetaImportsSkipReason.
+const (
+	NoImportedData      QueryResponseMetaImportsSkipReason = "no_imported_data"
+	OutOfRange          QueryResponseMetaImportsSkipReason = "out_of_range"
+	UnsupportedInterval QueryResponseMetaImportsSkipReason = "unsupported_interval"
+	UnsupportedQuery    QueryResponseMetaImportsSkipReason = "unsupported_query"
+)
+
+// Valid indicates whether the value is a known member of the QueryResponseMetaImportsSkipReason enum.
+func (e QueryResponseMetaImportsSkipReason) Valid() bool {
+	switch e {
+	case NoImportedData:
+		return true
+	case OutOfRange:
+		return true
+	case UnsupportedInterval:
+		return true
+	case UnsupportedQuery:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for QueryResponseMetaWarningsCode.
 const (
 	QueryResponseMetaWarningsCodeGoalsNotCounted QueryResponseMetaWarningsCode = "goals_not_counted"
@@ -1349,6 +1373,10 @@ type QueryRequest struct {
 	// Examples: [["is","event:page",["/","/pricing"]]], [["is","visit:source",["google"],{"case_sensitive":false}]], [["is_not","visit:country",["DE","AT","CH"]]], [["contains","event:page",["/docs/"]],["contains_not","event:page",["/docs/old","draft"]]], [["matches_wildcard","event:page",["/blog/*","/news/**"]]], [["matches_wildcard_not","event:hostname",["*.example.org"]]], [["matches","event:page",["^/blog/[0-9]{4}/"]],["matches_not","event:props:plan",["(?i)^trial"]]], [["or",[["is","visit:device",["Mobile"]],["and",[["is","visit:device",["Desktop"]],["is","visit:os",["GNU/Linux"]]]]]]], [["not",["is","visit:source",["Direct / None"]]]]
 	Filters *[]interface{} `json:"filters,omitempty"`
 	Include *struct {
+		// Imports Adds what other tools counted and `nowcast import` brought, also of days before the site was made. Imports are sums by day
+		// of one dimension: they answer queries of whole days without filters, with at most one dimension beside time, none of custom
+		// properties, and `time:day` or coarser. `meta.imports_included` says whether they are included. A metric of a row is null
+		// where a tool didn't count it.
 		Imports    *bool `json:"imports,omitempty"`
 		TimeLabels *bool `json:"time_labels,omitempty"`
 		TotalRows  *bool `json:"total_rows,omitempty"`
@@ -1385,8 +1413,16 @@ type QueryRequestMetrics string
 // QueryResponse defines model for QueryResponse.
 type QueryResponse struct {
 	Meta struct {
-		TimeLabels *[]string `json:"time_labels,omitempty"`
-		TotalRows  *int      `json:"total_rows,omitempty"`
+		// ImportsIncluded Only where `include.imports` is true: whether imports are included.
+		ImportsIncluded *bool `json:"imports_included,omitempty"`
+
+		// ImportsSkipReason Why imports are not included. `no_imported_data`: the site has none. `out_of_range`: none is of days of the date range. `unsupported_interval`: the time dimension is finer than a day. `unsupported_query`: imports don't answer such a query.
+		ImportsSkipReason *QueryResponseMetaImportsSkipReason `json:"imports_skip_reason,omitempty"`
+
+		// ImportsWarning A sentence about an unsupported query or interval.
+		ImportsWarning *string   `json:"imports_warning,omitempty"`
+		TimeLabels     *[]string `json:"time_labels,omitempty"`
+		TotalRows      *int      `json:"total_rows,omitempty"`
 
 		// Warnings What to know about the rows, each with a code and a sentence for people, as in Plausible's `metric_warnings`. `log_cut`: the server's machine has lost its power within the date range, and the log its newest records, so that some seconds may lack events. `goals_not_counted`: the answer by goals leaves some out.
 		Warnings *[]struct {
@@ -1402,6 +1438,9 @@ type QueryResponse struct {
 	Results []QueryRow             `json:"results"`
 }
 
+// QueryResponseMetaImportsSkipReason Why imports are not included. `no_imported_data`: the site has none. `out_of_range`: none is of days of the date range. `unsupported_interval`: the time dimension is finer than a day. `unsupported_query`: imports don't answer such a query.
+type QueryResponseMetaImportsSkipReason string
+
 // QueryResponseMetaWarningsCode defines model for QueryResponse.Meta.Warnings.Code.
 type QueryResponseMetaWarningsCode string
 
@@ -1409,7 +1448,7 @@ type QueryResponseMetaWarningsCode string
 type QueryRow struct {
 	Dimensions []string `json:"dimensions"`
 
-	// Metrics null: a mean or share without values.
+	// Metrics null: a mean or share without values, or a metric that an import doesn't know.
 	Metrics []*float32 `json:"metrics"`
 }
 

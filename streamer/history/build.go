@@ -53,6 +53,7 @@ type questionData struct {
 	Parts      []string // statements
 	Keyed      bool     // a dimension has keys
 	Entered    bool     // some parts have groups that are no rows
+	Known      bool     // rows may have metrics that an import doesn't know
 	First      []string // the order as far as it needs no strings
 	OrderBy    []string
 }
@@ -93,7 +94,8 @@ func (p plan) build() (statement, error) {
 		}
 	}
 	c := p.class()
-	data := questionData{Metrics: p.columns(), Entered: c.entered}
+	data := questionData{Metrics: p.columns(), Known: p.imports.included}
+	data.Entered = c.entered || data.Known && slices.Contains(p.Dimensions, page)
 	b.sums = c.sums
 	b.settleKeys(c)
 	data.Parts = b.parts(c)

@@ -5,6 +5,9 @@
 // tables visits, hits and rollups) while `seals` has all of its changes; any other day is open, and read from
 // `events` by the same rules. Answers about sealed days alone are kept, since a seal's rows never change.
 //
+// What other tools counted (the table imported) is sums by day of one dimension. It is added to answers that
+// ask for it, as far as such sums answer them.
+//
 // History agrees with what the live view showed: an event counts once, in the second in which it was
 // received, and rows that were written twice count once (FINAL). An answer says where the log has lost some.
 // A query that would cost more than Config allows fails with *TooBig, and one that finds no slot with *Busy.
@@ -89,7 +92,7 @@ func New(db querier, cfg Config) (*Engine, error) {
 		parts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "nowcast_query_statements_total",
 			Help: "Statements of history queries, by what answers them; kept: an answer of before, " +
-				"sealed: sealed days, open: also days that aren't sealed.",
+				"sealed: sealed days, open: also days that aren't sealed, imported: also imports.",
 		}, []string{"from"}),
 	}
 	if cfg.Metrics != nil {
@@ -112,6 +115,8 @@ type Site struct {
 	// LedgerSince is the same for minutes of the ledger, which count what two sites received in one minute.
 	LedgerSince time.Time
 	Goals       []site.Goal // that queries may name
+	// ImportsSince is the first moment at which imports are the site's own. They are of days before Since.
+	ImportsSince time.Time
 }
 
 // keeping returns a site that keeps its history for some days: what is older has expired, whether it is still
@@ -185,6 +190,7 @@ func (e *Engine) run(ctx context.Context, s Site, q Query) (Response, error) {
 	if q.Include.TotalRows {
 		r.Meta.TotalRows = &total
 	}
+	p.imports.describe(&r.Meta)
 	if r.Meta.Warnings, err = e.warnings(ctx, p); err != nil {
 		return Response{}, err
 	}
@@ -221,9 +227,13 @@ func (e *Engine) answer(ctx context.Context, p plan) ([]Row, uint64, error) {
 // rows answers the statement of a plan. The total counts the rows of all pages; it is 0 if there are no rows.
 func (e *Engine) rows(ctx context.Context, p plan, s statement) (out []Row, total uint64, err error) {
 	from := "open"
-	if len(p.calendar.Open) > 0 {
+	switch {
+	case p.imports.included:
+		from = "imported"
 		out, total, err = e.ask(ctx, p, s)
-	} else {
+	case len(p.calendar.Open) > 0:
+		out, total, err = e.ask(ctx, p, s)
+	default:
 		var kept bool
 		from = "sealed"
 		run := func() ([]Row, uint64, error) { return e.ask(ctx, p, s) }
@@ -291,6 +301,7 @@ func (e *Engine) shares(ctx context.Context, p plan, rows []Row) error {
 // percentages replaces visitors in a column of rows by their percentage of all visitors that pass the
 // filters, rounded to one of so many parts.
 func (e *Engine) percentages(ctx context.Context, p plan, rows []Row, column int, parts float64) error {
+	p.imports.part = importedDimension(p.Dimensions)
 	p.Metrics, p.Dimensions, p.OrderBy, p.Limit, p.Offset = []Metric{Visitors}, nil, nil, 1, 0
 	p.grain = none
 	s, err := p.build()
@@ -304,13 +315,14 @@ func (e *Engine) percentages(ctx context.Context, p plan, rows []Row, column int
 	if len(all) != 1 {
 		return fmt.Errorf("count all visitors: got %d rows, want 1", len(all))
 	}
+	whole := all[0].Metrics[0]
 	for _, r := range rows {
-		whole := *all[0].Metrics[0]
-		if whole == 0 {
+		part := r.Metrics[column]
+		if part == nil || whole == nil || *whole == 0 { // an import may not know visitors
 			r.Metrics[column] = nil
 			continue
 		}
-		v := math.Round(100*parts*min(*r.Metrics[column]/whole, 1)) / parts
+		v := math.Round(100*parts*min(*part / *whole, 1)) / parts
 		r.Metrics[column] = &v
 	}
 	return nil

@@ -124,7 +124,11 @@ func siteOf(st site.Site) Site {
 	if ledger.Before(st.Previous) { // the former site was removed in the same minute
 		ledger = ledger.Add(time.Minute)
 	}
-	return Site{Domain: st.Domain, Timezone: st.Timezone, Since: since, LedgerSince: ledger}
+	s := Site{Domain: st.Domain, Timezone: st.Timezone, Since: since, LedgerSince: ledger}
+	if !st.Previous.IsZero() {
+		s.ImportsSince = since
+	}
+	return s
 }
 
 // answer runs a query unless err is set, and answers with the result or the error.

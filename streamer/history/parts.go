@@ -32,6 +32,7 @@ type partData struct {
 	Apart      bool
 	Keys       bool // pages are keys
 	Exits      bool // exits are asked for
+	Known      bool // the statement has a part of imports
 
 	class          class
 	source         source
@@ -77,6 +78,9 @@ func (b *builder) parts(c class) (out []string) {
 	}
 	if len(b.calendar.Open) > 0 {
 		out = append(out, b.openPart(c))
+	}
+	if b.imports.included {
+		out = append(out, b.importedParts(c)...)
 	}
 	return out
 }
@@ -174,7 +178,7 @@ func (b *builder) describe(p *partData) string {
 	once, kind := c.once(b.plan), "flat"
 	singly := !slices.ContainsFunc(c.sums, func(s string) bool { return !slices.Contains(eventSums, s) })
 	p.Parts, p.Apart, p.OfVisits, p.Keys = c.parts, c.apart, p.ofVisitRows(), p.sealed()
-	p.Exits = slices.Contains(c.sums, "exits")
+	p.Exits, p.Known = slices.Contains(c.sums, "exits"), b.imports.included
 	p.nth = once == "nth = 1"
 	p.pages = p.Exits || p.nth
 	p.Engaged = slices.ContainsFunc(c.sums, func(s string) bool { return slices.Contains(engagedSums, s) })

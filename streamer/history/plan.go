@@ -22,6 +22,7 @@ type plan struct {
 	// by those at which they began.
 	cut      bool
 	calendar calendar
+	imports  importing
 
 	asked []Filter    // the query's filters, as it had them
 	ofAll []Filter    // those of them that aren't of goals
@@ -30,6 +31,29 @@ type plan struct {
 
 func (e *Engine) plan(ctx context.Context, s Site, q Query) (plan, error) {
 	p := plan{Query: q, site: s.Domain, since: s.Since}
+	if !q.Include.Imports {
+		return e.settle(ctx, s, p)
+	}
+	var err error
+	if p.imports, err = e.importsOf(ctx, s); err != nil {
+		return p, err
+	}
+	p.imports.included = len(p.imports.days) > 0 && p.refusal() == ""
+	with, err := e.settle(ctx, s, p)
+	if err != nil {
+		return with, err
+	}
+	if with.settleImports(); with.imports.included == p.imports.included {
+		return with, nil
+	}
+	// The range "all" begins with the site's own events if imports are not included.
+	p.imports.included, p.imports.skipped = false, with.imports.skipped
+	return e.settle(ctx, s, p)
+}
+
+// settle settles all of a plan but its imports.
+func (e *Engine) settle(ctx context.Context, s Site, p plan) (plan, error) {
+	q := p.Query
 	if len(q.Metrics) == 0 {
 		return p, invalid("metrics", "name at least one of %s", join(metrics))
 	}
@@ -41,6 +65,9 @@ func (e *Engine) plan(ctx context.Context, s Site, q Query) (plan, error) {
 		t, err := e.firstEvent(ctx, s.Domain)
 		if err == nil && !t.IsZero() && t.Before(s.Since) {
 			t = s.Since
+		}
+		if p.imports.included {
+			t = p.imports.begin(t, loc)
 		}
 		return t, err
 	}
@@ -136,6 +163,9 @@ func (p plan) echo() Echo {
 	}
 	if p.Include.TimeLabels {
 		e.Include["time_labels"] = true
+	}
+	if p.Include.Imports {
+		e.Include["imports"] = true
 	}
 	if p.Include.TotalRows {
 		e.Include["total_rows"] = true

@@ -37,6 +37,7 @@ type Order struct {
 
 // Include asks for more than rows.
 type Include struct {
+	Imports    bool // what other tools counted, where it answers the query; meta says whether it does
 	TimeLabels bool // meta.time_labels: every bucket of the range, also an empty one
 	TotalRows  bool // meta.total_rows: the number of rows of all pages
 }
@@ -60,6 +61,10 @@ type Meta struct {
 	TimeLabels []string  `json:"time_labels,omitempty"`
 	TotalRows  *uint64   `json:"total_rows,omitempty"`
 	Warnings   []Warning `json:"warnings,omitempty"`
+	// Where imports are asked for: whether they are included, or why not, and a sentence about that.
+	ImportsIncluded   *bool  `json:"imports_included,omitempty"`
+	ImportsSkipReason string `json:"imports_skip_reason,omitempty"`
+	ImportsWarning    string `json:"imports_warning,omitempty"`
 }
 
 // Warning is something to know about all rows, in the form of the metric_warnings of the Plausible Stats API.
@@ -234,8 +239,7 @@ func (q *Query) readInclude(b json.RawMessage) error {
 		from json.RawMessage
 		to   *bool
 	}{
-		// Nowcast imports no data of other programs, so that true and false mean the same.
-		{"include.imports", imports, new(bool)},
+		{"include.imports", imports, &q.Include.Imports},
 		{"include.time_labels", labels, &q.Include.TimeLabels},
 		{"include.total_rows", total, &q.Include.TotalRows},
 	} {

@@ -143,7 +143,7 @@ func TestQueryReads(t *testing.T) {
 		`"dimensions":["visit:source","time"],"filters":[["and",[["is","event:page",["/","/a"]],["not",` +
 		`["contains","event:props:plan",["PRO"],{"case_sensitive":false}]]]],` +
 		`["matches_not","visit:country",["^D."]]],"order_by":[["visitors","desc"],["visit:source",` +
-		`"asc"]],"include":{"time_labels":true,"total_rows":true},` +
+		`"asc"]],"include":{"imports":true,"time_labels":true,"total_rows":true},` +
 		`"pagination":{"limit":10,"offset":20}}`
 	if err != nil || string(e) != want {
 		t.Errorf("got %s %v\nwant %s", e, err, want)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,6 +47,16 @@ func (r *dayRows) Scan(to ...any) error {
 	return nil
 }
 
+// importRows are the answer of the statement about imports: one, of all days.
+type importRows struct{ dayRows }
+
+func (r *importRows) Next() bool { r.next++; return r.next == 1 }
+
+func (r *importRows) Scan(to ...any) error {
+	*to[0].(*uint16), *to[1].(*uint16) = 0, math.MaxUint16
+	return nil
+}
+
 func (r *recorder) Query(_ context.Context, query string, args ...any) (driver.Rows, error) {
 	fmt.Fprintf(&r.sent, "%s;\n", query)
 	for _, a := range args {
@@ -53,8 +64,11 @@ func (r *recorder) Query(_ context.Context, query string, args ...any) (driver.R
 		fmt.Fprintf(&r.sent, "-- %s = %q\n", v.Name, fmt.Sprint(v.Value))
 	}
 	r.sent.WriteString("\n")
-	if strings.Contains(query, "FROM seals") {
+	switch {
+	case strings.Contains(query, "FROM seals"):
 		return &dayRows{days: r.sealed}, nil
+	case strings.HasPrefix(query, "SELECT toUInt16(first)"):
+		return &importRows{}, nil
 	}
 	return nil, r.fail
 }
@@ -94,6 +108,9 @@ func TestStatements(t *testing.T) {
 			`"filters":[["is","visit:country",["DE"]]]`),
 		"sealed_hits": ask(`"metrics":["visits"],"dimensions":["event:name"],"order_by":[["event:name",` +
 			`"asc"]],"filters":[["contains","event:page",["/a"]],["is","event:page",["/","/b"]]]`),
+		"imported_totals": ask(`"metrics":["visitors","views_per_visit"],"include":{"imports":true}`),
+		"sealed_imported_pages": ask(`"metrics":["visitors","bounce_rate"],"dimensions":["event:page"],` +
+			`"include":{"imports":true}`),
 		"all": `{"site_id":"example.com","metrics":["events"],"date_range":"all"}`,
 	} {
 		r := &recorder{fail: errors.New("no more")}

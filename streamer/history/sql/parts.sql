@@ -13,13 +13,17 @@ dimensions, the strings of those that are keys, and sums. */ -}}
     {{- range .Sums}}
         {{if .Absent}}toUInt64(0){{else if $.OfVisits}}{{template "sum of visits" .}}{{else}}{{template "flat sum" .}}{{end}} AS s_{{.Name}},
     {{- end}}
-        {{if .Apart}}toUInt64(0){{else}}count(){{end}} AS s_rows
+        {{if .Apart}}toUInt64(0){{else}}count(){{end}} AS s_rows{{template "all known" .}}
     FROM {{.From}}
     {{- template "where" .}}
     {{- if .Dimensions}}
     GROUP BY {{range $i, $d := .Dimensions}}{{if $i}}, {{end}}d{{$i}}{{end}}
     {{- end}}
 {{- end}}
+
+{{- /* Beside imports: which metrics are known. */ -}}
+{{- define "all known"}}{{if .Known}},
+        toUInt8(255) AS s_known{{end}}{{end}}
 
 {{- define "where"}}
     {{- range $i, $w := .Where}}
@@ -76,7 +80,7 @@ is no row. */ -}}
     {{- range .Sums}}
         {{if .Absent}}toUInt64(0){{else}}{{template "row sum" .}}{{end}} AS s_{{.Name}},
     {{- end}}
-        countIf(NOT entered) AS s_rows
+        countIf(NOT entered) AS s_rows{{template "all known" .}}
     FROM
     (
         SELECT
@@ -140,7 +144,7 @@ is no row. */ -}}
     {{- range .Sums}}
         {{if .Absent}}toUInt64(0){{else}}{{template "stored sum" .}}{{end}} AS s_{{.Name}},
     {{- end}}
-        {{if .Apart}}toUInt64(0){{else}}count(){{end}} AS s_rows
+        {{if .Apart}}toUInt64(0){{else}}count(){{end}} AS s_rows{{template "all known" .}}
     FROM rollups
     {{- template "where" .}}
     {{- if .Dimensions}}

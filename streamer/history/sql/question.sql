@@ -24,7 +24,7 @@ SELECT
 {{- end}}
 {{- end}}
 {{- range .Metrics}}
-    {{template "metric" .}} AS {{.}},
+    {{if $.Known}}if(bitAnd(groupBitAnd(s_known), {{template "known bit" .}}) = 0, NULL, {{template "metric" .}}){{else}}{{template "metric" .}}{{end}} AS {{.}},
 {{- end}}
     count() OVER () AS total_rows
 FROM
