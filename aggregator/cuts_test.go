@@ -66,6 +66,15 @@ func TestCutHoldsPosition(t *testing.T) {
 		}
 		return ""
 	})
+	// The next commit has all positions that were reached before.
+	w.clock += 1000
+	w.send(1, w.view(3, "/"))
+	w.until(10*time.Second, "committed in the other partition", func() string {
+		if c := w.committed("nowcast-store"); c[topicPartition{topic.Events, 1}] != 4 {
+			return fmt.Sprint(c)
+		}
+		return ""
+	})
 	if c := w.committed("nowcast-store")[topicPartition{topic.Events, 0}]; c > offset {
 		t.Errorf("%d is committed, and the cut at %d isn't stored", c, offset)
 	}
