@@ -119,7 +119,7 @@ func New(cfg Config, db database, log *slog.Logger, reg prometheus.Registerer) *
 // Run seals what is due until ctx ends.
 func (s *Sealer) Run(ctx context.Context) {
 	s.changed = s.now() // a new owner looks often at first
-	defer func() { // another instance goes on
+	defer func() {      // another instance goes on
 		s.metrics.waiting.Set(0)
 		s.metrics.oldest.Set(0)
 	}()

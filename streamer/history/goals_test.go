@@ -165,17 +165,20 @@ func TestGoals(t *testing.T) {
 		page.Results[1].Dimensions[0] != "Pro" {
 		t.Errorf("second page %+v, want Signup and Pro", page.Results)
 	}
-	of := func(filter string) string { return ask(`"metrics":["visitors"],"filters":[[` + filter + `]]`) }
-	for body, want := range map[string]string{
-		of(`"is","event:goal",["Nothing"]`):                                      `has no goal \"Nothing\"`,
-		of(`"is","event:goal",["Reads"]`):                                        "by scrolling or by time",
-		of(`"contains","event:goal",["a"]`):                                      `want [\"is\" or \"is_not\"`,
-		ask(`"metrics":["conversion_rate"]`):                                     "conversion_rate is of goals",
-		ask(`"metrics":["visitors"],"dimensions":["event:goal","visit:source"]`): "without another dimension",
+	filtered := func(filter string) string {
+		return ask(`"metrics":["visitors"],"filters":[[` + filter + `]]`)
+	}
+	for _, row := range []struct{ body, want string }{
+		{filtered(`"is","event:goal",["Nothing"]`), `has no goal \"Nothing\"`},
+		{filtered(`"is","event:goal",["Reads"]`), "by scrolling or by time"},
+		{filtered(`"contains","event:goal",["a"]`), `want [\"is\" or \"is_not\"`},
+		{ask(`"metrics":["conversion_rate"]`), "conversion_rate is of goals"},
+		{ask(`"metrics":["visitors"],"dimensions":["event:goal","visit:source"]`),
+			"without another dimension"},
 	} {
-		a, err := d.post(t.Context(), d.key, body)
-		if err != nil || a.status != http.StatusBadRequest || !strings.Contains(a.body, want) {
-			t.Errorf("%s: %v %d %s, want 400 with %q", body, err, a.status, a.body, want)
+		a, err := d.post(t.Context(), d.key, row.body)
+		if err != nil || a.status != http.StatusBadRequest || !strings.Contains(a.body, row.want) {
+			t.Errorf("%s: %v %d %s, want 400 with %q", row.body, err, a.status, a.body, row.want)
 		}
 	}
 	// The site is public, its goals aren't.
