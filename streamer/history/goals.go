@@ -14,6 +14,18 @@ const goalDimension = "event:goal"
 
 func ofGoal(name string) bool { return name == goalDimension }
 
+// namesGoals reports whether a query has a dimension or filter of goals.
+func (q Query) namesGoals() bool {
+	return slices.ContainsFunc(q.Dimensions, ofGoal) ||
+		slices.ContainsFunc(q.Filters, func(f Filter) bool { return f.any(ofGoal) })
+}
+
+// namesGoals reports whether a card or filter is of goals.
+func (q DashboardQuery) namesGoals() bool {
+	return q.Query.namesGoals() ||
+		slices.ContainsFunc(q.Cards, func(c Card) bool { return ofGoal(c.Dimension) })
+}
+
 // settleGoals replaces comparisons with goals by what the goals stand for, and keeps the filters of all
 // visitors, of whom a conversion rate is a share.
 func (p *plan) settleGoals(goals []site.Goal) error {

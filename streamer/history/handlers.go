@@ -66,7 +66,7 @@ func (h *Handlers) PostQuery(c *gin.Context, _ api.PostQueryParams) {
 	}
 	st, _, err := h.access.Authorize(c, q.SiteID)
 	h.answer(c, err, func() (any, error) {
-		return h.engine.Run(c.Request.Context(), h.access.Principal(c), h.siteWithGoals(c, st), q)
+		return h.engine.Run(c.Request.Context(), h.access.Principal(c), h.siteFor(c, st, q.namesGoals()), q)
 	})
 }
 
@@ -82,7 +82,8 @@ func (h *Handlers) PostDashboard(c *gin.Context, _ api.PostDashboardParams) {
 	}
 	st, _, err := h.access.Authorize(c, q.SiteID)
 	h.answer(c, err, func() (any, error) {
-		return h.engine.Dashboard(c.Request.Context(), h.access.Principal(c), h.siteWithGoals(c, st), q)
+		s := h.siteFor(c, st, q.namesGoals())
+		return h.engine.Dashboard(c.Request.Context(), h.access.Principal(c), s, q)
 	})
 }
 
@@ -108,10 +109,13 @@ func (h *Handlers) GetLedger(c *gin.Context, domain string, p api.GetLedgerParam
 // siteOf returns the site of a query, with the begin of its history.
 func (h *Handlers) siteOf(st site.Site) Site { return h.engine.keeping(siteOf(st), st.Retention()) }
 
-// siteWithGoals returns the site of a query. Only who presents a key may name its goals, as their list needs
-// one.
-func (h *Handlers) siteWithGoals(c *gin.Context, st site.Site) Site {
+// siteFor returns the site of a query, with its goals if the query names some and the request has a key,
+// which their list needs too.
+func (h *Handlers) siteFor(c *gin.Context, st site.Site, namesGoals bool) Site {
 	s := h.siteOf(st)
+	if !namesGoals {
+		return s
+	}
 	if _, err := h.access.AuthorizeKey(c, st.Domain); err == nil {
 		s.Goals = h.goals(st.Domain)
 	}
