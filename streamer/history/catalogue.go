@@ -137,9 +137,10 @@ var metrics = []Metric{
 
 var pageMetrics = []Metric{ScrollDepth, TimeOnPage, ExitRate}
 
-func (m Metric) valid() bool {
-	return slices.Contains(metrics, m) || slices.Contains(pageMetrics, m) || m == ConversionRate
-}
+// allMetrics has also those that only some queries may name.
+var allMetrics = slices.Concat(metrics, pageMetrics, []Metric{ConversionRate})
+
+func (m Metric) valid() bool { return slices.Contains(allMetrics, m) }
 
 // column is the name in SQL. A share of visitors is computed once their total is known, and orders rows the
 // same.

@@ -145,7 +145,7 @@ func (q *Query) readMetrics(b json.RawMessage) error {
 		m := Metric(n)
 		if !m.valid() {
 			return invalid(element("metrics", i), "%s is not known; choose from %s", quote(n),
-				join(slices.Concat(metrics, pageMetrics)))
+				join(allMetrics))
 		}
 		if slices.Contains(q.Metrics, m) {
 			return invalid(element("metrics", i), "%s is named twice", n)
